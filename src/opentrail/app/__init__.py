@@ -1,4 +1,4 @@
-"""Wiring: which engine is behind which port, and which process does what.
+"""Wiring: puts an engine behind each port, and assigns work to processes.
 
-Nothing is imported here, so that recorder processes load only what recording needs.
+Imports nothing, so that recorder processes load only the modules that recording needs.
 """

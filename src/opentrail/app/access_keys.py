@@ -42,7 +42,7 @@ class ControlPlace(Protocol):
         ...
 
     async def check(self, control: SqlControl) -> Sealer | None:
-        """Verify the control store, and return what seals secrets for all its servers.
+        """Verify the control store, and return the sealer of its servers' secrets.
 
         Returns:
             None: only this server uses it.
@@ -53,18 +53,18 @@ class ControlPlace(Protocol):
         ...
 
     async def sealer(self, control: ControlStore) -> AesGcmSealer:
-        """Return what seals secrets; its master key is created while nothing is sealed.
+        """Return the sealer of secrets; creates its master key if nothing is sealed yet.
 
         All servers that share a control store must have the same master key.
 
         Raises:
-            UsageError: the master key is not valid, or not that of the shared control store.
+            UsageError: the master key is invalid, or differs from the shared control store's.
             StorageFailed: the master key cannot be used.
         """
         ...
 
     async def require_no_cluster(self, control: ControlStore) -> None:
-        """Return if a server with a journal of its own may use the control store.
+        """Return if a server with a separate journal may use the control store.
 
         Raises:
             UsageError: a cluster uses it.
@@ -97,7 +97,7 @@ class ControlInFile:
         await control.check()
 
     async def sealer(self, control: ControlStore) -> AesGcmSealer:
-        """Returns what seals with the key of the data directory."""
+        """Returns a sealer with the key of the data directory."""
         return _sealer_in(self._data, has_keys=bool(await control.scan(KEY_KIND)))
 
     async def require_no_cluster(self, _control: ControlStore) -> None:
@@ -128,7 +128,7 @@ class ControlInDatabase:
         return await self.sealer(control)
 
     async def sealer(self, control: ControlStore) -> AesGcmSealer:
-        """Returns what seals with the key on which all servers agree."""
+        """Returns a sealer with the key on which all servers agree."""
         file, variable = _master_key_of(self._data)
         has_keys = bool(await control.scan(KEY_KIND))
         stored = await control.get(_SHARED, _MASTER)
@@ -140,7 +140,7 @@ class ControlInDatabase:
             )
         sealer = _sealer_in(self._data, has_keys)
         if stored is None:
-            # A store of an earlier version has no fingerprint: what is sealed must fit.
+            # A store of an earlier version has no fingerprint: the key must unseal its secrets.
             await KeyDirectory(control, sealer, SystemClock()).load()
         agreed = await _agree(control, _MASTER, {"fingerprint": sealer.fingerprint})
         if agreed["fingerprint"] != sealer.fingerprint:
@@ -193,7 +193,7 @@ async def _copy(source: SqlControl, target: SqlControl) -> None:
 async def open_keys(
     place: ControlPlace, control: ControlStore, sealer: Sealer | None = None
 ) -> KeyDirectory:
-    """Returns the key directory, loaded; without a sealer, that of the place unseals it.
+    """Returns the loaded key directory; without a sealer, the place's sealer unseals it.
 
     Raises:
         UsageError, StorageFailed: as `ControlPlace.sealer`.
@@ -207,7 +207,7 @@ async def shared_secret(control: ControlStore, sealer: Sealer, name: str) -> byt
     """Returns 32 random bytes that all servers of a control store have under this name.
 
     Raises:
-        StorageFailed: what is stored was changed.
+        StorageFailed: the stored bytes were changed.
     """
     context = f"shared key {name}"
     sealed = sealer.seal(secrets.token_bytes(_SECRET_BYTES), context)

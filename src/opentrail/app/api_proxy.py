@@ -57,7 +57,7 @@ class ApiProxy:
     async def ask(
         self, method: bytes, target: bytes, headers: Headers, body: bytes, own: ApiCall
     ) -> ApiAnswer:
-        """Returns the server's answer; adds to `own` what to do once the call is recorded."""
+        """Returns the server's answer; adds to `own` the actions after the call is recorded."""
         key = own.identity.access_key_id if own.identity else None
         call = (own.event_id, key, own.account, own.region, own.source_ip, own.flaw)
         context = (*call, own.signature, own.valid_until, own.secure)
@@ -105,8 +105,8 @@ class ProxiedCalls:
     async def run_actions(self, message: CallRecorded) -> None:
         """Runs the actions that waited for the call's record.
 
-        If it is lost, their effect starts after all that is recorded: a recorder process knows
-        only the positions of its own records.
+        If it is lost, their effect starts after the last recorded event: a recorder process knows
+        only the positions of its records.
         """
         position = self._head() if message.position is None else message.position
         await self._settle(message.event_id, position)

@@ -1,4 +1,4 @@
-"""Tasks that run beside a server until it stops."""
+"""Tasks that run with a server until it stops."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run_beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
 
 
 async def renew_until_lost(leases: Leases, lease: Lease) -> None:
-    """Renews a lease until another process has it; a renewal that fails is tried again."""
+    """Renews a lease until another process has it; retries failed renewals."""
     is_held = True
 
     async def renew() -> None:

@@ -1,8 +1,8 @@
 """Several servers that share a journal and a control store on PostgreSQL.
 
-Each of them answers and records calls and has its own event history. What only one may do at a
-time, such as to deliver trails, the holder of a lease does: the worker. Another server takes over
-when it ends, or within seconds of its loss.
+Each server answers and records calls and has separate event history. The worker, the server that
+holds a lease, does the work that must not run twice, such as delivering trails. Another server
+takes over when it ends, or within seconds of its loss.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ _SERVER = "server"
 _NOTE_SECONDS = 5.0
 #: A server without a note for this time counts as lost.
 _LOST_AFTER = timedelta(seconds=20)
-#: What a lost server lacks is no longer kept for it after this time.
+#: After this time, records are no longer retained for a lost server.
 KEPT_FOR = timedelta(days=1)
-#: Nor is it known any more after this time.
+#: After this time, the cluster also forgets the server.
 _FORGOTTEN_AFTER = timedelta(days=7)
-#: What a server that has not finished its start lacks is kept for this time.
+#: Time that records are retained for a server that has not finished its start.
 _MAX_START = timedelta(minutes=10)
 #: A clock that differs from PostgreSQL's by more than this is a problem.
 _MAX_CLOCK_SECONDS = 5.0
@@ -79,7 +79,7 @@ Work = Callable[[AsyncExitStack], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class ClusterServer:
-    """A server as it was noted last."""
+    """The last noted state of a server."""
 
     #: The id of its data directory.
     node: str
@@ -122,11 +122,11 @@ class Cluster:
     """The servers that share a journal and a control store.
 
     Args:
-        settings: those of this server.
+        settings: this server's settings.
         control: the control store.
         node: the id of this server's data directory.
         clock: the time.
-        fail: ends this server, because one that started earlier has the same id.
+        fail: ends this server, because an older one has the same id.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class Cluster:
         self._role = settings.role
         self._clock = clock
         self._started = clock.now()
-        #: By how much this server's clock is ahead of PostgreSQL's, as measured last.
+        #: The last measured lead of this server's clock over PostgreSQL's.
         self._ahead = timedelta(0)
         #: The version of this server's note; None before it.
         self._noted: int | None = None
@@ -162,7 +162,7 @@ class Cluster:
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong with the servers, as of the last `look`."""
+        """Problems of the servers, as of the last `look`."""
         now = self._now()
         running = [one for one in self._servers if one.endpoint and not one.is_lost(now)]
         found = [
@@ -225,7 +225,7 @@ class Cluster:
         return self._clock.now() - self._ahead
 
     def _measure(self, transaction: Transaction) -> datetime:
-        """Returns the time of PostgreSQL, and notes by how much this server's clock is ahead."""
+        """Returns the time of PostgreSQL, and notes this server's lead over it."""
         before = self._clock.now()
         ((now,),) = transaction.rows(_CLOCK)
         self._ahead = before + (self._clock.now() - before) / 2 - now
@@ -285,7 +285,7 @@ class Cluster:
         return [server for server in servers if self._counts(server)]
 
     async def forget_servers(self) -> None:
-        """Removes what was noted of servers that are long gone, in the worker.
+        """Removes the notes of long-lost servers, in the worker.
 
         Raises:
             LeaseLost: this server is not the worker.
@@ -339,11 +339,11 @@ class Cluster:
     def sealed_everywhere(self, transaction: Transaction) -> int:
         """Returns the last position in verified files of every server, for the worker alone.
 
-        With files in S3, it is not beyond the last one there, and only servers that run or start
-        are waited for: the others download what they lack.
+        With files in S3, it is at most the last position there, and waits only for servers that run
+        or start: the others download missing files.
 
-        It is the first in a transaction that trims the journal, and locks what each server that
-        starts locks after it has noted what it has.
+        It must be the first call in a transaction that trims the journal. It takes the lock that
+        each starting server takes after it has noted its position.
 
         Raises:
             LeaseLost: this server is not the worker.
@@ -364,7 +364,7 @@ class Cluster:
         return min([*newest, *sealed], default=0)
 
     def _counts(self, server: ClusterServer) -> bool:
-        """Returns whether what a server lacks is kept for it."""
+        """Returns whether records are retained for a server."""
         age = self._now() - server.seen
         return age <= (KEPT_FOR if server.endpoint else _MAX_START)
 
@@ -410,15 +410,15 @@ async def follow_changes(
     require_own_store: Callable[[], Awaitable[None]],
     reloads: Mapping[str, Reload],
 ) -> None:
-    """Reloads the documents of each kind after a change, until it is cancelled.
+    """Reloads the documents of each kind after a change, until cancelled.
 
-    While they cannot be read, what is in memory stays in effect; that is logged once. It also does
-    if the store was emptied or is another one: without its keys, calls would not be verified.
+    While they cannot be read, the loaded ones stay in effect; that is logged once. The same applies
+    if the store was emptied or replaced: without its keys, calls would not be verified.
 
     Args:
         control: the control store.
         require_own_store: raises an error if the store is not this server's.
-        reloads: kind → what reads its documents again.
+        reloads: kind → the function that reloads its documents.
     """
     known: dict[str, str] = {}
     is_failing = False
@@ -439,7 +439,7 @@ async def follow_changes(
                 await reloads[kind]()
             except OpentrailError as error:
                 errors.append(f"{kind}: {error}")
-            except Exception as error:  # the others are read all the same
+            except Exception as error:  # the others are still read
                 log.exception("changes by other servers could not be read", extra={"kind": kind})
                 errors.append(f"{kind}: {error!r}")
             else:
@@ -461,7 +461,7 @@ async def _changed(
     known: Mapping[str, str],
 ) -> dict[str, str]:
     """Returns the revisions of the kinds that have changed since the known ones."""
-    # Read before the reload: what is changed during it is another revision the next time.
+    # Read before the reload: the next revision then includes concurrent changes.
     revisions = await control.revisions(list(kinds))
     changed = {kind: revisions[kind] for kind in kinds if known.get(kind) != revisions[kind]}
     if changed:

@@ -43,7 +43,7 @@ class TrailVerifiers:
         self._turn = asyncio.Lock()
 
     async def verify(self, arn: str) -> tuple[bool, list[str]]:
-        """Runs `opentrail validate` on a trail; returns whether all is valid, and what it printed.
+        """Runs `opentrail validate` on a trail; returns whether it is valid, and the output.
 
         Raises:
             CloudTrailError: `TimedOut`.

@@ -1,4 +1,4 @@
-"""The core of a server: what it does with the records of its journal."""
+"""The core of a server: the consumers of its journal's records."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ _RETAINED_SEGMENTS = 2
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What limits the disk space of records.
+    """Limits on the disk space of records.
 
-    `progress` has the positions of followers that need entries, `record` records what expired.
+    `progress` has the positions of followers that need entries, `record` records expired events.
     """
 
     disk: DiskWatch
@@ -68,16 +68,16 @@ class Limits:
 
 
 class Housekeeping:
-    """Deletes what has expired or is stored twice; nothing that trails or identities still need.
+    """Deletes expired and duplicate data, but nothing that trails or identities still need.
 
     Args:
         journal: is trimmed.
         store: its files expire.
-        history: says what has expired.
+        history: reports the expired events.
         identities: need entries until they are stored.
         deliveries: need entries until they are delivered.
-        site: what the server shares with others.
-        limits: what limits the disk space of records, and what records that they expired.
+        site: the parts shared with other servers.
+        limits: limits on the disk space of records, and the recorder of expired events.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class Housekeeping:
 _HISTORY_LINGER = 0.05
 #: The same while many records arrive.
 _MAX_HISTORY_LINGER = 0.25
-#: Maximum seconds until history is tried again after a failure: look-ups lack records until then.
+#: Maximum seconds between retries of history after a failure; lookups miss records until then.
 _MAX_HISTORY_BACKOFF = 1.0
 #: Seconds between two writes of identities, which memory has immediately. Longer, and records are
 #: read from disk again when many arrive.
@@ -191,7 +191,7 @@ def core_of(
     endpoint_url: str,
     console_url: str,
 ) -> Core:
-    """Returns what wings may use; the arguments are members of it."""
+    """Returns the interface for wings; the arguments are its members."""
     settings, site, journal = engines.settings, engines.site, engines.trimmed_journal
     return Core(
         stack,
@@ -211,12 +211,12 @@ def core_of(
 
 
 async def start_history(stack: AsyncExitStack, engines: Engines) -> None:
-    """Starts event history, and returns when all that the journal says of identities is known.
+    """Starts event history, and returns once all identities in the journal are known.
 
-    Event history comes first: if the journal no longer has a record, it is read from there.
+    Event history starts first: it has the records that the journal has trimmed.
 
     Args:
-        stack: stops what is started.
+        stack: stops the started parts.
         engines: the open engines.
     """
     if engines.site.keeps_history:
@@ -227,12 +227,12 @@ async def start_history(stack: AsyncExitStack, engines: Engines) -> None:
 
 
 async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = False) -> Services:
-    """Starts what else follows the journal, and returns what the API needs of it.
+    """Starts the other followers of the journal, and returns the services that the API needs.
 
     Args:
-        core: the open engines; its stack stops what is started.
-        wings: what follows the journal besides.
-        remake_buckets: whether buckets of trails that are gone are created again.
+        core: the open engines; its stack stops the started parts.
+        wings: additional followers of the journal.
+        remake_buckets: whether to recreate missing buckets of trails.
     """
     stack, settings, engines, data = core.stack, core.settings, core.engines, core.data
     clock, metrics = engines.clock, engines.metrics
@@ -262,7 +262,7 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
     deliveries = site.deliveries(local, trails, clock)
 
     async def work(stack: AsyncExitStack) -> None:
-        """Begins what only one server of a cluster may do at a time."""
+        """Begins the work that only one server of a cluster may do at a time."""
         if remake_buckets:
             for bucket in await local.remake_lost_buckets():
                 log.warning(
@@ -313,7 +313,7 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
 
 
 async def _record_expired(core: Core) -> None:
-    """Records what expired, as the worker."""
+    """Records expired events, as the worker."""
     engines = core.engines
     if not engines.site.is_worker:
         return
@@ -332,7 +332,7 @@ def _named(core: Core) -> str:
 
 
 async def _catch_up(core: Core, stack: AsyncExitStack) -> None:
-    """Returns once this server knows what the worker before it has done, and stores identities."""
+    """Returns once this server knows the previous worker's results, and stores identities."""
     engines = core.engines
     await engines.journal.newest()
     stored = Identities(core.worker_control, directory_identities(core.settings.directory))
@@ -356,7 +356,7 @@ async def _follow_history(engines: Engines) -> None:
 
 
 async def _check_keys(signer: Signer) -> None:
-    """Compares the signing keys with what is remembered of them, once a minute."""
+    """Compares the signing keys with the remembered ones, once a minute."""
     while True:
         await asyncio.sleep(_KEYS_EVERY)
         await attempt(signer.check(), "the signing keys cannot be checked")

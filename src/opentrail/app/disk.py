@@ -1,4 +1,4 @@
-"""The disk of the data directory: what fills it, how long it lasts, and what must expire before."""
+"""The disk of the data directory: its use, its time until full, and the required expiry."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class DiskUse:
 
 
 def measure(data: DataDirectory) -> DiskUse:
-    """Returns what the records of a data directory take, and what its file system has."""
+    """Returns the bytes of records in a data directory, and the state of its file system."""
     disk = shutil.disk_usage(data.root)
     return DiskUse(size_of(data.journal), size_of(data.history), disk.used, disk.free)
 
@@ -79,7 +79,7 @@ def size_of(folder: Path) -> int:
         try:
             total += path.lstat().st_blocks * 512
         except OSError:
-            continue  # it was removed in the meantime
+            continue  # removed since it was listed
     return total
 
 
@@ -95,8 +95,8 @@ class DiskWatch:
 
     Args:
         data: the data directory.
-        settings: those of the server.
-        metrics: have the bytes of records by category, and get what the disk has.
+        settings: the server's settings.
+        metrics: have the bytes of records by category, and receive the disk's figures.
         clock: returns seconds.
     """
 
@@ -114,13 +114,13 @@ class DiskWatch:
         self._use: DiskUse | None = None
         #: Bytes a second at which the disk filled between the last checks.
         self._growth = 0.0
-        #: When that was measured, the bytes in use, and those of all records then.
+        #: Time of that measurement, the bytes in use, and the bytes of all records then.
         self._measured: tuple[float, int, int] | None = None
         #: Times, and bytes of records by category up to then.
         self._samples: deque[tuple[float, Mapping[str, int]]] = deque()
         #: Bytes of a sealed file for each of its events; None while there is none.
         self.bytes_per_event: float | None = None
-        #: What is too much after the last expiry.
+        #: Excess after the last expiry.
         self.left_over: Excess | None = None
 
     async def check(self) -> DiskUse:
@@ -160,12 +160,13 @@ class DiskWatch:
         least = min((each for each in room if each > 0), default=0)
         return min(_MAX_PAUSE_SECONDS, max(_MIN_PAUSE_SECONDS, least / self._growth / 4))
 
-    # What must expire
+    # Required expiry
 
     def excess(self, reason: ExpiryReason) -> Excess | None:
-        """Returns what must expire for a reason of `REASONS`; None if nothing must.
+        """Returns the excess for a reason of `REASONS`; None if there is none.
 
-        For `size` a part of `--history-size` stays free for what arrives until the next check.
+        For `size`, part of `--history-size` stays free for records that arrive before the next
+        check.
         """
         use, size, mode = self._use, self._settings.history_size, self._settings.disk_full_expiry
         if use is None:
@@ -187,7 +188,7 @@ class DiskWatch:
         """Whether events must expire now."""
         return any(self.excess(reason) for reason in REASONS)
 
-    # What to say of it
+    # Problems to report
 
     def rates(self) -> dict[str, float]:
         """Returns the bytes of records a second, by category, of the last hour at most."""
@@ -200,9 +201,9 @@ class DiskWatch:
         return {name: (counted[name] - before.get(name, 0)) / (now - since) for name in counted}
 
     def per_day(self) -> dict[str, int]:
-        """Returns the bytes that records of each category will take, for each day of them.
+        """Returns the future bytes of records of each category, per day of records.
 
-        They are those of sealed files. Until there is one, they are those of the records.
+        Measured on sealed files; before the first one, on the records.
         """
         text = sum(self._metrics.record_bytes.by_label.values())
         ratio = 1.0
@@ -212,9 +213,9 @@ class DiskWatch:
 
     @property
     def days_left(self) -> float | None:
-        """Days until the disk is full at the present rate; None if it never is.
+        """Days until the disk is full at the current rate; None if it never is.
 
-        What retention or `--history-size` deletes in time does not fill it.
+        Records that retention or `--history-size` deletes in time do not fill it.
         """
         use, settings = self._use, self._settings
         per_day = self.per_day()
@@ -233,7 +234,7 @@ class DiskWatch:
 
     @property
     def problems(self) -> list[str]:
-        """Returns what is wrong with the disk, and what to do."""
+        """Returns the problem of the disk, and its remedy."""
         use, size = self._use, self._settings.history_size
         if use is None:
             return []

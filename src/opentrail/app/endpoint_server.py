@@ -230,7 +230,7 @@ def load_certificate(context: ssl.SSLContext, settings: Settings) -> None:
     """Loads certificate and key into a context, for new connections.
 
     Raises:
-        UsageError: they are not valid or do not match; the context is as it was.
+        UsageError: they are not valid or do not match; the context is unchanged.
     """
     if settings.tls_certificate is None or settings.tls_key is None:
         return
@@ -297,7 +297,7 @@ def networks_of(settings: Settings) -> Networks | None:
 
 
 def admitted_peers(settings: Settings, metrics: Metrics) -> Callable[[str], bool] | None:
-    """Returns what decides, by its address, whether a host may connect; None: any host may.
+    """Returns the check, by address, of whether a host may connect; None: any host may.
 
     With `--insecure-trusted-networks`, only hosts there and this machine may.
     """

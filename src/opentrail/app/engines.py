@@ -49,7 +49,7 @@ _TOKEN_KEY_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """The engines of a server, and what every feature needs."""
+    """The engines of a server, and the settings that every feature needs."""
 
     #: The settings, with the keys of the control store in their directory.
     settings: Settings
@@ -57,7 +57,7 @@ class Engines:
     metrics: Metrics
     catalog: ServiceCatalog
     control: SqlControl
-    #: Seals what servers share in the control store; None if it is not shared.
+    #: Seals shared secrets in the control store; None if it is not shared.
     sealer: Sealer | None
     inventory: DataInventory
     trimmed_journal: TrimmedJournal
@@ -70,7 +70,7 @@ class Engines:
     #: Losses of the journal that are not recorded yet.
     losses: asyncio.Queue[LostPositions]
     named_keys: NamedKeys
-    #: What the server shares with others.
+    #: The parts that the server shares with others.
     site: Site
     #: The S3 that trails deliver to.
     objects: S3Objects
@@ -82,7 +82,7 @@ class Engines:
 async def open_engines(
     stack: AsyncExitStack, settings: Settings, data: DataDirectory, fail: Callable[[str], None]
 ) -> Engines:
-    """Opens the engines; all but the process of event history, which opens while calls come.
+    """Opens the engines, except the event history process, which opens while calls arrive.
 
     Args:
         stack: closes them.
@@ -93,8 +93,8 @@ async def open_engines(
     Raises:
         StorageFailed: the control store or the journal cannot be opened.
         DataDirectoryInUse: another server uses the journal.
-        StateLost: the control store is not the one that it was, with `--auth enforced`.
-        UsageError: the master key is not that of the shared control store.
+        StateLost: the control store was replaced, with `--auth enforced`.
+        UsageError: the master key differs from the shared control store's.
     """
     clock, metrics = SystemClock(), Metrics(settings.has_history)
     place = control_place(settings, data)
@@ -184,10 +184,10 @@ def _site_of(
     metrics: Metrics,
     fail: Callable[[str], None],
 ) -> Site:
-    """Returns what a server is: a member if journal and control store are in one database.
+    """Returns the kind of a server: a member if journal and control store share a database.
 
     Raises:
-        UsageError: the settings ask for what only a member has.
+        UsageError: the settings require a member.
     """
     if settings.journal != "sqlite":
         # Here, so that servers without it do not load the code for PostgreSQL.
@@ -204,7 +204,7 @@ def _site_of(
 
 
 def _log_broken(reason: str) -> None:
-    """With `allow`, calls go on and their losses are counted; only a restart can help."""
+    """With `allow`, calls continue and their losses are counted; only a restart can help."""
     log.critical("the journal is broken", extra={"reason": reason})
 
 

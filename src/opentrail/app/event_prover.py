@@ -1,7 +1,7 @@
 """A process that proves one event: a line of questions as input, answers on standard output.
 
-It reads the buckets with the credentials in its environment, as `opentrail validate` does. What is
-in a bucket is hostile, and unpacking it takes time: neither should be in the server's own process.
+It reads the buckets with the credentials in its environment, as `opentrail validate` does. Bucket
+contents are hostile, and unpacking them takes time: both belong outside the server process.
 """
 
 from __future__ import annotations

@@ -32,22 +32,22 @@ _MAX_LATE = 3
 class Health:
     """The state of one server.
 
-    Status is `failing` while calls cannot be recorded, `degraded` if something was lost, event
+    Status is `failing` while calls cannot be recorded; `degraded` if something was lost, event
     history or the control store does not answer, a trail does not deliver, or a signing key or the
-    control store is not the one that it was, else `ok`.
+    control store was replaced; else `ok`.
     """
 
     def __init__(self, journal: TrimmedJournal, store: IpcEventStore | None, site: Site) -> None:
         self._journal = journal
         self._store = store
         self._site = site
-        #: What is wrong with the keys that sign digests.
+        #: Problems of the keys that sign digests.
         self.key_problems: list[str] = []
-        #: What is not as it was: the control store, the journal (`app/inventory.py`).
+        #: Replaced stores: the control store, the journal (`app/inventory.py`).
         self.data_problems: list[str] = []
         #: Trails whose deliveries or digests fail (`api/v1/trails.py`).
         self.trail_problems: list[dict[str, str]] = []
-        #: Parts that do not work beside recording, such as Insights.
+        #: Failed parts other than recording, such as Insights.
         self.service_problems: list[str] = []
         #: Why trails, keys and policies cannot be read or changed.
         self.control_failure: str | None = None
@@ -63,15 +63,15 @@ class Health:
         failure: Callable[[], str | None],
         kept: Callable[[], Awaitable[Sequence[tuple[int, int, int]]]],
     ) -> None:
-        """Asks the control store for the problems of trails, but does not wait long.
+        """Queries the control store for the problems of trails, with a short deadline.
 
-        What it said before stays when it answers late, until it was late three times.
+        A late answer leaves the previous one in place, until three in a row are late.
 
         Args:
             problems: returns the problems of trails.
             failure: returns why the control store failed last; None if it did not.
-            kept: returns first and last of lost positions of which event history has events again,
-                and how many.
+            kept: returns first and last of lost positions that event history has regained events
+                of, and their number.
         """
 
         async def ask() -> None:
@@ -130,7 +130,7 @@ class Health:
         """Returns the body of `/health`.
 
         Args:
-            settings: those of the server.
+            settings: the server's settings.
             counted: the metrics of each process.
         """
         journal = self._journal
@@ -196,13 +196,13 @@ class ServerStatus:
 
     Args:
         settings: its settings.
-        services: what operations use.
+        services: the services of operations.
         health: returns the body of `/health`.
-        quantiles: returns shares with the seconds until lookups found records, of the last minute.
-        left_out: returns the calls that were left out since the server started.
-        problem: knows the last problem that was logged.
+        quantiles: returns quantiles of the last minute's seconds until lookups found records.
+        left_out: returns the calls excluded since the server started.
+        problem: has the last logged problem.
         started: when the server started.
-        disk: returns what records take of the disk, and how long it lasts.
+        disk: returns the records' disk use, and the time until the disk is full.
     """
 
     def __init__(
@@ -252,11 +252,11 @@ class ServerStatus:
             trails = await all_trails(services.trails)
             return [await trail_state(services.control, trail) for trail in trails]
         except OpentrailError:
-            return []  # health says what is wrong
+            return []  # health reports the problem
 
     async def _newest_event(self) -> str | None:
         try:
             newest = await self._services.history.latest(Search(), 1)
         except OpentrailError:
-            return None  # health says what is wrong
+            return None  # health reports the problem
         return format_time(newest[0].event_time) if newest else None

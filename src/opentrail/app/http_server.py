@@ -207,8 +207,8 @@ class HttpServer(uvicorn.Server):
     Args:
         app: an ASGI application.
         listening: a bound socket.
-        tls: with which connections are secured, None if they are not.
-        limits: those of the port.
+        tls: the TLS context; None for plain connections.
+        limits: the port's limits.
         admits: returns whether the host with an address may connect.
         has_lifespan: whether the application handles events of start and end.
     """

@@ -1,7 +1,7 @@
-"""What a data directory must hold, compared with what it holds at the start, and kept up to date.
+"""The inventory: a data directory's required content, compared at the start and updated later.
 
-A control store that is gone takes trails, keys, policies and users with it, and says nothing: the
-inventory and the file `written`, which are not in it, do.
+A lost control store loses trails, keys, policies and users without an error. The inventory and the
+file `written`, which are outside it, reveal the loss.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _MARK = "mark"
 _STORE = "store"
 #: The key of the document that a cluster's control store has.
 _CLUSTER = "cluster"
-#: The file of the master key, among those of signing keys.
+#: The master key file, among the signing key files.
 _MASTER = "master.key"
 #: Kinds of problems of the control store.
 STORE_KINDS = ("store", "older")
@@ -59,7 +59,7 @@ STORE_KINDS = ("store", "older")
 
 @dataclass(frozen=True, slots=True)
 class _StoreState:
-    """What is in a control store and where it is, and whether there are records."""
+    """The content and place of a control store, and whether there are records."""
 
     is_empty: bool
     #: Its id; None in one of a version without them.
@@ -115,16 +115,16 @@ class DataInventory:
 
     @property
     def problems(self) -> list[str]:
-        """What is not as it was and was not accepted, for operators; without paths."""
+        """Losses and replacements not yet accepted, for operators; without paths."""
         keys = _key_problems(self._inventory, self._data.keys, self._known_keys, self._in_file)
         return [*(problem.text for problem in self._inventory.problems), *keys]
 
     async def judge(self, head: int, journal: JournalSource) -> None:
-        """Compares control store and journal with what is known of them, before anything is added.
+        """Compares control store and journal with the inventory, before anything is added.
 
         Args:
             head: the last position of the opened journal.
-            journal: what was written to the journal.
+            journal: the last write to the journal.
 
         Raises:
             StorageFailed: the control store or the inventory cannot be read or written.
@@ -153,10 +153,10 @@ class DataInventory:
             raise StorageFailed(f"the inventory cannot be written: {error}") from error
 
     def require_store(self) -> None:
-        """Returns if the control store is the one that it was.
+        """Returns if the control store is unchanged since the last start.
 
         Raises:
-            StateLost: it is not, and that was not accepted.
+            StateLost: it was replaced, and no operator accepted that.
         """
         texts = [
             problem.text for problem in self._inventory.problems if problem.kind in STORE_KINDS
@@ -169,7 +169,7 @@ class DataInventory:
             )
 
     async def require_own_store(self) -> None:
-        """Returns if the control store is still that of this data directory.
+        """Returns if the control store still belongs to this data directory.
 
         Raises:
             StateLost: it was emptied or replaced while the server ran.
@@ -179,7 +179,7 @@ class DataInventory:
             raise StateLost(f"the control store was replaced: {_GONE}")
 
     def note_committed(self, position: int, chain: bytes) -> None:
-        """Notes how far the journal is durable; called by the journal's thread."""
+        """Notes the last durable position; called by the journal's thread."""
         if self._file is not None:
             self._file.committed(position, chain)
 
@@ -195,7 +195,7 @@ class DataInventory:
 
     @property
     def _is_frozen(self) -> bool:
-        """What is known of the former control store stays until a loss of it was accepted."""
+        """The notes of the former control store stay until an operator accepts its loss."""
         return any(problem.kind in STORE_KINDS for problem in self._inventory.problems)
 
     async def keep(self, fail: Callable[[str], None]) -> None:
@@ -293,9 +293,9 @@ class DataInventory:
 def _read(
     data: DataDirectory,
 ) -> tuple[DirectoryInventory | None, Written | None, list[str], list[str]]:
-    """Returns the inventory and what the file `written` says, and what is wrong with the files.
+    """Returns the inventory, the content of the file `written`, and the problems of the files.
 
-    What is of another data directory is left out.
+    Skips the notes of another data directory.
     """
     written, problem = read_written(data.root)
     inventory, problems = read_inventory(data, written)
@@ -314,10 +314,10 @@ async def mark_for_cluster(control: ControlStore) -> None:
 
 
 async def require_no_cluster(control: ControlStore) -> None:
-    """Returns if a server with a journal of its own may use the control store.
+    """Returns if a server with a separate journal may use the control store.
 
     Raises:
-        UsageError: a cluster uses it: this server would take the positions in it for its own.
+        UsageError: a cluster uses it: this server would mistake its positions for its own.
     """
     if await control.get(_MARK, _CLUSTER) is not None:
         raise UsageError(
@@ -332,7 +332,7 @@ _GONE = "trails, access keys, policies, users and settings are lost"
 def store_problem(
     inventory: DirectoryInventory | None, written: Written | None, state: _StoreState
 ) -> DirectoryProblem | None:
-    """Returns what is wrong with a control store; None if it is the one that it was."""
+    """Returns the problem of a control store; None if it is unchanged."""
     former = inventory.store if inventory else None
     if state.is_empty and former is not None:
         return DirectoryProblem("store", f"{state.name} is unexpectedly empty: {_GONE}")
@@ -361,13 +361,13 @@ def store_problem(
 def journal_problem(
     chain_at: Callable[[int], bytes], written: Written | None
 ) -> DirectoryProblem | None:
-    """Returns what is wrong with a journal; None if it has the record that was written last.
+    """Returns the problem of a journal; None if it has the last written record.
 
-    What is missing at its end is found elsewhere.
+    Other checks detect missing records at its end.
 
     Args:
         chain_at: returns the journal's chain at a position.
-        written: what is known of it.
+        written: the last known write.
     """
     if written is None or not written.chain:
         return None
@@ -381,13 +381,13 @@ def journal_problem(
 def _key_problems(
     inventory: DirectoryInventory, folder: Path, known_names: Collection[str], in_file: bool
 ) -> list[str]:
-    """Returns signing keys that nothing else knows any longer, and a master key that changed.
+    """Returns signing keys known only to the inventory, and a changed master key.
 
     Args:
-        inventory: has the keys that there must be.
+        inventory: has the required keys.
         folder: the folder of key files.
-        known_names: the signing keys that the control store knows.
-        in_file: whether keys are in files, as the control store is.
+        known_names: the signing keys in the control store.
+        in_file: whether keys are in files, like the control store.
     """
     acknowledged = acknowledged_keys(folder)
     remedy = "put the file back" if in_file else "restore the control store"
@@ -408,7 +408,7 @@ def _key_problems(
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the inventory and the file `written` say of a data directory."""
+    """The contents of a data directory's inventory and its file `written`."""
 
     problems: list[str]
     #: Those of the problems that count until they are accepted.

@@ -75,8 +75,8 @@ class JournalPlace(Protocol):
 
         Args:
             stack: closes it.
-            known: positions that others know of; None if there was no journal.
-            handlers: receive what becomes of it.
+            known: positions known to others; None if there was no journal.
+            handlers: receive its events.
             node: the id of the data directory.
         """
         ...
@@ -99,7 +99,7 @@ class JournalPlace(Protocol):
         Args:
             folder: has the files.
             last: the last position.
-            damage: what is wrong with them.
+            damage: their damage.
 
         Raises:
             StorageFailed: it is damaged, or cannot be moved.
@@ -186,7 +186,7 @@ class OnPostgresql:
         handlers: JournalHandlers,
         node: str,
     ) -> PostgresJournal:
-        """Opens the tables, which no other server uses from now on."""
+        """Opens the tables, which this server then uses alone."""
         database = await self.connect(stack)
         leases, lease = await claim_journal(database, node, node, known)
         _hold(stack, leases, lease, handlers.fail)
@@ -275,17 +275,17 @@ async def claim_journal(
 ) -> tuple[Leases, Lease]:
     """Claims a journal for its owner, and returns the lease of the server that uses it alone.
 
-    It comes before the journal is opened, which marks positions as lost that this data directory
-    knows.
+    Must run before the journal is opened, which marks positions known to this data directory as
+    lost.
 
     Args:
-        database: that of the journal.
+        database: the journal's database.
         node: the id of the data directory.
         owner: the data directory that alone uses the journal, or `cluster_of` a control store.
-        known: positions that others know of; None if there was no journal.
+        known: positions known to others; None if there was no journal.
 
     Raises:
-        UsageError: the journal is of another owner.
+        UsageError: the journal has another owner.
         DataDirectoryInUse: a server that does not share it uses it.
     """
     from opentrail.adapters.postgres.database import PostgresLeases

@@ -42,8 +42,8 @@ async def known_positions(
     Args:
         control: the control store.
         history: the folder of sealed files.
-        noted: a position that is known to have been written.
-        shared: the last position in files that are read in S3.
+        noted: a position known to be written.
+        shared: the last position in files in S3.
     """
     sealed = max([shared, *(file.last for file in sealed_files(history, Series.JOURNAL))])
     mark = await marked_position(control)
@@ -93,7 +93,7 @@ async def mark_journal(
         pass  # another server has stored its own
     except OpentrailError as error:
         log.warning("the journal's mark cannot be stored", extra={"error": str(error)})
-    except Exception:  # a bug must not end what notices an older control store
+    except Exception:  # a bug must not break the detection of older control stores
         log.exception("the journal's mark cannot be stored")
 
 
@@ -137,6 +137,6 @@ async def count_kept(
 
 
 async def kept_events(control: ControlStore) -> list[tuple[int, int, int]]:
-    """Returns ranges of lost positions, each with how many of its events are there again."""
+    """Returns ranges of lost positions, each with the number of its regained events."""
     stored = await control.scan(_KEPT)
     return [(int(one.key), one.document["last"], one.document["events"]) for one in stored]

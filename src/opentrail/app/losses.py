@@ -1,4 +1,4 @@
-"""Records what has no record yet: lost calls, calls that `--record` leaves out, damage, expiry."""
+"""Records events without a record yet: lost calls, calls excluded by `--record`, damage, expiry."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from opentrail.ports.journal import Journal, LostPositions, append_once
 
 log = logging.getLogger(__name__)
 
-#: Seconds until a record that could not be appended is tried again.
+#: Seconds before a failed append is retried.
 _RETRY_SECONDS = 5.0
 
 
@@ -39,7 +39,7 @@ def _default() -> str:
 async def record_gaps(
     folder: Path, journal: Journal, clock: Clock, account: Callable[[], str] = _default
 ) -> None:
-    """Records what was lost before this start and could not be recorded then."""
+    """Records losses before this start that could not be recorded then."""
     for file, gap in list(kept_gaps(folder)):
         if gap is not None:
             now = clock.now()
@@ -95,10 +95,10 @@ _HOUR_CHECK_SECONDS = 5.0
 
 
 class LeftOutCalls:
-    """What the recorder processes of a server have counted.
+    """The counts of a server's recorder processes.
 
     Args:
-        folder: where their files are.
+        folder: the folder of their files.
         node: the id of the data directory.
         account: returns the account of the events.
     """
@@ -125,7 +125,7 @@ class LeftOutCalls:
         return dict(+sums)
 
     async def keep_recording(self) -> None:
-        """Records each hour once it is over and no process counts in it any more."""
+        """Records each hour once it is over and no process still counts in it."""
         while True:
             await attempt(self.record_hours(), "counts of calls that are left out stay unrecorded")
             await asyncio.sleep(_HOUR_CHECK_SECONDS)

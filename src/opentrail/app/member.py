@@ -43,17 +43,17 @@ class Member:
     """The site of a server of a cluster; see `Site`.
 
     Args:
-        settings: those of the server; the role says whether it keeps event history.
+        settings: the server's settings; the role decides whether it has event history.
         control: the control store that the servers share.
         data: the open data directory.
-        inventory: what is known of it.
+        inventory: its inventory.
         clock: the time.
         objects: S3, where `--files` are.
-        metrics: show what this server does in the cluster.
-        fail: ends this server, because it cannot go on as a member.
+        metrics: show this server's work in the cluster.
+        fail: ends this server, because it cannot continue as a member.
 
     Raises:
-        UsageError: the settings have what a member cannot do.
+        UsageError: the settings ask a member for something it cannot do.
     """
 
     learns_from_others = True
@@ -108,15 +108,15 @@ class Member:
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong with files in S3, and with the servers."""
+        """Problems of files in S3, and of the servers."""
         return [*self.files.problems, *self.cluster.problems]
 
     # The start.
 
     async def join(self) -> KnownPositions | None:
-        """Downloads what event history lacks, notes what it has, and returns the known positions.
+        """Downloads missing event history, notes the local files, and returns the known positions.
 
-        All of it before the journal is opened, so that what this server lacks is not trimmed.
+        Runs before the journal is opened, so that entries missing here are not trimmed.
         """
         await self._inventory.require_known_store()
         await mark_for_cluster(self._control)
@@ -165,7 +165,7 @@ class Member:
         return store if self.keeps_history else NoArchive()
 
     def follow_others(self, stack: AsyncExitStack, store: IpcEventStore) -> None:
-        """Shows what other servers import, and uploads files that S3 has lost."""
+        """Shows other servers' imports, and uploads files that S3 has lost."""
         self.files.follow(stack, store, keeps_history=self.keeps_history)
 
     # The work.
@@ -181,7 +181,7 @@ class Member:
         return SharedDeliveries(local, trails, self._control, self.worker_control, clock)
 
     async def start_work(self, stack: AsyncExitStack, work: Work, catch_up: Work) -> None:
-        """Works from now on while this server is the worker, if its role allows that."""
+        """Works while this server is the worker, if its role allows that."""
 
         async def begin(stack: AsyncExitStack) -> None:
             await catch_up(stack)
@@ -198,11 +198,11 @@ class Member:
     # Housekeeping.
 
     async def refresh_files(self, store: IpcEventStore) -> bool:
-        """Reads new files in S3 from now on; returns False if they cannot be listed."""
+        """Starts to read new files in S3; returns False if they cannot be listed."""
         return await self.files.refresh(store)
 
     def refuse_gap(self) -> None:
-        """Ends this server: others have trimmed what it does not have."""
+        """Ends this server: others have trimmed entries that it misses."""
         self._fail("journal trimmed of records that event history does not have")
 
     async def share(self, needed_after: int) -> None:
@@ -210,10 +210,10 @@ class Member:
         await self.cluster.forget_servers()
         await self.files.publish(self._journal, self._source, needed_after)
 
-    # What the API asks.
+    # The interface for the API.
 
     async def require_importable(self) -> None:
-        """Returns if the other servers would have the events, too."""
+        """Returns if the other servers would also get the events."""
         if not self.keeps_history:
             raise NoHistory
         await self.files.require_importable()

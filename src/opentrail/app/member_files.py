@@ -54,11 +54,11 @@ class MemberFiles(Protocol):
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong with files in S3."""
+        """Problems of files in S3."""
         ...
 
     async def download(self) -> None:
-        """Fetch what the others have put in S3, before the journal is opened."""
+        """Fetch the other servers' files from S3, before the journal is opened."""
         ...
 
     @property
@@ -70,16 +70,16 @@ class MemberFiles(Protocol):
         """Show the events that the cluster has imported.
 
         Raises:
-            UsageError: this server lacks some, and cannot fetch them.
+            UsageError: some are missing here, and cannot be fetched.
         """
         ...
 
     def follow(self, stack: AsyncExitStack, store: IpcEventStore, *, keeps_history: bool) -> None:
-        """Show what others import, and upload files that S3 has lost, until the stack closes."""
+        """Show other servers' imports and upload files lost in S3, until the stack closes."""
         ...
 
     async def refresh(self, store: IpcEventStore) -> bool:
-        """Read new files in S3 from now on; return False if they cannot be listed."""
+        """Start to read new files in S3; return False if they cannot be listed."""
         ...
 
     async def publish(
@@ -148,13 +148,13 @@ class FilesInS3:
 
     @property
     def problems(self) -> list[str]:
-        """What could not be uploaded or read, and what S3 has lost."""
+        """Failed uploads and downloads, and files that S3 has lost."""
         not_uploaded = self._files.problems if self._cluster.is_worker else []
         return [*not_uploaded, *self._files.read_problems, *self._check.problems]
 
     async def download(self) -> None:
-        """Downloads the files that this server lacks."""
-        with suppress(ObjectStoreError):  # before the first upload, it is tried again
+        """Downloads the files missing on this server."""
+        with suppress(ObjectStoreError):  # before the first upload, it is retried
             await self._files.claim()
         await self._cluster.note(None, 0)
         await self._fetch()
@@ -168,11 +168,11 @@ class FilesInS3:
         await self._files.fetch()
 
     async def take_over_imports(self) -> None:
-        """Downloads the files of imports that this server lacks."""
+        """Downloads the import files missing on this server."""
         await self._imports.take_over()
 
     def follow(self, stack: AsyncExitStack, store: IpcEventStore, *, keeps_history: bool) -> None:
-        """Shows what others import, and uploads files that S3 has lost."""
+        """Shows other servers' imports, and uploads files that S3 has lost."""
         run_beside(stack, self._check.run())
         if keeps_history:
             run_beside(stack, self._imports.follow(store))
@@ -193,7 +193,7 @@ class FilesInS3:
 
 
 class CachedFilesInS3(FilesInS3):
-    """The files are in S3, and what is often read in a cache on the disk (`--history-cache`)."""
+    """The files are in S3, and a cache on disk has the often-read parts (`--history-cache`)."""
 
     def __init__(
         self,
@@ -215,7 +215,7 @@ class CachedFilesInS3(FilesInS3):
         return max((file.last for file in self.cache.files), default=0)
 
     async def refresh(self, store: IpcEventStore) -> bool:
-        """Downloads the indexes of new files; what is read stays if that fails."""
+        """Downloads the indexes of new files; on failure the current ones stay."""
         try:
             await store.use_shared(await self._files.fetch_indexes())
         except (OpentrailError, OSError) as error:
@@ -242,14 +242,14 @@ def member_files(
     """Returns the files that the settings describe.
 
     Args:
-        settings: those of the server.
+        settings: the server's settings.
         store_id: returns the id of the control store.
         control: the control store that the servers share.
         history: the folder of event history.
         source: reads the journal.
         clock: the time.
         objects: S3, where `--files` are.
-        metrics: show what is read in S3.
+        metrics: show reads from S3.
         cluster: the servers.
 
     Raises:
@@ -287,12 +287,12 @@ class SharedFileCheck:
     """Files that the control store lists and S3 does not have.
 
     The worker compares both every hour, and every minute while files are missing. Each server
-    uploads those that it has.
+    uploads the missing files that it has.
 
     Args:
         files: the place in S3.
-        control: has the lists; only the worker changes it.
-        source: what the worker seals again.
+        control: has the lists; only the worker changes them.
+        source: the entries that the worker seals again.
         clock: the time.
         is_worker: returns whether this server is the worker.
     """
@@ -316,7 +316,7 @@ class SharedFileCheck:
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong with the files in S3."""
+        """Problems of the files in S3."""
         return [describe_missing(self.missing)] if self.missing else []
 
     async def run(self) -> None:
@@ -326,7 +326,7 @@ class SharedFileCheck:
             await asyncio.sleep(_READ_SECONDS)
 
     async def check(self) -> None:
-        """Compares if that is due on this server, and uploads what is missing and is here.
+        """Compares if that is due on this server, and uploads missing files that it has.
 
         Raises:
             OpentrailError: the control store or S3 does not answer.
@@ -377,7 +377,7 @@ async def missing_files(control: ControlStore) -> list[str]:
 
 
 def describe_missing(names: list[str]) -> str:
-    """Returns what is wrong, and what to do."""
+    """Returns the problem, and its remedy."""
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return (
         f"history files are missing in S3: {names[0]}{more}; servers that still have "

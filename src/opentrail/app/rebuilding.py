@@ -1,6 +1,6 @@
-"""Restores what a lost control store had and the journal has: trails.
+"""Restores the trails of a lost control store from the journal.
 
-Identities that records teach are learned again by the server itself, at its next start.
+The server learns identities from records again at its next start.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SOURCE = "cloudtrail.amazonaws.com"
 
 
 async def rebuild_trails(data: DataDirectory, journal: JournalSource) -> list[Trail]:
-    """Adds the trails to `state.db` that it lacks and recorded calls have made; returns them.
+    """Adds trails from recorded calls that are missing in `state.db`; returns them.
 
     No server may run at the same time: the directory is locked.
 
@@ -84,7 +84,7 @@ _TEXTS = {
     "cloudWatchLogsRoleArn": "log_role",
     "kmsKeyId": "kms_key",
 }
-#: Calls that change what is delivered, or where.
+#: Calls that change the content or destination of deliveries.
 _OF_DELIVERY = ("UpdateTrail", "PutEventSelectors", "PutInsightSelectors")
 _FLAGS = {
     "includeGlobalServiceEvents": "include_global_services",
@@ -97,9 +97,9 @@ class TrailRebuilding:
     """Follows the calls on trails, in the order of the journal.
 
     Args:
-        settings: ARN of each trail → members of its document that no call has: `uid` and
-            `organization`. A trail whose `uid` is known goes on delivering where it was; another
-            one delivers what comes from now on.
+        settings: ARN of each trail → the members of its document that no call has: `uid` and
+            `organization`. A trail with a known `uid` continues its delivery; any other
+            delivers only later events.
     """
 
     def __init__(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
@@ -149,7 +149,7 @@ class TrailRebuilding:
             if is_of_organization and not settings.get("organization"):
                 continue  # its organization is unknown
             ready = replace(trail, organization=str(settings.get("organization", "")))
-            # What the spans before had to deliver was delivered.
+            # The earlier spans are fully delivered.
             spans = ready.spans[-1:] if ready.logging else ()
             if spans:
                 first = replace(spans[0], continues=False, organization=ready.organization)

@@ -32,10 +32,10 @@ _HANDSHAKE_SECONDS = 0.5
 
 
 class StartRecorder(IpcRequest[None], frozen=True):
-    """Serve connections from now on."""
+    """Start to serve connections."""
 
     settings: Settings
-    #: Whether the server is asked about unknown keys.
+    #: Whether to ask the server about unknown keys.
     asks: bool
 
 

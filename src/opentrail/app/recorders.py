@@ -88,7 +88,7 @@ class _RecorderHandle:
         return theirs
 
     async def _prepare(self, link: Link) -> None:
-        # From now on it also gets what others learn.
+        # The process now also gets identities that others learn.
         self._link = link
         for part in _split(self._recorders.identities.learned()):
             await link.ask(Learn(part))
@@ -159,8 +159,8 @@ class _RecorderHandle:
 class Recorders:
     """The recorder processes of one server.
 
-    New connections go to the processes in turn. What a record teaches about identities is known
-    in every process before the call is answered, so that a new key works immediately.
+    New connections go to the processes in turn. Identities learned from a record are known in every
+    process before the call is answered, so that a new key works immediately.
     """
 
     def __init__(
@@ -226,7 +226,7 @@ class Recorders:
                 return True
         return False
 
-    # What processes learn from each other
+    # Identities that processes learn from each other
 
     async def share_identities(self, by: _RecorderHandle, entries: Sequence[NewEntry]) -> None:
         """Sends the identities in the entries of one process to all others."""
@@ -245,7 +245,7 @@ class Recorders:
         self._in_background(self._spread(self._recorders, self.identities.learn(record)))
 
     async def know_keys(self, keys: Sequence[KnownKey], forgotten: Sequence[str] = ()) -> None:
-        """Sends every process these keys of the key directory, and those that it must forget."""
+        """Sends every process these keys of the key directory, and the keys to forget."""
         self.identities.add_directory(self.keys.update(keys, forgotten))
         if self._acceptor is not None:  # a process that starts gets all keys
             change = KnowKeys(tuple(keys), tuple(forgotten))

@@ -101,7 +101,7 @@ log = logging.getLogger(__name__)
 
 #: Maximum seconds that a thread runs before Python lets another one run.
 _SWITCH_SECONDS = 0.0005
-#: Maximum seconds that the first call of a key waits for what other servers recorded.
+#: Maximum seconds that a key's first call waits for other servers' records.
 _OTHERS_SECONDS = 1.0
 #: Maximum seconds that the first start waits for the upstream to say its account.
 _ACCOUNT_SECONDS = 10.0
@@ -111,7 +111,7 @@ _THREADS = 16
 
 @dataclass(frozen=True, slots=True)
 class _Access:
-    """The keys whose signatures are checked, and what their owners may do."""
+    """The keys whose signatures are checked, and their owners' permissions."""
 
     keys: KeyDirectory
     own_keys: ServerKeys
@@ -148,7 +148,7 @@ class Server:
         return link() if link else None
 
     async def run(self, when_ready: Callable[[Server], None]) -> None:
-        """Serves until it is asked to stop.
+        """Serves until it is stopped.
 
         Raises:
             OpentrailError: it cannot start, or storage failed.
@@ -186,13 +186,13 @@ class Server:
     async def _start(
         self, stack: contextlib.AsyncExitStack, listening: socket.socket, console: socket.socket
     ) -> None:
-        """Opens the engines, then starts what follows the journal, the endpoint and the console."""
+        """Opens the engines, then starts the journal's followers, the endpoint and the console."""
         engines = await open_engines(stack, self.settings, self._data, self._fail)
         settings = self.settings = engines.settings
         uses_tls = settings.tls_certificate is not None
         self.endpoint_url = settings.listen.url(listening.getsockname()[1], tls=uses_tls)
         self.console_url = settings.console_listen.url(console.getsockname()[1], tls=uses_tls)
-        # What earlier runs learned says whose keys these are.
+        # Identities from earlier runs name the owners of these keys.
         await start_history(stack, engines)
         access = _Access(
             await open_keys(control_place(settings, self._data), engines.control, engines.sealer),
@@ -271,7 +271,7 @@ class Server:
         access: _Access,
         endpoint: EndpointServer | Recorders,
     ) -> None:
-        """Takes over what other servers change in the control store."""
+        """Applies other servers' changes of the control store."""
         from opentrail.app.cluster import follow_changes
 
         named = core.engines.named_keys
@@ -479,7 +479,7 @@ class Server:
 
 
 def _asking(callers: UpstreamCallers, know_others: CatchUp | None) -> CatchUp | None:
-    """Returns what asks the other servers, then the upstream, about a key; None: there are none."""
+    """Returns the lookup of a key in other servers, then the upstream; None without either."""
     if know_others is None:
         return callers.name if callers.asks else None
 
@@ -529,9 +529,9 @@ def serve(
 
     Args:
         settings: its settings.
-        wings: what it does besides recording, finding, delivering and answering.
-        when_ready: is called once it listens.
-        remake_buckets: whether buckets of trails that are gone are created again.
+        wings: its parts beyond recording, finding, delivering and answering.
+        when_ready: called once it listens.
+        remake_buckets: whether to recreate missing buckets of trails.
         admin: id and secret of an access key that may call every operation.
 
     Raises:
@@ -540,7 +540,7 @@ def serve(
     if not settings.upstream:
         raise UsageError("--upstream URL is needed: where calls go, such as http://127.0.0.1:5000")
     os.umask(0o077)
-    # The thread that answers calls must not wait long for those that write and index.
+    # The thread that answers calls must not wait long for the writing and indexing threads.
     sys.setswitchinterval(_SWITCH_SECONDS)
     set_up_logging()
     upstreams_of(settings)

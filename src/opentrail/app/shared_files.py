@@ -1,9 +1,9 @@
-"""Files of event history in S3, from which each server of a cluster takes what it lacks.
+"""Files of event history in S3, from which each server of a cluster downloads missing ones.
 
 The worker seals one range of the journal after the other, uploads the file, reads it back, and
-lists it in the control store. The journal is trimmed only up to the last file that is listed. A
-server that starts downloads what its own event history lacks, or, with a cache, only the index of
-each file: it reads blocks of the files when lookups need them.
+lists it in the control store. The journal is trimmed only up to the last listed file. A starting
+server downloads the files missing from its event history. With a cache, it downloads only the index
+of each file, and reads blocks of the files when lookups need them.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class SharedFiles:
         history: the folder of this server's event history.
         records: positions of each file.
         clock: the time.
-        kept: for how long a file is listed, as event history keeps its events.
+        kept: time that a file stays listed, equal to the retention of its events.
     """
 
     def __init__(
@@ -108,10 +108,10 @@ class SharedFiles:
         return await listed(self._control, SHARED_FILE)
 
     async def claim(self) -> None:
-        """Makes the place this cluster's; returns at once when that is known.
+        """Claims the place for this cluster; returns immediately if that is known.
 
         Raises:
-            UsageError: it is another cluster's.
+            UsageError: it belongs to another cluster.
             ObjectStoreError: the store does not answer.
         """
         if self._is_claimed:
@@ -133,18 +133,17 @@ class SharedFiles:
     async def publish(
         self, journal: TrimmedJournal, source: JournalSource, needed_after: int
     ) -> None:
-        """Uploads what is complete since the last time, and lists it; expired files are unlisted.
+        """Uploads and lists the files completed since the last call; unlists expired ones.
 
         Args:
-            journal: says which positions are there.
+            journal: gives the existing positions.
             source: is sealed.
             needed_after: the position after which trails or identities may still need records.
 
         Raises:
             LeaseLost: this server is not the worker.
             ObjectStoreError: the store refused a file.
-            StorageFailed: it does not return what was written, or there is a gap and no file here
-                to fill it.
+            StorageFailed: the upload reads back differently, or no file here fills a gap.
         """
         try:
             await self._forget_expired(needed_after)
@@ -167,7 +166,7 @@ class SharedFiles:
             following = last + 1
 
     async def _forget_expired(self, needed_after: int) -> None:
-        """Lists the oldest files no longer; the last one says how far all of them reach."""
+        """Unlists the oldest files; keeps the last one, which marks the end of all of them."""
         files, since = await self.files(), self._clock.now() - self._kept
         if expired := to_forget(SHARED_FILE, files, since, needed_after):
             await self._control.apply(expired)
@@ -196,7 +195,7 @@ class SharedFiles:
             raise StorageFailed(f"positions {first} to {last} cannot be sealed: {error}") from error
 
     async def _list(self, files: Sequence[SealedFile], first: int, last: int) -> None:
-        """Uploads the files of a range, and lists them with what the journal has lost of it."""
+        """Uploads the files of a range, and lists them with the journal's losses in it."""
         shared, now = [], self._clock.now()
         for file in files:
             if file.first > first:
@@ -211,7 +210,7 @@ class SharedFiles:
         log.info("history files are in S3", extra={"until": last})
 
     async def _upload_index(self, file: Path) -> str:
-        """Uploads what is known of a file without reading it; returns its SHA-256."""
+        """Uploads the index of a file; returns its SHA-256."""
         try:
             (path,) = await run_child("index", file)
         except (RuntimeError, TimeoutError) as error:
@@ -228,7 +227,7 @@ class SharedFiles:
 
         Raises:
             ObjectStoreError: the store refused it.
-            StorageFailed: it does not return what was written.
+            StorageFailed: it reads back differently.
         """
         await self.claim()
         content = await asyncio.to_thread(path.read_bytes)
@@ -238,7 +237,7 @@ class SharedFiles:
         if await self._objects.get(self._bucket, key) != content:
             raise StorageFailed(f"s3://{self._bucket}/{key} was altered")
 
-    # What is missing in S3
+    # Files missing in S3
 
     async def present(self) -> set[str]:
         """Returns the names of the files that are in S3."""
@@ -260,12 +259,12 @@ class SharedFiles:
         return True
 
     async def seal_again(self, source: JournalSource, file: SharedFile) -> bool:
-        """Seals the range of a listed file from the journal; returns False if that is trimmed.
+        """Seals the range of a listed file from the journal; returns False if it was trimmed.
 
         Raises:
             LeaseLost: this server is not the worker.
             ObjectStoreError: the store refused a file.
-            StorageFailed: the range cannot be sealed, or S3 does not return what was written.
+            StorageFailed: the range cannot be sealed, or the upload reads back differently.
         """
         if await asyncio.to_thread(source.first_position) > file.first:
             return False
@@ -299,11 +298,11 @@ class SharedFiles:
     # A server that starts downloads
 
     async def fetch(self) -> None:
-        """Downloads what event history lacks, before it is opened.
+        """Downloads missing files of event history, before it is opened.
 
         Raises:
-            ObjectStoreError: the store does not answer, or lacks a file.
-            StorageFailed: a file is not what was uploaded.
+            ObjectStoreError: the store does not answer, or a file is missing.
+            StorageFailed: a file differs from the upload.
         """
         files = await self.files()
         own = await asyncio.to_thread(sealed_files, self._history, Series.JOURNAL)
@@ -327,8 +326,8 @@ class SharedFiles:
         """Returns a file under a name that event history ignores; None if it has expired.
 
         Raises:
-            ObjectStoreError: the store does not answer, or lacks a file that has not expired.
-            StorageFailed: it is not what was uploaded.
+            ObjectStoreError: the store does not answer, or an unexpired file is missing.
+            StorageFailed: it differs from the upload.
         """
         path = self._history / f"{file.name}.tmp"
         try:
@@ -354,7 +353,7 @@ class SharedFiles:
         self, downloaded: Sequence[Path], own: Sequence[SealedFile], begin: int, follows_own: bool
     ) -> None:
         """Puts downloaded files in the place of own ones that end after position `begin`."""
-        if not follows_own:  # the cluster has expired what is before them
+        if not follows_own:  # the cluster has expired the earlier files
             self._mark_expired(begin)
         remove(file.path for file in own if file.last > begin)
         sync_folder(self._history)
@@ -370,17 +369,17 @@ class SharedFiles:
 
     @property
     def cache(self) -> Path:
-        """The folder of what a server with a cache keeps."""
+        """The cache folder of a server."""
         return self._history.with_name("history-cache")
 
     async def fetch_indexes(self) -> list[SharedFile]:
-        """Returns the files once their indexes are in the folder of the cache.
+        """Returns the files once their indexes are in the cache folder.
 
-        Those that have expired, and are gone, are not among them.
+        Skips files that have expired and are missing.
 
         Raises:
-            ObjectStoreError: the store does not answer, or lacks a file that has not expired.
-            StorageFailed: a file is not what was uploaded.
+            ObjectStoreError: the store does not answer, or an unexpired file is missing.
+            StorageFailed: a file differs from the upload.
             OSError: the cache cannot be written.
         """
         try:
@@ -406,7 +405,7 @@ class SharedFiles:
                 except ObjectMissing:
                     if not self.is_expired(file):
                         raise
-                    gone = file.last  # so are those before it
+                    gone = file.last  # as have earlier files
                 else:
                     self._indexed.add(file.name)
         if gone:
@@ -439,7 +438,7 @@ class SharedFiles:
         """Returns bytes of a file, which the caller verifies.
 
         Raises:
-            ObjectStoreError: the store does not answer, or lacks the file.
+            ObjectStoreError: the store does not answer, or the file is missing.
         """
         try:
             content = await self._objects.get_range(
@@ -458,7 +457,7 @@ def _index_name(name: str, digest: str) -> str:
 
 
 def _ends(own: Sequence[SealedFile], files: Sequence[SharedFile]) -> list[int]:
-    """Returns the positions at which own files end, up to the first that they lack."""
+    """Returns the end positions of local files, up to their first gap."""
     lost = {file.first: file.last for file in files if file.name is None}
     ends, end = [], 0
     for file in own:
@@ -473,7 +472,7 @@ def _ends(own: Sequence[SealedFile], files: Sequence[SharedFile]) -> list[int]:
 def _common_end(own: Sequence[SealedFile], ends: Sequence[int], files: Sequence[SharedFile]) -> int:
     """Returns the last position at which shared files can follow own ones, which have `ends`."""
     starts = {file.first - 1 for file in files} | {files[-1].last}
-    # What is expired here need not be downloaded.
+    # Files expired here need no download.
     expired = own[0].last if own and own[0].is_expired else 0
     common = max(start for start in starts if start <= max(expired, files[0].first - 1))
     return max(common, *(end for end in ends if end in starts), 0)
@@ -486,9 +485,9 @@ def _key(file: SharedFile) -> str:
 def to_forget(
     kind: str, files: Sequence[SharedFile], since: datetime, needed_after: int = sys.maxsize
 ) -> list[Remove]:
-    """Returns the changes that list the oldest files no longer, if they were listed before a time.
+    """Returns the changes that unlist the oldest files, if they were listed before a time.
 
-    Only up to position `needed_after`. The last file stays: it says how far all of them reach.
+    Only up to position `needed_after`. The last file stays: it marks the end of all of them.
     """
     expired = itertools.takewhile(
         lambda file: file.listed < since and file.last <= needed_after, files[:-1]
@@ -497,7 +496,7 @@ def to_forget(
 
 
 def to_list(kind: str, file: SharedFile) -> Put:
-    """Returns the change that lists a file, unless one that begins there is listed already."""
+    """Returns the change that lists a file, unless a listed file begins there."""
     document = {
         "first": file.first,
         "last": file.last,

@@ -1,8 +1,9 @@
-"""Files of imported events in S3: what one server of a cluster imports, each of them has.
+"""Files of imported events in S3: each server of a cluster gets every server's imports.
 
-An import is numbered after those that the control store lists, and is not over before its file is
-in S3 and listed as well. Of two servers that import at the same time, one finds its numbers taken,
-and imports again. The other servers download what is listed and put it beside their own files.
+An import is numbered after the imports in the control store's list, and is complete only once its
+file is in S3 and listed as well. If two servers import at the same time, one finds its numbers
+used, and imports again. The other servers download the listed files and put them next to their
+local files.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from opentrail.ports.event_store import SharedFile
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two checks for what other servers have imported.
+#: Seconds between two checks for other servers' imports.
 _INTERVAL = 1.0
 
 
@@ -47,7 +48,7 @@ class SharedImports:
         control: lists the files; any server changes it.
         history: the folder of this server's event history.
         clock: the time.
-        kept: for how long a file is listed, as event history keeps its events.
+        kept: time that a file stays listed, equal to the retention of its events.
     """
 
     def __init__(
@@ -63,15 +64,15 @@ class SharedImports:
         self._history = history
         self._clock = clock
         self._kept = kept
-        #: What was listed when this server last took it over.
+        #: The list when this server last took it over.
         self._taken_over: Sequence[SharedFile] = ()
         #: Held while files of imported events are written, until they are listed and shown.
         self.changing = asyncio.Lock()
 
     async def follow(self, store: IpcEventStore) -> None:
-        """Shows what other servers import, until it is cancelled; the next check retries.
+        """Shows other servers' imports, until cancelled; the next check retries.
 
-        What turns out to be damaged here is downloaded again.
+        Downloads files found damaged here again.
         """
         known: object = None
         is_failing = False
@@ -91,14 +92,14 @@ class SharedImports:
             is_failing = not await attempt(show_changes(), failure, is_known=is_failing)
 
     async def take_over(self) -> None:
-        """Makes this server's files those that are listed, before they are shown.
+        """Makes this server's files equal the list, before they are shown.
 
-        It downloads what other servers have imported, lists what was imported before files were
-        shared, and sets aside what an import has left that was not acknowledged.
+        Downloads other servers' imports, lists imports from before files were shared, and sets
+        aside the leftovers of unacknowledged imports.
 
         Raises:
-            ObjectStoreError: the store does not answer, or lacks a file that has not expired.
-            StorageFailed: a file is not what was uploaded.
+            ObjectStoreError: the store does not answer, or an unexpired file is missing.
+            StorageFailed: a file differs from the upload.
         """
         files = await listed(self._control, IMPORTED_FILE) or await self._share_earlier()
         own = await asyncio.to_thread(sealed_files, self._history, Series.IMPORTED)
@@ -120,15 +121,15 @@ class SharedImports:
     async def publish(self) -> bool:
         """Uploads and lists the files written since `take_over`; returns whether it succeeded.
 
-        If not, another server has imported meanwhile: the import must be done again.
+        If not, another server has imported since then: the import must run again.
 
         Raises:
             ObjectStoreError: the store refused a file.
-            StorageFailed: it does not return what was written.
+            StorageFailed: an upload reads back differently.
         """
         files = await listed(self._control, IMPORTED_FILE)
         own = await asyncio.to_thread(sealed_files, self._history, Series.IMPORTED)
-        # Not by what is listed now: files of others may have exactly the numbers of a new one.
+        # Not by the current list: another server's files may have exactly the numbers of a new one.
         new = [file for file in own if not _is_valid(file, self._taken_over)]
         try:
             if files and any(file.first <= files[-1].last for file in new):
@@ -140,7 +141,7 @@ class SharedImports:
         return True
 
     async def forget_expired(self) -> None:
-        """Lists the oldest files no longer; the last one says how far the numbers are."""
+        """Unlists the oldest files; keeps the last one, which has the highest numbers."""
         files = await listed(self._control, IMPORTED_FILE)
         if expired := to_forget(IMPORTED_FILE, files, self._clock.now() - self._kept):
             await self._control.apply(expired)
@@ -155,10 +156,10 @@ class SharedImports:
         return await listed(self._control, IMPORTED_FILE)
 
     async def _list(self, files: Sequence[SealedFile]) -> None:
-        """Uploads files, then lists all of them at once.
+        """Uploads files, then lists all of them in one change.
 
         Raises:
-            Conflict: one of the numbers is listed already.
+            Conflict: one of the numbers is already listed.
         """
         now = self._clock.now()
         for file in files:
@@ -168,7 +169,7 @@ class SharedImports:
             await self._control.apply([to_list(IMPORTED_FILE, file) for file in shared])
 
     def _damaged(self, files: Sequence[SharedFile]) -> list[Path]:
-        """Returns what is left here of damaged files whose events can be downloaded."""
+        """Returns the local remains of damaged files whose events can be downloaded."""
         found = []
         for path in self._history.glob(f"{Series.IMPORTED.value}*.damaged"):
             file = read_name(path.with_suffix(".duckdb"))
@@ -187,7 +188,7 @@ class SharedImports:
         expired: Sequence[tuple[int, int]],
         files: Sequence[SharedFile],
     ) -> None:
-        """Puts downloaded files in the place of what is not valid."""
+        """Puts downloaded files in the place of invalid ones."""
         for path in unlisted:
             log.warning("imported events are set aside", extra={"file": path.name})
             path.replace(path.with_suffix(".unlisted"))
@@ -196,7 +197,7 @@ class SharedImports:
         if files:
             first = files[0].first
             begin = max((file.last for file in own if file.first < first), default=0) + 1
-            if begin < first:  # the cluster has expired what is between them
+            if begin < first:  # the cluster has expired the files between them
                 expired = [(begin, first - 1), *expired]
         # Before the files, so that a crash leaves nothing that looks lost.
         for span in expired:
@@ -210,8 +211,8 @@ class SharedImports:
 def _is_valid(file: SealedFile, files: Sequence[SharedFile]) -> bool:
     """Returns whether a file has the events of files that are listed, or were until they expired.
 
-    A file that is listed has its name, and one that was merged here of listed ones names them. An
-    import that was not listed may have the numbers of either.
+    A listed file has a listed name, and a file merged here names its listed parts. An unlisted
+    import may have the numbers of either.
     """
     if file.is_expired or (files and file.last < files[0].first):
         return True
@@ -221,7 +222,7 @@ def _is_valid(file: SealedFile, files: Sequence[SharedFile]) -> bool:
     if not within or within[-1].last != file.last:
         return False
     if file.first < files[0].first:
-        return True  # the names of what has expired are not known any more
+        return True  # names of expired files are forgotten
     named = [read_name(Path(one.name)) for one in within if one.name is not None]
     parts = parts_of(one for one in named if one is not None)
     return within[0].first == file.first and parts == file.parts

@@ -1,4 +1,4 @@
-"""The kinds of servers, which `Site` declares, and the one that shares its journal with none."""
+"""The kinds of servers, declared by `Site`, and the single server, which shares no journal."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Work = Callable[[AsyncExitStack], Awaitable[None]]
 
 
 class Site(Protocol):
-    """What a server shares with others, and what it leaves to them.
+    """The parts that a server shares with others, and the work it leaves to them.
 
-    The one server that delivers trails, trims the journal and runs the followers of wings is the
-    worker. A server without a cluster always is.
+    The worker is the one server that delivers trails, trims the journal and runs the followers of
+    wings. A server without a cluster is always the worker.
     """
 
     #: The control store as the worker changes it.
@@ -56,7 +56,7 @@ class Site(Protocol):
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong with the other servers, and with what all of them share."""
+        """Problems of the other servers, and of the parts that all servers share."""
         ...
 
     # The start, in this order.
@@ -77,25 +77,25 @@ class Site(Protocol):
 
         Args:
             stack: closes it.
-            known: positions that others know of.
-            handlers: receive what becomes of it.
+            known: positions known to others.
+            handlers: receive its events.
 
         Raises:
-            UsageError: it is not where the settings say or of another data directory, PostgreSQL's
-                driver is not installed, or this server's event history lacks what the others have
-                trimmed from the journal.
+            UsageError: its place differs from the settings, it belongs to another data directory,
+                PostgreSQL's driver is not installed, or others have trimmed entries missing from
+                this server's event history.
             StorageFailed: it cannot be opened.
             DataDirectoryInUse: a server that does not share it uses it.
-            DataTooNew: a newer version of opentrail has made its tables.
+            DataTooNew: a newer version of opentrail made its tables.
         """
         ...
 
     def archive(self, store: IpcEventStore) -> Archive:
-        """Return what has the entries that the journal has trimmed."""
+        """Return the source of entries that the journal has trimmed."""
         ...
 
     def follow_others(self, stack: AsyncExitStack, store: IpcEventStore) -> None:
-        """Show what other servers import, and repair what they share, until the stack closes."""
+        """Show other servers' imports, and repair shared files, until the stack closes."""
         ...
 
     # The work.
@@ -121,16 +121,16 @@ class Site(Protocol):
         Args:
             stack: ends it.
             work: begins the work.
-            catch_up: learns before what the worker before this one has done.
+            catch_up: first learns the previous worker's results.
         """
         ...
 
     def announce(self, stack: AsyncExitStack, endpoint: str, sealed: Callable[[], int]) -> None:
-        """Report this server and what it has sealed to the others, until the stack closes.
+        """Report this server and its sealed files to the others, until the stack closes.
 
         Args:
             stack: ends it.
-            endpoint: host and port, as they are shown.
+            endpoint: host and port, for display.
             sealed: returns the last position in verified files of event history.
         """
         ...
@@ -138,15 +138,15 @@ class Site(Protocol):
     # Housekeeping.
 
     async def refresh_files(self, store: IpcEventStore) -> bool:
-        """Read new files in S3 from now on; return False if they cannot be listed."""
+        """Start to read new files in S3; return False if they cannot be listed."""
         ...
 
     def refuse_gap(self) -> None:
-        """Called when the journal no longer has records that event history still lacks."""
+        """Called when the journal has trimmed records that event history still misses."""
         ...
 
     async def share(self, needed_after: int) -> None:
-        """Put files of event history in S3, and forget those that have expired, as the worker.
+        """Put files of event history in S3, and forget expired ones, as the worker.
 
         Args:
             needed_after: the position after which trails or identities may still need records.
@@ -154,18 +154,18 @@ class Site(Protocol):
         Raises:
             LeaseLost: this server is not the worker.
             ObjectStoreError: S3 refused a file.
-            StorageFailed: it does not return what was written.
+            StorageFailed: an upload reads back differently.
         """
         ...
 
-    # What the API asks.
+    # The interface for the API.
 
     async def require_importable(self) -> None:
         """Return if this server may import files of events.
 
         Raises:
-            NoHistory: it keeps no event history.
-            Unsupported: other servers would lack the events.
+            NoHistory: it has no event history.
+            Unsupported: the events would be missing on other servers.
         """
         ...
 
@@ -178,7 +178,7 @@ class Site(Protocol):
         ...
 
     async def close(self) -> None:
-        """Close what the site has opened, but for the journal."""
+        """Close everything the site has opened except the journal."""
         ...
 
 
@@ -186,10 +186,10 @@ class OneServer:
     """The site of a server without a cluster; see `Site`.
 
     Args:
-        settings: those of the server.
+        settings: the server's settings.
         control: the control store.
         data: the open data directory.
-        inventory: what is known of it.
+        inventory: its inventory.
     """
 
     cache = NO_CACHE
@@ -237,11 +237,11 @@ class OneServer:
     def deliveries(
         self, local: TrailDeliveries, _trails: TrailRegistry, _clock: Clock
     ) -> TrailDeliveries:
-        """Returns those of this server."""
+        """Returns this server's deliveries."""
         return local
 
     async def start_work(self, stack: AsyncExitStack, work: Work, _catch_up: Work) -> None:
-        """Begins the work at once."""
+        """Begins the work immediately."""
         await work(stack)
 
     def announce(self, stack: AsyncExitStack, endpoint: str, sealed: Callable[[], int]) -> None:
@@ -252,7 +252,7 @@ class OneServer:
         return True
 
     def refuse_gap(self) -> None:
-        """Does nothing: the journal has already reported what it lost."""
+        """Does nothing: the journal has already reported its losses."""
 
     async def share(self, needed_after: int) -> None:
         """There are no others."""

@@ -1,4 +1,4 @@
-"""How opentrail's own traffic reaches its upstreams, what answers there, and whom they see."""
+"""The route of opentrail's traffic to its upstreams, their kinds, and the identities they see."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def store_access(settings: Settings) -> S3Access:
 
 
 def own_region(settings: Settings) -> str:
-    """Returns the Region of the server's own calls: that of the credentials for S3."""
+    """Returns the Region of the server's own calls: the Region of the credentials for S3."""
     access = _credentials(settings)
     return access.region if access and access.region else "us-east-1"
 
@@ -203,7 +203,7 @@ def own_api_access(settings: Settings, url: str, own: KnownKey | None, account: 
     return S3Access(url, key_id, "opentrail", ca=settings.tls_certificate)
 
 
-#: A key id that every emulator knows, by which it is asked for its default account.
+#: A key id known to every emulator, used to ask for its default account.
 _ANY = "test"
 #: Seconds between two attempts to learn the account of an upstream that does not answer.
 _ACCOUNT_RETRY_SECONDS = 2.0
@@ -212,14 +212,14 @@ _ANSWER_SECONDS = 8.0
 
 
 class UpstreamCallers:
-    """Learns from an upstream that checks no signatures whom it sees behind an access key.
+    """Learns from an upstream that checks no signatures which identity it sees behind a key.
 
-    An AWS Emulator is asked with its own key. Others are not asked: they could take a question that
-    is not validly signed for an attack.
+    Asks an AWS Emulator with its own key. Asks no others: they could treat an invalidly signed
+    request as an attack.
 
     Args:
         settings: name the upstream.
-        identities: learn what it says.
+        identities: learn its answers.
     """
 
     def __init__(self, settings: Settings, identities: Identities) -> None:
@@ -235,7 +235,7 @@ class UpstreamCallers:
 
     @property
     def asks(self) -> bool:
-        """Whether the upstream may be one that can be asked."""
+        """Whether the upstream may be of a kind that can be asked."""
         return self._probe is not None
 
     async def name(self, access_key_id: str) -> bool:
@@ -328,7 +328,7 @@ class UpstreamCheck:
         threads.shutdown(wait=False)
 
     def lines(self) -> list[str]:
-        """Returns a line for each upstream: what it is, and what it does with signatures."""
+        """Returns a line for each upstream: its kind, and its treatment of signatures."""
         lines = []
         for service, url in sorted(self._settings.upstream.items()):
             access = self._settings.access.get(service)

@@ -1,7 +1,7 @@
-"""What a wing is: a part of opentrail that the core starts, but never imports.
+"""A wing: a part of opentrail that the core starts, but never imports.
 
-The core records, finds, delivers and answers. Each wing adds one thing to it, and nothing else of
-the server depends on it: a server starts with any set of wings, even an empty one.
+The core records, finds, delivers and answers. Each wing adds one feature, and nothing else of the
+server depends on it: a server starts with any set of wings, even an empty one.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ Missing = Callable[[], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """What a wing may use when it starts: calls are not recorded yet."""
+    """The interface for a starting wing: calls are not recorded yet."""
 
-    #: Stops what the wing starts.
+    #: Stops everything the wing starts.
     stack: AsyncExitStack
     settings: Settings
     data: DataDirectory
@@ -61,18 +61,18 @@ def _no_groups(_services: Services, _missing: Missing) -> Sequence[object]:
 
 @dataclass(frozen=True, slots=True)
 class Wing:
-    """What a wing adds to a server."""
+    """The parts that a wing adds to a server."""
 
     #: Returns its groups of the JSON API (`api/v1/routes.py`).
     groups: Callable[[Services, Missing], Sequence[object]] = _no_groups
     #: Its other routes on the console's port.
     pages: Sequence[Route] = ()
-    #: What runs beside the server from the start of recording to its end; in a cluster on one
+    #: Tasks that run with the server from the start of recording to its end; in a cluster on one
     #: server at a time, and perhaps several times on one.
     followers: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
     #: Who gets messages about delivered files.
     sinks: Sequence[Sink] = ()
-    #: Returns what does not work, for `/health`.
+    #: Returns the wing's problem, for `/health`.
     problems: Callable[[], list[str]] = list
     #: Who may manage organization trails.
     organizations: TrailManagement | None = None

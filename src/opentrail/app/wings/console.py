@@ -70,10 +70,10 @@ def start(core: Core) -> Wing:
 def console_settings(
     settings: Settings, console_url: str, account: Callable[[], str]
 ) -> ConsoleSettings:
-    """Returns what the web console shows.
+    """Returns the settings of the web console.
 
     Args:
-        settings: those of the server.
+        settings: the server's settings.
         console_url: the console's address.
         account: returns the account of the key with which the console calls the endpoint.
     """
@@ -94,12 +94,12 @@ def _own_names(settings: Settings, console_url: str) -> Callable[[str], bool] | 
 
 
 def oidc_login(settings: Settings, clock: Clock, sealer: Sealer | None) -> OidcLogin | None:
-    """Returns how users sign in by OpenID Connect; None if they do not.
+    """Returns the sign-in by OpenID Connect; None if it is not configured.
 
     Args:
-        settings: those of the server.
+        settings: the server's settings.
         clock: the time.
-        sealer: the one that all servers share; None if there is only one server.
+        sealer: the sealer that all servers share; None if there is only one server.
 
     Raises:
         UsageError: a library for it is not installed.

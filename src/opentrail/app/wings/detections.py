@@ -24,18 +24,18 @@ log = logging.getLogger(__name__)
 _LINGER = 0.5
 #: Seconds between two checks whether any rule is enabled.
 _CHECK_SECONDS = 2.0
-#: Seconds between two checks for alerts that are due, and until one that failed is sent again.
+#: Seconds between checks for due alerts, and before a failed alert is sent again.
 _DUE_SECONDS, _AGAIN_SECONDS = 1.0, 10.0
 
 
 def start(core: Core) -> Wing:
-    """Records what the enabled rules match, and sends alerts to the webhook if there is one."""
+    """Records the matches of enabled rules, and sends alerts to the webhook if there is one."""
     engines, control = core.engines, core.worker_control
 
     async def follow_journal() -> None:
         rules = EnabledRules(control)
         while True:
-            with suppress(OpentrailError):  # it is asked again
+            with suppress(OpentrailError):  # the loop retries
                 if await rules.all():
                     break
             await asyncio.sleep(_CHECK_SECONDS)
@@ -82,7 +82,7 @@ def start(core: Core) -> Wing:
 
 
 def _alerts(core: Core) -> Alerts | None:
-    """Returns what makes alerts; None if the webhook gets events."""
+    """Returns the sender of alerts; None if the webhook gets events."""
     settings, engines = core.settings, core.engines
     form = FORMS.get(settings.detections_webhook_form)
     if settings.detections_webhook_routing_key is not None:

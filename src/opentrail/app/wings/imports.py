@@ -1,4 +1,4 @@
-"""The wing that imports files of events, those of this server's own trails among them.
+"""The wing that imports files of events, including files of this server's trails.
 
 Events that the journal has lost stay in event history, or return from log files.
 """
@@ -46,17 +46,17 @@ Take = Callable[[AsyncIterator[bytes]], Awaitable[dict[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class KeptHistory:
-    """Keeps what event history has at positions that the journal has lost with a restored backup.
+    """Preserves events in event history at positions that the journal lost with a restored backup.
 
     Such events are imported, as long as this server has them, and then forgotten at their
-    positions: the journal would not give them back at the next start. Of several servers that have
-    an event, one imports it for all.
+    positions: the journal would not return them at the next start. If several servers have an
+    event, one imports it for all.
 
     Args:
         store: has them.
-        follower: lets lookups wait in the meantime.
-        source: says which positions are lost.
-        journal: gets a record of what was regained.
+        follower: lets lookups wait during the import.
+        source: gives the lost positions.
+        journal: gets a record of the regained events.
         control: gets the number of regained events.
         clock: the time.
         node: the id of this server.
@@ -76,7 +76,7 @@ class KeptHistory:
     _kept: set[LostPositions] = field(default_factory=set)
 
     async def run(self) -> None:
-        """Keeps what is lost from now on, and was lost before."""
+        """Preserves future and earlier losses."""
         is_failing = False
         while True:
             failure = "events that the journal has lost are not imported yet"
@@ -84,10 +84,10 @@ class KeptHistory:
             await asyncio.sleep(_NOTES_SECONDS)
 
     async def work_off(self) -> None:
-        """Imports and forgets what event history has at lost positions.
+        """Imports and forgets events of event history at lost positions.
 
         Raises:
-            OpentrailError: something failed; what is left can be tried again.
+            OpentrailError: something failed; the rest can be retried.
         """
         for lost in await asyncio.to_thread(self.source.restored_between, 1, _END):
             if lost in self._kept or lost.last is None:
@@ -112,10 +112,10 @@ class KeptHistory:
             self._kept.add(lost)
 
     async def _import(self, first: int, last: int) -> dict[str, int]:
-        """Imports what event history has at positions.
+        """Imports the events of event history at positions.
 
         Returns digests of files that had new events, with their numbers; also of a file that
-        another server has imported just before.
+        another server has just imported.
         """
         after, files = first - 1, dict[str, int]()
         while records := await self.store.records(after, _RECORDS, last):
@@ -157,16 +157,16 @@ class Regaining:
     account: Callable[[], str] = lambda: DEFAULT_ACCOUNT
 
     async def run(self) -> None:
-        """Works off notes as they come; retries those that fail."""
+        """Processes notes as they arrive; retries failed ones."""
         while True:
             await attempt(self.work_off(), "log files cannot be read into event history yet")
             await asyncio.sleep(_NOTES_SECONDS)
 
     async def work_off(self) -> None:
-        """Imports the files of all notes, and records for each of them what was lost.
+        """Imports the files of all notes, and records the losses of each.
 
         Raises:
-            OpentrailError: something failed; what is left can be tried again.
+            OpentrailError: something failed; the rest can be retried.
         """
         for note in await self.control.scan(REGAINED):
             unread = [
@@ -214,7 +214,7 @@ def start(core: Core) -> Wing:
     core.stack.push_async_callback(imports.close)
 
     async def take(body: AsyncIterator[bytes], on_read: OnRead | None = None) -> dict[str, Any]:
-        """Imports files; refuses if event history is not here, or others would lack the events."""
+        """Imports files; refuses without event history here, or if others would miss the events."""
         await engines.site.require_importable()
         return await imports.take(body, on_read)
 
@@ -237,7 +237,7 @@ def start(core: Core) -> Wing:
         run_beside(core.stack, kept.run())
 
     async def regain() -> None:
-        """Begins once event history has all that the journal has."""
+        """Begins once event history has everything in the journal."""
         await engines.history.follower.until_visible(engines.journal.head)
         await regaining.run()
 

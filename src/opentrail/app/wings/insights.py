@@ -61,7 +61,7 @@ def start(core: Core) -> Wing:
     async def follow_journal() -> None:
         while not is_on:
             await asyncio.sleep(_CHECK_SECONDS)
-            with suppress(OpentrailError):  # it is asked again
+            with suppress(OpentrailError):  # the loop retries
                 if any(has_insights(stored.trail) for stored in await trails.all()):
                     break
         try:
@@ -132,7 +132,7 @@ class WatchProcess:
             after = part[-1].position
         return state
 
-    # Where a new process must go on from its own cursor, nothing is sent to it again.
+    # A new process that must continue from its own cursor gets nothing again.
     state = remote(RemoteWatch.state, _REQUEST_SECONDS)
     resume = remote(RemoteWatch.resume, _REQUEST_SECONDS)
     expect = remote(RemoteWatch.expect, _REQUEST_SECONDS, resend=False)
@@ -174,12 +174,12 @@ async def sources(
 
     Args:
         trails: all trails.
-        always: whether event history has all Insights events about management events.
-        key: what is unusual.
-        in_past: whether to return also what may have got them before.
+        always: whether event history has every Insights event about management events.
+        key: the unusual activity.
+        in_past: whether to include trails that may have got them before.
 
     Returns:
-        Those about management events name no trail: [None] if there are any.
+        Insights events about management events name no trail: [None] if there are any.
     """
     if (always or in_past) and key.category != DATA:
         return [None]

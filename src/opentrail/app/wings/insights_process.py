@@ -2,8 +2,8 @@
 
 python -m opentrail.app.wings.insights_process SOCKET FOLDER PRESET TYPE,…
 
-It ends with the server. A snapshot of what it has learned is written every few minutes; events
-after it are read from the journal again.
+It ends with the server. It writes a snapshot of its state every few minutes; later events are read
+from the journal again.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class InsightsProcess:
         link = await Link.over(end, {**calls, StopWatch: self._stop})
         await until_gone(link, self._stopped)
 
-    # The port `RemoteWatch`, which says what each does
+    # The port `RemoteWatch`, which documents each method
 
     async def state(self) -> WatchState:
         return WatchState() if self._watch is None else self._watch.state

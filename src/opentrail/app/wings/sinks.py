@@ -76,7 +76,7 @@ def start(core: Core) -> Wing:
 async def _matcher(trails: TrailRegistry) -> EntryMatcher | None:
     """Returns the matcher of entries for the event bus.
 
-    These are what logging trails select, and matches of rules in the accounts of those trails.
+    It matches events selected by logging trails, and rule matches in the accounts of those trails.
     """
     all_trails = [stored.trail for stored in await trails.all()]
     selected_by_trails = EntrySelector.matcher_of(all_trails)
