@@ -41,7 +41,7 @@ MAX_LISTED_KEY_BYTES = 16 * 1_024
 #: Different error messages that are recorded of one DeleteObjects call.
 MAX_DELETION_MESSAGES = 10
 
-#: Hidden values that an error message is searched for; with more of them all of it is hidden.
+#: Hidden values searched for in an error message; with more of them the message is hidden.
 MAX_HIDDEN_VALUES = 50_000
 #: Characters of an error message that are searched for secrets; a record holds fewer of them.
 MAX_MESSAGE_LENGTH = 4_096

@@ -38,10 +38,10 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]{8,}={1,2}|[A-Za-z0-9+/]{16,}")
 _WORD = re.compile(r"""[^\s"'<>{}\[\],:;=&()?]{4,}""")
 #: Shorter strings are not searched for in error messages, where they would be frequent.
 MIN_SECRET_LENGTH = 4
-#: Shorter beginnings and ends of a hidden value are hidden only beside dots or stars.
+#: Shorter beginnings and ends of a hidden value are hidden only next to dots or stars.
 _MIN_PART_LENGTH = 8
 _CUT = ("..", "…", "**")
-#: Comparisons of an error message with hidden values; beyond them all of it is hidden.
+#: Comparisons of an error message with hidden values; beyond them the message is hidden.
 _MAX_COMPARISONS = 20_000
 
 
@@ -57,17 +57,17 @@ def actions(source: str) -> dict[str, str]:
 
 
 def without_literals(text: Any) -> str:
-    """Returns a statement of SQL without its texts and numbers."""
+    """Returns a statement of SQL without its strings and numbers."""
     return without_values(text) if isinstance(text, str) else HIDDEN
 
 
 def redact_message(message: str, parameters: Any, recorded: Any, never: Iterable[str] = ()) -> str:
-    """Returns an error message without values that were given and are not recorded.
+    """Returns an error message without values of the call that are not recorded.
 
     Args:
         message: the error message.
-        parameters: the parameters as they were given.
-        recorded: the parameters as they are recorded.
+        parameters: the original parameters.
+        recorded: the recorded parameters.
         never: other strings that must not be recorded, such as signatures.
     """
     message = message[:MAX_MESSAGE_LENGTH]
@@ -116,24 +116,24 @@ def _without_parts(message: str, values: Iterable[str]) -> str:
 
 
 def _common_length(text: str, other: str) -> int:
-    """Returns how many characters two strings begin with alike."""
+    """Returns the length of two strings' common prefix."""
     pairs = enumerate(zip(text, other, strict=False))
     return next((at for at, (one, two) in pairs if one != two), min(len(text), len(other)))
 
 
 def _lower(text: str) -> str:
-    """Returns a text in lowercase, with as many characters."""
+    """Returns a string in lowercase, with the same number of characters."""
     lower = text.lower()
     return lower if len(lower) == len(text) else "".join(c.lower()[:1] for c in text)
 
 
 def without_words_of(body: bytes, message: str, recorded: str) -> str:
-    """Returns an error message without words of a body that could not be decoded.
+    """Returns an error message without words of an undecodable body.
 
     Args:
         body: the body; the whole message is hidden if it has more than `MAX_COMPARED_BYTES`.
         message: the error message.
-        recorded: recorded text, whose words are kept.
+        recorded: recorded text, whose words remain.
     """
     if len(body) > MAX_COMPARED_BYTES:
         return HIDDEN
@@ -189,7 +189,7 @@ def _texts(value: Any) -> set[str]:
 
 
 def without_named_fields(fields: Json) -> Json:
-    """Returns the fields of a form without those that the field beside them names as secrets.
+    """Returns the fields of a form without the values of fields named as secrets next to them.
 
     >>> without_named_fields({"Tag.1.Key": "password", "Tag.1.Value": "x", "Tag.2.Value": "y"})
     {'Tag.1.Key': 'password', 'Tag.1.Value': 'HIDDEN_DUE_TO_SECURITY_REASONS', 'Tag.2.Value': 'y'}

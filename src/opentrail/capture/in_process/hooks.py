@@ -64,14 +64,14 @@ class BotocoreHook:
         self._attempt: ContextVar[_Attempt | None] = ContextVar("attempt", default=None)
 
     def attach(self, session: Any) -> None:
-        """Records the clients that a boto3 or botocore session makes from now on."""
+        """Records the clients that a boto3 or botocore session makes after this call."""
         events = getattr(session, "events", None) or session.get_component("event_emitter")
         events.register_first("before-send", self._before_send, unique_id=f"{_ID}-send")
         for event, handler in self._later_handlers():
             events.register(event, handler, unique_id=f"{_ID}-{event}")
 
     def attach_everywhere(self) -> None:
-        """Records every session made in this process from now on (for moto's `mock_aws`)."""
+        """Records every session made in this process after this call (for moto's `mock_aws`)."""
         botocore.handlers.BUILTIN_HANDLERS.insert(0, ("before-send", self._before_send))
         botocore.handlers.BUILTIN_HANDLERS.extend(self._later_handlers())
 

@@ -370,7 +370,7 @@ class WsgiRecorder:
 
 
 class _Read:
-    """The body of a request, which notes what a WSGI application reads."""
+    """A request body that notes the bytes a WSGI application reads."""
 
     def __init__(self, stream: Any, seen: Seen, announced: str) -> None:
         self._stream = stream

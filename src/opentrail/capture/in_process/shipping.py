@@ -29,7 +29,7 @@ _TIMEOUT_SECONDS = 10.0
 _MAX_BATCH = 200
 #: Maximum records that wait to be sent.
 _MAX_QUEUE = 10_000
-#: Seconds between attempts in the background; a server may restart in the meantime.
+#: Seconds between attempts in the background; a server may restart during a pause.
 _PAUSES = (0.1, 1.0, 1.0, 2.0, 4.0, 8.0, 16.0)
 #: Attempts that are made even while the process ends.
 _MIN_ATTEMPTS = 3
@@ -119,7 +119,7 @@ class ServerShipper:
         self.ship_all([record])
 
     def ship_all(self, records: Sequence[bytes]) -> None:
-        """Ships the records of one call; with `wait` all of them are stored, or none."""
+        """Ships the records of one call; with `wait`, atomically."""
         if self._wait:
             self._send(records)
             return
@@ -198,12 +198,12 @@ class ServerShipper:
         try:
             self._send_with_retries(batch)
         except _RecordInvalid as error:
-            if len(batch) > 1:  # all or none are stored: one of them is invalid
+            if len(batch) > 1:  # nothing is stored: one is invalid
                 for record in batch:
                     self._send_or_count([record])
             else:
                 self._count_lost(batch, error)
-        except Exception as error:  # noqa: BLE001 - the thread must go on
+        except Exception as error:  # noqa: BLE001 - the thread must continue
             self._count_lost(batch, error)
 
     def _count_lost(self, batch: Sequence[bytes], error: Exception) -> None:

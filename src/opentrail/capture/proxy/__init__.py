@@ -2,17 +2,14 @@
 
 Imports point one way, from the first of these to the last:
 
-    client      receives requests
-    serve       the way of a call, in the order in which things happen
-    uploads, rewriting, own_api, tunnel: what most calls need nothing of
-    resigning   signs a call for an upstream that checks its own host name
-    call        what is known of a call
-    channel     the client as an answer sees it
-    endpoint    what all connections share, and how opentrail's own API is asked
-    upstream, bodies, head
+    client_connection   receives requests
+    serving             the main road of a call, in order
+    uploads, rewriting  the exceptions: uploads, tunnels, changed answers
+    call                one call and its record
+    endpoint            the state and settings that connections share, and opentrail's own API
+    connections, gate, upstream, refusals, bodies, head
 
-`connections` says how many there may be, `gate` who is let in, and `refusals` what is answered to
-the others.
+`connections` limits their number, `gate` verifies callers, and `refusals` answers the others.
 """
 
 from opentrail.capture.proxy.client_connection import ClientConnection

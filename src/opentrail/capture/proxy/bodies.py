@@ -76,11 +76,11 @@ class Flow:
             self._notify()
 
     def peek(self) -> bytes:
-        """Returns all that waits, and leaves it in the queue."""
+        """Returns all queued bytes, and leaves them in the queue."""
         return b"".join(self._pieces)
 
     def take(self) -> bytes:
-        """Returns all that waits, without waiting."""
+        """Returns all queued bytes, without waiting."""
         if not self._pieces:
             return b""
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
@@ -92,7 +92,7 @@ class Flow:
         return data
 
     async def next(self) -> bytes:
-        """Returns what waits, or b"" at the end.
+        """Returns the queued bytes, or b"" at the end.
 
         Raises:
             BrokenOffError: the sender went away before the end.
@@ -114,8 +114,8 @@ class Flow:
 class StoredBody:
     """A copy of a body for the record, up to 16 MiB; beyond that, only its length and hash.
 
-    More than 1 MiB is stored in a temporary file, so that large bodies do not take up memory; what
-    there is no room for is treated like a larger body.
+    Bodies of more than 1 MiB are stored in a temporary file to save memory. Without room on the
+    disk, only length and hash remain.
     """
 
     #: Where it is stored, None while it is in memory.
@@ -152,7 +152,7 @@ class StoredBody:
         elif self.length > _SPILL_BYTES:
             try:
                 self._spill()
-            except OSError as error:  # the call goes on, as with a larger body
+            except OSError as error:  # the call continues, as with a larger body
                 log.warning("a body cannot be stored for its record", extra={"error": str(error)})
                 self._stop_storing()
 
@@ -196,7 +196,7 @@ class StoredBody:
         self._pieces.clear()
 
     def content(self) -> bytes:
-        """Returns what was stored, from now on in memory."""
+        """Returns the stored body, and moves it to memory."""
         if self.file is not None:
             self.file.seek(0)
             self._pieces.insert(0, self.file.read(self.length - sum(map(len, self._pieces))))
@@ -228,7 +228,7 @@ class Incoming:
     chunked: bool
     keep_alive: bool
     bad: BadHead | None = None
-    #: Whether the client was asked to send the body.
+    #: Whether the client has been told to send the body.
     continued: bool = False
 
     @property

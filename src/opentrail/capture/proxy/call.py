@@ -1,4 +1,4 @@
-"""One call: what is known of it, its record, and the errors that opentrail answers itself."""
+"""One call: its head, its record, and opentrail's error answers."""
 
 from __future__ import annotations
 
@@ -45,22 +45,22 @@ class Call:
     """A call of one client connection.
 
     Attributes:
-        event_id: of its record.
-        source_ip: the caller's address: the peer's, or the one that a trusted proxy reports.
+        event_id: its record's event id.
+        source_ip: the caller's address: the peer's, or as reported by a trusted proxy.
         folded: the headers by lowercase name.
-        route: the service and operation, as far as they are known.
+        route: the service and operation, as far as known.
         credential: the signer that the call names.
-        admission: how far the caller is verified; None while that is not asked for.
+        admission: the progress of verifying the caller; None until that starts.
         sent, received: copies of the bodies for the record.
         upstream: the connection to the upstream while it is in use.
-        sending: passes on a body that had not come with its head.
-        refused: why the caller is not the one that the call claims.
+        sending: passes on a body that did not arrive with its head.
+        refused: why the caller is not the claimed one.
         answer: the head of the upstream's answer.
         origin: the journal's name for the source of its record.
         is_sent: whether the upstream, or opentrail's API, may have received some of it.
         is_answering: whether a part of the answer has been sent.
-        is_recorded: whether its record has been started, or the call counted as lost or left out.
-        left_out: what it is counted as instead of being recorded; None: it is recorded.
+        is_recorded: whether its record has been started, or the call counted as lost or excluded.
+        left_out: its counter if it is excluded from recording, else None.
     """
 
     def __init__(self, client: ClientChannel, incoming: Incoming) -> None:
@@ -83,14 +83,14 @@ class Call:
         self.left_out: LeftOut | None = None
         self.is_sent = self.is_answering = self.is_recorded = False
         self._started = self.endpoint.clock.now()
-        #: What the head alone says: the whole request was there, its signer, what is wrong with it.
+        #: Facts from the head alone: whether the request is complete, its signer, its flaws.
         self._is_whole = False
         self._request_of_head: Request | None = None
         self._signer_in_head: Credential | None = None
         self._refused_claim: ClaimRefused | None = None
         self._identity: Identity | None = None
 
-    # What is known
+    # Facts about the call
 
     def identify(self) -> None:
         """Reads signer and operation from the head, and whether the body is an S3 object.
@@ -121,7 +121,7 @@ class Call:
                 self.sent.drop()
 
     def choose(self) -> LeftOut | None:
-        """Returns what the call is counted as if it is left out, by its head."""
+        """Returns the counter of an excluded call, by its head."""
         choice, request = self.endpoint.choice, self._request_of_head
         if choice is None or request is None or self.is_for_api or self.asks_for_websocket:
             return None
@@ -156,7 +156,7 @@ class Call:
             self.left_out = None
 
     async def whole_body(self, limit: int) -> bytes:
-        """Returns the request's body once all of it has come.
+        """Returns the request's body once it has arrived completely.
 
         Raises:
             NoAnswer: it has more than `limit` bytes.
@@ -279,7 +279,7 @@ class Call:
             raise NoAnswer(Refusal(400, "InvalidURI", reason))
 
     def _claim(self, own_services: frozenset[str] | None = None) -> Claim:
-        """Returns what the head claims, for the gate."""
+        """Returns the head's claims, for the gate."""
         head = self.incoming.head
         request = self._request(b"", is_whole=False)
         return Claim(
@@ -334,7 +334,7 @@ class Call:
         )
 
     def _name_by(self, request: Request) -> None:
-        """Reads what only a body names: the operation of query protocols, the key of version 2."""
+        """Reads values only in a body: the operation of query protocols, the key of version 2."""
         try:
             self.credential = self.credential or read_credential(request)
             self.route = self.endpoint.router.identify(request, self.credential)
@@ -342,7 +342,7 @@ class Call:
             log.exception("a body could not be read", extra={"eventID": self.event_id})
 
     def _signature(self) -> Signature:
-        """Returns what is known of the call's signature so far."""
+        """Returns the state of the call's signature."""
         if self.refused is not None:
             return Signature.REFUSED
         return self.admission.signature if self.admission else Signature.NOT_CHECKED
@@ -391,13 +391,13 @@ class Call:
     # Errors that opentrail answers itself
 
     def turn_away(self, refusal: Refusal, kind: str) -> bool:
-        """Answers with an error and without a record; `kind` is what it is counted as.
+        """Answers with an error and without a record, and counts the call as `kind`.
 
         Returns whether the connection may be used again.
         """
         self.endpoint.metrics.refused.labels(kind).inc()
         self.write_refusal(refusal)
-        self.incoming.body.take()  # what waits may have paused the connection
+        self.incoming.body.take()  # waiting bytes may have paused the connection
         return self.incoming.keep_alive and self.incoming.body.complete
 
     async def refuse(self, refusal: Refusal, kind: str = "upstream") -> bool:

@@ -28,10 +28,10 @@ from opentrail.capture.record.exchange import INCOMPLETE
 
 #: Requests that a client may send ahead before reading pauses.
 _MAX_AHEAD = 16
-#: Bytes after a refused request that are read and dropped while earlier calls are answered.
+#: Bytes after a refused request that are discarded during the answers to earlier calls.
 _MAX_DROPPED = 1024 * 1024
-#: Maximum bytes of a request that are read after it was answered early: closing immediately would
-#: reset the connection, and the client might never see the answer.
+#: Maximum bytes of a request that are read after an early answer: closing immediately would reset
+#: the connection, and the client might never see the answer.
 _MAX_LINGERED = 8 * 1024 * 1024
 #: Maximum seconds for which it is read.
 _LINGER_SECONDS = 2.0
@@ -118,7 +118,7 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
     def _after_upgrade(self, rest: bytes) -> bytes | None:
         """Continues after a request to switch protocols; only WebSocket is supported.
 
-        The parser takes what follows for the other protocol, even the body of the request.
+        The parser treats all later bytes as the other protocol, even the body of the request.
         """
         if self._switching:
             self.raw = Flow(self._pause, self._resume)
@@ -282,7 +282,7 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
     def close_if_idle(self) -> None:
         """Ends the connection unless a call is under way."""
         if self.tunnelling:
-            self.abort()  # a WebSocket does not end by itself
+            self.abort()  # a WebSocket has no end of its request
         elif not self._busy and not self._waiting:
             self._deaf = True
             self._notify()
@@ -305,7 +305,7 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
             self._end_silence()
 
     def _end_silence(self) -> None:
-        """Ends a connection whose client is silent; a request in progress is answered 408."""
+        """Ends a connection whose client is silent; answers a request in progress with 408."""
         self._deadline = None
         if self._receiving is None and self._parser_is_idle():
             self._deaf = True
@@ -361,7 +361,7 @@ def framing_of(folded: Mapping[str, str]) -> bytes:
 
 
 def after_head(parsed: Any, framing: bytes) -> httptools.HttpRequestParser:
-    """Returns a parser for what follows a head: a body with this framing, then further requests.
+    """Returns a parser for the bytes after a head: a body with this framing, then further requests.
 
     `parsed` has httptools' callbacks for requests.
     """

@@ -1,4 +1,4 @@
-"""What the connections of a port share: how many there may be, and how long they may be silent."""
+"""The limits that the connections of a port share: their number, and their silence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 #: Maximum seconds of a TLS handshake, as of a request's head (guarantee N2).
 HANDSHAKE_SECONDS = 15.0
-#: Maximum seconds that a closed connection waits for its client to close TLS, too: until then it
+#: Maximum seconds that a closed connection also waits for its client to close TLS: until then it
 #: has a descriptor.
 _SHUTDOWN_SECONDS = 1.0
 #: Bytes per second of a request's body below which it may be cut off to make room for a new
@@ -39,7 +39,7 @@ class Connection(Protocol):
     address: str
 
     def check_deadlines(self, now: float) -> None:
-        """Ends what is overdue at this time of the loop's clock."""
+        """Ends overdue connections at this time of the loop's clock."""
 
     def close_if_idle(self) -> None:
         """Ends the connection unless a call is in progress."""
@@ -78,8 +78,8 @@ class Connections:
     body_grace_seconds: float = 1.0
     max_connections: int = 1_024
     connections: set[Connection] = field(default_factory=set)
-    #: Connections without a call in progress, in the order in which they became idle: those that
-    #: have had no call yet, and the others.
+    #: Connections without a call in progress, in the order in which they became idle: connections
+    #: before their first call, and the others.
     unused: dict[Connection, None] = field(default_factory=dict)
     idle: dict[Connection, None] = field(default_factory=dict)
     stopping: bool = False
@@ -118,10 +118,10 @@ class Connections:
         self.idle[connection] = None
 
     def _make_room(self) -> bool:
-        """Closes the connection that has been idle for longest, or whose body hardly arrives.
+        """Closes the longest idle connection, or one whose body hardly arrives.
 
-        Those without a call so far come first, and of these the ones of the address with most
-        connections: many of them do not close the others.
+        Connections before their first call come first, starting with the address that has most of
+        them: a flood from one address does not close the others.
         """
         oldest = self._oldest(self.unused) or self._oldest(self.idle)
         if oldest is not None:
@@ -298,12 +298,12 @@ class Acceptor:
         self._is_wanted = self._is_paused = self._is_closed = False
 
     def accept(self, is_wanted: bool = True) -> None:
-        """Accepts connections from now on, or leaves them in the system's queue."""
+        """Accepts connections, or leaves them in the system's queue."""
         self._is_wanted = is_wanted
         self._update()
 
     def close(self) -> None:
-        """Accepts what the system has queued, and nothing more: it refuses other connections."""
+        """Accepts only the connections queued by the system: it refuses new ones."""
         if self._is_wanted:
             for _ in range(_BACKLOG // _ACCEPT_BATCH):
                 self._accept()

@@ -1,4 +1,4 @@
-"""What all client connections share, the client as the answer to a call sees it, and own calls.
+"""State shared by all client connections, the client's side of an answer, and own calls.
 
 For a call of opentrail's API, `ask` runs an ASGI application for one request.
 """
@@ -33,10 +33,10 @@ SCOPE_KEY = "opentrail.call"
 
 @dataclass(slots=True)
 class ApiCall:
-    """What the application needs of a call beside its HTTP request.
+    """The application's data about a call, in addition to its HTTP request.
 
-    `flaw` says why the credential's scope is invalid. `when_recorded` are run with the record's
-    position before the answer is sent.
+    `flaw` says why the credential's scope is invalid. The endpoint runs `when_recorded` with the
+    record's position before it sends the answer.
     """
 
     event_id: str
@@ -120,8 +120,8 @@ class Endpoint(Connections):
     tls: ssl.SSLContext | None = None
     #: Verifies callers; None: everybody is whom the access key id says.
     gate: Gate | None = None
-    #: Returns what waits for what others know of a key, None if there is nothing to wait for; no
-    #: others are asked without it.
+    #: Returns a wait for other servers' records of a key; None if there is nothing to wait for.
+    #: Without it, no other server is asked.
     meet: Callable[[str], Awaitable[None] | None] | None = None
     #: Trusted proxies; None: there are none.
     networks: Networks | None = None
@@ -145,7 +145,7 @@ _GONE_SECONDS = 1.0
 
 
 class ClientChannel:
-    """The writing side of a client connection, and what one call leaves for the next."""
+    """The writing side of a client connection, and the state that calls leave for the next one."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -155,14 +155,14 @@ class ClientChannel:
         self.upstreams = ConnectionPool(endpoint.tls)
         #: Whether the client has gone.
         self.lost = False
-        #: Whether the connection has become a WebSocket, and what the client sends then.
+        #: Whether the connection is now a WebSocket, and its bytes from the client.
         self.tunnelling = False
         self.raw: Flow | None = None
         self._transport: asyncio.Transport | None = None
         self._can_write = asyncio.Event()
         self._can_write.set()
         self._time = asyncio.get_running_loop().time
-        #: By when the client must have read what was written.
+        #: Deadline for the client to read the written bytes.
         self._read_deadline: float | None = None
         self._awaited: UpstreamConnection | None = None
         self._answer_deadline = 0.0
@@ -182,7 +182,7 @@ class ClientChannel:
             self.write(CONTINUE)
 
     async def drain(self) -> None:
-        """Returns once the client has read most of what was written, or has gone."""
+        """Returns once the client has read most of the written bytes, or has disconnected."""
         if self._can_write.is_set():
             return
         self._read_deadline = self._time() + self.endpoint.idle_seconds
@@ -192,7 +192,7 @@ class ClientChannel:
             self._read_deadline = None
 
     def await_answer(self, connection: UpstreamConnection | None) -> None:
-        """Starts waiting for an upstream, which is given up at the deadline; None stops waiting.
+        """Starts waiting for an upstream, with a deadline; None stops waiting.
 
         `check_deadlines` runs once a second: a timer for each call would cost more.
         """
@@ -205,10 +205,10 @@ class ClientChannel:
         self.await_answer(self._awaited)
 
     async def next_piece(self, answer: Flow, connection: UpstreamConnection) -> bytes:
-        """Returns what has come of an answer's body, b"" at its end.
+        """Returns the received bytes of an answer's body, b"" at its end.
 
         Raises:
-            BrokenOffError: it broke off, or its upstream was given up.
+            BrokenOffError: it broke off, or its upstream exceeded the deadline.
         """
         if (piece := answer.take()) or answer.complete:
             return piece

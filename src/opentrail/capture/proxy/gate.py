@@ -1,7 +1,7 @@
 """Who may call with `--auth enforced`: signatures are verified before calls take effect.
 
-A head is verified before anything is passed on. A body is verified as it passes, and its last piece
-is passed on only once all of it is known to be signed.
+The gate verifies a head before anything is passed on, and a body as it passes: it passes the last
+piece on only once the whole body is known to be signed.
 """
 
 from __future__ import annotations
@@ -84,10 +84,10 @@ class Claim:
 
 
 class Admission:
-    """A call that passed the gate; what is left to verify is in its body.
+    """A call that passed the gate; only its body is still to be verified.
 
-    The caller of a call without a signature, or with a key that opentrail does not know, stays
-    unverified: the upstream decides.
+    The caller of an unsigned call, or with a key unknown to opentrail, stays unverified: the
+    upstream decides.
     """
 
     signature = Signature.UNVERIFIED
@@ -166,7 +166,7 @@ class Gate:
         return _ForwardedBody(keys, key_id) if keys is not None else Admission()
 
     def keys_in_body(self, claim: Claim, wording: Wording) -> KeysInBody | None:
-        """Returns what looks for keys in a body; None for objects of S3, which are only content."""
+        """Returns the search for keys in a body; None for S3 objects, which are only content."""
         signer, headers = claim.credential, claim.request.headers
         # Version 2 and queries do not bind an upstream to S3.
         is_bound = signer and (signer.version, signer.method) == ("SigV4", "AuthHeader")
@@ -245,7 +245,7 @@ class KeysInBody(Protocol):
         """Ends the body.
 
         Raises:
-            SignatureRefused: it names a key that is known, and another than the caller's.
+            SignatureRefused: it names a known key other than the caller's.
         """
 
 
@@ -298,7 +298,7 @@ class _KeysInParts(_KeysInFields):
         text = self._tail + piece
         for line in {m[1] for m in _FIRST_LINE.finditer(text) if m.end() < len(text)}:
             self._note(line)
-        # The next piece may continue what ends this one.
+        # The next piece may continue the end of this one.
         self._tail = text[-_FIELD_BYTES:]
 
     def refuse_others(self, key_id: str) -> None:
@@ -308,9 +308,9 @@ class _KeysInParts(_KeysInFields):
 
 
 class _KeysInGzip:
-    """The same for a body that is packed, which some upstreams do not unpack.
+    """The same for a gzip body, which some upstreams do not unpack.
 
-    What unpacks to more than opentrail reads is refused.
+    Refuses a body that unpacks to more than opentrail reads.
     """
 
     def __init__(self, packed: KeysInBody, plain: KeysInBody, wording: Wording) -> None:
@@ -322,7 +322,7 @@ class _KeysInGzip:
     def feed(self, piece: bytes) -> None:
         self._packed.feed(piece)
         plain = b""
-        # What has filled the buffer may have more to follow without further input.
+        # A full buffer may have more output without further input.
         while self._unpacker and (piece or len(plain) == _UNPACKED_BYTES):
             if self._length > MAX_BODY:
                 return

@@ -19,7 +19,7 @@ MAX_HEADER_BYTES = 64 * 1024
 #: Bytes that may come without ending a head or being part of a body.
 MAX_UNFINISHED = 256 * 1024
 
-#: Bytes of a header's name that is remembered with what it is; longer ones are unusual.
+#: Maximum bytes of a header's name in the cache; longer ones are unusual.
 _MAX_KNOWN_NAME = 64
 _MAX_KNOWN_NAMES = 1_024
 #: What `_read_name` returned; a lookup here takes half as long as in `lru_cache`.
@@ -147,11 +147,11 @@ def check_request(head: Head) -> None:
 
 
 def _read_name(raw: bytes) -> tuple[str, bool, bool]:
-    """Returns a header's lowercase name, and what it is.
+    """Returns a header's lowercase name, and its kind.
 
     Returns:
-        The name, whether the header is of one connection only, and whether some servers take it
-        for another header.
+        The name, whether the header is of one connection only, and whether some servers mistake
+        it for another header.
     """
     name = raw.decode("latin-1").lower()
     read = name, raw.lower() in _HOP_BY_HOP, "_" in name and _is_like_aws_header(name)
@@ -246,7 +246,7 @@ def _join_head(first_line: bytes, headers: Headers) -> bytes:
 
 
 def _passed_on(headers: Headers) -> Headers:
-    """Returns the headers without those of this connection only."""
+    """Returns the headers except those for this connection only."""
     named_headers: set[bytes] = set()
     passed: Headers = []
     for pair in headers:
@@ -286,9 +286,9 @@ _SIGNED_HEADERS = re.compile(r"SignedHeaders\s*=\s*([^,\s&]+)", re.I)
 
 
 def with_forwarded(head: Head, peer: str, is_trusted: bool) -> Head:
-    """Returns the head of a call that came over TLS with headers that name its scheme and host.
+    """Returns the head of a call over TLS with headers that give its scheme and host.
 
-    Such headers of the client are kept only if it signed them or is a trusted proxy, so that they
+    Such headers of the client remain only if it signed them or is a trusted proxy, so that they
     cannot be mistaken for ours.
     """
     signed = _signed_headers(head)

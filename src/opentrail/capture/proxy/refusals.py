@@ -1,7 +1,6 @@
 """Errors that opentrail answers instead of an upstream, in the call's protocol.
 
-Plain HTTP on a port that speaks TLS gets one, so that the client sees what is wrong.
-
+Plain HTTP on a TLS port gets an error as well, so that the client sees the cause.
 """
 
 from __future__ import annotations
@@ -101,8 +100,8 @@ def answer_of(
     """Returns status, reason, headers and body of a refusal for a call.
 
     Args:
-        refusal: what is answered.
-        route: service and operation, as far as they are known.
+        refusal: the refusal.
+        route: service and operation, as far as known.
         form: whether the request's body is an HTML form, as in the query protocols.
     """
     protocol = protocol_of(route, form)
@@ -188,7 +187,7 @@ _ANSWER = (
 
 
 class ServerContext(ssl.SSLContext):
-    """A server's TLS context; a client that speaks plain HTTP is answered 400 in plain HTTP."""
+    """A server's TLS context; answers a client that speaks plain HTTP with 400 in plain HTTP."""
 
     def wrap_bio(
         self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *arguments: Any, **options: Any

@@ -1,9 +1,9 @@
-"""Answers that are changed on their way to the client; each is held until it is whole.
+"""Answers changed on their way to the client; each is held until complete.
 
 - `aws cloudtrail create-subscription` reads policies from a bucket of AWS's through the endpoint.
   They replace the upstream's error if it does not have this bucket.
 - The upstream answers the Resource Groups Tagging API for its own resources and does not know the
-  trails, which are added. What it says of other resources is passed on as it is.
+  trails, which are added. Its answers about other resources are passed on unchanged.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _policy(*statements: Mapping[str, object]) -> bytes:
     return json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=4).encode()
 
 
-#: By key; the command replaces what is in angle brackets.
+#: By key; the command replaces the placeholders in angle brackets.
 _TEMPLATES = {
     "policy/S3/AWSCloudTrail-S3BucketPolicy-2014-12-17.json": _policy(
         {
@@ -83,7 +83,7 @@ def lacks_bucket(body: bytes) -> bool:
 
 
 def headers_of(template: bytes, headers: Headers) -> Headers:
-    """Returns the headers of the answer that replaces an upstream's, whose headers are given."""
+    """Returns the headers of the answer that replaces an upstream's, based on its headers."""
     aws_headers = [(name, value) for name, value in headers if name.lower().startswith(b"x-amz-")]
     length = b"%d" % len(template)
     return [*aws_headers, (b"Content-Type", b"application/json"), (b"Content-Length", length)]
@@ -97,12 +97,12 @@ _READS = frozenset({"GetResources", "GetTagKeys", "GetTagValues"})
 _WRITES = frozenset({"TagResources", "UntagResources"})
 #: Operations whose answers have trails in them.
 OPERATIONS = _READS | _WRITES
-#: What of an error's code says that an upstream does not have the operation at all.
+#: Parts of an error's code that show that an upstream does not have the operation at all.
 _ABSENT = ("Unknown", "NotImplemented", "Unsupported", "MethodNotAllowed", "NotFound")
 _REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 #: Maximum trails in a ListTags request.
 _MAX_LISTED_TRAILS = 20
-#: Maximum resources of TagResources and UntagResources, on AWS, too; each trail is a call here.
+#: Maximum resources of TagResources and UntagResources, as on AWS; each trail is a call here.
 _MAX_CHANGED = 20
 
 
@@ -131,7 +131,7 @@ class TrailTags:
     async def merged(
         self, operation: str, body: bytes, status: int, answer: bytes
     ) -> tuple[int, bytes] | None:
-        """Returns status and body of the answer with the trails; None if it stays as it is.
+        """Returns status and body of the answer with the trails; None if it is unchanged.
 
         Args:
             operation: one of `OPERATIONS`.
@@ -283,7 +283,7 @@ def _failure(status: int, reply: Json) -> Json:
 
 #: Returns the body instead of another; the head is changed with it.
 Change = Callable[[bytes], Awaitable[bytes]]
-#: Longer answers are passed on as they are.
+#: Longer answers are passed on unchanged.
 MAX_REWRITTEN = 1024 * 1024
 _API_TARGET = "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101"
 #: Headers with checksums of the body.
@@ -306,7 +306,7 @@ def change_of(call: Call, answer: AnswerHead) -> Change | None:
 
 
 async def rewritten(call: Call, body: Flow, upstream: UpstreamConnection, change: Change) -> bytes:
-    """Returns the whole body changed, or the start of one that is too long for that.
+    """Returns the complete changed body, or the start of one too long for that.
 
     Raises:
         BrokenOffError: it broke off.

@@ -63,8 +63,8 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
     """Answers one call and records it; returns whether its connection may be used again.
 
     It waits for three things: the head of the upstream's answer, the rest of the answer, and the
-    commit of the record; in a cluster, the first call of a key also for what others recorded.
-    docs/explanation/guarantees.md has the guarantees.
+    commit of the record. In a cluster, the first call of a key also waits for other servers'
+    records. docs/explanation/guarantees.md has the guarantees.
     """
     client, endpoint, incoming = call.client, call.endpoint, call.incoming
     recorder = endpoint.recorder
@@ -230,7 +230,7 @@ async def _ask(
 
     Raises:
         NoAnswer: there is no answer to pass on.
-        SignatureRefused: the body is not the one that was signed.
+        SignatureRefused: the body differs from the signed one.
         BrokenOffError: the client broke its request off.
     """
     while True:
@@ -275,10 +275,10 @@ async def _connection_to(call: Call, upstream: Upstream) -> tuple[UpstreamConnec
 
 
 async def _send(call: Call, upstream: UpstreamConnection, request: UpstreamRequest) -> None:
-    """Sends a request; a body that has not come yet follows as an upload.
+    """Sends a request; a body that has not arrived yet follows as an upload.
 
     Raises:
-        SignatureRefused: the body is not the one that was signed.
+        SignatureRefused: the body differs from the signed one.
         NoAnswer: its chunks cannot be signed.
     """
     incoming, body = call.incoming, request.body
@@ -349,7 +349,7 @@ async def _answer_head(call: Call, upstream: UpstreamConnection) -> AnswerHead:
 
 
 def _bytes_to_hold(call: Call, answer: AnswerHead, framing: Framing) -> tuple[int, int]:
-    """Returns the bytes of an answer that are held, and those of a longer one's end."""
+    """Returns the held bytes of an answer, and the bytes at the end of a longer one."""
     if not call.endpoint.recorder.refuse or call.left_out is not None:
         return 0, 0
     # Events of a stream are passed on immediately; its last chunk waits for the record.

@@ -37,7 +37,7 @@ class LocalKeys(Protocol):
     """Keys and certificate of an emulator on this machine."""
 
     def key_for(self, access_key_id: str) -> UpstreamCredentials | None:
-        """Returns what to re-sign a key's calls with; None: their signature is passed on."""
+        """Returns the credentials to re-sign a key's calls; None to pass their signature on."""
 
     def context(self) -> ssl.SSLContext:
         """Returns the context of a TLS connection to it."""
@@ -155,7 +155,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._heads: deque[AnswerHead] = deque()
         self._broken: str | None = None
         self._overflowed = False
-        #: Whether it was given up because nothing came.
+        #: Whether it exceeded the deadline without a byte.
         self.is_silent = False
         self._wake: asyncio.Future[None] | None = None
         self._can_write = asyncio.Event()
@@ -203,7 +203,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.write(data)
 
     async def drain(self) -> None:
-        """Returns once the upstream has read most of what was written."""
+        """Returns once the upstream has read most of the written bytes."""
         await self._can_write.wait()
 
     async def next_head(self) -> AnswerHead:
@@ -211,7 +211,7 @@ class UpstreamConnection(asyncio.Protocol):
 
         Raises:
             ConnectionError: the upstream broke off, or its answer is not HTTP.
-            TimeoutError: the upstream was given up.
+            TimeoutError: the upstream exceeded the deadline.
         """
         while not self._heads:
             if self._broken is not None:
@@ -355,10 +355,10 @@ class UpstreamConnection(asyncio.Protocol):
 
 
 class ConnectionPool:
-    """A client connection's idle connection: the one of its latest call.
+    """A client connection's idle upstream connection, from its latest call.
 
-    One is enough: SDKs have client connections of their own for each service. More would exhaust
-    the descriptors, of which the limit of connections counts one for the upstream.
+    One is enough: SDKs open separate client connections for each service. More would exhaust the
+    descriptors, of which the limit of connections counts one for the upstream.
     """
 
     def __init__(self, context: ssl.SSLContext | None) -> None:

@@ -1,9 +1,9 @@
 """From an exchange to CloudTrail's record of it.
 
-A record is made in steps, which `Assembler` takes in this order: identity, parameters, error,
-answer, place, resources; then the record's members in AWS's order, further records of the call, and
-the size limits. Each step fills in members of a `Draft`. A `Form` holds what S3 and EC2 do in their
-own way. The JSON bytes are made once, here.
+`Assembler` makes a record in this order: identity, parameters, error, answer, place, resources;
+then the record's members in AWS's order, further records of the call, and the size limits. Each
+step fills in members of a `Draft`. A `Form` holds the exceptions of S3 and EC2. The JSON bytes are
+made once, here.
 """
 
 from __future__ import annotations
@@ -99,12 +99,12 @@ def _no_deletion(_exchange: Exchange, _notes: Notes) -> Deletion | None:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How calls of a service are recorded; these raise ValueError for what they cannot decode.
+    """The recording of a service's calls; these raise ValueError for undecodable input.
 
     Attributes:
         parameters: returns `requestParameters`; adds notes.
         decode: returns the parameters with their secrets, None if it cannot.
-        answer: returns `responseElements` of a call that succeeded.
+        answer: returns `responseElements` of a successful call.
         additional: returns members of `additionalEventData`.
         deletion: returns the objects that the call deletes, each of which has a record.
     """
@@ -193,7 +193,7 @@ class Assembler:
 
     @search_limit()
     def assemble(self, exchange: Exchange) -> Assembled:
-        """Returns the record of `exchange`; what cannot be decoded is noted in it."""
+        """Returns the record of `exchange`, with a note of undecodable parts."""
         try:
             return self._assemble(exchange)
         except Exception as error:
@@ -246,7 +246,7 @@ class Assembler:
         return self._known_account() or DEFAULT_ACCOUNT
 
     def _name_caller(self, draft: Draft) -> None:
-        """Names an unknown caller, or its account, by what the upstream answered."""
+        """Names an unknown caller, or its account, from the upstream's answer."""
         exchange = draft.exchange
         if draft.traits.event_name == "GetCallerIdentity" and exchange.credential is not None:
             answer = _decoded_answer(exchange) or {}
@@ -322,7 +322,7 @@ def _vpc_endpoint(networks: Networks, draft: Draft) -> dict[str, str]:
 
 
 @cached_if_short(MAX_TEXT_BYTES, 512)
-@search_limit()  # of its own: what a call's texts leave must not decide what is cached
+@search_limit()  # separate: a call's remaining limit must not affect the cache
 def _user_agent(text: str) -> str:
     """Returns a user agent without secrets."""
     return truncate(redact(text))
@@ -332,7 +332,7 @@ def _user_agent(text: str) -> str:
 
 
 def signed_as(credential: Credential | None) -> str | None:
-    """Returns the service that a call is signed for; one that is longer is none."""
+    """Returns the service that a call is signed for; None for an overlong one."""
     if credential is None or credential.service is None:
         return None
     return credential.service[:MAX_NAME_LENGTH]
@@ -411,7 +411,7 @@ def _answered_error(exchange: Exchange) -> WireError | None:
     return read_error(exchange.route, exchange.response, exchange.request.query)
 
 
-@search_limit()  # of its own: a large call that fails needs its message most
+@search_limit()  # separate: a large failed call needs its message most
 def _without_secrets(message: str, draft: Draft) -> str:
     """Returns an error message without values that the call gave and its record hides."""
     route, request = draft.exchange.route, draft.exchange.request
@@ -534,7 +534,7 @@ def _decoded_answer(exchange: Exchange) -> Json | None:
         return None
 
 
-# The record and those that belong to it
+# The record and the further records of its call
 
 
 def _request_id(exchange: Exchange) -> str:

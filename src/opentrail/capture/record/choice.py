@@ -1,4 +1,4 @@
-"""What the head of a request says of its record, and whether the call is recorded."""
+"""Facts for the record in the head of a request, and whether the call is recorded."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _Resources = tuple[tuple[str | None, str | None], ...]
 
 @value_class(frozen=True, slots=True)
 class _Operation:
-    """What is the same for all calls of an operation.
+    """Facts common to all calls of an operation.
 
     Attributes:
         is_s3: whether it is a data event of S3, whose head names its resources.
         names: of its records.
-        unknown: fields that a head does not say.
+        unknown: fields missing from a head.
         resources: types that other data events may have.
-        left_out: what its calls are counted as.
+        left_out: the counter of its excluded calls.
     """
 
     traits: OperationTraits
@@ -56,12 +56,12 @@ class _Operation:
 class Choice:
     """Decides by the head of a request whether a call is recorded.
 
-    What the head does not say is not decided on: selectors apply without their conditions on it, so
-    that a call is recorded if any of its records may match.
+    Fields missing from the head decide nothing: selectors apply without their conditions on them,
+    so that a call is recorded if any of its records may match.
 
     Args:
         selection: calls to record.
-        count: counts a call that is left out; returns False if it cannot.
+        count: counts an excluded call; returns False if it cannot.
     """
 
     def __init__(self, selection: Selection, count: Callable[[LeftOut], bool]) -> None:
@@ -82,7 +82,7 @@ class Choice:
         credential: Credential | None,
         identify: Callable[[str], Identity],
     ) -> LeftOut | None:
-        """Returns what a call is counted as that is left out; None: it is recorded."""
+        """Returns the counter of an excluded call; None: it is recorded."""
         operation = self._operation(route.service, route.operation, signed_as(credential))
         if operation is None:
             return None

@@ -34,10 +34,10 @@ class Networks:
         self._endpoints = tuple(endpoints)
 
     def client_of(self, peer: str, headers: Mapping[str, str]) -> str:
-        """Returns the caller's address: the peer's, or the one that trusted proxies report.
+        """Returns the caller's address: the peer's, or as reported by trusted proxies.
 
-        The last address of `X-Forwarded-For` that is not itself a trusted proxy counts, for
-        everything before it may be forged by the caller.
+        That is the last address of `X-Forwarded-For` that is not itself a trusted proxy, because
+        the caller may have forged everything before it.
         """
         if not self.trusts(peer):
             return peer

@@ -31,15 +31,15 @@ _HIDING: Final = frozenset({"hide", "literals", "mark", "remove"})
 #: Characters of a name that is cached.
 _MAX_CACHED_NAME: Final = 100
 _BOOLEANS: Final = {"true": True, "false": False}
-#: Members of a structure: name → (shape, whether nothing of it may be shown).
+#: Members of a structure: name → (shape, whether it is hidden entirely).
 Members = dict[str, tuple[Any, bool]]
 
 
 def ec2_parameters(route: Route, request: Request, notes: Json) -> Json:
-    """Returns `requestParameters` of an EC2 call; a form that has a field twice is noted.
+    """Returns `requestParameters` of an EC2 call; notes a form with a repeated field.
 
     Raises:
-        ValueError: the body is not what its headers say.
+        ValueError: the body does not match its headers.
     """
     fields = [(_readable(name), _readable(value)) for name, value in operation_fields(request)]
     operation = route.operation or ""
@@ -73,7 +73,7 @@ def ec2_answer(route: Route, response: Response) -> Json | None:
 
 
 def _readable(text: str) -> str:
-    """Returns a string with U+FFFD for what is not UTF-8."""
+    """Returns a string with U+FFFD for bytes that are not UTF-8."""
     if text.isascii():
         return text
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
@@ -251,7 +251,7 @@ class _Earlier:
         self._root: Json = {}
 
     def parameters(self, tree: Tree, shape: Any) -> Json:
-        """Returns what the request names and what AWS always shows."""
+        """Returns the request's names, and the members that AWS always shows."""
         self._structure(self._root, tree, shape, ())
         for name, value in self._always.items():
             self._root.setdefault(name, deepcopy(value))
@@ -286,7 +286,7 @@ class _Earlier:
         else:
             value = self._structure({}, node, shape, path)
             if not value:
-                return  # all of it was put elsewhere
+                return  # all members were put elsewhere
         _put(self._root if where else target, where or lower_first(name), value)
 
     def _list(self, target: Json, nodes: list[Tree], shape: Any, path: tuple[str, ...]) -> None:
@@ -331,7 +331,7 @@ class _Earlier:
 def _put(target: Json, where: str, value: Any) -> None:
     """Puts a value at `name`, or at `name.items.inner`, which is in the list's only item.
 
-    A value that is there already becomes a list with it.
+    An existing value becomes a list with it.
     """
     name, _, rest = where.partition(".")
     if not rest:
@@ -366,7 +366,7 @@ class _EarlierAnswer:
         self._item_lists = tables["answer_item"]["elements"]
 
     def element(self, element: Element, shape: Any) -> Any:
-        """Returns what an element holds; ABSENT for an empty scalar, which AWS leaves out."""
+        """Returns the content of an element; ABSENT for an empty scalar, which AWS leaves out."""
         children = element.children
         if not children:
             return self._leaf(element, shape)

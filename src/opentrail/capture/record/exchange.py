@@ -34,7 +34,7 @@ class Described:
 
 
 class Signature(Enum):
-    """What is known of a call's signature."""
+    """The state of a call's signature."""
 
     #: Signatures are not verified (`--auth permissive`).
     NOT_CHECKED = auto()

@@ -52,13 +52,13 @@ class Ingest:
         self._seen: dict[str, asyncio.Future[None] | None] = {}
 
     async def take(self, body: bytes, again: bool = False) -> int:
-        """Appends NDJSON records, all or none; returns how many.
+        """Appends NDJSON records, all or none; returns their number.
 
-        A record whose event id is in the journal already is not appended again.
+        Skips records whose event id is already in the journal.
 
         Args:
             body: the records.
-            again: whether they may have been sent to a server that ran before this one.
+            again: whether they may have been sent to a previous server.
 
         Raises:
             CloudTrailError: a line is not a record; the message names line and member.
@@ -69,7 +69,7 @@ class Ingest:
             raise _refused(f"at most {MAX_RECORDS} records fit in a request, not {len(lines)}")
         checked = [self._checked(number, line) for number, line in enumerate(lines, 1)]
         stored_ids = {e.event_id for e, _ in checked if again and await self._is_stored(e.event_id)}
-        # A record that another request is appending must be durable, too.
+        # A record that another request is appending must also be durable.
         awaited = {w for e, _ in checked if (w := self._seen.get(e.event_id)) is not None}
         fresh, durable = [], asyncio.get_running_loop().create_future()
         for entry, record in checked:

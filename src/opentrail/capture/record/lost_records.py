@@ -1,4 +1,4 @@
-"""Records of what was lost, left out or expired, and of lost events that log files have."""
+"""Records of lost, excluded or expired calls, and of lost events that log files have."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def gap_entry(gap: Gap, now: datetime, account: str = DEFAULT_ACCOUNT) -> NewEnt
 
 
 def uncounted_entry(reason: str, now: datetime, account: str = DEFAULT_ACCOUNT) -> NewEntry:
-    """Returns the record of lost records whose number is not known any more."""
+    """Returns the record of an unknown number of lost records."""
     log.warning("records were lost", extra={"reason": reason})
     return _records_lost(new_event_id(), {"reason": reason}, now, account)
 
@@ -68,7 +68,7 @@ def regained_entry(
         lost: `trail`, its ARN; `events`, their number; `first` and `last`, their `eventTime`s.
         unread: keys of log files that could not be read.
         now: the current time.
-        account: that of the upstream.
+        account: the upstream's account.
     """
     reason = "the data directory was restored to an earlier state"
     if unread:
@@ -91,10 +91,10 @@ def kept_entry(
 
     Args:
         lost: the positions.
-        events: how many were imported from the event history of a server.
+        events: the number imported from the event history of a server.
         node: the id of the server.
         now: the current time.
-        account: that of the upstream.
+        account: the upstream's account.
     """
     details = {
         "firstPosition": lost.first,
@@ -115,15 +115,15 @@ def left_out_entry(
     now: datetime,
     account: str = DEFAULT_ACCOUNT,
 ) -> NewEntry:
-    """Returns the record of calls that `--record` left out in an hour.
+    """Returns the record of calls that `--record` excluded in an hour.
 
     Args:
-        left_out: what they have in common.
-        calls: how many there were.
+        left_out: their common properties.
+        calls: their number.
         hour: its begin.
         name: names this count; the same name gives the same id.
         now: the current time.
-        account: that of the upstream.
+        account: the upstream's account.
     """
     details = {
         "hour": format_time(hour),

@@ -81,10 +81,10 @@ Renderer = Callable[[Any], Any]
 
 
 def model_parameters(route: Route, request: Request, notes: Json) -> Json | None:
-    """Returns `requestParameters`; a form that has a field twice is noted.
+    """Returns `requestParameters`; notes a form with a repeated field.
 
     Raises:
-        ValueError: the request is not what its protocol says.
+        ValueError: the request does not match its protocol.
     """
     parameters, remarks = decode_request(route, request)
     rendered = _rendered_request(route, parameters)
@@ -118,10 +118,10 @@ def _request_renderer(service: Service | None, operation: str | None) -> Rendere
 
 
 def decode_parameters(route: Route, request: Request) -> Json | None:
-    """Returns the parameters as they were given, secrets included; None for an unknown operation.
+    """Returns the original parameters, secrets included; None for an unknown operation.
 
     Raises:
-        ValueError: the request is not what its protocol says.
+        ValueError: the request does not match its protocol.
     """
     return decode_request(route, request)[0] if route.operation is not None else None
 
@@ -130,7 +130,7 @@ def model_answer(route: Route, response: Response) -> Json | None:
     """Returns `responseElements`.
 
     Raises:
-        ValueError: the answer is not what its protocol says.
+        ValueError: the answer does not match its protocol.
     """
     decoded = decode_answer(route, response)
     render = _answer_renderer(route.service, route.operation)
@@ -200,7 +200,7 @@ class Renderers(ByShape):
         return lower_first(text)
 
     def of(self, shape: Shape) -> Renderer:
-        """Returns the renderer of values of a shape; it returns ABSENT for what is not recorded."""
+        """Returns the renderer of values of a shape; it returns ABSENT for unrecorded ones."""
         return self._renderer(shape, in_key=False)
 
     def _renderer(self, shape: Shape, in_key: bool) -> Renderer:
@@ -271,7 +271,7 @@ class Renderers(ByShape):
             if not isinstance(value, dict):
                 return _plain(value)
             rendered = {}
-            # A name that the model does not have may be another spelling of one that it has.
+            # An unknown name may be another spelling of a name in the model.
             hidden = hidden_members(value) if is_pair or not members.keys() >= value.keys() else ()
             for name, item in value.items():
                 entry = members.get(name)
@@ -366,7 +366,7 @@ class Renderers(ByShape):
             f"{hour}:{value.minute:02}:{value.second:02} {half}"
         )
 
-    # DynamoDB: attribute values are data; only those of keys are recorded.
+    # DynamoDB: attribute values are data; only key attributes are recorded.
 
     def _attribute_values(self, shape: Any, in_key: bool) -> Renderer | None:
         if shape.name == "AttributeValue":

@@ -29,12 +29,12 @@ _OVERLOAD_SECONDS = 0.5
 #: Seconds for which calls that end at about the same time gather for one commit. A caller who is
 #: alone never waits.
 _GROUP_SECONDS = 0.002
-#: Bytes of further records, such as those of deleted objects, after which other calls get a turn.
+#: Bytes of further records, such as records of deleted objects, after which other calls get a turn.
 _MAX_FURTHER_BYTES = 512 * 1024
 #: Bytes of bodies of which a record is made in a few milliseconds, even if they are packed.
 _SMALL_BYTES, _SMALL_PACKED_BYTES = 128 * 1024, 128
-#: Bytes of bodies of large calls that wait for the thread; while there are more, the records of
-#: further ones are made before those of other calls.
+#: Bytes of bodies of large calls queued for the thread; above that, the records of further ones are
+#: made before the records of other calls.
 _MAX_LARGE_BYTES = 256 * 1024 * 1024
 
 
@@ -113,16 +113,16 @@ class Recorder:
         """Returns the record's position, only once it is durable.
 
         Raises:
-            RecordRefused: there is no record; it is counted as lost.
+            RecordRefused: there is no record; the call is counted as lost.
         """
         position: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._add(exchange, position, needs_position=True)
         return await position
 
     async def record_or_count(self, exchange: Exchange) -> str | None:
-        """Returns None once the record is durable; else why there is none: it is counted as lost.
+        """Returns None once the record is durable; else the reason, and counts the call as lost.
 
-        So it is if the caller is cancelled in the meantime.
+        Cancelling the caller also counts it as lost.
         """
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._add(exchange, done)
@@ -142,9 +142,9 @@ class Recorder:
         done: asyncio.Future[int] | None,
         needs_position: bool = False,
     ) -> None:
-        """Adds a call to the group of those that end at about the same time.
+        """Adds a call to the group of calls that end at about the same time.
 
-        A large one is recorded by itself.
+        A large one gets a separate group.
         """
         call = _Waiting(exchange, done, time.perf_counter(), needs_position)
         size = _size_if_large(exchange)
@@ -202,7 +202,7 @@ class Recorder:
             return error
 
     def _accepted(self, waiting: _Waiting, made: Assembled | Exception) -> Assembled | None:
-        """Returns a record to append; a call without one is counted as lost."""
+        """Returns a record to append; counts a call without one as lost."""
         if isinstance(made, Exception):
             self._refuse(waiting, f"{type(made).__name__} while its record was made")
             return None
@@ -273,7 +273,7 @@ class Recorder:
     async def close_gaps(self, ended: asyncio.Event) -> None:
         """Records lost records once the journal works again, until `ended`.
 
-        It must not be cancelled: the next start would record again what is being appended.
+        It must not be cancelled: the next start would record the pending losses again.
         """
         while not ended.is_set():
             with suppress(TimeoutError):
@@ -281,10 +281,10 @@ class Recorder:
             await self.close_gap()
 
     async def close_gap(self) -> None:
-        """Records how many records were lost since the last time, if the journal works."""
+        """Records the number of records lost since the last time, if the journal works."""
         if self._gap is None or self._journal.failure:
             return
-        gap, self._gap = self._gap, None  # losses from now on belong to another gap
+        gap, self._gap = self._gap, None  # later losses belong to another gap
         try:
             await self._journal.append([gap_entry(gap, self._clock.now(), self._assembler.account)])
         except RecordRefused:

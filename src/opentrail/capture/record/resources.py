@@ -1,4 +1,4 @@
-"""The record's `resources`: what a call acts on (cloudtrail-format §2.6)."""
+"""The record's `resources`: the objects of a call (cloudtrail-format §2.6)."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def _resource_of(resource_type: str, arn: str, account: str) -> dict[str, str]:
 def _kms(
     parameters: Mapping[str, Any], answer: Mapping[str, Any] | None, region: str, account: str
 ) -> Resources:
-    """Returns the key; behind an alias it is the answer that names it (187 of 187 real records).
+    """Returns the key; behind an alias, the answer names it (187 of 187 real records).
 
-    A created alias is listed as a key, too.
+    A created alias is also listed as a key.
     """
     answer = answer or {}
     metadata = answer.get("KeyMetadata")

@@ -1,7 +1,7 @@
-"""S3's own form: names and headers as sent, XML turned into JSON (cloudtrail-format §4.3).
+"""S3's special form: names and headers as sent, XML turned into JSON (cloudtrail-format §4.3).
 
 The record of a DeleteObjects names no objects. Since June 2025 AWS adds a DeleteObject record of
-each; its members are those of a single DeleteObject, as far as they are known (cloudtrail-format
+each; its members are the same as for a single DeleteObject, as far as known (cloudtrail-format
 §3.3).
 """
 
@@ -101,7 +101,7 @@ def s3_parameters(route: Route, request: Request, notes: Json) -> Json:
 
 
 def s3_place(route: Route, request: Request) -> Json:
-    """Returns the parameters in path, host and query, which name what a call acts on."""
+    """Returns the parameters in path, host and query, which name the resources of a call."""
     parameters: Json = {}
     names = _label_names(route.service, route.operation)
     for label, value in route.labels.items():
@@ -135,7 +135,7 @@ def decode_s3_values(route: Route, request: Request) -> Json:
 def decode_s3_head(request: Request) -> dict[str, list[str]]:
     """Returns the values of the query and of headers with secrets.
 
-    A header may hold an MFA device and its code, so its words are values, too.
+    A header may hold an MFA device and its code, so its words are values as well.
     """
     headers = [value for name, value in request.headers.items() if name.endswith(_SECRET_ENDS)]
     return {
@@ -274,7 +274,7 @@ def s3_answer(_call: Route, response: Response) -> Json | None:
 
 
 def additional_data(exchange: Exchange, category: str) -> Json:
-    """Returns what S3 adds to `additionalEventData` (cloudtrail-format §2.7)."""
+    """Returns S3's additions to `additionalEventData` (cloudtrail-format §2.7)."""
     extra: Json = {}
     if exchange.credential is not None:
         extra["SignatureVersion"] = exchange.credential.version
@@ -294,14 +294,14 @@ def additional_data(exchange: Exchange, category: str) -> Json:
     return extra
 
 
-#: Parameters of the call that each object's record has, too.
+#: Parameters of the call that are also in each object's record.
 _SHARED = ("bucketName", "Host")
 _SHARED_HEADERS = (
     "x-amz-bypass-governance-retention",
     "x-amz-expected-bucket-owner",
     "x-amz-request-payer",
 )
-#: Notes of the call that each object's record has, too.
+#: Notes of the call that are also in each object's record.
 _SHARED_NOTES = ("identity", "region")
 #: The note on an object whose result the answer does not contain.
 NO_RESULT = "the answer does not tell"
@@ -313,7 +313,7 @@ _Object = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """What an answer says about an object: the element's name and its children's strings."""
+    """An answer's statement about an object: the element's name and its children's strings."""
 
     element: str
     details: Mapping[str, str]
@@ -489,7 +489,7 @@ class _Writer:
         self._notes = {name: notes[name] for name in _SHARED_NOTES if name in notes}
         self._notes["partOf"] = record["eventID"]
         self._extra = {
-            name: 0.0 if name.startswith("bytes") else value  # they were those of the whole call
+            name: 0.0 if name.startswith("bytes") else value  # they were of the whole call
             for name, value in record.get("additionalEventData", {}).items()
         }
         self._given = decode_s3_head(request)

@@ -16,7 +16,7 @@ from opentrail.core.secrets.yaml_text import is_hushed, yaml_end, yaml_entries
 from opentrail.wire.values import JsonDocument
 
 _NO_ECHO = re.compile(r"""noecho["']?\s*:\s*["']?(\w*)""", re.I)
-#: A key in flow style, and what may be before it.
+#: A key in flow style, and its possible prefix.
 _FLOW_KEY = re.compile(r"""\s*(['"]?)([\w.:/-]{1,255}?)\1\s*:(?=[\s"'{\[])""")
 #: A string in quotes, a bracket, a comma or the start of a comment.
 _FLOW_TOKEN = re.compile(r"""(?<=[:,\[{\s])(?:"(?:[^"\\]|\\.)*"|'[^']*')|[{}\[\],]|\s\#""")
