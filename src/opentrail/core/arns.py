@@ -1,10 +1,10 @@
 """Parses ARNs: type, name and account of a resource.
 
-arn:aws:sqs:us-east-1:123456789012:queue       the whole rest is the name
-arn:aws:iam::123456789012:user/path/Mary       the last part is the name, the first the kind
+arn:aws:sqs:us-east-1:123456789012:queue the whole rest is the name
+arn:aws:iam::123456789012:user/path/Mary the last part is the name, the first the kind
 
-What is looked up by the ARN of a resource of CloudTrail, and what a policy is asked about, must be
-the same resource: both read ARNs here (cloudtrail-format §1.2).
+Lookups by a CloudTrail resource's ARN and policy decisions must mean the same resource, so both
+parse ARNs here (cloudtrail-format §1.2).
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ ARN_TYPES: Mapping[str, Mapping[str, str]] = MappingProxyType(
 )
 
 #: Event source without `.amazonaws.com` → the service's word in CloudFormation's type names, for
-#: the types of what its Create, Update and Delete calls are about.
+#: the types that its Create, Update and Delete calls act on.
 NAMESPACES: Mapping[str, str] = MappingProxyType(
     {
         "acm": "CertificateManager",
@@ -176,7 +176,7 @@ NAMESPACES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-#: The ARN of a role session, of which group 1 is without the session; DuckDB reads it, too.
+#: The ARN of a role session, of which group 1 is without the session; DuckDB also reads it.
 ROLE_SESSION = "^(arn:[^:]*:sts::[^:]*:assumed-role/[^/]+)/.*$"
 _ROLE_SESSION = re.compile(ROLE_SESSION)
 _FORM = re.compile(r"arn:[^:]*:([^:]+):([^:]*):([^:]*):(.+)", re.DOTALL)
@@ -249,7 +249,7 @@ _CLOUDTRAIL_FORM = re.compile(r"arn:aws[a-z-]*:cloudtrail:([a-z0-9-]+):([0-9]{12
 
 @dataclass(frozen=True, slots=True)
 class CloudTrailArn:
-    """Where a resource is, and what it is called there."""
+    """The parts of a CloudTrail resource's ARN."""
 
     #: One of `TYPES`, or a type that is not known.
     type: str
@@ -259,7 +259,7 @@ class CloudTrailArn:
     name: str
 
     def __str__(self) -> str:
-        """Returns the one form in which opentrail writes the ARN, whatever its partition was."""
+        """Returns the one form in which opentrail writes the ARN, whatever its partition."""
         return f"arn:aws:cloudtrail:{self.region}:{self.account}:{self.type}/{self.name}"
 
 

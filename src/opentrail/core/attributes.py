@@ -1,9 +1,9 @@
 """The columns of a record by which event history can be searched (cloudtrail-format §6).
 
 Members of an event's request and answer name resources: tables first, then rules. These decisions
-are cached, because `attributes_of` runs for every call. For members that no table has, in order:
+are cached, because `attributes_of` runs for every call. For members in no table, in order:
 
-- `derived_members` returns those that write, from AWS's authorization data.
+- `derived_members` returns members of calls that write, from AWS's authorization data.
 - An event names its own resource in members called after it: `CreateWorkGroup` in `name`,
   `workGroup`, `workGroupName`, `workGroupId` and `workGroupArn`.
 - In calls that write, an ARN names a resource, of the type in the ARN; in services that
@@ -11,7 +11,7 @@ are cached, because `attributes_of` runs for every call. For members that no tab
 - Calls of EC2 that only read do not name the items of their lists; nor do AWS's records.
 
 `scripts/resource_data.py` derives the members of calls that write from AWS's authorization data,
-and says what is in the file.
+and documents the file.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from opentrail.core.resource_types import (
 from opentrail.core.user_agents import agent_of
 from opentrail.core.value_class import value_class
 
-#: Services whose members are kept: each takes up to 300 kB, and a deployment calls few.
+#: Services whose members are cached: each takes up to 300 kB, and a deployment calls few.
 _CACHED_SERVICES = 64
 
 
@@ -276,7 +276,10 @@ def type_of_id(text: str) -> str | None:
 
 
 def named_by(plan: ResourceRule, kind: str, value: Any) -> tuple[str | None, bool]:
-    """Returns the type of what a value names and whether it names anything, for `kind` no type."""
+    """Returns the type of the resource that a value names, and whether it names one.
+
+    `kind` is no type.
+    """
     if kind == BY_ID:
         resource_type = type_of_id(value)
         return resource_type, resource_type is not None
@@ -385,7 +388,7 @@ def _as_bool(value: object) -> bool:
 
 
 def username_of(record: Record) -> str | None:
-    """Returns what LookupEvents shows as `Username` (cloudtrail-format §6).
+    """Returns the `Username` that LookupEvents shows (cloudtrail-format §6).
 
     >>> username_of({"userIdentity": {"type": "AssumedRole", "principalId": "AROA:etl"}})
     'etl'

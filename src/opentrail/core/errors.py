@@ -52,7 +52,7 @@ _UNREACHABLE = "The request has failed: {} cannot be reached. Try again later."
 class StoreUnreachable(StorageFailed):
     """The control store is on another machine and does not answer; it may do so later."""
 
-    #: What clients see; the log has the cause, which may name files.
+    #: The message for clients; the log has the cause, which may name files.
     public_text = _UNREACHABLE.format("the control store")
 
 
@@ -63,7 +63,7 @@ class FilesUnreachable(StoreUnreachable):
 
 
 class StateLost(StorageFailed):
-    """The control store is not the one that it was, and that was not accepted."""
+    """The control store was replaced, and no operator accepted that."""
 
 
 class SigningKeyUnavailable(StorageFailed):
@@ -71,7 +71,7 @@ class SigningKeyUnavailable(StorageFailed):
 
 
 class JournalDamaged(StorageFailed):
-    """A segment's content is not what was written; `position` is in that segment."""
+    """A segment's content is damaged; `position` is in that segment."""
 
     def __init__(self, message: str, position: int) -> None:
         super().__init__(message)
@@ -87,7 +87,7 @@ class RecordRefused(OpentrailError):
 
 
 class LeaseLost(OpentrailError):
-    """Another process holds the lease, or held it in the meantime; nothing was changed."""
+    """Another process has, or had, the lease; nothing was changed."""
 
 
 class TryLater(OpentrailError):
@@ -107,7 +107,7 @@ class SignInRefused(OpentrailError):
 
 
 class TooManyTries(OpentrailError):
-    """There were too many recent tries to sign in; the password was not checked."""
+    """There were too many recent sign-in attempts; the password was not checked."""
 
 
 class PasswordChangeNeeded(OpentrailError):
@@ -140,7 +140,7 @@ class ObjectTaken(ObjectStoreError):
 
 
 class ServiceError(OpentrailError):
-    """A service beside S3 refused or failed; `code` is its error code."""
+    """A service other than S3 refused or failed; `code` is its error code."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -175,7 +175,7 @@ class Throttled(CloudTrailError):
 
 
 class NoHistory(CloudTrailError):
-    """A server that keeps no event history was asked for some."""
+    """A request for events reached a server without event history."""
 
     def __init__(self) -> None:
         super().__init__(

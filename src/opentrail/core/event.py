@@ -21,7 +21,7 @@ DATA = "Data"
 INSIGHT = "Insight"
 NETWORK_ACTIVITY = "NetworkActivity"
 DETECTION = "Detection"
-#: Category of events that are found in others → member that says what was found.
+#: Category of events derived from others → member that describes them.
 FOUND_DETAILS = {INSIGHT: "insightDetails", DETECTION: "detectionDetails"}
 
 #: The event source of the console's logins.
@@ -43,7 +43,7 @@ _SPAN_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 class NewEntry:
     """A record on its way into the journal; `record` holds its JSON bytes, made once."""
 
-    #: What made the record: `recorder`, `api`, `hook`, `insight` or `detection`.
+    #: Maker of the record: `recorder`, `api`, `hook`, `insight` or `detection`.
     origin: str
     recorded_at: datetime
     account: str
@@ -150,7 +150,7 @@ def parse_moment(text: str, now: datetime) -> datetime:
     '2020-01-01T00:00:00Z'
 
     Raises:
-        ValueError: the text means none; its text says what was expected.
+        ValueError: the text is not a time; the message gives the expected forms.
     """
     span = parse_span(text)
     try:

@@ -1,7 +1,7 @@
-"""Types of strings in answers: what an agent may take as a fact, and what may hold secrets.
+"""Types of strings in answers: facts that an agent may rely on, and strings that may hold secrets.
 
-In the form of a fact a caller can say nothing. A string of another type, or without the form of its
-type, is text that a caller may have written.
+A caller cannot smuggle a message into the form of a fact. A string of another type, or without the
+form of its type, is text that a caller may have written.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Region = Annotated[str, Meta(extra={FACT: r"(?![0-9]+\Z)[a-z0-9][a-z0-9-]{0,61}[
 ResourceType = Annotated[str, Meta(extra={FACT: r"AWS::[A-Za-z0-9]{1,50}::[A-Za-z0-9]{1,50}"})]
 #: A time as records have it.
 Time = Annotated[str, Meta(extra={FACT: r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"})]
-#: A mark of an object that an agent gets as it is or not at all: a policy.
+#: Marks an object that an agent gets unchanged or not at all: a policy.
 Whole = Meta(extra={WHOLE: True})
 #: One word, such as the name of an event or an error code.
 Word = Annotated[str, Meta(extra={FACT: r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"})]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-#: Every point, with what has just happened there.
+#: Every point, with the step just completed there.
 POINTS = {
     "journal.mid-commit": "rows of a batch are inserted, the transaction is not committed",
     "journal.committed": "a batch is durable, no answer has left yet",

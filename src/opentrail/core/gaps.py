@@ -15,7 +15,7 @@ _MAX_REASON_LENGTH = 200
 
 @value_class(frozen=True, slots=True)
 class Gap:
-    """Lost records; `reason` is that of the last one."""
+    """Lost records; `reason` is the reason of the last loss."""
 
     count: int
     first: datetime

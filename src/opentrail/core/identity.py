@@ -20,7 +20,7 @@ from opentrail.core.value_class import value_class
 DEFAULT_ACCOUNT = "123456789012"
 #: Key ids of IAM and STS ("IAM identifiers": AKIA for long-term keys, ASIA for temporary ones).
 _KEY_ID = re.compile(r"A[A-Z]{2}A[A-Z2-7]{16}")
-#: The value of a session tag (STS API reference), without other letters than those of ASCII.
+#: A session tag's value (STS API reference), with ASCII letters only.
 _TAG_VALUE = re.compile(r"[\w .:/=+@-]{1,256}", re.ASCII)
 
 
@@ -42,7 +42,7 @@ class Identity:
     agent_tag: str | None = None
     #: The session's tags that roles assumed from it keep: key → value.
     transitive_tags: Mapping[str, str] = field(default_factory=dict)
-    #: The form in records, once it was asked for.
+    #: The form in records, once requested.
     _shown: Json | None = field(default=None, init=False, repr=False, compare=False)
 
     def as_record(self) -> Json:
@@ -66,7 +66,7 @@ class Learned:
     #: (account, user name, `principalId`, `arn`) of users; the last two are '' of a user who is
     #: deleted or has another name now.
     users: tuple[tuple[str, str, str, str], ...] = ()
-    #: (access key id, event id) of keys that were deleted.
+    #: (access key id, event id) of deleted keys.
     deleted: tuple[tuple[str, str], ...] = ()
     #: The account of callers whose key names none; '' if it is not learned.
     account: str = ""
@@ -152,11 +152,11 @@ def federated_caller(
     answer: Mapping[str, Any] | None,
     token: object = None,
 ) -> tuple[Json, str | None] | None:
-    """Returns the caller of an unsigned STS call, and the account that it is made in.
+    """Returns the caller of an unsigned STS call, and the account of the call.
 
     The caller is in a web identity or SAML token; the response has the token's contents ("Logging
-    IAM and AWS STS API calls with AWS CloudTrail"). What an emulator's response lacks of a web
-    identity, `token` itself says, as the request has it. None: it is another call.
+    IAM and AWS STS API calls with AWS CloudTrail"). The request's `token` supplies web identity
+    members missing from an emulator's response. None: it is another call.
     """
     claims = answer or {}
     role = str((parameters or {}).get("roleArn", "")).split(":")
@@ -177,7 +177,7 @@ def federated_caller(
 
 
 def _claims_of(token: object, account: str | None) -> dict[str, str]:
-    """Returns what a JSON Web Token says, by the names of STS's answer; nothing of another text."""
+    """Returns a JSON Web Token's claims by the names of STS's answer; {} for other strings."""
     parts = token.split(".") if isinstance(token, str) and len(token) < _MAX_TOKEN_LENGTH else []
     if len(parts) != 3:
         return {}
@@ -233,7 +233,7 @@ def identity_by_arn(access_key_id: str, arn: str, user_id: str) -> Identity | No
 
 
 def account_in(answer: Mapping[str, Any] | None) -> str | None:
-    """Returns the account in the ARN of what an IAM call made; None if the answer has none."""
+    """Returns the account in the ARN of an IAM call's result; None if the answer has none."""
     for made in (answer or {}).values():
         parts = str(made.get("arn")).split(":", 5) if isinstance(made, Mapping) else []
         if len(parts) > 5 and parts[2] == "iam" and is_account(parts[4]):
@@ -260,7 +260,7 @@ def learn(record: Record, users: Mapping[tuple[str, str], tuple[str, str]]) -> L
     if record.get("errorCode") or (
         caller.get("type") == "AWSAccount" and "sharedEventID" in record
     ):
-        return _NOTHING  # the caller's own record of a shared call has all that this copy has
+        return _NOTHING  # the caller's record of a shared call has everything in this copy
     if source == "iam.amazonaws.com":
         learned = _learn_iam(record, answer, users)
         is_guess = caller.get("type") == "Unknown"
@@ -336,7 +336,7 @@ class Renamed:
 
 
 def renamed(record: Record) -> Renamed | None:
-    """Returns what a successful UpdateUser changed, None of any other record."""
+    """Returns the changes of a successful UpdateUser, None for any other record."""
     if record.get("eventName") != "UpdateUser" or record.get("errorCode"):
         return None
     if record.get("eventSource") != "iam.amazonaws.com":
@@ -391,9 +391,9 @@ def _learn_sts(record: Record, answer: Mapping[str, Any]) -> Learned:
 
 
 def _transitive_tags(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the tags that roles assumed from a new session keep, those that it has kept itself.
+    """Returns the tags that roles assumed from a new session keep, including tags it kept itself.
 
-    Keys have no case ("Pass session tags in AWS STS", IAM guide).
+    Keys ignore case ("Pass session tags in AWS STS", IAM guide).
     """
     incoming = as_object(parameters.get("incomingTransitiveTags"))
     kept = {str(key): str(value) for key, value in incoming.items()}
@@ -414,7 +414,7 @@ def _agent_tag(parameters: Mapping[str, Any]) -> str | None:
 
 
 def _account_in(principal: Any) -> str:
-    """Returns the account of an ARN, or of what is an account's id itself."""
+    """Returns the account of an ARN, or of a bare account id."""
     parts = str(principal).split(":")
     return parts[4] if len(parts) > 5 else parts[0]
 

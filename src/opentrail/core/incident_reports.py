@@ -27,7 +27,7 @@ from opentrail.core.text import counted
 
 #: Words for the periods of a rate, with their lengths in minutes.
 _PERIODS = (("a minute", 1), ("an hour", 60), ("a day", 1440), ("a week", 10_080))
-#: The least rate that is given by a period, but for the longest one.
+#: The least rate shown per period, except for the longest period.
 _MIN_RATE = 0.1
 _MINUTE = timedelta(minutes=1)
 #: Times around an incident that must be in the calendar: its calls are counted there.
@@ -38,9 +38,9 @@ _AROUND = timedelta(days=2)
 class IncidentReport:
     """An incident, from the records of its start and its end, if it has ended.
 
-    `average` and `baseline` are calls per minute; in an incident of a type about principals they
-    are what the type counts in 15 minutes, and `extension` is the record's. A first use is over at
-    once.
+    `average` and `baseline` are calls per minute. In an incident of a type about principals they
+    are the type's count in 15 minutes, and `extension` is the record's. A first use ends
+    immediately.
     """
 
     id: str
@@ -143,11 +143,11 @@ def _top(attributions: Iterable[Mapping[str, Any]], attribute: str) -> str | Non
 
 
 def sentence(incident: IncidentReport, source_ip: str | None = None) -> str:
-    """Returns what happened, in one sentence.
+    """Returns a description of the incident, in one sentence.
 
     Args:
         incident: the incident.
-        source_ip: where most calls came from.
+        source_ip: the source of most calls.
     """
     if incident.extension is not None:
         return _sentence_of_principal(incident, incident.extension)

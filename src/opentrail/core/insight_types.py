@@ -15,7 +15,7 @@ NEW_API, NEW_REGION = "new-api", "new-region"
 NEW_PRINCIPAL, NEW_USER_AGENT = "new-principal", "new-user-agent"
 NEW_AGENT = "new-agent"
 ACCESS_DENIED, API_FAN_OUT = "access-denied", "api-fan-out"
-#: All of them; those that have a start and an end are last.
+#: All types; the ones with a start and an end are last.
 PRINCIPAL_TYPES = (
     *(NEW_API, NEW_REGION, NEW_PRINCIPAL, NEW_USER_AGENT, NEW_AGENT),
     *(ACCESS_DENIED, API_FAN_OUT),

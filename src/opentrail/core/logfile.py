@@ -1,6 +1,6 @@
 """Names and bytes of log files and digest files (cloudtrail-format §5).
 
-Everything here is deterministic, so that a delivery which is tried again writes the same object.
+Everything here is deterministic, so that a repeated delivery writes the same object.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def log_key(
 
 
 def log_name_start(place: LogFileLocation, moment: datetime, kind: str = CLOUDTRAIL) -> str:
-    """Returns what the keys of log files of a minute have before their unique string."""
+    """Returns the part before the unique string in keys of log files of a minute."""
     return log_key(place, moment, "", kind).removesuffix(".json.gz")
 
 

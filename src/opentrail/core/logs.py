@@ -58,9 +58,9 @@ async def attempt(
     """Awaits work that its caller repeats; returns whether it succeeded.
 
     Args:
-        work: what may fail.
-        failure: the text with which an exception is logged.
-        is_known: whether it is not logged, because it was the time before.
+        work: the work.
+        failure: the message with which an exception is logged.
+        is_known: whether not to log it, because it also failed the last time.
         about: further fields of the line.
     """
     try:
@@ -157,7 +157,7 @@ class Repetitions:
 
 
 def _problem(record: logging.LogRecord) -> tuple[object, ...]:
-    """Returns what the repetitions of a warning or error have in common."""
+    """Returns the common part of a repeated warning or error."""
     details = sorted(
         (name, repr(value))
         for name, value in _details(record).items()
@@ -268,5 +268,5 @@ def _utc(record: logging.LogRecord) -> datetime:
 
 
 def _details(record: logging.LogRecord) -> Json:
-    """Returns what a record has beside its message."""
+    """Returns a record's fields other than its message."""
     return {name: value for name, value in record.__dict__.items() if name not in _KNOWN}

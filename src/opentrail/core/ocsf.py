@@ -1,7 +1,7 @@
-"""Events as the Open Cybersecurity Schema Framework has them: class API Activity, version 1.5.
+"""Events in the form of the Open Cybersecurity Schema Framework: class API Activity, version 1.5.
 
-The members are those to which OCSF's own example maps CloudTrail's records; what has no place
-there is in `unmapped`.
+The members follow OCSF's own example mapping of CloudTrail's records; members without a place there
+are in `unmapped`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ACTIVITIES = {
     **dict.fromkeys(("Get", "List", "Describe", "Head", "Lookup", "Query", "Scan"), _READ),
 }
 _NAMES = {_CREATE: "Create", _READ: "Read", _UPDATE: "Update", _DELETE: "Delete"}
-#: Members of a record that have a place of their own.
+#: Members of a record that have a dedicated place.
 _MAPPED = frozenset(
     {
         *("eventTime", "eventName", "eventSource", "eventVersion", "eventID", "eventType"),
@@ -134,7 +134,7 @@ def _actor_of(identity: Mapping[str, Any], record: Mapping[str, Any]) -> Json:
         actor["idp"] = {"name": str(provider)}
     if {"uid", "name", "account"} & user.keys():
         actor["user"] = user
-    # An actor of OCSF has at least one of these; without any, it is what called.
+    # An actor of OCSF has at least one of these; without any, it is the source address.
     return (
         actor
         if {"user", "session", "invoked_by"} & actor.keys()
@@ -173,7 +173,7 @@ def _account(account: object) -> Json:
 
 
 def _given(**members: Any) -> Json:
-    """Returns the members that have a value; texts as texts."""
+    """Returns the members that have a value, as strings."""
     return {
         name: value if isinstance(value, dict | list | bool) else str(value)
         for name, value in members.items()

@@ -15,7 +15,7 @@ _KEYS = ("id", "management_account", "accounts")
 
 @dataclass(frozen=True, slots=True)
 class Organization:
-    """An organization as it is now."""
+    """The current state of an organization."""
 
     #: `o-` and 10 to 32 letters and digits.
     id: str

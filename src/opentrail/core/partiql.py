@@ -15,9 +15,9 @@ _TABLE = re.compile(
         "?(?P<table>[\w.-]{3,255}?)"?(?:\."(?P<index>[\w.-]{3,255})")?(?=\s|$)""",
     re.IGNORECASE | re.VERBOSE | re.ASCII,
 )
-#: A text or one that is cut, a quoted name, a number, or a brace.
+#: A possibly truncated string, a quoted name, a number, or a brace.
 _TOKEN = re.compile(r"""'(?:[^']|'')*'?|"[^"]*"?|(?<![\w.])\d[\w.]*(?:(?<=[eE])[+-]\d+)?|[{}]""")
-#: Members that list statements: `requestItems` in AWS's records, else those of the request.
+#: Members that list statements: `requestItems` in AWS's records, the others in requests.
 _LISTS = ("requestItems", "statements", "transactStatements")
 _COLON = re.compile(r"\s*:")
 
@@ -42,10 +42,10 @@ def table_of(statement: str) -> tuple[str, str | None] | None:
 
 
 def without_values(statement: str) -> str:
-    """Returns a statement as AWS records it, without texts and numbers.
+    """Returns a statement as AWS records it, without strings and numbers.
 
-    Names of an item's attributes stay. AWS shows values of keys, too; which attributes are keys,
-    only the table knows.
+    Names of an item's attributes stay. AWS also shows values of keys; only the table knows which
+    attributes are keys.
 
     >>> without_values("INSERT INTO Music VALUE {'Artist': 'x', 'Year': 1999}")
     "INSERT INTO Music VALUE {'Artist': ***(Redacted), 'Year': ***(Redacted)}"

@@ -1,8 +1,8 @@
 """Which members of a record name a resource, and of what type (cloudtrail-format §6).
 
-AWS's own tables are unpublished; these agree with the lookups of AWS that are public. A row reads:
-in records of this event source, the member of this name (in request or answer, at any of the first
-two levels) names a resource of this type. Services without rows follow rules (`attributes`).
+AWS's own tables are unpublished; these agree with AWS's public lookups. A row reads: in records of
+this event source, the member of this name (in request or answer, at any of the first two levels)
+names a resource of this type. Services without rows follow rules (`attributes`).
 """
 
 from __future__ import annotations

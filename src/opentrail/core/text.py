@@ -42,7 +42,7 @@ def escape_formulas(cell: str) -> str:
 def with_anything_between(chunks: Sequence[str]) -> str:
     """Returns the source of a regular expression: chunks of fixed length, any characters between.
 
-    A whole text is matched in a time that grows linearly with its length, whatever the chunks are.
+    Matching a whole string takes time linear in its length, for any chunks.
 
     >>> with_anything_between(["Create", "User", ""])
     'Create(?>.*?User).*'
@@ -72,7 +72,7 @@ def cached_if_short(
 ) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
     """Returns a decorator that caches results for strings of at most `max_length` characters.
 
-    A cache of all strings would hold as many bytes as callers send, whatever its number of entries.
+    A cache of all strings would hold as many bytes as callers send, with any number of entries.
     """
 
     def decorate(function: Callable[[str], T]) -> Callable[[str], T]:

@@ -44,7 +44,7 @@ def read_tags(tag_list: Sequence[Mapping[str, Any]]) -> Tags:
 
 
 def with_tags(current: Tags, added: Tags) -> Tags:
-    """Returns current tags with added ones, which replace those of the same keys.
+    """Returns current tags with added ones, which replace tags with the same keys.
 
     Raises:
         CloudTrailError: `TagsLimitExceededException`.
@@ -59,7 +59,7 @@ def with_tags(current: Tags, added: Tags) -> Tags:
 
 
 def without_tags(current: Tags, removed: Iterable[str]) -> Tags:
-    """Returns current tags without those of the removed keys, which need not exist."""
+    """Returns current tags except the removed keys, which need not exist."""
     keys = frozenset(removed)
     return tuple(tag for tag in current if tag[0] not in keys)
 
@@ -202,8 +202,8 @@ class Span:
     #: The selectors in effect, as the API shows them; None are the default ones.
     selectors: Json | None = None
     insight_selectors: list[Json] = field(default_factory=list)
-    #: Id of the organization whose events it delivers, and its accounts in that time; for other
-    #: trails empty, whose events are those of their own account.
+    #: Id of the organization whose events it delivers, and its accounts at that time; empty for
+    #: other trails, which deliver only their account's events.
     organization: str = ""
     accounts: tuple[str, ...] = ()
 
@@ -243,7 +243,7 @@ class Trail:
     spans: tuple[Span, ...] = field(default_factory=tuple)
     #: ARN of the key that files are encrypted with.
     kms_key: str = ""
-    #: The topic as it was given, and its ARN.
+    #: The topic as given, and its ARN.
     topic_name: str = ""
     topic: str = ""
     log_group: str = ""
@@ -269,7 +269,7 @@ class Trail:
         return DeliveryPlace(self.organization, self.account, self.home_region)
 
     def is_visible_to(self, account: str) -> bool:
-        """Returns whether an account sees the trail: its own, or the one of its organization."""
+        """Returns whether an account sees the trail: its own trail, or its organization's."""
         return account == self.account or account in self.accounts
 
     def span_of(self, position: int) -> Span | None:

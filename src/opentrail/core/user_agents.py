@@ -1,8 +1,8 @@
-"""What a user agent says: the method of a call, and the agent or tool that made it.
+"""Parses user agents: the method of a call, and the agent or tool that made it.
 
-Callers choose their user agent, session name and source identity, so an agent is a claim and
-proves nothing. Only `invokedBy` and the events of AWS's own MCP servers are AWS's words.
-Ordinary use of the SDKs, the AWS CLI and the console is by no agent.
+Callers choose their user agent, session name and source identity, so an agent is a claim and proves
+nothing. Only `invokedBy` and the events of AWS's own MCP servers are AWS's words. Ordinary use of
+the SDKs, the AWS CLI and the console is by no agent.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ def method_of_user_agent(user_agent: str) -> Method | None:
 
 
 class Agent(TypedDict):
-    """What calls say of the agent or tool that made them.
+    """A call's claims about the agent or tool that made it.
 
-    `session` is the agent's own name of its session or run, `delegator` the one it acts for.
+    `session` is the agent's own name of its session or run, `delegator` the principal it acts for.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Agent(TypedDict):
 
 
 class _Mark(NamedTuple):
-    """What a user agent has if an agent made the call; programs write it in one case only.
+    """The mark of an agent in a user agent; programs write it in one case only.
 
     `word` occurs in all user agents that match, in lower case. Without a `name` the pattern has a
     group of that name; a group `session` is optional.
@@ -94,9 +94,9 @@ class _Mark(NamedTuple):
     name: str | None = None
 
 
-#: Characters of a user agent that are read; the longest of those that AWS published has 331.
+#: Maximum characters read of a user agent; the longest that AWS published has 331.
 _MAX_USER_AGENT_LENGTH = 512
-#: Characters of other texts that are read.
+#: Maximum characters read of other strings.
 _MAX_LENGTH = 1_024
 
 _AWS_MCP = "aws-mcp.amazonaws.com"
@@ -281,9 +281,9 @@ def agent_tag_of(record: Record) -> str | None:
 
 @lru_cache(512)
 def read_agent(user_agent: str, arn: str, source_identity: str, tag: str = "") -> Agent | None:
-    """Returns the agent that a caller says it is; each text has at most a kilobyte.
+    """Returns the agent that a caller claims to be; each argument has at most a kilobyte.
 
-    What an operator sets precedes what a program says of itself.
+    An operator's settings precede a program's own claims.
     """
     session = _sts_name(arn.rpartition("/")[2]) if ":assumed-role/" in arn else ""
     source = _sts_name(source_identity)
@@ -346,8 +346,8 @@ def _name_of(word: str) -> str:
     return _AGENTS.get(word.lower().replace("_", "-"), word)
 
 
-#: Group 1 is the family; DuckDB reads this, too. S3's records have user agents in brackets, and
-#: those of AWS's partners begin with `APN/1.0`.
+#: Group 1 is the family; DuckDB also reads this. S3's records have user agents in brackets, and
+#: user agents of AWS's partners begin with `APN/1.0`.
 FAMILY = "^\\[?(?:APN/[^ ]* )?([^][/ ,;()]{1,64})"
 _FAMILY = re.compile(FAMILY)
 

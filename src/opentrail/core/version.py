@@ -1,4 +1,4 @@
-"""The version that is installed, that of the data it writes, and how to install an extra."""
+"""The installed version, its version of the data formats, and the command to install an extra."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 __version__ = "0.2.0"
 
-#: Version of the formats in the data directory; a server refuses data of a newer one (exit code 4).
-#: Each change of a format raises it, and adds a directory of the former one to the tests:
-#: 2: the file `written` has the revision of `state.db`, which `user_version` counts; names of files
-#: of merged imported events have another hash; a sealed file may lack its expired data events.
+#: Version of the formats in the data directory; a server refuses newer data (exit code 4). Each
+#: change of a format raises it, and adds a directory of the former format to the tests: 2: the file
+#: `written` has the revision of `state.db`, which `user_version` counts; names of files of merged
+#: imported events have another hash; a sealed file may miss its expired data events.
 DATA_VERSION = 2
 
 

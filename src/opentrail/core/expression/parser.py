@@ -31,16 +31,16 @@ _MAX_NESTING = 100
 #: Maximum characters of an expression.
 _MAX_LENGTH = 10_000
 _ACCOUNT_DIGITS = 12
-#: What only an address or a network is made of.
+#: Characters of an address or a network.
 _LIKE_ADDRESS = re.compile(r"(?=.*\d)[\d./]+|[\da-fA-F]*:[\da-fA-F:./]+")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 class ExpressionError(UsageError):
-    """An invalid expression; the text has the position and what was expected.
+    """An invalid expression; the message has the position and the expected input.
 
     Args:
-        message: the text.
+        message: the message.
         at: the index of the first wrong character; None: the whole expression is wrong.
         length: the number of wrong characters.
     """
@@ -83,7 +83,7 @@ _PIECE = re.compile(
 
 #: A name, a colon without a backslash, and the rest.
 _COLON = re.compile(r"((?:[^:\\]|\\.)*)(:?)(.*)", re.DOTALL)
-#: A member in quotation marks within a path, and what follows: `tags."aws:team"=x`.
+#: A member in quotation marks within a path, and its continuation: `tags."aws:team"=x`.
 _QUOTED_MEMBER = re.compile(r'"((?:[^"\\]|\\.)*)"((?:[.:](?:[^\s()",=<>!\\]|\\.)*)?)')
 _OPERATOR = re.compile(r"\s*(?:!=|<=|>=|=|<|>)")
 #: `text:` finds parts of words.
@@ -101,7 +101,7 @@ def parse(text: str, now: datetime) -> Expression:
         now: the time that `last 2h` ends at; aware.
 
     Raises:
-        ExpressionError: it is invalid; the message has the column and what was expected.
+        ExpressionError: it is invalid; the message has the column and the expected input.
     """
     if len(text) > _MAX_LENGTH:
         raise ExpressionError(f"the expression is longer than {_MAX_LENGTH} characters")
@@ -153,7 +153,8 @@ def _tokens(text: str) -> list[_Token]:
 def _split_word(word: str, at: int, before: list[_Token], is_compared: bool) -> list[_Token]:
     """Splits `field:value`; colons in values after operators, in times and in ARNs remain.
 
-    So do those in a path before an operator, and those with a backslash: `tags.aws:team=x`.
+    Colons in a path before an operator, and colons after a backslash, remain as well:
+    `tags.aws:team=x`.
     """
     follows_operator = bool(before) and before[-1].kind == "operator"
     name, colon, value = _COLON.match(word).groups()  # type: ignore[union-attr]

@@ -8,7 +8,7 @@ from typing import Literal
 from opentrail.core.arns import parse_arn
 from opentrail.core.expression import literal
 
-#: What a name is the name of.
+#: The kind of thing that a name denotes.
 Kind = Literal["principal", "session", "resource"]
 _ACCESS_KEY = re.compile(r"A[A-Z]{3}[A-Z0-9]{12,}")
 _SESSION = "userIdentity.type=AssumedRole OR userIdentity.type=FederatedUser"
@@ -20,7 +20,7 @@ def events_of(name: str, kind: Kind | None = None) -> str:
 
     Args:
         name: of a user, a role, a session or a resource, or an ARN or access key id.
-        kind: what it is the name of; None: of any of these.
+        kind: the kind of name; None for any of these.
 
     >>> events_of("etl", "session")
     'principal="arn:*:sts::*:assumed-role/*/etl"'
@@ -31,7 +31,7 @@ def events_of(name: str, kind: Kind | None = None) -> str:
 
 
 def _by_principal(name: str) -> str:
-    """Returns the expression for the calls of a principal; a role has those of its sessions."""
+    """Returns the expression for the calls of a principal; a role includes its sessions."""
     value = quoted(name)
     if _ACCESS_KEY.fullmatch(name):
         return f"key={value}"

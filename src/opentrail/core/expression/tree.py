@@ -92,7 +92,7 @@ _MAX_PORT = 65_535
 
 
 def opens(record: Record, port: int) -> bool:
-    """Returns whether a call lets traffic in to a port, whatever its outcome.
+    """Returns whether a call allows traffic to a port, even if it failed.
 
     >>> rule = {"ipProtocol": "tcp", "fromPort": 20, "toPort": 25, "cidrIp": "0.0.0.0/0"}
     >>> opens({"eventName": "AuthorizeSecurityGroupIngress", "requestParameters": rule}, 22)
@@ -183,7 +183,7 @@ class Pattern:
 
 @lru_cache(512)
 def regex_of(pattern: Pattern) -> re.Pattern[str]:
-    """Returns what matches whole texts, in time linear in their length for each `*`."""
+    """Returns a matcher of whole strings, in time linear in their length for each `*`."""
     chunks = [""]
     for part in pattern.parts:
         if part is None:
@@ -327,7 +327,7 @@ def field_values(attributes: Attributes, name: str) -> list[Any]:
 
 
 def nodes_at(value: Any, path: Sequence[str]) -> Iterator[Any]:
-    """Yields what is at a path; lists are searched. Callers may nest as deep as they want."""
+    """Yields the values at a path; searches lists. Callers may nest arbitrarily deep."""
     left = [(value, 0)]
     while left:
         node, depth = left.pop()

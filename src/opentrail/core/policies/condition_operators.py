@@ -128,7 +128,7 @@ def _arn_like(values: Sequence[str], with_variables: bool) -> _AnyOf:
 
 
 def _arn_matcher(pattern: str, with_variables: bool) -> TextMatcher:
-    """Returns what compares the six components of ARNs one by one."""
+    """Returns a comparison of the six components of ARNs one by one."""
     parts = split_arn(pattern)
     if len(parts) < _COMPONENTS:
         if pattern != "*" and not (with_variables and has_variables(pattern)):

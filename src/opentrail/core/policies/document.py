@@ -46,7 +46,7 @@ _SYNTAX = "Syntax errors in policy."
 
 
 class PolicyKind(Enum):
-    """What a policy is attached to."""
+    """The thing a policy is attached to."""
 
     IDENTITY = "identity-based"
     RESOURCE = "resource-based"
@@ -138,14 +138,14 @@ class Policy:
 def parse_policy(
     text: str | bytes, kind: PolicyKind, name: str = "", is_stored: bool = False
 ) -> Policy:
-    """Returns a policy, compiled.
+    """Returns a compiled policy.
 
     Args:
         text: the document.
-        kind: what it is attached to.
+        kind: the kind of its attachment.
         name: its name or ARN, for messages.
-        is_stored: whether it was accepted before: a condition with an operator that is not known
-            then never matches, instead of making the document invalid.
+        is_stored: whether it was accepted before: a condition with an unknown operator then never
+            matches, instead of making the document invalid.
 
     Raises:
         MalformedPolicy: the document is not valid.
@@ -184,7 +184,7 @@ def parse_policies(value: object, name: str = "") -> list[Policy]:
 
 
 def documents_in(value: object) -> list[Any]:
-    """Returns the documents of parsed JSON: one, or those of a list."""
+    """Returns the documents of parsed JSON: one, or a list's items."""
     return value if isinstance(value, list) else [value]
 
 
@@ -199,7 +199,7 @@ def _json(text: str | bytes) -> Json:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> Json:
-    """Refuses a member that is given twice: which one counts is not defined."""
+    """Refuses a repeated member: its meaning is undefined."""
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ValueError("a member is given twice")
@@ -366,7 +366,7 @@ def _as_text(value: Any) -> str:
 
 
 class Outcome(Enum):
-    """What was decided."""
+    """The decision."""
 
     ALLOW = "Allow"
     EXPLICIT_DENY = "ExplicitDeny"
@@ -421,7 +421,7 @@ def decide(
         is_resource = policy.kind is PolicyKind.RESOURCE
         best = allows.get(policy.kind)
         for statement in policy.about(request.action):
-            # An allow that cannot better what was found need not be evaluated.
+            # Skip an allow that cannot improve the result.
             if not statement.is_deny and best is not None and best.grade is Grade.CALLER:
                 continue
             grade = statement.grade(request.caller) if is_resource else Grade.CALLER

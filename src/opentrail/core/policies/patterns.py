@@ -27,7 +27,7 @@ def globs(patterns: Iterable[str], flags: int = 0) -> re.Pattern[str]:
 
 
 def literal(text: str) -> str:
-    """Returns a text as a pattern of a policy has it to match nothing else.
+    """Returns a string as a policy pattern that matches only this string.
 
     >>> literal("a*")
     'a${*}'
@@ -36,12 +36,12 @@ def literal(text: str) -> str:
 
 
 def meant_by(pattern: str) -> str:
-    """Returns a pattern with its escaped characters as they are meant."""
+    """Returns a pattern with its escaped characters as literals."""
     return _ESCAPED.sub(r"\1", pattern)
 
 
 def may_overlap(one: str, other: str) -> bool:
-    """Returns whether a text may match both patterns, by what they begin with.
+    """Returns whether some string may match both patterns, by their literal beginnings.
 
     >>> may_overlap("secret:db-??????", "secret:db-a1B2c3"), may_overlap("vpc/*", "subnet/*")
     (True, False)
@@ -55,12 +55,12 @@ def has_variables(text: str) -> bool:
 
 
 def resolved(text: str, context: Context) -> str:
-    """Returns a string with its variables replaced; unknown ones stay as they are written."""
+    """Returns a string with its variables replaced; unknown ones stay unchanged."""
     return "".join(part for part, _ in _parts(text, context))
 
 
 def like_any(patterns: Sequence[str], with_variables: bool) -> TextMatcher:
-    """Returns what decides whether a string is like a pattern; values of variables are literal."""
+    """Returns a test of whether a string matches a pattern; values of variables are literal."""
     if "*" in patterns:
         return lambda _text, _context: True
     variable = [pattern for pattern in patterns if with_variables and has_variables(pattern)]

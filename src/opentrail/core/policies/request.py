@@ -1,4 +1,4 @@
-"""What a policy is asked about, and the callers that a statement's principals match."""
+"""The input of a policy decision, and the callers that a statement's principals match."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def read_principals(lists: Mapping[str, Sequence[str]]) -> NamedPrincipals:
     """Returns the principals of an element's lists.
 
     Raises:
-        ValueError: the text of what is not a principal.
+        ValueError: the message is the invalid principal.
     """
     accounts, arns, is_everyone = set(), set(), False
     for text in lists.get("AWS", ()):

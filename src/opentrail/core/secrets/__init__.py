@@ -1,1 +1,1 @@
-"""Secrets in names and texts: which they are, and what hides them."""
+"""Recognizes and hides secrets in names and strings."""

@@ -41,7 +41,7 @@ from opentrail.core.secrets.yaml_text import hidden_defaults, without_yaml_secre
 _MAX_EMBEDDED_DEPTH = 4
 #: Characters; shorter strings are too short for a name and a secret.
 _MIN_LENGTH = 8
-#: Characters of a call's texts that are searched for secrets, those of texts within texts at each
+#: Characters of a call's strings that are searched for secrets, counting nested strings at each
 #: level; a record holds fewer.
 MAX_SEARCHED_LENGTH = 512 * 1_024
 #: Characters; longer strings are not recorded: their object is too large.
@@ -77,15 +77,15 @@ _FORMS = (
     *("hooks.", "discord", "telegram", "office", "xox", "xapp", "gh", "glpat", "_live_"),
     *("shpat", "hvs."),
 )
-# Callers choose the texts, of up to a hundred kilobytes: each expression here takes a time that
-# grows linearly with the length, so what repeats is possessive, limited, or begins in one place.
+# Callers choose the strings, of up to a hundred kilobytes: each expression here takes time linear
+# in the length, so repetitions are possessive, limited, or begin in one place.
 _CDATA = r"<!\[CDATA\[(?:[^\]<]++|\](?!\]>)|<(?!!\[CDATA\[))*+\]\]>"
 _ATTRIBUTES = r"""((?:\s(?:[^<>"']++|"[^"<]*+"|'[^'<]*+'|["'])*+)?)"""
 _ELEMENT = re.compile(rf"<([\w:.-]++){_ATTRIBUTES}>(\s*+{_CDATA}|[^<]*+)")
 _OPENING = re.compile(r"<([\w:.-]++)(?:\s[^<>]*+)?>")
 _CLOSING = re.compile(r"</([\w:.-]++)\s*+>")
 _ATTRIBUTE = re.compile(r"""(?<![\w:.-])([\w:.-]++)(\s*+=\s*+)("[^"]*"?|'[^']*'?)""")
-#: Elements beside each other that hold only text.
+#: Adjacent elements that hold only text.
 _LEAF = re.compile(
     rf"<(?P<tag>[\w:.-]++)(?:\s[^<>]*+)?>(?P<text>(?:\s*+{_CDATA}\s*+|[^<]*+))</(?P=tag)\s*+>"
 )
@@ -152,7 +152,7 @@ def _is_base64(text: str) -> bool:
 
 
 class search_limit(ContextDecorator):  # noqa: N801 - it is used as a function
-    """Limits how much is searched for secrets, since one call may hold thousands of long strings.
+    """Limits the search for secrets, since one call may hold thousands of long strings.
 
     Strings beyond `MAX_SEARCHED_LENGTH` are hidden as a whole. A generator would take three times
     as long, for each call.
@@ -165,7 +165,7 @@ class search_limit(ContextDecorator):  # noqa: N801 - it is used as a function
         _unsearched.reset(self._token)
 
     def _recreate_cm(self) -> search_limit:
-        """Returns a limit of its own for each call of a decorated function."""
+        """Returns a new limit for each call of a decorated function."""
         return search_limit()
 
 
@@ -206,7 +206,7 @@ def _in_plain(text: str, depth: int) -> str:
 
 
 def _without_tokens(text: str) -> str:
-    """Returns a string without tokens and private keys, whatever their name."""
+    """Returns a string without tokens and private keys, under any name."""
     if "eyJ" in text:
         text = _TOKEN.sub(rf"\1{HIDDEN}", text)
     if "PRIVATE KEY" in text or "PuTTY-User" in text:
@@ -301,10 +301,9 @@ def by_name(value: Any, rename: Callable[[str], str]) -> Any:
 
 
 def without_variables(name: str, value: Any) -> Any:
-    """Returns a JSON value, or its text, without the values of environment variables.
+    """Returns a JSON value, parsed or as a string, without the values of environment variables.
 
-    Their names are shown. A string such as `prod` is not an environment variable, whatever it is
-    called.
+    Their names are shown. A string such as `prod` is not an environment variable, under any name.
 
     >>> without_variables("EnvironmentVariables", '[{"name": "A", "value": "b"}]')
     '[{"name":"A","value":"HIDDEN_DUE_TO_SECURITY_REASONS"}]'
@@ -362,7 +361,7 @@ def _in_xml(text: str, depth: int) -> str:
 
 
 def _without_secret_elements(text: str) -> str:
-    """Returns XML without all that is inside elements with a secret's name."""
+    """Returns XML without the content of elements with a secret's name."""
     parts, end = [], 0
     for match in _OPENING.finditer(text):
         tag = match[1]
@@ -376,7 +375,7 @@ def _without_secret_elements(text: str) -> str:
 
 
 def _in_leaves(text: str) -> str:
-    """Returns XML without the text of elements that an element beside them names as secret."""
+    """Returns XML without the text of elements that an adjacent element names as secret."""
     runs: list[list[re.Match[str]]] = []
     for match in _LEAF.finditer(text):
         if runs and not text[runs[-1][-1].end() : match.start()].strip():

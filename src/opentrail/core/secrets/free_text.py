@@ -1,12 +1,12 @@
 """Secrets in commands, scripts, configuration and messages (guarantee S4).
 
 There is no grammar. From a name or an option of a secret to the end of its line, or of the string
-around both, everything is hidden. Only where no name says what a word is, its place does: the
-option of a command, a word of SQL.
+around both, everything is hidden. A word without a name is recognized by its place: the option of a
+command, a word of SQL.
 
-Callers choose the texts, of up to a hundred kilobytes: everything here takes a time that grows
-linearly with the length. What repeats in an expression is possessive, limited, or begins in one
-place, and no place is searched twice.
+Callers choose the strings, of up to a hundred kilobytes: everything here takes time linear in the
+length. Repetitions in an expression are possessive, limited, or begin in one place, and no place is
+searched twice.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ _SHORT_PARTS = re.compile(
     r"(?:private|auth|shared|api|app|signing|account|access|master|hmac|ssh|deploy|webhook|fernet|encryption)"
     r"[ _.-]?key|p(?:at|in)(?![a-z])"
 )
-#: A string in quotes. What follows a letter, such as an apostrophe, does not begin one.
+#: A string in quotes. A quote after a letter, such as an apostrophe, does not begin one.
 _STRING = re.compile(r"""(?<![\w\\])(?:"(?:[^"\\]++|\\.)*+"|'(?:[^'\\]++|\\.)*+')""", re.DOTALL)
 #: The rest of a line, with the strings and continued lines in it.
 _REST = re.compile(
     r"""(?:[^\n"'\\]++|\\"[^"\\]*+\\"|\\.|"(?:[^"\\]++|\\.)*+"|(?<!\w)'[^']*+'|["'\\])*+""",
     re.DOTALL,
 )
-#: What may be a name. A letter after a backslash is an escape, as in `a=1\npassword=x`.
+#: A possible name. A letter after a backslash is an escape, as in `a=1\npassword=x`.
 _NAME = re.compile(r"(?:(?<=\\)[nrt])?+((?<!-)-*+[\w%][\w.%-]*+)")
-#: What separates a name from its value, after the end of quotes and brackets.
+#: The separator between a name and its value, after the end of quotes and brackets.
 _SEPARATOR = re.compile(
     r"""(?P<closed>\\*+["'`]|&quot;|&\#3[49];)?+(?:\[[^\]\s]{0,40}\]|[\])}])*+"""
     r"""(?P<gap>(?:[ \t]|\\t)*+(?:(?<=[ \t])(?:is|was)\b[ \t]*+)?+)"""
@@ -60,18 +60,18 @@ _SEPARATOR = re.compile(
 #: The end of a line that an option's value follows on the next one.
 _CONTINUED = re.compile(r"[\\`^]\r?\n[ \t]*|\r?\n[ \t]*- +")
 _WORD = re.compile(r"\S{1,100}")
-#: A word of a sentence: what follows a name in a message is not a value.
+#: A word of a sentence: the next word after a name in a message is not a value.
 _PROSE = re.compile(r"\(?(?:[A-Z]?[a-z]+|[A-Z]+)(?:[-'/][A-Za-z]+)*+[).,;:!?]*+(?!\S)|[-/|&;]|arn:")
 #: A word directly before a name that has its value without anything between them.
 _SETS = re.compile(
     r"(?:\b(?:setx?|setenv|env|arg|export)|--arg(?:json)?)(?:[ \t]+-\w+)*[ \t]+[\"']?$", re.I
 )
-#: What is a secret in addresses.
+#: Secrets in addresses.
 _SIGNATURE = re.compile(r"(?:signature|^sig)$", re.I)
 _NETRC = re.compile(r"\b(?:machine|login)[ \t]")
 #: The second word of names such as `api key`.
 _SECOND_WORDS = frozenset({"access", "key", "keys", "code", "token", "value"})
-#: Values that are no secrets; what follows a mark of YAML is hidden there.
+#: Values that are no secrets; text after a YAML mark is hidden there.
 _NOT_A_SECRET = re.compile(
     rf"(?:|true|false|null|none|~|yes|no|(?:[!&]\S+\s+)*[|>][-+\d]*)$|{HIDDEN}", re.I
 )
@@ -80,7 +80,7 @@ _STRING_END = re.compile(r"[\s,;:)\]}|&<>]|$")
 _LIST_END = re.compile(r"\s*[,\])]")
 _HEREDOC = re.compile(r"<<[-~]?[ \t]*[\"']?(\w{1,40})")
 _BRACKET = re.compile(r"[(\[{)\]}]")
-#: A member before the name that it holds, and one that holds what it names.
+#: A member before the name that it holds, and a member that holds the named value.
 _NAMING = (
     r"(?:name|key|path|id|identifier|attribute|field|option|property|parameter|variable|header"
     r"|setting|label|tag)(?:\\*[\"'])?[ \t]*"
@@ -130,9 +130,9 @@ _SINK = re.compile(
 _ECHO = re.compile(r"\b(?:echo|printf|write-output)[ \t]+|(?<!\w)[\"'](?=\S)", re.I)
 #: Words after which a word without a dash may name a secret, or be one.
 _VERBS = frozenset({"set", "setx", "setenv", "login", "user", "add_user", "change_password"})
-#: User and password in a JDBC address: `thin:user/password@host`, `//user:password@host`. What is
-#: longer than passwords are is hidden whether an `@` ends it or not: each of many addresses beside
-#: each other would be read to the end.
+#: User and password in a JDBC address: `thin:user/password@host`, `//user:password@host`. A run
+#: longer than any password is hidden whether an `@` ends it or not: each of many adjacent addresses
+#: would be read to the end.
 _JDBC = re.compile(
     r"""(?P<before>\bjdbc:(?:[\w.+-]{1,100}:){1,4}(?://)?@?(?:"[^"]*"|[^\s"'<>:/@?;&,()]*)[:/])"""
     r"""(?P<value>"[^"\n]*"(?=@)|[^\s"'<>?;]{501,}+|[^\s"'<>?;]+(?=@))""",
@@ -145,7 +145,7 @@ _TOKEN_LOGIN = re.compile(r"(?P<before>\bhttps?://)(?P<value>[\w.~-]{20,})(?=@)"
 
 @cached_if_short(200)
 def may_hold_secret(text: str) -> bool:
-    """Returns whether a text may have a secret that is read here; a quick check."""
+    """Returns whether a string may have a secret that is read here; a quick check."""
     lower = text.lower()
     return _may_name_secret(lower) or any(part in lower for part in _PLACE_PARTS)
 
@@ -164,7 +164,7 @@ def _may_name_secret(lower: str) -> bool:
 
 
 def without_text_secrets(text: str) -> str:
-    r"""Returns a text without what follows the names of secrets in it.
+    r"""Returns a string without the values after the names of secrets in it.
 
     >>> without_text_secrets("mysql -h db -u root -phunter2")
     'mysql -h db -u root -pHIDDEN_DUE_TO_SECURITY_REASONS'
@@ -204,13 +204,13 @@ def _login(match: re.Match[str]) -> str:
 
 
 class _Names:
-    """What follows the names of secrets in a text."""
+    """The values after the names of secrets in a string."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._strings = _strings(text)
         self._is_netrc = _NETRC.search(text) is not None
-        #: Where what was hidden last ends.
+        #: End of the last hidden part.
         self._hidden_to = 0
 
     def spans(self) -> Iterator[tuple[int, int]]:
@@ -245,7 +245,7 @@ class _Names:
         return "arn:" in word or "{{resolve:" in word
 
     def _value(self, start: int, end: int) -> tuple[int, str] | None:
-        """Returns where the value of a name begins and what separates both; None without one."""
+        """Returns the start of a name's value and the separator; None without a value."""
         text, separator = self._text, _SEPARATOR.match(self._text, end)
         if separator is None:
             return None
@@ -330,14 +330,14 @@ def _strings(text: str) -> list[tuple[int, int]]:
 
 
 def _limit(text: str, strings: list[tuple[int, int]], name: int, value: int) -> int:
-    """Returns the end of the string that a name and its value are in, else that of the text."""
+    """Returns the end of the string around a name and its value, else the end of the text."""
     start, end = strings[at] if (at := bisect_left(strings, (name, 0)) - 1) >= 0 else (0, 0)
     is_inside = start < name and value < end - 1 and _STRING_END.match(text, end) is not None
     return end - 1 if is_inside else len(text)
 
 
 def _line_end(text: str, start: int, limit: int) -> int:
-    """Returns the end of a line, with what goes on with it: strings, brackets, documents."""
+    """Returns the end of a line and its continuation: strings, brackets, documents."""
     end = start
     while True:
         rest = _REST.match(text, end, limit)
@@ -367,7 +367,7 @@ def _closing(text: str, start: int, end: int) -> int:
 
 
 def _in_places(text: str) -> Iterator[tuple[int, int]]:
-    """Yields what a place makes a secret, to the end of its line."""
+    """Yields the secrets recognized by their place, to the end of their line."""
     strings, hidden_to = _strings(text), 0
     for place in chain(_PLACES.finditer(text), _PGPASS.finditer(text) if ":" in text else ()):
         after = _AFTER_PLACE.match(text, place.end())
@@ -385,7 +385,7 @@ def _in_places(text: str) -> Iterator[tuple[int, int]]:
 
 
 def without_argument_secrets(items: list[Any]) -> list[Any]:
-    """Returns a command's arguments without those that are secrets.
+    """Returns a command's arguments with secrets hidden.
 
     >>> without_argument_secrets(["login", "--password", "hunter2", "--user", "a"])
     ['login', '--password', 'HIDDEN_DUE_TO_SECURITY_REASONS', '--user', 'a']

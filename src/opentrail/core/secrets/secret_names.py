@@ -67,13 +67,13 @@ _NO_SECRET = re.compile(
 _MAX_NAME_LENGTH = 200
 #: Characters at the end of a name that may show that a token is not a credential.
 _MAX_NO_SECRET_LENGTH = 64
-#: Endings of members that hold a name, and of those beside them that hold what it names.
+#: Endings of members that hold a name, and endings of members next to them that hold its value.
 _NAMING = re.compile(
     r"(name|key|path|id|identifier|attribute|field|option|property|parameter|variable|header"
     r"|setting|label|tag)$",
     re.I,
 )
-#: `PendingModifiedValues` of a database holds settings, not what another member names.
+#: `PendingModifiedValues` of a database holds settings, not the value of another member.
 _NAMED = re.compile(r"((?<!dified)values?(_?(list|set))?|default|glob|equals)$", re.I)
 #: Characters of a name that may decide whether it is one of these.
 _MAX_ENDING_LENGTH = 12
@@ -92,7 +92,7 @@ def looks_secret(name: str) -> bool:
 
 
 def names_secret(name: str) -> bool:
-    """Returns whether a text member of a model is a secret by its name.
+    """Returns whether a string member of a model is a secret by its name.
 
     >>> names_secret("MasterUserPassword"), names_secret("MasterPasswordSecretArn")
     (True, False)
@@ -123,7 +123,7 @@ def sounds_secret(name: str) -> bool:
 
 
 def naming_members(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-    """Returns the members that hold a name and those that hold its value, None without both.
+    """Returns the members that hold a name and the members that hold its value, None without both.
 
     >>> naming_members(["ParameterKey", "ParameterValue", "UsePreviousValue"])
     (('ParameterKey',), ('ParameterValue', 'UsePreviousValue'))
@@ -137,7 +137,7 @@ def naming_members(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ..
 
 
 def is_value(member: str) -> bool:
-    """Returns whether a member holds a value that a member beside it may name.
+    """Returns whether a member holds a value that an adjacent member may name.
 
     >>> is_value("ParameterValue"), is_value("valueFrom")
     (True, False)
@@ -156,7 +156,7 @@ def _is_naming(ending: str) -> bool:
 
 
 def hidden_members(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Returns the members that are secrets because a member beside them names them so.
+    """Returns the members that an adjacent member names as secrets.
 
     >>> hidden_members({"Name": "password", "Value": "hunter2"})
     ('Value',)

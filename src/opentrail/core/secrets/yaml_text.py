@@ -1,6 +1,7 @@
 """Secrets in YAML: in blocks, and in pairs of name and value.
 
-Not a parser: a string is read line by line, and its lines stay as they are but for what is hidden.
+Not a parser: it reads a string line by line, and leaves the lines unchanged except for hidden
+values.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _KEY = re.compile(
     r"""(?P<name>[\w$*./~+][^\s'"#{}\[\],]{0,199}?)(?P=quote)[ \t]*:"""
     r"""(?:[ \t]++(?P<value>[^\s#](?:[^ \t]++|[ \t]++(?!\#|$))*+))?[ \t]*+(?:(?<=[ \t])\#.*)?$"""
 )
-#: The mark of a block of text, in which `#` does not begin a comment.
+#: The mark of a block scalar, in which `#` does not begin a comment.
 _SCALAR = re.compile(r"[|>][-+\d]*$")
 _BLANK = ("", "#", "\n", "\r")
 _NOT_A_SECRET = frozenset({"", "true", "false", "null", "~", "yes", "no"})
@@ -32,10 +33,10 @@ _DEFAULTS = ("Default", "AllowedValues")
 
 @dataclass(frozen=True, slots=True)
 class YamlEntry:
-    """A key of a mapping, and where it is.
+    """A key of a mapping, and its position.
 
-    `column` is that of the key itself, after the dashes of a list. Entries of one mapping have the
-    same `mapping`.
+    `column` is the column of the key itself, after the dashes of a list. Entries of one mapping
+    have the same `mapping`.
     """
 
     line: int
@@ -64,7 +65,7 @@ def without_yaml_secrets(text: str) -> str:
     next_line = 0
     for entry in sorted(hidden, key=lambda hidden_entry: hidden_entry.line):
         if entry.line < next_line:
-            continue  # within what is hidden already
+            continue  # within an already hidden part
         end = yaml_end(lines, entry)
         parts += [*lines[next_line : entry.line], _hidden_line(lines, entry, end)]
         next_line = end
@@ -74,7 +75,7 @@ def without_yaml_secrets(text: str) -> str:
 def yaml_entries(lines: list[str]) -> list[YamlEntry]:
     """Returns the keys of a string's lines, those in block scalars included."""
     entries: list[YamlEntry] = []
-    #: Columns and numbers of the mappings that a line may go on with; inner ones come last.
+    #: Columns and numbers of the mappings that a line may continue; inner ones come last.
     open_mappings: list[tuple[int, int]] = []
     count = 0
     for number, line in enumerate(lines):
@@ -157,7 +158,7 @@ def _plain(value: str) -> str:
 
 
 def _hidden_line(lines: list[str], entry: YamlEntry, end: int) -> str:
-    """Returns the line of an entry with its value hidden, and all of it that has none."""
+    """Returns the line of an entry with its value and block hidden."""
     line = lines[entry.line]
     has_block = end > entry.line + 1
     if not has_block and (entry.value.lower() in _NOT_A_SECRET or HIDDEN in entry.value):

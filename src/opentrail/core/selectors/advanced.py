@@ -33,11 +33,11 @@ MAX_STORE_SELECTORS = 5
 
 
 class SelectorOwner(Enum):
-    """What has selectors; the allowed fields and limits differ."""
+    """The owner of selectors; the allowed fields and limits differ."""
 
     TRAIL = "trail"
     EVENT_DATA_STORE = "event data store"
-    #: What the recorder keeps (`--record`).
+    #: The recorder's selection (`--record`).
     RECORDING = "recording"
 
 
@@ -82,7 +82,7 @@ class AdvancedSelector:
         )
 
     def to_json(self) -> Json:
-        """Returns the selector as the API shows it, with what was given."""
+        """Returns the selector as the API shows it, with only the members that were set."""
         fields = [
             {"Field": field.field, **{c.operator: list(c.values) for c in field.conditions}}
             for field in self.fields
@@ -115,7 +115,7 @@ _Fields = Mapping[str, FieldSelector]
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """A field that selectors can have beside eventCategory, and how events are tested for it."""
+    """A field that selectors can have in addition to eventCategory, and its test of events."""
 
     name: str
     #: Returns the test for a selector with this field, None if another field's test covers it.
@@ -176,7 +176,7 @@ _NETWORK = {
     _ERROR_CODE: FieldRule((EQUALS,), ("VpceAccessDenied",)),
     _VPC_ENDPOINT: _ANY,
 }
-#: Owner → category → field → its allowed conditions, beside eventCategory itself.
+#: Owner → category → field → its allowed conditions, in addition to eventCategory itself.
 _RULES: dict[SelectorOwner, dict[str, dict[_Field, FieldRule]]] = {
     SelectorOwner.TRAIL: {
         MANAGEMENT: {_READ_ONLY: _IS_TRUTH, _EVENT_SOURCE: FieldRule((NOT_EQUALS,), EXCLUDABLE)},
@@ -226,7 +226,7 @@ _FIELDS = {
 
 
 def field_rules(owner: SelectorOwner) -> dict[str, dict[str, FieldRule]]:
-    """Returns the rules for the fields of each category, beside eventCategory itself."""
+    """Returns the rules for the fields of each category, in addition to eventCategory itself."""
     return {
         category: {field.name: rule for field, rule in rules.items()}
         for category, rules in _RULES[owner].items()

@@ -1,7 +1,6 @@
 """Basic event selectors: JSON, defaults, errors and tests (cloudtrail-format §7.1).
 
-`Predicate` is what basic and advanced selectors are compiled to.
-
+Basic and advanced selectors compile to `Predicate`.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class Selection:
         )
 
 
-#: The selection of a new trail: all management events, and nothing else.
+#: The selection of a new trail: management events only.
 DEFAULT = Selection.from_document(None)
 #: The selection of a new event data store: the same events (cloudtrail-format §7.2).
 STORE_DEFAULT = Selection(
@@ -129,7 +129,7 @@ def read_selection(parameters: Mapping[str, Any], owner: SelectorOwner) -> Selec
 
 
 def predicate_of(selection: Selection) -> Predicate:
-    """Returns the predicate of a selection; equal selections share one, whatever their names."""
+    """Returns the predicate of a selection; equal selections share one, under any name."""
     return _compiled(selection.basic, tuple(selector.fields for selector in selection.advanced))
 
 
@@ -182,7 +182,7 @@ def read_recording(document: Any, source: str) -> Selection:
     """Returns the selection of calls to record that a list of advanced event selectors describes.
 
     Raises:
-        UsageError: it is not valid; the error names `source` and what was expected.
+        UsageError: it is not valid; the error names `source` and the expected input.
     """
     try:
         given = msgspec.convert(document, list[_Selector])
@@ -226,12 +226,12 @@ def records_all_management(selection: Selection) -> bool:
     return predicate_of(selection).decides(MANAGEMENT) is True
 
 
-#: Maximum counters of an hour; what exceeds them is counted as `OTHER`.
+#: Maximum counters of an hour; the excess is counted as `OTHER`.
 MAX_COUNTERS = 1_000
 
 
 class LeftOut(NamedTuple):
-    """What a counter counts: `resource_type` is that of data events, '' of management events."""
+    """The subject of a counter: `resource_type` is empty for management events."""
 
     event_source: str
     event_name: str
