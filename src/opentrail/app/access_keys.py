@@ -28,7 +28,7 @@ _SECRET_BYTES = 32
 
 
 class ControlPlace(Protocol):
-    """Where the control store of a data directory is; `control_place` returns it."""
+    """The place of a data directory's control store; see `control_place`."""
 
     #: Whether it is a file of the data directory.
     in_file: bool
@@ -108,11 +108,11 @@ class ControlInFile:
         copy_database(self._data.state, file)
 
     def restore(self) -> None:
-        """Does nothing: the file is here."""
+        """Does nothing: the file is already here."""
 
 
 class ControlInDatabase:
-    """The control store is a database, which other servers may use."""
+    """The control store is a database that other servers may use."""
 
     in_file = False
 
@@ -124,7 +124,7 @@ class ControlInDatabase:
         return SqlControl(self._url)
 
     async def check(self, control: SqlControl) -> AesGcmSealer:
-        """Returns the sealer, which has been verified."""
+        """Returns the verified sealer."""
         return await self.sealer(control)
 
     async def sealer(self, control: ControlStore) -> AesGcmSealer:
@@ -168,7 +168,7 @@ class ControlInDatabase:
 
 
 def control_place(settings: Settings, data: DataDirectory) -> ControlPlace:
-    """Returns where the settings say that the control store is."""
+    """Returns the control store's place from the settings."""
     kind = ControlInFile if settings.control_store == "sqlite" else ControlInDatabase
     return kind(settings, data)
 

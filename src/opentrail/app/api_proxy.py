@@ -73,7 +73,7 @@ class ApiProxy:
 
 
 class ProxiedCalls:
-    """In the server: answers the calls that recorder processes pass on."""
+    """In the server: answers the calls passed on by recorder processes."""
 
     def __init__(
         self, app: AsgiApp, resolve: Callable[[str], Identity], head: Callable[[], int]
@@ -81,7 +81,7 @@ class ProxiedCalls:
         self._app = app
         self._head = head
         self._resolve = resolve
-        #: Calls whose record is awaited, and the recorder process that makes it.
+        #: Calls whose record is pending, and the recorder process that makes it.
         self._waiting: dict[str, tuple[object, ApiCall]] = {}
 
     async def answer(self, call: ProxyCall, owner: object) -> ProxiedAnswer:

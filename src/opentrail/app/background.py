@@ -18,7 +18,7 @@ _RENEW_SECONDS = 1.5
 
 
 def run_beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
-    """Runs a coroutine until the stack closes; an exception that ends it earlier is logged."""
+    """Runs a coroutine until the stack closes; logs an exception that ends it earlier."""
     task = asyncio.ensure_future(work)
 
     async def end() -> None:

@@ -53,13 +53,13 @@ log = logging.getLogger(__name__)
 _WORKER = "worker"
 #: Seconds between two attempts to acquire it.
 _ATTEMPT_SECONDS = 1.0
-#: The roles of servers that may hold it.
+#: The server roles that may hold it.
 _WORKER_ROLES = ("all", "worker")
 #: Kind of the documents with the servers of a cluster.
 _SERVER = "server"
-#: Seconds between two notes of a server about itself.
+#: Seconds between two heartbeats of a server.
 _NOTE_SECONDS = 5.0
-#: A server without a note for this time counts as lost.
+#: A server without a heartbeat for this time counts as lost.
 _LOST_AFTER = timedelta(seconds=20)
 #: After this time, records are no longer retained for a lost server.
 KEPT_FOR = timedelta(days=1)
@@ -67,7 +67,7 @@ KEPT_FOR = timedelta(days=1)
 _FORGOTTEN_AFTER = timedelta(days=7)
 #: Time that records are retained for a server that has not finished its start.
 _MAX_START = timedelta(minutes=10)
-#: A clock that differs from PostgreSQL's by more than this is a problem.
+#: Maximum difference between a server's clock and PostgreSQL's; more is a problem.
 _MAX_CLOCK_SECONDS = 5.0
 _CLOCK = "SELECT clock_timestamp()"
 _LOCK_JOURNAL = "SELECT 1 FROM opentrail.journal FOR UPDATE"
@@ -86,13 +86,12 @@ class ClusterServer:
     #: None while it starts.
     endpoint: str | None
     version: str
-    #: The last position in the verified files of its event history.
-    #: None: it keeps no event history.
+    #: The last position in the verified files of its event history. None: it has no event history.
     sealed: int | None
     #: By PostgreSQL's clock.
     seen: datetime
     role: str
-    #: Seconds by which its own clock is ahead of that one.
+    #: Seconds by which its clock is ahead of PostgreSQL's.
     ahead: float = 0.0
 
     def is_lost(self, now: datetime) -> bool:
@@ -195,14 +194,14 @@ class Cluster:
             await asyncio.sleep(_ATTEMPT_SECONDS)
 
     async def _work(self, work: Work) -> None:
-        """Does the work if there is no other worker, until there is."""
+        """Does the work once there is no other worker, and until there is."""
         lease = await self._leases.acquire(_WORKER, self.node)
         if lease is None:
             return
         self.worker_control.lease = lease
         log.info("this server is the worker of the cluster now", extra={"epoch": lease.epoch})
         try:
-            # Renewed from the start: the beginning may take longer than a lease lasts.
+            # Renewed from the start: beginning the work may take longer than a lease lasts.
             async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
                 keeping = tasks.create_task(renew_until_lost(self._leases, lease))
                 beginning = tasks.create_task(self._begin(work, stack))
@@ -219,7 +218,7 @@ class Cluster:
             await stack.aclose()
             await asyncio.sleep(_ATTEMPT_SECONDS)
 
-    # The time, which is PostgreSQL's: the clocks of servers may differ.
+    # PostgreSQL's time: the clocks of servers may differ.
 
     def _now(self) -> datetime:
         return self._clock.now() - self._ahead
@@ -238,8 +237,8 @@ class Cluster:
 
         Args:
             endpoint: its address; None while it starts.
-            sealed: the last position in verified files of its event history: the journal is not
-                trimmed beyond it. None: it keeps none.
+            sealed: the last position in verified files of its event history: the journal
+                is not trimmed beyond it. None: it has none.
 
         Raises:
             DataDirectoryInUse: a server that started earlier has the same id.
@@ -306,10 +305,10 @@ class Cluster:
         )
 
     async def require_imports(self, history: Path, last: int) -> None:
-        """Returns if event history has the events that any server has imported, or no other can.
+        """Returns if event history has every server's imports, or no other server has them.
 
         Raises:
-            UsageError: it does not, and another server runs that has them.
+            UsageError: some are missing, and a running server has them.
         """
         files = sealed_files(history, Series.IMPORTED)
         own = max((file.last for file in files), default=0)
@@ -323,7 +322,7 @@ class Cluster:
         """Appends entries as the worker.
 
         Raises:
-            LeaseLost: this server is not the worker, or no longer; nothing is recorded.
+            LeaseLost: this server is not, or no longer, the worker; nothing is recorded.
         """
         lease = self._require_lease()
         return await cast("PostgresJournal", journal).append_fenced(
@@ -369,7 +368,7 @@ class Cluster:
         return age <= (KEPT_FOR if server.endpoint else _MAX_START)
 
     async def look(self) -> None:
-        """Notes who the servers and the worker are, for `document`."""
+        """Notes the servers and the worker, for `document`."""
         self._servers = await self.servers()
         self._worker = await self._leases.holder(_WORKER)
 
@@ -399,7 +398,7 @@ class Cluster:
 
 # Changes in the control store
 
-#: Seconds between two checks: a key that one server revokes is refused by all within a second.
+#: Seconds between two checks: all servers refuse a revoked key within a second.
 _CHANGES_SECONDS = 0.25
 
 Reload = Callable[[], Awaitable[object]]
@@ -430,7 +429,7 @@ async def follow_changes(
         except OpentrailError as error:
             changed = {}
             errors.append(str(error))
-        except Exception as error:  # a bug must neither end this nor go unnoticed
+        except Exception as error:  # a bug must neither end this nor stay hidden
             log.exception("changes by other servers could not be read")
             changed = {}
             errors.append(repr(error))

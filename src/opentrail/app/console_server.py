@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 #: Maximum seconds that a page waits for a verification.
 _VERIFY_SECONDS = 300
-#: Maximum seconds that a page waits for the proof of an event: less than the minute after which it
-#: gives up a call.
+#: Maximum seconds that a page waits for the proof of an event: less than the minute after which the
+#: page's request times out.
 _PROOF_SECONDS = 50
 
 
@@ -95,10 +95,11 @@ async def _run(
     """Runs a Python module with access to the endpoint; it ends with this process.
 
     Returns:
-        Its exit code, its output, and its error output, which are one if there is no request.
+        Its exit code, its output, and its error output; without a request, the outputs are
+        merged.
 
     Raises:
-        TimeoutError: it took longer than `seconds`; it has been killed.
+        TimeoutError: it took longer than `seconds` and was killed.
     """
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},

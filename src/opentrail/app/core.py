@@ -99,7 +99,7 @@ class Housekeeping:
         self._limits = limits
 
     async def run(self) -> None:
-        """Runs until it is cancelled; the next round makes up for a failed one."""
+        """Runs until cancelled; the next round makes up for a failed one."""
         disk = self._limits.disk if self._limits else None
         cleaned_at = time.monotonic()
         while True:
@@ -168,16 +168,16 @@ class Housekeeping:
 
 # The start of the core
 
-#: Seconds for which records gather between two inserts into history.
+#: Seconds for which records accumulate between two inserts into history.
 _HISTORY_LINGER = 0.05
 #: The same while many records arrive.
 _MAX_HISTORY_LINGER = 0.25
 #: Maximum seconds between retries of history after a failure; lookups miss records until then.
 _MAX_HISTORY_BACKOFF = 1.0
-#: Seconds between two writes of identities, which memory has immediately. Longer, and records are
-#: read from disk again when many arrive.
+#: Seconds between two writes of identities, which are in memory immediately. With a longer
+#: interval, records are read from disk again when many arrive.
 _IDENTITIES_LINGER = 0.5
-#: The same where calls of other servers teach identities, and nothing is written.
+#: The same where other servers' calls teach identities, and nothing is written.
 _OTHERS_LINGER = 0.02
 #: Seconds between two checks of the signing keys.
 _KEYS_EVERY = 60.0
@@ -326,7 +326,7 @@ async def _record_expired(core: Core) -> None:
 
 
 def _named(core: Core) -> str:
-    """Returns the endpoint as other servers show it."""
+    """Returns the endpoint's address as shown by other servers."""
     url = urlsplit(core.endpoint_url)
     return core.settings.listen.name_url(url.port or 0, url.scheme == "https")
 

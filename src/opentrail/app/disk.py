@@ -18,19 +18,19 @@ from opentrail.ports.event_store import DATA_CATEGORIES, Excess, ExpiryReason
 from opentrail.ports.metrics import Metrics
 from opentrail.settings import Settings
 
-#: Why records may take too much space, in the order in which they expire for it.
+#: Reasons for expiry by space, in their order.
 REASONS: tuple[ExpiryReason, ...] = ("size", "disk")
-#: Shares of the disk in use from which the server warns, and from which events expire.
+#: Shares of the disk in use that trigger a warning, and expiry.
 _WARN_SHARE = 0.8
 _EXPIRE_SHARE = 0.9
 #: Seconds of growth for which a part of `--history-size` stays free, and that part's bounds.
 _SLACK_SECONDS = 20
 _MIN_SLACK, _MAX_SLACK = 1 / 50, 1 / 4
-#: Where the records take less than this part of the free space, their expiry would not help.
+#: Below this share of the free space, expiring records would not help.
 _HELPFUL = 10
 #: With less than this, every disk is tight.
 _TIGHT_BYTES = 1 << 30
-#: A file and a segment have at most this part of the space: expiry deletes and rewrites files.
+#: Maximum share of the space for a file and a segment: expiry deletes and rewrites files.
 _FILES = 64
 _SEGMENTS = 32
 _MIN_FILE_BYTES = 256 * 1024
@@ -38,9 +38,9 @@ _MIN_SEGMENT_BYTES = 1 << 20
 #: Seconds between two checks; fewer while the space lasts less than four of them.
 _MAX_PAUSE_SECONDS = 10.0
 _MIN_PAUSE_SECONDS = 1.0
-#: Bytes that a record's byte takes in the journal at most.
+#: Maximum bytes in the journal per byte of a record.
 _JOURNAL_RATIO = 1.5
-#: Seconds over which the rate of records is measured, and between two samples of it.
+#: Seconds of the measurement of the record rate, and between two of its samples.
 _RATE_SECONDS = 3_600.0
 _SAMPLE_SECONDS = 30.0
 _DAY = 86_400.0
@@ -48,7 +48,7 @@ _DAY = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class DiskUse:
-    """Bytes of the data directory that records take, and of its file system."""
+    """Bytes of records in the data directory, and of its file system."""
 
     journal: int
     history: int
@@ -62,7 +62,7 @@ class DiskUse:
 
     @property
     def share(self) -> float:
-        """The share of the file system that is in use."""
+        """The used share of the file system."""
         return self.used / max(1, self.used + self.free)
 
 
@@ -73,7 +73,7 @@ def measure(data: DataDirectory) -> DiskUse:
 
 
 def size_of(folder: Path) -> int:
-    """Returns the bytes on disk of all files in a folder and below."""
+    """Returns the bytes on disk of all files below a folder."""
     total = 0
     for path in folder.rglob("*"):
         try:
@@ -112,13 +112,13 @@ class DiskWatch:
         self._metrics = metrics
         self._clock = clock
         self._use: DiskUse | None = None
-        #: Bytes a second at which the disk filled between the last checks.
+        #: Growth of the disk use in bytes a second between the last checks.
         self._growth = 0.0
         #: Time of that measurement, the bytes in use, and the bytes of all records then.
         self._measured: tuple[float, int, int] | None = None
         #: Times, and bytes of records by category up to then.
         self._samples: deque[tuple[float, Mapping[str, int]]] = deque()
-        #: Bytes of a sealed file for each of its events; None while there is none.
+        #: Bytes in sealed files per event; None while there is none.
         self.bytes_per_event: float | None = None
         #: Excess after the last expiry.
         self.left_over: Excess | None = None
@@ -267,7 +267,7 @@ class DiskWatch:
         )
 
     async def document(self, spilled: int) -> dict[str, Any]:
-        """Returns what `opentrail status` shows of the disk; `spilled` is the bytes of bodies."""
+        """Returns the disk figures of `opentrail status`; `spilled` is the bytes of bodies."""
         use, root = await self.check(), self._data.root
         used = await asyncio.to_thread(size_of, root)
         days = self.days_left

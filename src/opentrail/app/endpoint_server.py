@@ -150,20 +150,20 @@ class EndpointServer:
         return ClientConnection(self._endpoint, handshake)
 
     def reload_certificate(self) -> None:
-        """Reloads certificate and key; existing connections keep the former ones.
+        """Reloads certificate and key; existing connections keep the previous ones.
 
         Raises:
-            UsageError: they are not valid or do not match; the former ones remain.
+            UsageError: they are not valid or do not match; the previous ones remain.
         """
         if self._tls is not None:
             load_certificate(self._tls, self._settings)
 
     def learn(self, record: Record) -> None:
-        """Learns the identities in a record that was not recorded here."""
+        """Learns the identities in another process's record."""
         self._identities.learn(record)
 
     async def collect_samples(self) -> list[list[Sample]]:
-        """Returns the metrics of other processes: there are none."""
+        """Returns the metrics of other processes: an empty list."""
         return []
 
     async def stop(self) -> None:
@@ -244,7 +244,7 @@ def load_certificate(context: ssl.SSLContext, settings: Settings) -> None:
 
 
 def _tls_to_upstreams(settings: Settings) -> ssl.SSLContext | None:
-    """Returns how to reach https upstreams; None if there are none: it takes 50 ms to load."""
+    """Returns the TLS context for https upstreams; None without one: loading it takes 50 ms."""
     if not any(url.lower().startswith("https:") for url in settings.upstream.values()):
         return None
     return ssl.create_default_context(cafile=settings.upstream_ca)
@@ -270,7 +270,7 @@ def upstreams_of(settings: Settings) -> Upstreams:
 
 
 def _require_known_services(names: Sequence[str]) -> None:
-    """Checks that every named service exists.
+    """Checks that every service in the settings exists.
 
     Raises:
         UsageError: a service is unknown.
@@ -317,7 +317,7 @@ def admitted_peers(settings: Settings, metrics: Metrics) -> Callable[[str], bool
 
 
 def base_hosts(listen: Address) -> set[str]:
-    """Returns the names under which clients may reach the endpoint itself."""
+    """Returns the names by which clients may reach the endpoint itself."""
     hosts = {"localhost", socket.gethostname()}
     return hosts if listen.host[:1].isdigit() or ":" in listen.host else {*hosts, listen.host}
 

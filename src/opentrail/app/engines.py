@@ -1,4 +1,4 @@
-"""The engines of a server: which one is behind which port."""
+"""The engines of a server: one behind each port."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Engines:
     journal: Journal
     identities: Identities
     history: History
-    #: Losses of the journal that are not recorded yet.
+    #: Unrecorded losses of the journal.
     losses: asyncio.Queue[LostPositions]
     named_keys: NamedKeys
     #: The parts that the server shares with others.
@@ -75,7 +75,7 @@ class Engines:
     #: The S3 that trails deliver to.
     objects: S3Objects
     disk: DiskWatch
-    #: The positions of followers that wings run.
+    #: The positions of wings' followers.
     progress: FollowedPositions
 
 
@@ -190,7 +190,7 @@ def _site_of(
         UsageError: the settings require a member.
     """
     if settings.journal != "sqlite":
-        # Here, so that servers without it do not load the code for PostgreSQL.
+        # Imported here, so that servers without it do not load the code for PostgreSQL.
         from opentrail.app.cluster import is_cluster
         from opentrail.app.member import Member
 
@@ -209,9 +209,9 @@ def _log_broken(reason: str) -> None:
 
 
 def _token_key(folder: Path) -> bytes:
-    """Returns the key that page tokens are sealed with, made at the first start.
+    """Returns the key that seals page tokens, made at the first start.
 
-    A damaged key is replaced: tokens of earlier pages are then invalid.
+    A damaged key is replaced, which invalidates earlier page tokens.
     """
     file = folder / "page-token.key"
     if not file.exists() or file.stat().st_size != _TOKEN_KEY_BYTES:

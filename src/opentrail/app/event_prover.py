@@ -22,7 +22,7 @@ from opentrail.validation.public_keys import PublicKeys
 
 
 class Questions(msgspec.Struct, frozen=True):
-    """The same event of several trails, and the keys that are trusted."""
+    """The copies of an event in several trails, and the trusted keys."""
 
     questions: list[EventQuestion]
     #: In the form of `aws cloudtrail list-public-keys`.

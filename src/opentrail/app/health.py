@@ -23,9 +23,9 @@ from opentrail.ports.journal import TrimmedJournal
 from opentrail.ports.metrics import Sample, total
 from opentrail.settings import Settings
 
-#: Seconds that the answer of `/health` waits for the control store.
+#: Seconds that `/health` waits for the control store.
 _CONTROL_STORE_SECONDS = 0.5
-#: Late answers in a row after which the control store counts as failing.
+#: Consecutive late answers after which the control store counts as failing.
 _MAX_LATE = 3
 
 
@@ -110,7 +110,7 @@ class Health:
         return round(asyncio.get_running_loop().time() - self._answered, 1)
 
     def missing(self) -> list[str]:
-        """Returns a description of each range that lookups cannot find."""
+        """Returns a description of each range missing from lookups."""
         return list(self._missing())
 
     def _missing(self) -> Iterator[str]:

@@ -28,7 +28,7 @@ from opentrail.capture.proxy.head import (
 )
 from opentrail.ports.metrics import Metrics
 
-#: Maximum bytes of a request's target: the console's pages name resources and searches in theirs.
+#: Maximum bytes of a request target: URLs of the console contain resources and searches.
 MAX_TARGET = 64 * 1024
 
 
@@ -58,7 +58,7 @@ class HttpConnection(HttpToolsProtocol):
         self._unfinished = 0
         self._head_size = 0
         self._refusal: BadHead | None = None
-        #: Times of the loop's clock by which the client must send more, and read more.
+        #: Deadlines, by the loop's clock, for the client to send more and to read more.
         self._deadline: float | None = None
         self._read_deadline: float | None = None
         self.address = ""
@@ -149,7 +149,7 @@ class HttpConnection(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _settle(self) -> None:
-        """Waits for the next request once one has been received and answered."""
+        """Waits for the next request after the previous one was received and answered."""
         if self.body is None and self._is_answered() and self in self._limits.connections:
             self._limits.end_call(self)
             self._arm(self._limits.idle_seconds)
@@ -231,7 +231,7 @@ class HttpServer(uvicorn.Server):
                 lifespan="on" if has_lifespan else "off",
                 ws="none",
                 server_header=False,
-                # Tries to sign in are counted by address, which a header must not change.
+                # Sign-in attempts are counted by address, which a header must not change.
                 proxy_headers=False,
             )
         )

@@ -49,7 +49,7 @@ _INTERVAL = 5.0
 _MARK = "mark"
 #: Its key.
 _STORE = "store"
-#: The key of the document that a cluster's control store has.
+#: The key of the document in a cluster's control store.
 _CLUSTER = "cluster"
 #: The master key file, among the signing key files.
 _MASTER = "master.key"
@@ -62,7 +62,7 @@ class _StoreState:
     """The content and place of a control store, and whether there are records."""
 
     is_empty: bool
-    #: Its id; None in one of a version without them.
+    #: Its id; None for a version without ids.
     store: str | None
     marked: int | None
     revision: int
@@ -75,12 +75,12 @@ class _StoreState:
 
 
 class DataInventory:
-    """Compares the data directory of a server with its inventory, and keeps the inventory.
+    """Compares a server's data directory with its inventory, and maintains the inventory.
 
     Args:
         data: the open data directory.
         control: the control store.
-        in_file: whether that is `state.db`.
+        in_file: whether the control store is `state.db`.
     """
 
     def __init__(self, data: DataDirectory, control: SqlControl, in_file: bool) -> None:
@@ -100,7 +100,7 @@ class DataInventory:
 
     @property
     def written(self) -> int:
-        """The last position that is known to have been written, by these files."""
+        """The last position known to be written, by these files."""
         return self._written.position if self._written else 0
 
     @property
@@ -184,12 +184,12 @@ class DataInventory:
             self._file.committed(position, chain)
 
     def note_marked(self, position: int) -> None:
-        """Notes the position that the control store has as its mark."""
+        """Notes the position marked in the control store."""
         if self._file is not None and not self._is_frozen:
             self._file.marked(position)
 
     def note_changed(self, revision: int) -> None:
-        """Notes a change of the control store; called by the thread that made it."""
+        """Notes a change of the control store; called by the writing thread."""
         if self._file is not None and not self._is_frozen:
             self._file.changed(revision)
 
@@ -199,9 +199,9 @@ class DataInventory:
         return any(problem.kind in STORE_KINDS for problem in self._inventory.problems)
 
     async def keep(self, fail: Callable[[str], None]) -> None:
-        """Repeats `refresh`, and ends the server with `fail` if its folder is no longer its own.
+        """Repeats `refresh`, and ends the server with `fail` if its folder was replaced.
 
-        Another server may lock the folder that took its place.
+        Another server may lock the new folder.
         """
         while True:
             await asyncio.sleep(_INTERVAL)
@@ -240,7 +240,7 @@ class DataInventory:
         keys = {name: key.fingerprint for name, key in signing_keys.items()}
         keys = {**inventory.keys, **keys}
         if not self._in_file:
-            keys.pop(_MASTER, None)  # the control store says which one servers share
+            keys.pop(_MASTER, None)  # the control store lists the shared ones
         elif _MASTER not in keys:
             master = await asyncio.to_thread(master_key_in, self._data.keys / _MASTER)
             keys.update({_MASTER: master} if master else {})
@@ -264,10 +264,10 @@ class DataInventory:
             self._inventory, self._is_outdated = inventory, False
 
     async def require_known_store(self) -> None:
-        """Returns unless the control store of a cluster is empty, and was not.
+        """Returns unless the control store of a cluster was emptied.
 
         Raises:
-            StateLost: it is.
+            StateLost: it was.
         """
         if self._inventory.store is not None and await _store_id(self._control) is None:
             raise StateLost(
@@ -276,7 +276,7 @@ class DataInventory:
             )
 
     async def ensure_store_id(self) -> str:
-        """Returns the id of the control store, and creates it if there is none."""
+        """Returns the id of the control store; creates a missing one."""
         while (store := await _store_id(self._control)) is None:
             new = {"id": secrets.token_hex(16)}
             with contextlib.suppress(Conflict):  # another server has created one
@@ -411,9 +411,9 @@ class Standing:
     """The contents of a data directory's inventory and its file `written`."""
 
     problems: list[str]
-    #: Those of the problems that count until they are accepted.
+    #: The problems that count until they are accepted.
     lost: list[DirectoryProblem]
-    #: The last position that is known to have been written, and the number of the last import.
+    #: The last position known to be written, and the number of the last import.
     written: int
     imported: int
     inventory: DirectoryInventory | None
@@ -429,9 +429,9 @@ async def standing_of(
 
     Args:
         data: the data directory; a server may be running.
-        control: its control store if that is a file; None if there is none.
+        control: its control store if in a file; else None.
         is_live: whether a server runs.
-        journal: its journal if that is not in files.
+        journal: its journal if not in files.
 
     Raises:
         StorageFailed: the control store cannot be read.
@@ -454,7 +454,7 @@ async def standing_of(
     names = frozenset(await known_keys(control)) if control else frozenset()
     keys = (
         _key_problems(inventory, data.keys, names, in_file=True)
-        if inventory and inventory.state_file  # else the keys are where the control store is
+        if inventory and inventory.state_file  # else the keys are in the control store
         else []
     )
     lost = [*problems_by_kind.values(), *(DirectoryProblem("key", text) for text in keys)]

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from opentrail.adapters.postgres.database import SharedDatabase
     from opentrail.adapters.postgres.journal import PostgresJournal
 
-#: A file in the folder of the journal if that is on PostgreSQL.
+#: A file in the journal's folder if the journal is on PostgreSQL.
 _MARKER = "postgresql"
-#: The lease of the server that alone uses a journal; others hold it for a moment at their start.
+#: The lease of the one server that uses a journal; others hold it briefly at their start.
 _SERVER = "server"
-#: Seconds for which a start waits for that lease: a server that was killed holds it for a while.
+#: Seconds that a start waits for that lease: a killed server still holds it for a while.
 _WAIT_SECONDS = 7.0
 #: Seconds between two attempts to acquire it.
 _ATTEMPT_SECONDS = 0.5
@@ -44,19 +44,19 @@ class JournalHandlers:
 
     #: Ends the server, because another one uses the journal.
     fail: Callable[[str], None]
-    #: Is called if nothing more can be acknowledged.
+    #: Called if nothing more can be acknowledged.
     on_broken: Callable[[str], None]
     #: Is called when positions turn out to be lost.
     on_lost: Callable[[LostPositions], None]
-    #: Is called with the position and the chain of the last record.
+    #: Called with the position and the chain of the last record.
     on_written: Callable[[int, bytes], None]
 
 
 class JournalPlace(Protocol):
-    """Where the journal of a data directory is; `journal_place` returns it."""
+    """The place of a data directory's journal; see `journal_place`."""
 
     def source(self) -> JournalSource:
-        """Return the journal as child processes read it.
+        """Return the journal for child processes to read.
 
         Raises:
             UsageError: the journal is elsewhere, so its records would be missing, or PostgreSQL's
@@ -201,7 +201,7 @@ class OnPostgresql:
             UsageError, StorageFailed, DataTooNew: as `Site.open_journal`.
         """
         self._require()
-        # Here, so that servers without it do not load PostgreSQL's driver.
+        # Imported here, so that servers without it do not load PostgreSQL's driver.
         from opentrail.adapters.postgres.database import SharedDatabase
         from opentrail.adapters.postgres.schema import create_tables
 
@@ -238,7 +238,7 @@ class OnPostgresql:
         return journal
 
     def mark(self, folder: Path | None = None) -> None:
-        """Writes into the folder of the journal that it is here."""
+        """Marks the journal's folder: the journal is on PostgreSQL."""
         text = "The journal of this data directory is on PostgreSQL.\n"
         write_durably((folder or self._data.journal) / _MARKER, text.encode())
 
@@ -256,7 +256,7 @@ class OnPostgresql:
                 f"the backup has damage, such as {damage}: restore it into files, where a server "
                 "repairs it"
             )
-        # Here, so that other commands do not load the code for PostgreSQL.
+        # Imported here, so that other commands do not load the code for PostgreSQL.
         from opentrail.adapters.postgres.schema import restore_journal
 
         asyncio.run(restore_journal(self._settings.journal, SqliteJournalSource(folder), last))
@@ -266,7 +266,7 @@ class OnPostgresql:
 
 
 def journal_place(settings: Settings, data: DataDirectory) -> JournalPlace:
-    """Returns where the settings say that the journal is."""
+    """Returns the journal's place from the settings."""
     return (InFiles if settings.journal == "sqlite" else OnPostgresql)(settings, data)
 
 
@@ -302,7 +302,7 @@ async def claim_journal(
 
 
 async def _acquire(leases: Leases, node: str) -> Lease:
-    """Acquires the lease of the server that alone uses the journal."""
+    """Acquires the lease of the one server that uses a journal."""
     loop = asyncio.get_running_loop()
     until = loop.time() + _WAIT_SECONDS
     while (lease := await leases.acquire(_SERVER, node)) is None:

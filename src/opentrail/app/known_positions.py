@@ -1,4 +1,4 @@
-"""The positions that journal and imports have reached, stored elsewhere to detect lost files."""
+"""The last positions of journal and imports, stored elsewhere to detect lost files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INTERVAL = 5.0
 _MARK = "mark"
 _JOURNAL = "journal"
 _IMPORTS = "imports"
-#: Kind of documents with lost positions of which event history has events again.
+#: Kind of documents with lost positions whose events were regained.
 _KEPT = "kept-positions"
 #: Documents of the state store that name journal positions, and the members that do.
 _CURSORS = {
@@ -56,7 +56,7 @@ async def known_positions(
 
 
 async def marked_position(control: ControlStore) -> int | None:
-    """Returns the position that was stored last; None if there is none."""
+    """Returns the last stored position; None without one."""
     mark = await control.get(_MARK, _JOURNAL)
     return int(mark.document["position"]) if mark else None
 
@@ -79,7 +79,7 @@ async def mark_journal(
 ) -> None:
     """Stores the journal's last position, unless a later one is stored; logs a failure.
 
-    `on_marked` is called with the position that is stored.
+    Calls `on_marked` with the stored position.
     """
     try:
         stored, position = await control.get(_MARK, _JOURNAL), journal.head
@@ -98,7 +98,7 @@ async def mark_journal(
 
 
 async def known_imports(control: ControlStore) -> int:
-    """Returns the number of the last imported event that an import reported."""
+    """Returns the number of the last reported imported event."""
     mark = await control.get(_MARK, _IMPORTS)
     return int(mark.document["position"]) if mark else 0
 
@@ -111,14 +111,14 @@ async def mark_imports(control: ControlStore, last: int) -> None:
 async def count_kept(
     control: ControlStore, first: int, last: int, files: Mapping[str, int]
 ) -> None:
-    """Adds to the number of events that event history has again of lost positions.
+    """Adds to the number of regained events of lost positions.
 
     Args:
         control: stores the number.
         first: the first lost position.
         last: the last one.
-        files: digests of imported files, each with its number of events; servers that import the
-            same one at the same time report the same number, which counts once.
+        files: digests of imported files, each with its number of events; servers that
+            import the same file at the same time report the same number, which counts once.
     """
     key = f"{first:020d}"
     while True:

@@ -61,10 +61,10 @@ async def record_expired(
     on_recorded: Callable[[ExpiredEvents], None],
     account: Callable[[], str] = _default,
 ) -> None:
-    """Appends exactly one record of each expiry that is noted, also across restarts.
+    """Appends exactly one record of each noted expiry, even across restarts.
 
     Raises:
-        OpentrailError: the journal accepts no records now; the notes stay for the next call.
+        OpentrailError: the journal accepts no records; the notes stay for the next call.
     """
     for path, note in await asyncio.to_thread(lambda: list(notes(history))):
         for events in note.events:
@@ -79,7 +79,7 @@ async def record_losses(
     clock: Clock,
     account: Callable[[], str] = _default,
 ) -> None:
-    """Appends exactly one record of each loss, also across restarts."""
+    """Appends exactly one record of each loss, even across restarts."""
     while True:
         lost = await losses.get()
         entry = lost_entry(lost, clock.now(), account())
@@ -114,12 +114,12 @@ class LeftOutCalls:
         self._account = account
         self._folder, self._node = folder, node
         self._journal, self._clock = journal, clock
-        #: Counts in files that are deleted now, less those in files of earlier runs.
+        #: Counts in files about to be deleted, minus counts in files of earlier runs.
         self._recorded: Counter[LeftOut] = Counter()
         self._recorded.subtract(counts_in(count_files(folder)))
 
     def totals(self) -> dict[LeftOut, int]:
-        """Returns the calls that were left out since the server started."""
+        """Returns the calls excluded since the server started."""
         sums = Counter(self._recorded)
         sums.update(counts_in(count_files(self._folder)))
         return dict(+sums)
@@ -131,9 +131,9 @@ class LeftOutCalls:
             await asyncio.sleep(_HOUR_CHECK_SECONDS)
 
     async def record_hours(self) -> None:
-        """Appends exactly one record of each counter and past hour, also across restarts.
+        """Appends exactly one record of each counter and past hour, even across restarts.
 
-        A record is named by the first file of its hour, which is deleted last.
+        The first file of an hour names its records, and is deleted last.
         """
         for hour, files in finished_hours(self._folder, self._clock.now()).items():
             sums = counts_in(files)

@@ -98,7 +98,7 @@ class Member:
 
     @property
     def cache(self) -> HistoryCache:
-        """Keeps parts of event history that are read in S3."""
+        """Caches parts of event history in S3."""
         return self.files.cache
 
     @property
@@ -161,7 +161,7 @@ class Member:
         return journal
 
     def archive(self, store: IpcEventStore) -> Archive:
-        """Returns event history, if this server keeps it."""
+        """Returns event history, if this server has it."""
         return store if self.keeps_history else NoArchive()
 
     def follow_others(self, stack: AsyncExitStack, store: IpcEventStore) -> None:
@@ -177,7 +177,7 @@ class Member:
     def deliveries(
         self, local: TrailDeliveries, trails: TrailRegistry, clock: Clock
     ) -> SharedDeliveries:
-        """Returns the deliveries of the worker, which other servers ask for theirs."""
+        """Returns the worker's deliveries, which other servers query."""
         return SharedDeliveries(local, trails, self._control, self.worker_control, clock)
 
     async def start_work(self, stack: AsyncExitStack, work: Work, catch_up: Work) -> None:
@@ -206,7 +206,7 @@ class Member:
         self._fail("journal trimmed of records that event history does not have")
 
     async def share(self, needed_after: int) -> None:
-        """Puts complete files in S3, and forgets expired ones and servers that are long gone."""
+        """Puts complete files in S3; forgets expired ones and long-lost servers."""
         await self.cluster.forget_servers()
         await self.files.publish(self._journal, self._source, needed_after)
 
@@ -219,7 +219,7 @@ class Member:
         await self.files.require_importable()
 
     async def look(self) -> None:
-        """Notes who the servers and the worker are."""
+        """Notes the servers and the worker."""
         await self.cluster.look()
 
     def document(self) -> dict[str, Any]:
@@ -232,4 +232,4 @@ class Member:
 
 
 def _nothing_sealed() -> None:
-    """Says that a server keeps no event history."""
+    """Returns None: the server has no event history."""

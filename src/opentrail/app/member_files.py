@@ -1,4 +1,4 @@
-"""Where a member of a cluster has its files of event history: on its disk, in S3, or both.
+"""The files of event history of a cluster member: on its disk, in S3, or both.
 
 Files in S3 are compared with their list, and missing ones are uploaded again.
 """
@@ -49,7 +49,7 @@ class MemberFiles(Protocol):
 
     @property
     def cache(self) -> HistoryCache:
-        """Keeps parts of the files that are read in S3."""
+        """Caches parts of the files in S3."""
         ...
 
     @property
@@ -63,7 +63,7 @@ class MemberFiles(Protocol):
 
     @property
     def shared(self) -> int:
-        """The last position in files that are read in S3."""
+        """The last position in files in S3."""
         ...
 
     async def take_over_imports(self) -> None:
@@ -89,7 +89,7 @@ class MemberFiles(Protocol):
         ...
 
     async def require_importable(self) -> None:
-        """Return if the other servers would have the events of an import.
+        """Return if the other servers would get the events of an import.
 
         Raises:
             Unsupported: they would not.
@@ -135,7 +135,7 @@ class OwnFiles:
 
 
 class FilesInS3:
-    """The files are in S3 (`--files`), and copies of all of them on the disk of each server."""
+    """The files are in S3 (`--files`), with copies on each server's disk."""
 
     cache = NO_CACHE
 
@@ -161,7 +161,7 @@ class FilesInS3:
 
     @property
     def shared(self) -> int:
-        """The last position in files that are read in S3: none is."""
+        """The last position in files in S3: none are read."""
         return 0
 
     async def _fetch(self) -> None:
@@ -320,7 +320,7 @@ class SharedFileCheck:
         return [describe_missing(self.missing)] if self.missing else []
 
     async def run(self) -> None:
-        """Runs until it is cancelled; the next round retries."""
+        """Runs until cancelled; the next round retries."""
         while True:
             await attempt(self.check(), "history files in S3 cannot be compared with their list")
             await asyncio.sleep(_READ_SECONDS)
@@ -356,7 +356,7 @@ class SharedFileCheck:
             await self._control.apply([Put(_MISSING, _ALL, document)])
 
     async def _restore(self, kind: str, file: SharedFile) -> bool:
-        """Uploads a file from this server, or seals it again; returns whether it is there."""
+        """Uploads a file from this server, or seals it again; returns whether it succeeded."""
         if await self._files.upload_own(str(file.name)):
             return True
         if kind != SHARED_FILE:
@@ -371,7 +371,7 @@ class SharedFileCheck:
 
 
 async def missing_files(control: ControlStore) -> list[str]:
-    """Returns the names of listed files that S3 did not have when the worker compared last."""
+    """Returns the names of listed files missing from S3 in the worker's last comparison."""
     stored = await control.get(_MISSING, _ALL)
     return list(stored.document["files"]) if stored else []
 

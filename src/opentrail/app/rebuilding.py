@@ -74,7 +74,7 @@ def _trails(
     return rebuilding.trails(last, SystemClock().now())
 
 
-#: Members of the answers of CreateTrail and UpdateTrail, and the settings that they show.
+#: Members of the answers of CreateTrail and UpdateTrail → settings.
 _TEXTS = {
     "s3BucketName": "bucket",
     "s3KeyPrefix": "prefix",
@@ -107,7 +107,7 @@ class TrailRebuilding:
         self._trails: dict[str, Trail] = {}
 
     def add(self, position: int, record: Record) -> None:
-        """Follows a call; calls that failed or are about something else change nothing."""
+        """Follows a call; ignores failed calls and other subjects."""
         name = str(record.get("eventName"))
         if record.get("eventSource") != "cloudtrail.amazonaws.com" or record.get("errorCode"):
             return
@@ -126,7 +126,7 @@ class TrailRebuilding:
             try:
                 updated = _apply_call(trail, name, parameters, answer, now)
             except (CloudTrailError, KeyError, TypeError):
-                return  # of a version with other forms
+                return  # from a version with other forms
             if name == "StartLogging" and not trail.logging:
                 updated = updated.started(position - 1, now)
             elif name in _OF_DELIVERY and trail.logging:
@@ -184,7 +184,7 @@ class TrailRebuilding:
 def _apply_call(
     trail: Trail, name: str, parameters: Mapping[str, Any], answer: Mapping[str, Any], now: str
 ) -> Trail:
-    """Returns a trail after a call, with its former spans; the same if the call changes nothing."""
+    """Returns a trail after a call, with its earlier spans; the same trail if nothing changes."""
     if name == "UpdateTrail":
         return _with_settings(trail, answer)
     if name == "StopLogging":
@@ -205,7 +205,7 @@ def _apply_call(
 
 
 def _with_settings(trail: Trail, answer: Mapping[str, Any]) -> Trail:
-    """Returns a trail with the settings that CreateTrail or UpdateTrail has answered."""
+    """Returns a trail with the settings in an answer of CreateTrail or UpdateTrail."""
     texts = {name: str(answer.get(member) or "") for member, name in _TEXTS.items()}
     flags = {name: bool(answer.get(member)) for member, name in _FLAGS.items()}
     organization = "of an organization" if answer.get("isOrganizationTrail") else ""
@@ -224,7 +224,7 @@ def _arn_in(record: Record, parameters: Mapping[str, Any]) -> str:
 
 
 def _as_input(recorded: Any) -> Any:
-    """Returns members with the names that requests have; records write a lowercase initial."""
+    """Returns members under their request names; records have a lowercase initial."""
     if isinstance(recorded, Mapping):
         return {key[:1].upper() + key[1:]: _as_input(value) for key, value in recorded.items()}
     if isinstance(recorded, list | tuple):

@@ -1,8 +1,8 @@
-"""One of several recorder processes: records the calls of connections that the server hands over.
+"""A recorder process: records the calls of connections that the server hands over.
 
 python -m opentrail.app.recorder_process LINK CONNECTIONS
 
-It keeps nothing and ends with the server: a call that cannot be recorded is not answered.
+It has no lasting state and ends with the server: an unrecordable call gets no answer.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class StartRecorder(IpcRequest[None], frozen=True):
 
 
 class MeetKey(IpcRequest[bool], frozen=True):
-    """Asks the server: return once all is sent that others know of a key; False if they may."""
+    """Learn other servers' identities of a key from the server; False if some may be missing."""
 
     access_key_id: str
 
@@ -84,7 +84,7 @@ class StopRecorder(IpcRequest[list[Sample]], frozen=True):
 
 
 class RecorderProcess:
-    """Handles the server's requests, and serves the connections that it hands over."""
+    """Handles the server's requests, and serves connections from the server."""
 
     def __init__(self, connections: socket.socket) -> None:
         connections.setblocking(False)
@@ -96,7 +96,7 @@ class RecorderProcess:
         self._server: EndpointServer | None = None
 
     async def serve(self, end: socket.socket) -> None:
-        """Serves until the server asks it to end, or ends itself."""
+        """Serves until the server asks it to end, or ends."""
         self._link = await Link.over(
             end,
             {
@@ -131,10 +131,10 @@ class RecorderProcess:
         return await self._link.ask(MeetKey(access_key_id))
 
     def _receive_connections(self, server: EndpointServer) -> bool:
-        """Receives one connection; returns whether there may be another one."""
+        """Receives one connection; returns whether another one may follow."""
         loop = asyncio.get_running_loop()
         try:
-            # One connection comes with each byte.
+            # One connection arrives with each byte.
             data, descriptors, _, _ = socket.recv_fds(self._connections, 1, 1)
         except BlockingIOError:
             return False
@@ -166,7 +166,7 @@ class RecorderProcess:
         if self._server is not None:
             try:
                 self._server.reload_certificate()
-            except UsageError as error:  # the server has logged it for all
+            except UsageError as error:  # the server has already logged it for all
                 log.info("certificate not reloaded", extra={"error": str(error)})
 
     async def _samples(self, _request: GetSamples) -> list[Sample]:

@@ -40,13 +40,13 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Maximum seconds in which a recorder process must start.
+#: Maximum seconds for a recorder process to start.
 _START_SECONDS = 30.0
-#: Maximum seconds in which it must stop.
+#: Maximum seconds for a recorder process to stop.
 _STOP_SECONDS = 9.0
 #: Maximum seconds for a request to it.
 _ASK_SECONDS = 1.0
-#: A recorder process that is silent for this long is killed and replaced.
+#: A recorder process is killed and replaced after this many seconds of silence.
 _SILENCE_SECONDS = 7.0
 #: How often recorder processes get the journal's state, if it has changed.
 _STATE_SECONDS = 0.1
@@ -63,7 +63,7 @@ class _RecorderHandle:
         self._link: Link | None = None
         #: Its latest metrics.
         self.samples: list[Sample] = []
-        #: The last failure of the journal that it was sent.
+        #: The journal failure last sent to it.
         self.journal_failure: str | None = None
         self.child = ChildProcess(
             "opentrail.app.recorder_process",
@@ -124,7 +124,7 @@ class _RecorderHandle:
         return self.child.is_ready
 
     def hand_over(self, client: socket.socket) -> bool:
-        """Sends a connection to the process; returns whether that succeeded."""
+        """Sends a connection to the process; returns whether it succeeded."""
         if self._passing is None or not self.is_ready:
             return False
         try:
@@ -160,7 +160,7 @@ class Recorders:
     """The recorder processes of one server.
 
     New connections go to the processes in turn. Identities learned from a record are known in every
-    process before the call is answered, so that a new key works immediately.
+    process before the answer leaves, so that a new key works immediately.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class Recorders:
         self.keys = KnownKeys()
         self._metrics = metrics
         self._recorders = [_RecorderHandle(self) for _ in range(settings.recorders)]
-        #: Totals of processes that have ended.
+        #: Totals of ended processes.
         self._ended_totals: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         self._next = 0
         self._is_stopping = False
@@ -209,7 +209,7 @@ class Recorders:
     # Connections
 
     def accept_connections(self) -> None:
-        """Accepts connections while there is a process for them; else they wait in the backlog."""
+        """Accepts connections while a process can take them; else they wait in the backlog."""
         if self._acceptor is not None and not self._is_stopping:
             self._acceptor.accept(any(recorder.is_ready for recorder in self._recorders))
 
@@ -247,7 +247,7 @@ class Recorders:
     async def know_keys(self, keys: Sequence[KnownKey], forgotten: Sequence[str] = ()) -> None:
         """Sends every process these keys of the key directory, and the keys to forget."""
         self.identities.add_directory(self.keys.update(keys, forgotten))
-        if self._acceptor is not None:  # a process that starts gets all keys
+        if self._acceptor is not None:  # a new process gets all keys
             change = KnowKeys(tuple(keys), tuple(forgotten))
             await asyncio.gather(*(recorder.send(change) for recorder in self._recorders))
 
@@ -320,7 +320,7 @@ def _merge(learned: Sequence[Learned]) -> Learned:
 
 
 def _split(learned: Learned) -> list[Learned]:
-    """Splits learned identities into parts that fit into a message."""
+    """Splits learned identities into parts that fit a message."""
     longest = max(len(learned.identities), len(learned.users), len(learned.deleted), 1)
     return [
         Learned(

@@ -99,13 +99,13 @@ from opentrail.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: Maximum seconds that a thread runs before Python lets another one run.
+#: Maximum seconds that a thread runs before Python switches to another one.
 _SWITCH_SECONDS = 0.0005
 #: Maximum seconds that a key's first call waits for other servers' records.
 _OTHERS_SECONDS = 1.0
-#: Maximum seconds that the first start waits for the upstream to say its account.
+#: Maximum seconds that the first start waits for the upstream's account.
 _ACCOUNT_SECONDS = 10.0
-#: Threads for work that would block the loop: disk and network.
+#: Threads for blocking work: disk and network.
 _THREADS = 16
 
 
@@ -139,11 +139,11 @@ class Server:
         self._broken: str | None = None
         self.endpoint_url = self.console_url = ""
         self._wings: list[Wing] = []
-        #: Who calls, as the upstream sees it; None before the start.
+        #: The caller as the upstream sees it; None before the start.
         self.callers: UpstreamCallers | None = None
 
     def console_link(self) -> str | None:
-        """Returns a link that opens the web console once, if the server has one."""
+        """Returns a single-use link to the web console, if the server has one."""
         link = next((wing.console_link for wing in self._wings if wing.console_link), None)
         return link() if link else None
 
@@ -225,7 +225,7 @@ class Server:
     async def _learn_account(
         self, stack: contextlib.AsyncExitStack, callers: UpstreamCallers, identities: Identities
     ) -> None:
-        """Learns the upstream's account; the first start waits for its answer, but not long."""
+        """Learns the upstream's account; the first start waits briefly for its answer."""
         learning = asyncio.ensure_future(callers.try_account())
         if identities.known_account is None:
             await asyncio.wait({learning}, timeout=_ACCOUNT_SECONDS)
@@ -494,7 +494,7 @@ def _asking(callers: UpstreamCallers, know_others: CatchUp | None) -> CatchUp | 
 async def _send_keys(
     endpoint: EndpointServer | Recorders, keys: KeyDirectory, key_ids: Collection[str]
 ) -> None:
-    """Sends the endpoint these keys as the key directory has them; it forgets deleted ones."""
+    """Sends these keys of the key directory to the endpoint, which forgets deleted ones."""
     known = keys.all()
     forgotten = [key_id for key_id in key_ids if key_id not in known]
     await endpoint.know_keys([known[each] for each in key_ids if each in known], forgotten)

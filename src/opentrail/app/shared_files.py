@@ -50,11 +50,11 @@ from opentrail.ports.objects import NewObject, ObjectStore
 
 log = logging.getLogger(__name__)
 
-#: Kind of the documents that list the files; their keys sort as the positions do.
+#: Kind of the documents that list the files; their keys sort like the positions.
 SHARED_FILE = "history-file"
-#: Kind of the documents that list files of imported events; their keys sort as the numbers do.
+#: Kind of the documents that list files of imported events; their keys sort like the numbers.
 IMPORTED_FILE = "imported-file"
-#: The object with the id of the cluster whose place it is.
+#: The object with the id of the cluster that owns the place.
 _OWNER = "cluster"
 _CONTENT_TYPE = "application/vnd.duckdb"
 
@@ -94,17 +94,17 @@ class SharedFiles:
         self._clock = clock
         self._kept = kept
         self._is_claimed = False
-        #: Why the last files could not be uploaded; empty: they are there.
+        #: Why the last uploads failed; empty if they succeeded.
         self.problems: list[str] = []
-        #: Why the indexes of files could not be downloaded; empty: they are here.
+        #: Why downloads of indexes failed; empty if they succeeded.
         self.read_problems: list[str] = []
-        #: Is called with `downloaded` or `failed` for each part of a file that is read.
+        #: Called with `downloaded` or `failed` for each part read from a file.
         self.on_read: Callable[[str], None] = lambda outcome: None
         #: Names of the files whose indexes are in the cache.
         self._indexed: set[str] = set()
 
     async def files(self) -> list[SharedFile]:
-        """Returns the files in order; each begins where the one before it ends."""
+        """Returns the files in order; each begins at the end of the previous one."""
         return await listed(self._control, SHARED_FILE)
 
     async def claim(self) -> None:
@@ -185,7 +185,7 @@ class SharedFiles:
     async def _sealed(self, source: JournalSource, first: int, last: int) -> list[SealedFile]:
         """Returns the files of a range of the journal, in a folder that the caller removes."""
         folder = self._sealing
-        shutil.rmtree(folder, ignore_errors=True)  # of a run that was interrupted
+        shutil.rmtree(folder, ignore_errors=True)  # from an interrupted run
         folder.mkdir(mode=0o700)
         try:
             arguments = ("journal", source.address, folder, first, last)
@@ -232,7 +232,7 @@ class SharedFiles:
         await self.claim()
         content = await asyncio.to_thread(path.read_bytes)
         key = self._prefix + name
-        with suppress(ObjectExists):  # another worker has been interrupted here
+        with suppress(ObjectExists):  # another worker was interrupted here
             await self._objects.put(NewObject(self._bucket, key, content, _CONTENT_TYPE, None))
         if await self._objects.get(self._bucket, key) != content:
             raise StorageFailed(f"s3://{self._bucket}/{key} was altered")
@@ -240,16 +240,16 @@ class SharedFiles:
     # Files missing in S3
 
     async def present(self) -> set[str]:
-        """Returns the names of the files that are in S3."""
+        """Returns the names of the files in S3."""
         keys = await self._objects.keys(self._bucket, self._prefix)
         return {key.removeprefix(self._prefix) for key in keys}
 
     def is_expired(self, file: SharedFile) -> bool:
-        """Returns whether a lifecycle rule may have deleted a file that is still listed."""
+        """Returns whether a lifecycle rule may have deleted a listed file."""
         return file.listed < self._clock.now() - self._kept
 
     async def upload_own(self, name: str) -> bool:
-        """Uploads a file of this server, and its index; returns False if it has none."""
+        """Uploads a file of this server, and its index; returns False without a file."""
         file = read_name(self._history / name)
         if file is None or not await asyncio.to_thread(is_intact, file):
             return False
@@ -352,7 +352,7 @@ class SharedFiles:
     def _adopt(
         self, downloaded: Sequence[Path], own: Sequence[SealedFile], begin: int, follows_own: bool
     ) -> None:
-        """Puts downloaded files in the place of own ones that end after position `begin`."""
+        """Replaces local files that end after position `begin` with downloaded ones."""
         if not follows_own:  # the cluster has expired the earlier files
             self._mark_expired(begin)
         remove(file.path for file in own if file.last > begin)
@@ -393,7 +393,7 @@ class SharedFiles:
     async def _fetch_indexes(self) -> list[SharedFile]:
         files, gone = await self.files(), 0
         self.cache.mkdir(mode=0o700, exist_ok=True)
-        # When it starts, the process of event history deletes files that it does not know of yet.
+        # At its start, the event history process deletes unknown files.
         present = await asyncio.to_thread(os.listdir, self.cache)
         for file in files:
             if file.name is None:
@@ -452,7 +452,7 @@ class SharedFiles:
 
 
 def _index_name(name: str, digest: str) -> str:
-    """Returns the name of an index in S3; other versions may write another one of the same file."""
+    """Returns the name of an index in S3; other versions may write another index of the file."""
     return f"{name}.{digest[:16]}.index"
 
 
@@ -470,7 +470,7 @@ def _ends(own: Sequence[SealedFile], files: Sequence[SharedFile]) -> list[int]:
 
 
 def _common_end(own: Sequence[SealedFile], ends: Sequence[int], files: Sequence[SharedFile]) -> int:
-    """Returns the last position at which shared files can follow own ones, which have `ends`."""
+    """Returns the last position at which shared files can follow local ones, which have `ends`."""
     starts = {file.first - 1 for file in files} | {files[-1].last}
     # Files expired here need no download.
     expired = own[0].last if own and own[0].is_expired else 0

@@ -66,7 +66,7 @@ class SharedImports:
         self._kept = kept
         #: The list when this server last took it over.
         self._taken_over: Sequence[SharedFile] = ()
-        #: Held while files of imported events are written, until they are listed and shown.
+        #: Held while files of imported events are written, listed and shown.
         self.changing = asyncio.Lock()
 
     async def follow(self, store: IpcEventStore) -> None:
@@ -147,7 +147,7 @@ class SharedImports:
             await self._control.apply(expired)
 
     async def _share_earlier(self) -> list[SharedFile]:
-        """Lists the imports of a server that was alone, or had no place in S3."""
+        """Lists the imports of a server that was alone or had no place in S3."""
         acknowledged = await known_imports(self._control)
         own = await asyncio.to_thread(sealed_files, self._history, Series.IMPORTED)
         earlier = [file for file in own if file.last <= acknowledged and not file.is_expired]

@@ -22,7 +22,7 @@ from opentrail.trails.delivery_rounds import TrailDeliveries
 from opentrail.trails.registry import TrailRegistry
 from opentrail.trails.shared import SharedDeliveries
 
-#: Begins the work that one server of a site does at a time; it ends when the stack closes.
+#: Begins the work of the worker; it ends when the stack closes.
 Work = Callable[[AsyncExitStack], Awaitable[None]]
 
 
@@ -33,11 +33,11 @@ class Site(Protocol):
     wings. A server without a cluster is always the worker.
     """
 
-    #: The control store as the worker changes it.
+    #: The control store, for the worker's changes.
     worker_control: ControlStore
     #: Files of imported events in S3; None: there are none.
     imports: SharedImports | None
-    #: Whether the server keeps event history.
+    #: Whether the server has event history.
     keeps_history: bool
     #: Whether other servers record calls that teach identities.
     learns_from_others: bool
@@ -46,7 +46,7 @@ class Site(Protocol):
 
     @property
     def cache(self) -> HistoryCache:
-        """Keeps parts of event history that are read in S3, after `join`."""
+        """Caches parts of event history in S3, after `join`."""
         ...
 
     @property
@@ -65,7 +65,7 @@ class Site(Protocol):
         """Return the positions that the journal must have; None if there was no journal.
 
         Raises:
-            UsageError: this server cannot take part as its settings say.
+            UsageError: this server cannot take part with its settings.
             StateLost: the control store is unexpectedly empty.
         """
         ...
@@ -104,7 +104,7 @@ class Site(Protocol):
         """Append entries to the journal as the worker.
 
         Raises:
-            LeaseLost: this server is not the worker, or no longer; nothing is recorded.
+            LeaseLost: this server is not, or no longer, the worker; nothing is recorded.
             RecordRefused: as `Journal.append`.
         """
         ...
@@ -170,7 +170,7 @@ class Site(Protocol):
         ...
 
     async def look(self) -> None:
-        """Note who the servers are, for `document`."""
+        """Note the servers, for `document`."""
         ...
 
     def document(self) -> dict[str, Any] | None:

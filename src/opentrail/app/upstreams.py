@@ -35,7 +35,7 @@ from opentrail.settings import Settings, UpstreamAccess
 from opentrail.wire.resign import UpstreamCredentials
 from opentrail.wire.verification import SigningSecret
 
-#: Name in records of the user that the web console calls services as, with `--auth enforced`.
+#: User name in records of the console's calls to services, with `--auth enforced`.
 OWN_USER = "opentrail-console"
 
 #: Credentials for upstreams that check no signatures.
@@ -56,7 +56,7 @@ def own_region(settings: Settings) -> str:
 def emulator_of(settings: Settings, service: str) -> EmulatorFolder | None:
     """Returns the folder of an AWS Emulator that may be a service's upstream.
 
-    None: it cannot be one, or the settings have credentials or authorities for it.
+    None: there can be none, or the settings have credentials or authorities for it.
     """
     url = settings.upstream.get(service)
     if url is None or settings.upstream_ca is not None or service in settings.access:
@@ -79,7 +79,7 @@ def service_access(settings: Settings, service: str, region: str) -> S3Access:
 
 
 class ServerKeys:
-    """Access keys that a server makes itself, and knows without its key directory.
+    """Access keys that a server makes for itself, outside its key directory.
 
     Their secrets are in memory only.
     """
@@ -96,14 +96,14 @@ class ServerKeys:
 
         Args:
             account: the account of the keys.
-            own: the key that the server calls its own endpoint with; None with `permissive`.
+            own: the key for the server's calls to its own endpoint; None with `permissive`.
             admin: the sandbox's.
             of_store: the key of the credentials for S3.
             store_access: these credentials.
         """
         self.own = own
-        #: The credentials for S3 as of the start, which verify with this server's own endpoint: an
-        #: AWS Emulator replaces its key when it restarts. None with `permissive`.
+        #: The credentials for S3 at the start, which verify with this server's own endpoint: an AWS
+        #: Emulator replaces its key when it restarts. None with `permissive`.
         self.store_access = store_access
         self._account = account
         self._admin, self._of_store = admin, of_store
@@ -115,14 +115,14 @@ class ServerKeys:
         return [*(key for key in fixed if key is not None), *self._of_users.values()]
 
     def of_user(self, name: str) -> KnownKey:
-        """Returns the key of a user of the web console, so that records name the user."""
+        """Returns the key of a console user, so that records name the user."""
         key = self._of_users.get(name)
         if key is None:
             key = self._of_users[name] = _new_key(self._account, name)
         return key
 
     def is_trusted(self, access_key_id: str) -> bool:
-        """Returns whether calls of a key need no policy; roles decide in the console."""
+        """Returns whether calls of a key need no policy; in the console, roles decide."""
         trusted = (self.own, self._admin, *self._of_users.values())
         return any(key and key.identity.access_key_id == access_key_id for key in trusted)
 
@@ -175,7 +175,7 @@ def own_access(
 ) -> S3Access:
     """Returns access to this server's own endpoint, as the owner of the credentials for S3.
 
-    Those that its keys have come first: see `ServerKeys`.
+    The credentials in its keys take precedence: see `ServerKeys`.
 
     Without such credentials it is `own`, or else the upstream's account, whose calls most emulators
     accept.
@@ -193,7 +193,7 @@ def own_access(
 
 
 def own_api_access(settings: Settings, url: str, own: KnownKey | None, account: str) -> S3Access:
-    """Returns access to this server's own CloudTrail API, as the owner of a key that it made."""
+    """Returns access to this server's own CloudTrail API, as the owner of a server-made key."""
     if own is not None:
         key_id, secret = own.identity.access_key_id, own.secret.secret_access_key
         return S3Access(url, key_id, secret, ca=settings.tls_certificate)
@@ -205,9 +205,9 @@ def own_api_access(settings: Settings, url: str, own: KnownKey | None, account: 
 
 #: A key id known to every emulator, used to ask for its default account.
 _ANY = "test"
-#: Seconds between two attempts to learn the account of an upstream that does not answer.
+#: Seconds between attempts to learn the account of a silent upstream.
 _ACCOUNT_RETRY_SECONDS = 2.0
-#: Maximum seconds for an answer: an emulator may load a service at its first call.
+#: Maximum seconds for an answer: an emulator may load a service at the first call.
 _ANSWER_SECONDS = 8.0
 
 
@@ -230,7 +230,7 @@ class UpstreamCallers:
         self._kind: Kind | None = None
         self._is_recognized = self._probe is None
         self._asking: dict[str, asyncio.Task[bool]] = {}
-        #: Whom the upstream sees behind a key that it does not know; None: it does not say.
+        #: The identity that the upstream sees behind an unknown key; None if it gives none.
         self.default: CallerIdentity | None = None
 
     @property
@@ -239,7 +239,7 @@ class UpstreamCallers:
         return self._probe is not None
 
     async def name(self, access_key_id: str) -> bool:
-        """Returns once the caller behind a key is learned; False if the upstream is out of reach.
+        """Returns once the caller behind a key is known; False if the upstream is unreachable.
 
         Concurrent calls of one key ask once.
         """
@@ -253,9 +253,9 @@ class UpstreamCallers:
         return await asyncio.shield(task)
 
     async def learn_account(self) -> None:
-        """Returns once the upstream's account is known, or it turned out that it cannot be asked.
+        """Returns once the upstream's account is known, or the upstream is known not to give it.
 
-        Until then the account of an earlier start counts.
+        Until then the account of an earlier start applies.
         """
         while not await self.try_account():  # noqa: ASYNC110 - nothing says when it starts
             await asyncio.sleep(_ACCOUNT_RETRY_SECONDS)
@@ -283,10 +283,10 @@ class UpstreamCallers:
         return True
 
     async def _ask(self, access_key_id: str) -> CallerIdentity | None:
-        """Returns whom the upstream sees behind a key; None if it does not say.
+        """Returns the identity that the upstream sees behind a key; None if it gives none.
 
         Raises:
-            OSError: it is out of reach.
+            OSError: it is unreachable.
         """
         probe = self._probe
         if probe is None:

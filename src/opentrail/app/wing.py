@@ -1,7 +1,7 @@
 """A wing: a part of opentrail that the core starts, but never imports.
 
-The core records, finds, delivers and answers. Each wing adds one feature, and nothing else of the
-server depends on it: a server starts with any set of wings, even an empty one.
+The core records, finds, delivers and answers. Each wing adds one feature, and no other part of
+the server depends on it: a server starts with any set of wings, even an empty one.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ class Core:
     data: DataDirectory
     engines: Engines
     trails: TrailRegistry
-    #: The control store as followers change it: one server of a cluster at a time.
+    #: The control store, as followers change it: on one server of a cluster at a time.
     worker_control: ControlStore
-    #: The journal as followers append to it: one server of a cluster at a time.
+    #: The journal, as followers append to it: on one server of a cluster at a time.
     worker_journal: Journal
     #: Reads the entries that trails select.
     selector: EntrySelector
     objects: S3Objects
     #: Clients of the upstream's services.
     clients: ServiceClients
-    #: The account whose calls the server makes.
+    #: The account of the server's own calls.
     account: Callable[[], str]
     #: The addresses of both ports.
     endpoint_url: str
@@ -78,11 +78,11 @@ class Wing:
     organizations: TrailManagement | None = None
     #: Authenticates browsers.
     sessions: SessionAuthenticator | None = None
-    #: Authenticates programs that have the personal token of a user.
+    #: Authenticates programs with a user's personal token.
     user_tokens: PersonalTokens | None = None
-    #: The address of its first page, for browsers that ask for a page that does not exist.
+    #: The address of its first page, for browser requests to missing pages.
     home: str | None = None
-    #: Returns a link that opens the web console once.
+    #: Returns a single-use link to the web console.
     console_link: Callable[[], str] | None = None
 
 

@@ -27,7 +27,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 def start(core: Core) -> Wing:
-    """Lets browsers in.
+    """Authenticates browsers.
 
     Raises:
         UsageError: a library for OpenID Connect is not installed.
@@ -88,7 +88,7 @@ def _own_names(settings: Settings, console_url: str) -> Callable[[str], bool] | 
     if settings.console_url is not None:
         public = urlsplit(settings.console_url).netloc
         known |= {public, f"{public}:443"}
-    # With trusted networks its port may be published as another.
+    # With trusted networks, its port may be published under another number.
     accepts_local = bool(settings.insecure_trusted_networks)
     return lambda host: host in known or (accepts_local and is_local_name(host))
 

@@ -94,7 +94,7 @@ def _alerts(core: Core) -> Alerts | None:
 
 
 async def _send_held(follower: WebhookFollower, watch: WatchedFollower) -> None:
-    """Sends the alerts that are due, until it is cancelled."""
+    """Sends due alerts, until cancelled."""
     while True:
         await asyncio.sleep(_DUE_SECONDS)
         if not follower.is_due():
@@ -105,6 +105,6 @@ async def _send_held(follower: WebhookFollower, watch: WatchedFollower) -> None:
         except (OpentrailError, OSError) as error:
             log.warning("alerts cannot be sent, trying again", extra={"error": str(error)})
             await asyncio.sleep(_AGAIN_SECONDS)
-        except Exception:  # a bug must neither end a follower nor go unnoticed
+        except Exception:  # a bug must neither end a follower nor stay hidden
             log.exception("alerts cannot be sent, trying again")
             await asyncio.sleep(_AGAIN_SECONDS)

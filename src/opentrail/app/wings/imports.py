@@ -35,11 +35,11 @@ from opentrail.trails.writing import MAX_LOG_BYTES, decompress
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two checks for notes, also after a failure.
+#: Seconds between two checks for notes, even after a failure.
 _NOTES_SECONDS = 5.0
 #: Records of an import.
 _RECORDS = 2_000
-#: A position that no journal reaches.
+#: A position beyond any journal.
 _END = 2**62
 Take = Callable[[AsyncIterator[bytes]], Awaitable[dict[str, Any]]]
 
@@ -202,7 +202,7 @@ class Regaining:
 
 
 def start(core: Core) -> Wing:
-    """Takes files over the API, and lost events from log files that trails have noted."""
+    """Imports files over the API, and lost events from log files that trails have noted."""
     engines = core.engines
     imports = Imports(
         core.data.history,

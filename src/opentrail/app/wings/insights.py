@@ -1,4 +1,4 @@
-"""The wing of Insights: the process that watches, and which findings are recorded."""
+"""The wing of Insights: the watching process, and the selection of recorded findings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 #: Deadline of a request.
 _REQUEST_SECONDS = 60.0
-#: Deadline of a request that may take as long as the events of a day.
+#: Deadline of a request that may process a day of events.
 _LONG_SECONDS = 1_800.0
 #: Deadline for the process to end.
 _STOP_SECONDS = 10.0
@@ -85,7 +85,7 @@ def start(core: Core) -> Wing:
 
 
 class WatchProcess:
-    """A watch in a child process, which is started again if it ends."""
+    """A watch in a child process, which is restarted when it ends."""
 
     def __init__(self, folder: Path, preset: str, types: Sequence[str] = ()) -> None:
         self._folder = folder
@@ -110,7 +110,7 @@ class WatchProcess:
         return self._child.failure
 
     async def start(self) -> None:
-        """Starts a process and returns once it is ready; again after `stop`."""
+        """Starts a process and returns once it is ready; works again after `stop`."""
         self._folder.mkdir(exist_ok=True)
         self._child = self._new_child()
         await self._child.start(is_required=False)
@@ -125,7 +125,7 @@ class WatchProcess:
         return self._child.pid
 
     async def observe(self, entries: Sequence[Entry], after: int) -> WatchState:
-        """Counts entries of the journal that follow `after`, except those counted already."""
+        """Counts entries of the journal after `after`, except entries already counted."""
         state = WatchState()
         for part in parts(entries):
             state = await self._observe(part, after)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-# One thread computes, and gives way to the server's other processes.
+# One thread computes, and yields to the server's other processes.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from opentrail.adapters.files import write_durably
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 _NICENESS = 10
 #: Minimum seconds between two snapshots.
 _SNAPSHOT_SECONDS = 300.0
-#: Minimum ratio of the time between two snapshots to the time that writing one takes.
+#: Minimum ratio of the time between two snapshots to the duration of writing one.
 _SNAPSHOT_RATIO = 50
 #: Methods of a watch that are called directly.
 _CALLS = (
@@ -68,7 +68,7 @@ class InsightsProcess:
         self._stopped = asyncio.Event()
 
     async def serve(self, end: socket.socket) -> None:
-        """Handles requests until the server asks it to end, or is gone."""
+        """Handles requests until the server asks it to end, or has ended."""
         await asyncio.to_thread(self._load)
         calls = handlers_of(self, _CALLS)
         link = await Link.over(end, {**calls, StopWatch: self._stop})
@@ -132,7 +132,7 @@ class InsightsProcess:
         return await self.state()
 
     def _begun(self) -> Watch:
-        """Returns the watch that learns.
+        """Returns the learning watch.
 
         Raises:
             StorageFailed: learning has not begun.
@@ -147,13 +147,13 @@ class InsightsProcess:
         asyncio.get_running_loop().call_soon(self._stopped.set)
 
     async def _run(self, work: Callable[..., object], *arguments: object) -> None:
-        """Runs work in a thread, so that the server sees that this process is alive."""
+        """Runs work in a thread, so that this process still answers the server."""
         async with self._lock:
             await asyncio.to_thread(work, *arguments)
             if time.monotonic() >= self._snapshot_due:
                 await asyncio.to_thread(self._write)
 
-    # Snapshots: the SHA-256 of the rest, then what `Watch.snapshot` returns
+    # Snapshots: the SHA-256 of the rest, then the result of `Watch.snapshot`
 
     def _write(self) -> None:
         if self._watch is None:
@@ -169,7 +169,7 @@ class InsightsProcess:
         self._snapshot_due = began + max(_SNAPSHOT_SECONDS, _SNAPSHOT_RATIO * duration)
 
     def _load(self) -> None:
-        """Reads the snapshot. A damaged one is set aside: baselines are learned again."""
+        """Reads the snapshot. A damaged one is set aside, and baselines are learned again."""
         try:
             stored = self._file.read_bytes()
             if hashlib.sha256(stored[32:]).digest() != stored[:32]:
