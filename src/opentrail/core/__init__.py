@@ -1,1 +1,1 @@
-"""The words of the domain: records, resources, file formats, errors. No I/O, no clock."""
+"""The domain: records, resources, file formats, errors. No I/O, no clock."""

@@ -195,7 +195,7 @@ class Arn:
     name: str
 
 
-#: Characters of an ARN that is cached; AWS's have no more, but callers may send any.
+#: Maximum characters of a cached ARN; AWS's have no more, but callers may send any.
 _MAX_LENGTH = 2_048
 
 
@@ -233,7 +233,7 @@ def _split(rest: str) -> tuple[str, str]:
 
 
 def without_session(arn: str) -> str:
-    """Returns an ARN without the name of the session, if it is a role session's.
+    """Returns an ARN without the session name, if it is a role session's.
 
     >>> without_session("arn:aws:sts::123456789012:assumed-role/deploy/i-0abc")
     'arn:aws:sts::123456789012:assumed-role/deploy'
@@ -251,7 +251,7 @@ _CLOUDTRAIL_FORM = re.compile(r"arn:aws[a-z-]*:cloudtrail:([a-z0-9-]+):([0-9]{12
 class CloudTrailArn:
     """The parts of a CloudTrail resource's ARN."""
 
-    #: One of `TYPES`, or a type that is not known.
+    #: One of `TYPES`, or an unknown type.
     type: str
     region: str
     account: str

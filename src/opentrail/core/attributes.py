@@ -103,7 +103,7 @@ def derived_members(source: str, event_name: str) -> DerivedMembers:
     )
 
 
-#: Decisions other than a type or None: depends on the value, or the type is unknown.
+#: Decisions other than a type or None: it depends on the value, or the type is unknown.
 IF_ARN, BY_ID, UNTYPED = "if arn", "by id", "untyped"
 
 _OWN = re.compile(
@@ -114,7 +114,7 @@ _OWN = re.compile(
 _WRITES = ("Create", "Delete", "Update", "Put", "Modify", "Register", "Deregister")
 _ENDINGS = ("", "name", "id", "arn", "identifier")
 _BARE = ("name", "id", "arn")
-#: Maximum members of one event; foreign records may have any.
+#: Maximum members of one event; foreign records may have any number.
 _MAX_MEMBERS = 128
 #: Maximum events in the cache.
 _MAX_RULES = 2_048
@@ -149,9 +149,9 @@ class Wrappers(dict[str, str | None]):
 
 
 class ResourceRule:
-    """How the members of one event are read.
+    """Rules for the members of one event.
 
-    `top` decides about members of the request and the answer, `inner` about those a level deeper,
+    `top` decides about members of the request and the answer, `inner` about members a level deeper,
     `wrappers` about objects such as `user` in `{"user": {"arn": …}}`. `name_lists` are members with
     names, `entry_lists` with objects; `roots` are objects with all of the request and of the
     answer; `lists` says whether `items` of EC2 are read.
@@ -231,7 +231,7 @@ class ResourceRule:
         return self._own_type if own else None
 
     def type_of_arn(self, text: str) -> str | None:
-        """Returns the type in an ARN, or `UNTYPED`; None if it is not one of the event."""
+        """Returns the type in an ARN, or `UNTYPED`; None if it is not one of the event's."""
         arn = parse_arn(text)
         if arn is None or (self._has_table and arn.service != self._source):
             return None
@@ -239,7 +239,7 @@ class ResourceRule:
 
 
 def _in_both_cases(members: Iterable[str]) -> frozenset[str]:
-    """Returns members also with a capital, as later operations of EC2 have them."""
+    """Returns members also with an initial capital, as in later operations of EC2."""
     return frozenset(each for name in members for each in (name, name[:1].upper() + name[1:]))
 
 
@@ -256,7 +256,7 @@ _plans: dict[tuple[str, str, bool], ResourceRule] = {}
 
 
 def plan_of(source: str, event_name: str, reads: bool) -> ResourceRule:
-    """Returns how records of this event are read; `source` may end in `.amazonaws.com`."""
+    """Returns the rules for records of this event; `source` may end in `.amazonaws.com`."""
     key = (source, event_name, reads)
     plan = _plans.get(key)
     if plan is None:
@@ -341,7 +341,7 @@ class Attributes:
     principal_arn: str | None
     source_ip: str | None
     error_code: str | None
-    #: The name of the agent that made the call, as it says.
+    #: The name of the agent that made the call, as the agent gives it.
     agent: str | None
     resources: tuple[Resource, ...]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class OpentrailError(Exception):
-    """Base of all errors that opentrail raises; the text may be shown to users."""
+    """Base of all errors that opentrail raises; the message may be shown to users."""
 
     #: Exit code of a command that ends with this error.
     exit_code = 1
@@ -21,7 +21,7 @@ class UsageError(OpentrailError):
 
 
 class MalformedPolicy(OpentrailError):
-    """A policy document is not valid; the text is AWS's where that is known."""
+    """A policy document is not valid; the message is AWS's where known."""
 
 
 class DataDirectoryInUse(OpentrailError):
@@ -42,7 +42,7 @@ class StorageFailed(OpentrailError):
     exit_code = 74
 
 
-#: AWS's text of the error `InternalFailure`; the log has the cause, which may name files.
+#: AWS's message for `InternalFailure`; the log has the cause, which may name files.
 INTERNAL_FAILURE = (
     "The request processing has failed because of an unknown error, exception or failure."
 )
@@ -50,14 +50,14 @@ _UNREACHABLE = "The request has failed: {} cannot be reached. Try again later."
 
 
 class StoreUnreachable(StorageFailed):
-    """The control store is on another machine and does not answer; it may do so later."""
+    """The control store is on another machine and does not answer; a later attempt may succeed."""
 
     #: The message for clients; the log has the cause, which may name files.
     public_text = _UNREACHABLE.format("the control store")
 
 
 class FilesUnreachable(StoreUnreachable):
-    """Files of event history in S3 cannot be read; it may be possible later."""
+    """Files of event history in S3 cannot be read; a later attempt may succeed."""
 
     public_text = _UNREACHABLE.format("files of event history in S3")
 
@@ -79,7 +79,7 @@ class JournalDamaged(StorageFailed):
 
 
 class StoreRestarted(StorageFailed):
-    """A store has lost its memory and must be filled again before it answers queries."""
+    """A store has lost its memory and must be refilled before it answers queries."""
 
 
 class RecordRefused(OpentrailError):
@@ -99,7 +99,7 @@ class TokenRefused(OpentrailError):
 
 
 class SignInRefused(OpentrailError):
-    """A name and its password do not sign in; `is_known` is whether there is such a user."""
+    """A wrong name or password; `is_known` is whether the user exists."""
 
     def __init__(self, message: str, is_known: bool) -> None:
         super().__init__(message)
@@ -111,7 +111,7 @@ class TooManyTries(OpentrailError):
 
 
 class PasswordChangeNeeded(OpentrailError):
-    """A password is right, but must be replaced before anything else."""
+    """A correct password that must be replaced before anything else."""
 
 
 class Conflict(OpentrailError):
@@ -136,7 +136,7 @@ class ObjectExists(ObjectStoreError):
 
 
 class ObjectTaken(ObjectStoreError):
-    """An object of another process has the key of an object to be written."""
+    """An object of another process already has the key."""
 
 
 class ServiceError(OpentrailError):
@@ -156,7 +156,7 @@ class CloudTrailError(OpentrailError):
 
     Args:
         code: the shape's name in AWS's model, such as `TrailNotFoundException`.
-        message: AWS's text where it is known.
+        message: AWS's where known.
         status: HTTP status; 400 for every modelled exception (cloudtrail-format §1.1).
     """
 

@@ -12,7 +12,7 @@ from opentrail.core.value_class import value_class
 
 #: A decoded record: AWS's member names, JSON values.
 Record = Mapping[str, Any]
-#: A JSON object whose members AWS, a caller or a model decides.
+#: A JSON object whose members are up to AWS, a caller or a model.
 Json = dict[str, Any]
 
 EVENT_VERSION = "1.11"
@@ -81,7 +81,7 @@ def new_event_id() -> str:
 
 def as_object(value: Any) -> Record:
     """Returns a member that should be an object; {} if a foreign record has another type there."""
-    if value.__class__ is dict:  # nearly always, and a tenth of the time that `isinstance` takes
+    if value.__class__ is dict:  # nearly always, and in a tenth of the time of `isinstance`
         return value
     return value if isinstance(value, Mapping) else {}
 
@@ -134,7 +134,7 @@ def format_time(moment: datetime) -> str:
 
 
 def parse_span(text: str) -> timedelta | None:
-    """Returns the length of time that text such as `30m`, `12h` or `7d` means; None if it is none.
+    """Returns the duration of a string such as `30m`, `12h` or `7d`; None for other strings.
 
     >>> parse_span("12h"), parse_span("12 h")
     (datetime.timedelta(seconds=43200), None)

@@ -10,7 +10,7 @@ import msgspec
 from opentrail.core.event import Json
 from opentrail.core.value_class import value_class
 
-#: Any JSON value but an object: a member of a foreign record may have any type.
+#: Any JSON value except an object: a member of a foreign record may have any type.
 _Other = list[Any] | str | float | bool | None
 
 
@@ -68,10 +68,10 @@ _DOCUMENT: msgspec.json.Decoder[Json] = msgspec.json.Decoder(Json)
 
 @value_class(frozen=True, slots=True)
 class EventFields:
-    """The members of a record that selectors and sinks read; None or "" if left out.
+    """The members of a record that selectors and sinks read; None or "" if missing.
 
-    A member of another type than AWS's counts as left out. `read_only` and `from_console` are false
-    if left out: CloudTrail omits `sessionCredentialFromConsole` unless it is true, and event
+    A member whose type differs from AWS's counts as missing. `read_only` and `from_console` are
+    false if missing: CloudTrail omits `sessionCredentialFromConsole` unless it is true, and event
     history counts an event without `readOnly` as a write. `resources` are pairs of type and ARN (or
     prefix of ARNs).
     """
@@ -89,9 +89,9 @@ class EventFields:
 
 @value_class(frozen=True, slots=True)
 class InsightFields:
-    """The members of `insightDetails` that select an Insights event; "" if left out.
+    """The members of `insightDetails` that select an Insights event; "" if missing.
 
-    `source` is the trail that an Insights event about data events belongs to.
+    `source` is the trail of an Insights event about data events.
     """
 
     event_source: str = ""

@@ -23,13 +23,13 @@ Action = Annotated[str, Meta(extra={FACT: r"[a-z0-9-]{1,63}:[A-Za-z0-9]{1,128}"}
 EventId = Annotated[str, Meta(extra={FACT: r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"})]
 IpAddress = Annotated[str, Meta(extra={FACT: r"(?=.*[.:])[0-9A-Fa-f.:]{2,45}"})]
 KeyId = Annotated[str, Meta(extra={FACT: r"A[A-Z0-9]{15,127}"})]
-#: Words of opentrail itself, which quote no caller.
+#: Words of opentrail's own, never quoted from a caller.
 OwnWords = Annotated[str, Meta(extra={FACT: r"(?s).*"})]
-#: Text as a record has it: an imported one may have secrets there, which an agent does not get.
+#: Text from a record: an imported record may have secrets there, so an agent does not get it.
 RecordText = Annotated[str, Meta(extra={SECRETS: True})]
 Region = Annotated[str, Meta(extra={FACT: r"(?![0-9]+\Z)[a-z0-9][a-z0-9-]{0,61}[a-z0-9]"})]
 ResourceType = Annotated[str, Meta(extra={FACT: r"AWS::[A-Za-z0-9]{1,50}::[A-Za-z0-9]{1,50}"})]
-#: A time as records have it.
+#: A time in the form of records.
 Time = Annotated[str, Meta(extra={FACT: r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"})]
 #: Marks an object that an agent gets unchanged or not at all: a policy.
 Whole = Meta(extra={WHOLE: True})

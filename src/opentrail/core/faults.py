@@ -1,6 +1,7 @@
 """Named crash points at which a test may kill the process, to prove that nothing is lost.
 
-`OPENTRAIL_CRASH_AT=NAME:COUNT` arms one point at the start; the others cost a dictionary lookup.
+`OPENTRAIL_CRASH_AT=NAME:COUNT` arms one point at the start; each of the others costs a dictionary
+lookup.
 """
 
 from __future__ import annotations

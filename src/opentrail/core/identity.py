@@ -38,9 +38,9 @@ class Identity:
     learned_from: str | None = None
     #: Event that deleted the key; later calls with it still have this identity.
     deleted_by: str | None = None
-    #: The session's tag `agent`, which names an agent: `agent=VALUE`.
+    #: The session tag `agent`, which names an agent: `agent=VALUE`.
     agent_tag: str | None = None
-    #: The session's tags that roles assumed from it keep: key → value.
+    #: The session tags that roles assumed from it keep: key → value.
     transitive_tags: Mapping[str, str] = field(default_factory=dict)
     #: The form in records, once requested.
     _shown: Json | None = field(default=None, init=False, repr=False, compare=False)
@@ -60,15 +60,15 @@ class Identity:
 
 @value_class(frozen=True, slots=True)
 class Learned:
-    """The identities of keys and ids of users that are learned from one record."""
+    """The identities of keys and ids of users learned from one record."""
 
     identities: tuple[Identity, ...] = ()
-    #: (account, user name, `principalId`, `arn`) of users; the last two are '' of a user who is
-    #: deleted or has another name now.
+    #: (account, user name, `principalId`, `arn`) of users; the last two are '' for a deleted or
+    #: renamed user.
     users: tuple[tuple[str, str, str, str], ...] = ()
     #: (access key id, event id) of deleted keys.
     deleted: tuple[tuple[str, str], ...] = ()
-    #: The account of callers whose key names none; '' if it is not learned.
+    #: The account of callers whose key names none; '' if unknown.
     account: str = ""
 
     def __bool__(self) -> bool:
@@ -128,7 +128,7 @@ def root(account: str) -> Json:
 
 @lru_cache(4096)
 def unknown(account: str, access_key_id: str) -> Identity:
-    """Returns the identity of an unknown key, of which only the account is known."""
+    """Returns the identity of an unknown key with a known account."""
     return Identity(access_key_id, account, {"type": "Unknown", "accountId": account})
 
 
@@ -214,9 +214,9 @@ _PRINCIPAL = re.compile(r"arn:[\w-]+:(iam|sts)::(\d{12}):(root|user/.+|assumed-r
 
 
 def identity_by_arn(access_key_id: str, arn: str, user_id: str) -> Identity | None:
-    """Returns the identity that GetCallerIdentity describes; None of another principal.
+    """Returns the identity that GetCallerIdentity describes; None for other principals.
 
-    moto has an STS ARN for the user that it takes every unknown key for.
+    moto returns an STS ARN for the user of every unknown key.
     """
     found = _PRINCIPAL.fullmatch(arn)
     if found is None:
@@ -246,7 +246,7 @@ _NOTHING = Learned()
 
 
 def learn(record: Record, users: Mapping[tuple[str, str], tuple[str, str]]) -> Learned:
-    """Returns the keys and users that are learned from a successful IAM or STS record.
+    """Returns the keys and users in a successful IAM or STS record.
 
     Args:
         record: a complete record.
@@ -273,7 +273,7 @@ def learn(record: Record, users: Mapping[tuple[str, str], tuple[str, str]]) -> L
 
 
 def _learn_caller(record: Record, caller: Mapping[str, Any]) -> Learned:
-    """Learns the caller of GetCallerIdentity, whom the answer named (`Assembler`)."""
+    """Learns the caller of GetCallerIdentity from the answer (`Assembler`)."""
     key_id, account = caller.get("accessKeyId"), str(record.get("recipientAccountId"))
     if not key_id or caller.get("type") not in ("IAMUser", "Root"):
         return _NOTHING
@@ -317,7 +317,7 @@ def _learn_iam(
 
 @value_class(frozen=True, slots=True)
 class Renamed:
-    """A user who has another name or path; `path` is None if it stayed."""
+    """A user with a new name or path; `path` is None if unchanged."""
 
     account: str
     old: str
@@ -325,7 +325,7 @@ class Renamed:
     path: str | None
 
     def arn(self, old: str) -> str:
-        """Returns the new ARN of a user with an old one.
+        """Returns the new ARN for a user's old ARN.
 
         >>> Renamed("123456789012", "John", "Jack", None).arn("arn:aws:iam::1:user/x/John")
         'arn:aws:iam::1:user/x/Jack'
@@ -358,7 +358,7 @@ def _learn_sts(record: Record, answer: Mapping[str, Any]) -> Learned:
     attributes = {"creationDate": created, "mfaAuthenticated": _used_mfa(parameters)}
     if isinstance(answer.get("assumedRoleUser"), Mapping):
         identity = _assumed_role(answer["assumedRoleUser"], parameters, attributes)
-        # Once set, it stays through every role that is assumed from this one (STS guide).
+        # Once set, it stays through every role assumed from this one (STS guide).
         session = as_object(as_object(record.get("userIdentity")).get("sessionContext"))
         sources = (parameters, answer, session)
         source = next((m["sourceIdentity"] for m in sources if m.get("sourceIdentity")), None)
@@ -367,7 +367,7 @@ def _learn_sts(record: Record, answer: Mapping[str, Any]) -> Learned:
         caller = as_object(record.get("userIdentity"))
         web = caller if caller.get("type") == "WebIdentityUser" else {}
         if provider := answer.get("provider") or web.get("identityProvider"):
-            # The form of sessions that a service account of Kubernetes takes (IRSA).
+            # The form of sessions of a Kubernetes service account (IRSA).
             federation = {"federatedProvider": str(provider), "attributes": {}}
             identity["sessionContext"]["webIdFederationData"] = federation
     elif isinstance(answer.get("federatedUser"), Mapping):
@@ -406,7 +406,7 @@ def _transitive_tags(parameters: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _agent_tag(parameters: Mapping[str, Any]) -> str | None:
-    """Returns the tag `agent` of the session that a call asks for."""
+    """Returns the session tag `agent` that a call requests."""
     tags = objects_in(parameters.get("tags"))
     values = [tag.get("value") for tag in tags if str(tag.get("key")).lower() == "agent"]
     is_value = values and isinstance(values[0], str) and _TAG_VALUE.fullmatch(values[0])

@@ -1,4 +1,4 @@
-"""Incidents as people read them: the start and the end of each, in one sentence."""
+"""Incidents for people: the start and the end of each, in one sentence."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PERIODS = (("a minute", 1), ("an hour", 60), ("a day", 1440), ("a week", 10_080
 #: The least rate shown per period, except for the longest period.
 _MIN_RATE = 0.1
 _MINUTE = timedelta(minutes=1)
-#: Times around an incident that must be in the calendar: its calls are counted there.
+#: Times around an incident that must be in the calendar, which counts its calls.
 _AROUND = timedelta(days=2)
 
 
@@ -76,9 +76,9 @@ class IncidentReport:
 
 
 def incidents_of(records: Iterable[Mapping[str, Any]]) -> list[IncidentReport]:
-    """Returns the incidents that Insights records are about, newest first.
+    """Returns the incidents of Insights records, newest first.
 
-    Imported records that have not the form of Insights records are left out.
+    Skips imported records without the form of Insights records.
     """
     by_id: dict[str, dict[str, Mapping[str, Any]]] = {}
     for record in records:

@@ -21,11 +21,11 @@ PRINCIPAL_TYPES = (
     *(ACCESS_DENIED, API_FAN_OUT),
 )
 BURST_TYPES = PRINCIPAL_TYPES[-2:]
-#: States that the two records of an incident have.
+#: States of the two records of an incident.
 START, END = "Start", "End"
 #: Minutes in which the events of a burst are counted together.
 WINDOW_MINUTES = 15
-#: Error codes, as patterns, of calls that were refused because a permission was missing.
+#: Error codes, as patterns, of calls refused for a missing permission.
 DENIED = ("AccessDenied*", "*UnauthorizedOperation", "AuthorizationError*")
 
 
@@ -43,7 +43,7 @@ CALL_RATE, ERROR_RATE = "ApiCallRateInsight", "ApiErrorRateInsight"
 
 @dataclass(frozen=True, slots=True)
 class InsightSelector:
-    """One Insights type, and the categories of events that it is about."""
+    """An Insights type, and its categories of events."""
 
     insight_type: str
     categories: tuple[str, ...] = (MANAGEMENT,)

@@ -42,9 +42,9 @@ _LOG_NAME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class LogFileLocation:
-    """Where a trail writes the files of one account and Region.
+    """The place of a trail's files for one account and Region.
 
-    `organization` is the id of the organization whose trail it is, "" for other trails.
+    `organization` is the id of an organization trail's organization, "" for other trails.
     """
 
     bucket: str
@@ -71,7 +71,7 @@ class LogFileLocation:
 class DeliveryPlace:
     """An account and a Region: a trail writes their events into the same files and digest chain.
 
-    `organization` is the id of the organization whose trail it is, "" for other trails.
+    `organization` is the id of an organization trail's organization, "" for other trails.
     """
 
     organization: str
@@ -80,7 +80,7 @@ class DeliveryPlace:
 
     @property
     def key(self) -> str:
-        """Its text in stored documents: `organization/account/region`, or the Region alone."""
+        """Its form in stored documents: `organization/account/region`, or the Region alone."""
         if not self.organization:
             return self.region
         return f"{self.organization}/{self.account}/{self.region}"
@@ -91,7 +91,7 @@ class DeliveryPlace:
 
         Args:
             key: its key.
-            account: the trail's account, which keys without organization do not have.
+            account: the trail's account, which is missing from keys without organization.
         """
         organization, account, region = key.split("/") if "/" in key else ("", account, key)
         return cls(organization, account, region)

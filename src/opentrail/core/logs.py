@@ -1,4 +1,4 @@
-"""Logging on standard error: one JSON object per line, and words for people on a terminal.
+"""Logging on standard error: one JSON object per line, or plain text on a terminal.
 
 A thread writes the lines, so that an unread pipe stops no call. A repeated warning or error is
 written once a minute, with the number of its repetitions.
@@ -23,14 +23,14 @@ from opentrail.core.text import printable
 
 log = logging.getLogger(__name__)
 
-#: Maximum bytes of lines that wait to be written; further lines are dropped and counted.
+#: Maximum bytes of queued lines; further lines are dropped and counted.
 MAX_QUEUED_BYTES = 1 << 20
-#: Maximum seconds that the end of a process waits for its last lines.
+#: Maximum seconds that a process waits for its last lines at its end.
 _FLUSH_SECONDS = 1.0
 _STDERR = 2
 #: Seconds between two lines of a repeated warning or error.
 REPEAT_SECONDS = 60.0
-#: Maximum number of different warnings and errors whose repetitions are counted.
+#: Maximum number of different warnings and errors with counted repetitions.
 MAX_COUNTED_PROBLEMS = 500
 #: Fields in which two repetitions of a warning or error may differ.
 _PROGRESS_FIELDS = frozenset({"after"})
@@ -39,11 +39,11 @@ _KNOWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
 
 class LastProblem(logging.Handler):
-    """Remembers the last warning or error that was logged."""
+    """Remembers the last logged warning or error."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        #: Its line of the log; None if there was none.
+        #: Its log line; None if there was none.
         self.line: Json | None = None
         self._formatter = JsonLines()
 
@@ -68,7 +68,7 @@ async def attempt(
     except (OpentrailError, OSError) as error:
         if not is_known:
             log.warning(failure, extra={**about, "error": str(error)})
-    except Exception:  # a bug must neither end the task nor go unnoticed
+    except Exception:  # a bug must neither end the task nor stay hidden
         if not is_known:
             log.exception(failure, extra=about)
     else:
@@ -114,7 +114,7 @@ class Repetitions:
 
     @property
     def next_due(self) -> float | None:
-        """When `due_lines` has something to do; None if nothing is counted."""
+        """When `due_lines` is next due; None if nothing is counted."""
         return next((problem.due for problem in self._problems.values()), None)
 
     def lines(self, record: logging.LogRecord, now: float) -> list[str]:
@@ -137,7 +137,7 @@ class Repetitions:
         return [*lines, self._format_line(record)]
 
     def due_lines(self, now: float) -> list[str]:
-        """Returns the lines of repetitions that are due; forgets problems without any."""
+        """Returns the lines of due repetitions; forgets problems without any."""
         lines = []
         while self._problems:
             key, problem = next(iter(self._problems.items()))
@@ -171,7 +171,7 @@ class QueueingHandler(logging.Handler):
     """Writes lines to a file descriptor in a thread; `emit` never waits for its reader.
 
     Repeated warnings and errors are written once a minute. Lines beyond `MAX_QUEUED_BYTES` are
-    dropped. Once there is space again, a line has their number.
+    dropped. Once there is space again, a line reports their number.
     """
 
     def __init__(self, descriptor: int, now: Callable[[], float] = time.monotonic) -> None:

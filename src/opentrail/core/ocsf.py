@@ -16,7 +16,7 @@ from opentrail.core.event import Json, as_object, format_time, micros, objects_i
 VERSION = "1.5.0"
 _CATEGORY, _CLASS = 6, 6003
 _CREATE, _READ, _UPDATE, _DELETE = 1, 2, 3, 4
-#: How the name of an event that makes, removes or reads something begins → activity.
+#: Verb at the start of an event name → activity.
 _ACTIVITIES = {
     **dict.fromkeys(("Create", "Put", "Run", "Add", "Allocate", "Import", "Register"), _CREATE),
     **dict.fromkeys(("Delete", "Terminate", "Remove", "Release", "Deregister"), _DELETE),
@@ -123,7 +123,7 @@ def _actor_of(identity: Mapping[str, Any], record: Mapping[str, Any]) -> Json:
         **_account(identity.get("accountId")),
     }
     session: Json = _given(issuer=as_object(context.get("sessionIssuer")).get("arn"))
-    with suppress(KeyError, ValueError):  # imported records may have any text here
+    with suppress(KeyError, ValueError):  # imported records may have any string here
         session["created_time"] = _milliseconds(str(attributes["creationDate"]))
     if "mfaAuthenticated" in attributes:
         session["is_mfa"] = attributes["mfaAuthenticated"] == "true"

@@ -22,7 +22,7 @@ class Organization:
     management_account: str
     #: All accounts, the management account among them.
     accounts: frozenset[str]
-    #: Whether it has more than consolidated billing; organization trails need all features.
+    #: Whether it has all features; organization trails need more than consolidated billing.
     has_all_features: bool = True
 
 
@@ -30,11 +30,11 @@ def read_organization(table: Any, source: str) -> Organization:
     """Returns the organization that a table of the configuration describes.
 
     Args:
-        table: `id`, `management_account`, and `accounts`, which need not have the management's.
+        table: `id`, `management_account`, and `accounts`, which may omit the management account.
         source: names the table in errors.
 
     Raises:
-        UsageError: a value is wrong; the text names its key.
+        UsageError: a value is wrong; the message names its key.
     """
     if not isinstance(table, dict):
         raise UsageError(f"{source} must be a table, not {table!r}")

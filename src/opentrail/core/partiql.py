@@ -1,4 +1,4 @@
-"""Statements of PartiQL and S3 Select: which table one is about, and one without its values."""
+"""Statements of PartiQL and S3 Select: the table of a statement, and its text without values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from opentrail.core.event import objects_in
 
-#: What AWS puts in the place of a value ("Understanding DynamoDB log file entries").
+#: AWS's placeholder for a value ("Understanding DynamoDB log file entries").
 REDACTED = "***(Redacted)"
 _TABLE = re.compile(
     r"""\s*(?:SELECT\s(?:[^'"]|'[^']*'|"[^"]*")*?\sFROM|INSERT\s+INTO|UPDATE|DELETE\s+FROM)\s+
@@ -30,7 +30,7 @@ def statements_of(parameters: Mapping[str, Any]) -> list[str]:
 
 
 def table_of(statement: str) -> tuple[str, str | None] | None:
-    """Returns table and index of a statement, None if it has not the form of one.
+    """Returns table and index of a statement, None for other strings.
 
     >>> table_of("SELECT * FROM Music WHERE Artist = 'x'")
     ('Music', None)

@@ -109,7 +109,7 @@ RESOURCE_MEMBERS = MappingProxyType(
     }
 )
 
-#: event source → word in an event's name → member → type; comes before the table above.
+#: event source → word in an event's name → member → type; precedes the table above.
 OF_EVENTS: Mapping[str, Mapping[str, Mapping[str, str | None]]] = MappingProxyType(
     {
         "cloudtrail": {
@@ -148,7 +148,7 @@ OF_EVENTS: Mapping[str, Mapping[str, Mapping[str, str | None]]] = MappingProxyTy
     }
 )
 
-#: Members of answers that contain the call's resource under another name.
+#: Members of answers that contain the call's resource under a different name.
 WRAPPERS = MappingProxyType(
     {
         "sts": {"assumedRoleUser": "AWS::STS::AssumedRole"},
@@ -159,7 +159,7 @@ WRAPPERS = MappingProxyType(
 #: Members of EC2 with an id of any kind: its prefix determines the type.
 ID_MEMBERS = ("resourceId",)
 
-#: Start of an id of EC2 → type.
+#: Prefix of an EC2 id → type.
 ID_TYPES = MappingProxyType(
     {
         "ami": "AWS::EC2::Ami",

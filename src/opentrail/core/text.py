@@ -1,4 +1,4 @@
-"""Text that others wrote: shown on a terminal, compared with wildcards, cached by length."""
+"""Foreign text: shown on a terminal, compared with wildcards, cached by length."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TypeVar
 
 #: Unicode categories of control, format and surrogate characters, and of line separators.
 _UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
-#: Characters with which a formula begins, also in full width.
+#: First characters of a formula, also in full width.
 _FORMULAS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
-#: Where a formula can begin: at the start of a cell, and after a separator of other locales.
+#: Possible starts of a formula: the start of a cell, and after a separator of other locales.
 _CELL_BEGIN = re.compile(rf"(^|[;|\t\r\n])(?= *[{re.escape(_FORMULAS)}])")
 
 
@@ -49,7 +49,7 @@ def with_anything_between(chunks: Sequence[str]) -> str:
     """
     if len(chunks) == 1:
         return chunks[0]
-    # The leftmost place of a chunk is as good as any other, so no chunk needs a second try.
+    # The leftmost match of a chunk is as good as any other, so no chunk needs a second attempt.
     middle = "".join(f"(?>.*?{chunk})" for chunk in chunks[1:-1] if chunk)
     return f"{chunks[0]}{middle}.*{chunks[-1]}"
 

@@ -104,7 +104,7 @@ _KMS_KEY = re.compile(
 
 
 def topic_arn(name_or_arn: str, region: str, account: str) -> str:
-    """Returns the ARN of a topic, which is in the trail's Region and account if only named.
+    """Returns a topic's ARN; a bare name is in the trail's Region and account.
 
     Raises:
         CloudTrailError: `InvalidSnsTopicNameException`.
@@ -179,8 +179,8 @@ _PREFIX = re.compile(r"^[A-Za-z0-9!_.*'()/ \-]+$")
 class Span:
     """A range of journal positions that a trail delivers under one configuration.
 
-    It holds positions `after < position <= until`; `until` None is an open end. `closing_event`
-    names the call that ends the span while its own position is not known yet.
+    It holds positions `after < position <= until`; `until` None is an open end. `closing_event` is
+    the call that ends the span, until its position is known.
     """
 
     after: int
@@ -195,11 +195,11 @@ class Span:
     #: Whether the previous span's digest chain continues (settings changed while logging).
     continues: bool = False
     #: ARNs of the key that encrypts files, of the topic for notifications, and of the log group
-    #: that also gets the events.
+    #: that also receives the events.
     kms_key: str = ""
     topic: str = ""
     log_group: str = ""
-    #: The selectors in effect, as the API shows them; None are the default ones.
+    #: The selectors in effect, in the API's form; None are the default ones.
     selectors: Json | None = None
     insight_selectors: list[Json] = field(default_factory=list)
     #: Id of the organization whose events it delivers, and its accounts at that time; empty for
@@ -209,11 +209,11 @@ class Span:
 
     @property
     def open(self) -> bool:
-        """Whether the span has no end yet."""
+        """Whether the span is still open."""
         return self.until is None and self.closing_event is None
 
     def place(self, account: str, region: str) -> DeliveryPlace:
-        """Returns where events of an account and a Region go."""
+        """Returns the place of an account's events in a Region."""
         return DeliveryPlace(self.organization, account, region)
 
     @classmethod
@@ -241,7 +241,7 @@ class Trail:
     stopped_at: str | None = None
     deleted: bool = False
     spans: tuple[Span, ...] = field(default_factory=tuple)
-    #: ARN of the key that files are encrypted with.
+    #: ARN of the key that encrypts files.
     kms_key: str = ""
     #: The topic as given, and its ARN.
     topic_name: str = ""
@@ -249,9 +249,9 @@ class Trail:
     log_group: str = ""
     log_role: str = ""
     tags: Tags = ()
-    #: Event selectors as the API shows them; None if they were never configured.
+    #: Event selectors in the API's form; None if never configured.
     selectors: Json | None = None
-    #: Insight selectors as the API shows them; Insights is off without any.
+    #: Insight selectors in the API's form; Insights is off without any.
     insight_selectors: list[Json] = field(default_factory=list)
     #: Id of the organization of an organization trail, and the accounts in it, sorted. Its
     #: `account` is the management account.
@@ -265,7 +265,7 @@ class Trail:
 
     @property
     def home(self) -> DeliveryPlace:
-        """The place that has digests from the start of logging on."""
+        """The place that gets digests from the start of logging on."""
         return DeliveryPlace(self.organization, self.account, self.home_region)
 
     def is_visible_to(self, account: str) -> bool:
@@ -273,7 +273,7 @@ class Trail:
         return account == self.account or account in self.accounts
 
     def span_of(self, position: int) -> Span | None:
-        """Returns the span that a position is in; None if it is in none that is known still."""
+        """Returns the span that contains a position; None if no known one does."""
         for span in self.spans:
             if span.after < position and (span.until is None or position <= span.until):
                 return span
@@ -285,7 +285,7 @@ class Trail:
         return replace(self, logging=True, started_at=now, spans=(*self.spans, span))
 
     def stopped(self, event_id: str, now: str) -> Self:
-        """Returns the trail with logging off; the call `event_id` is the last that it delivers."""
+        """Returns the trail with logging off; the call `event_id` is the last one delivered."""
         return replace(self, logging=False, stopped_at=now, spans=self._closed(event_id))
 
     def reconfigured(self, event_id: str, after: int, now: str) -> Self:
@@ -365,7 +365,7 @@ def epoch(text: str) -> float:
 
 
 def stored_time(moment: datetime) -> str:
-    """Returns the form in which documents keep times: ISO 8601, UTC, microseconds."""
+    """Returns the form of times in documents: ISO 8601, UTC, microseconds."""
     return moment.isoformat(timespec="microseconds")
 
 
@@ -382,7 +382,7 @@ _ALPHANUMERIC = re.compile("[A-Za-z0-9]")
 
 
 def check_trail_name(name: str) -> None:
-    """Raises `InvalidTrailNameException` with AWS's text unless `name` is a trail name."""
+    """Raises `InvalidTrailNameException` with AWS's message unless `name` is a trail name."""
     if len(name) < 3:
         raise _bad_name(
             "Trail name too short. Minimum allowed length: 3 characters. "
@@ -423,7 +423,7 @@ def check_bucket_name(name: str) -> None:
 
 
 def check_prefix(prefix: str) -> None:
-    """Raises `InvalidS3PrefixException` unless `prefix` may precede `AWSLogs/`."""
+    """Raises `InvalidS3PrefixException` unless `prefix` can precede `AWSLogs/`."""
     parts = prefix.split("/")
     bad = len(prefix) > 200 or prefix.startswith("/") or not _PREFIX.fullmatch(prefix)
     if bad or any(part in ("", ".", "..") for part in parts[:-1]) or parts[-1] in (".", ".."):

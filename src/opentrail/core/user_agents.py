@@ -23,7 +23,7 @@ OWN_CONSOLE = "the opentrail console"
 
 
 class Method(NamedTuple):
-    """How a call was made; `code` is infrastructure as code, such as Terraform."""
+    """The method of a call; `code` is infrastructure as code, such as Terraform."""
 
     kind: MethodKind
     name: str
@@ -62,7 +62,7 @@ _METHODS: tuple[tuple[re.Pattern[str], MethodKind, str], ...] = (
 
 
 def method_of_user_agent(user_agent: str) -> Method | None:
-    """Returns the method that a user agent names; None if it is not known."""
+    """Returns the method that a user agent names; None if unknown."""
     for pattern, kind, name in _METHODS:
         if pattern.search(user_agent):
             return Method(kind, name)
@@ -107,8 +107,8 @@ _BEDROCK_AGENTCORE = "Bedrock AgentCore"
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 #: Agents by their words in session names, source identities, application ids and names of MCP
-#: clients. A word with a hyphen is enough; others, which may be names of persons, need `agent-` or
-#: `agent+` in front of them.
+#: clients. A word with a hyphen is sufficient; others, which may be names of persons, need `agent-`
+#: or `agent+` in front of them.
 _AGENTS = {
     "aider": "Aider",
     "amazon-q": "Amazon Q Developer",
@@ -141,7 +141,7 @@ _AGENTS = {
 
 
 def _any_of(words: list[str]) -> str:
-    """Returns the pattern of one of some words, the longest that fits."""
+    """Returns a pattern of the longest matching word."""
     return "|".join(sorted(words, key=len, reverse=True))
 
 
@@ -204,7 +204,7 @@ _SESSIONS: dict[str, Agent] = {
     "ProwlerAssessmentSession": {"name": "Prowler", "kind": "scanner"},
 }
 
-#: Words in lower case, each with the name of the agent that has it; None: of several agents.
+#: Words in lower case, each with the name of its agent; None: shared by several agents.
 _WORDS = (
     ("agent+", None),
     ("agent=", None),
@@ -216,7 +216,7 @@ _WORDS = (
 
 
 def words_of(matches: Callable[[str], bool]) -> list[str]:
-    """Returns words of which a record has one, in any case, if the name of its agent matches."""
+    """Returns words of which a record has one, in any case, if its agent's name matches."""
     return sorted({word for word, name in _WORDS if name is None or matches(name)})
 
 
@@ -249,7 +249,7 @@ def agent_in(
 ) -> Agent | None:
     """Returns the agent that these members of a record name; a record may hold anything there.
 
-    The name of the event is read for `AGENTCORE` only.
+    Reads the event name for `AGENTCORE` only.
     """
     if invoked_by == _AWS_MCP:
         return {"name": _AWS_MCP_SERVER, "kind": "agent"}
@@ -324,7 +324,7 @@ def _by_convention(text: str, *, is_session: bool = False) -> Agent | None:
 
 
 def _by_tag(tag: str) -> Agent | None:
-    """Returns the agent of a tag: its value is the name, or has the form of a session's name."""
+    """Returns the agent of a tag: its value is the name, or has the form of a session name."""
     key, _, value = tag.partition("=")
     return _by_convention(f"agent+{value.removeprefix('agent+')}") if key == "agent" else None
 

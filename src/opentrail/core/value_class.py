@@ -1,4 +1,4 @@
-"""Values that are made for every call."""
+"""Values created for every call."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ else:
     def value_class(*, frozen: bool, slots: bool):
         """Makes a dataclass that is frozen for the type checker only.
 
-        To make a frozen one takes five times as long, for each member goes through
-        `object.__setattr__`; a call makes a dozen of them.
+        Creating a really frozen one takes five times as long, because each member goes through
+        `object.__setattr__`; a call creates a dozen of them.
         """
         return dataclass(slots=slots, unsafe_hash=frozen)
 

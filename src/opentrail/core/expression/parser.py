@@ -53,11 +53,11 @@ class ExpressionError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One of the terms of an expression that must all match.
+    """A term of an expression; all terms must match.
 
     Attributes:
-        text: the term as written, alternatives in parentheses: joined by AND, terms are an
-            expression again.
+        text: the term as written, with alternatives in parentheses, so that terms joined by AND
+            form an expression.
         meaning: the parsed term.
     """
 
@@ -81,14 +81,14 @@ _PIECE = re.compile(
 )
 
 
-#: A name, a colon without a backslash, and the rest.
+#: A name, a colon without a backslash, and the remainder.
 _COLON = re.compile(r"((?:[^:\\]|\\.)*)(:?)(.*)", re.DOTALL)
 #: A member in quotation marks within a path, and its continuation: `tags."aws:team"=x`.
 _QUOTED_MEMBER = re.compile(r'"((?:[^"\\]|\\.)*)"((?:[.:](?:[^\s()",=<>!\\]|\\.)*)?)')
 _OPERATOR = re.compile(r"\s*(?:!=|<=|>=|=|<|>)")
 #: `text:` finds parts of words.
 _PART = "text"
-#: `opens:22` finds calls that let traffic in to a port.
+#: `opens:22` finds calls that allow traffic to a port.
 _OPENS = "opens"
 _MAX_PORT = 65_535
 
@@ -98,7 +98,7 @@ def parse(text: str, now: datetime) -> Expression:
 
     Args:
         text: the expression.
-        now: the time that `last 2h` ends at; aware.
+        now: the end of `last 2h`; aware.
 
     Raises:
         ExpressionError: it is invalid; the message has the column and the expected input.
@@ -113,7 +113,7 @@ def terms_of(text: str, now: datetime) -> list[Term]:
 
     Args:
         text: the expression.
-        now: the time that `last 2h` ends at; aware.
+        now: the end of `last 2h`; aware.
 
     Raises:
         ExpressionError: it is invalid.
@@ -361,7 +361,7 @@ class _Parser:
             raise _unexpected(token.at, "a span that fits the calendar", token.text) from error
 
     def _moment(self, token: _Token) -> tuple[datetime, datetime]:
-        """Returns the start and the end of the period that a time means."""
+        """Returns the start and the end of the period that a time denotes."""
         try:
             moment = parse_time(token.text)
             span = timedelta(days=1) if _DAY.fullmatch(token.text) else timedelta(seconds=1)
@@ -372,7 +372,7 @@ class _Parser:
 
 
 def _checked(field: str, value: _Token) -> str:
-    """Returns the value of a whole comparison, unless no event can ever have it.
+    """Returns the value of a whole comparison, if an event can have it.
 
     Raises:
         ExpressionError: no event can have it.
@@ -423,7 +423,7 @@ def _likely_fields(name: str) -> str:
 
 
 def _path(name: str) -> tuple[tuple[str, ...], bool] | None:
-    """Returns the field or the path into the record that a name means; None if it is unknown."""
+    """Returns the field or record path of a name; None if unknown."""
     field = FIELDS.get(name.lower())
     if field is not None:
         return (field,), True

@@ -36,7 +36,7 @@ def _by_principal(name: str) -> str:
     if _ACCESS_KEY.fullmatch(name):
         return f"key={value}"
     if not name.startswith("arn:"):
-        # Who assumes a role chooses the name of the session; it is not a user.
+        # A caller who assumes a role chooses the session name; it is not a user.
         return f"(user={value} AND NOT ({_SESSION}) OR {_ISSUER}.userName={value})"
     return f"{_ISSUER}.arn={value}" if ":role/" in name else f"principal={value}"
 
@@ -63,10 +63,10 @@ def _about_resource(name: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Returns text as a value of an expression that only this text matches."""
+    """Returns text as a value that matches only this text."""
     return f'"{_escaped(text)}"'
 
 
 def _escaped(text: str) -> str:
-    """Returns text that means itself between the quotation marks of an expression."""
+    """Returns text escaped for use between the quotation marks of an expression."""
     return literal(text).replace('"', '\\"')

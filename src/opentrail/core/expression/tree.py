@@ -1,9 +1,9 @@
 """The parts of a search expression: names to compare, and whether an event matches.
 
-`opens` knows all forms in which EC2 and Lightsail record the ports that a call lets traffic in to:
-EC2 records `ipPermissions.items`, in its older form the members of one rule themselves, and of
-ModifySecurityGroupRules members in capitals. Where traffic comes from may be a network of IPv4 or
-IPv6, a prefix list or a security group: it does not matter here.
+`opens` knows all forms in which EC2 and Lightsail record the ports that a call opens: EC2 records
+`ipPermissions.items`, in its older form the members of one rule themselves, and of
+ModifySecurityGroupRules members in capitals. The source of traffic may be an IPv4 or IPv6 network,
+a prefix list or a security group; it does not matter here.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class Pattern:
 
     @property
     def plain(self) -> str | None:
-        """The text, if there are no wildcards."""
+        """The string, if there are no wildcards."""
         return self.parts[0] if len(self.parts) == 1 and isinstance(self.parts[0], str) else None
 
     @property
@@ -172,7 +172,7 @@ class Pattern:
         return [part for part in self.parts if isinstance(part, str)]
 
     def matches(self, text: str) -> bool:
-        """Whether the whole text matches.
+        """Whether the whole string matches.
 
         >>> Pattern.parse("Create*").matches("CreateUser")
         True
@@ -212,7 +212,7 @@ class Not(msgspec.Struct, frozen=True, tag=True):
 
 
 class Compare(msgspec.Struct, frozen=True, tag=True):
-    """A field or path compared with a value; of several values of a path, one is enough.
+    """A field or path compared with a value; one match among a path's values is enough.
 
     `path` is a single name of `Attributes`, or the members that lead to a value of the record.
     """
@@ -233,7 +233,7 @@ _parsed = lru_cache(512)(Pattern.parse)
 
 
 def literal(text: str) -> str:
-    r"""Returns the value of a comparison that only this text matches.
+    r"""Returns the value of a comparison that matches only this text.
 
     >>> literal("a*b")
     'a\\*b'
@@ -244,7 +244,7 @@ def literal(text: str) -> str:
 class Text(msgspec.Struct, frozen=True, tag=True):
     """Words that occur in one of the record's values, ignoring case.
 
-    Letters and digits next to them make other words, unless `is_part` is set: `Mary` is in
+    With adjacent letters or digits they are other words, unless `is_part` is set: `Mary` is in
     `Mary_Major`, not in `primary`. A capital letter begins a word: `denied` is in `AccessDenied`.
     """
 
@@ -259,7 +259,7 @@ class Is(msgspec.Struct, frozen=True, tag=True):
 
 
 class Opens(msgspec.Struct, frozen=True, tag=True):
-    """A call that lets traffic in to a port; see `opens`."""
+    """A call that allows traffic to a port; see `opens`."""
 
     port: int
 
@@ -317,7 +317,7 @@ def _compare(compare: Compare, attributes: Attributes, record: Record) -> bool:
 
 
 def field_values(attributes: Attributes, name: str) -> list[Any]:
-    """Returns the values of a field; none if it is empty."""
+    """Returns the values of a field; an empty sequence if it is empty."""
     if name == "resource_names":
         return [resource.name for resource in attributes.resources]
     if name == "resource_types":
@@ -347,7 +347,7 @@ def values_at(value: Any, path: Sequence[str]) -> Iterator[Any]:
 
 
 def as_text(value: Any) -> str:
-    """Returns a scalar as text for comparison: booleans and numbers as in JSON."""
+    """Returns a scalar as a string for comparison: booleans and numbers as in JSON."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
@@ -369,7 +369,7 @@ _ADDRESSES = ("ip", "ipaddress", "ipv6", "cidr", "cidrblock")
 
 
 def network_of(compare: Compare) -> Any:
-    """Returns the network in a comparison with addresses; None if it is not one."""
+    """Returns the network in a comparison with addresses; None for other comparisons."""
     if "/" not in compare.value or not compare.path[-1].lower().endswith(_ADDRESSES):
         return None
     return _network(compare.value)
@@ -384,7 +384,7 @@ def _network(text: str) -> Any:
 
 
 def _is_within(text: str, network: Any) -> bool:
-    """Whether a string is an address or a network in another one; a network is in itself."""
+    """Whether a string is an address or a network in another network, which includes itself."""
     if "/" in text:
         inner = _network(text)
         return inner is not None and inner.version == network.version and inner.subnet_of(network)
@@ -443,7 +443,7 @@ def occurs(text: Text, value: Any) -> bool:
 
 @lru_cache(256)
 def _words(text: str) -> re.Pattern[str]:
-    """Returns a pattern of whole words: `denied` is one of AccessDenied."""
+    """Returns a pattern of whole words: `denied` is a word of AccessDenied."""
     capital = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])"
     before = rf"(?:(?<![^\W_])|{capital})" if text[:1].isalnum() else ""
     after = rf"(?:(?![^\W_])|{capital})" if text[-1:].isalnum() else ""
@@ -451,7 +451,7 @@ def _words(text: str) -> re.Pattern[str]:
 
 
 def all_values(record: Record) -> Iterator[Any]:
-    """Yields the scalars of a record, in no order."""
+    """Yields the scalars of a record, in any order."""
     left: list[Any] = [record]
     while left:
         node = left.pop()

@@ -1,9 +1,9 @@
 """Condition operators of policies, compiled to functions of a request's context.
 
-As "IAM JSON policy elements: Condition operators" says: a missing key does not match, except by a
-negated operator, `…IfExists`, `ForAllValues:` and `Null`; a set operator ignores `IfExists`. Where
-IAM leaves it open, the condition does not match: several values without a set operator, and values
-that are not of the operator's type.
+The rules are in "IAM JSON policy elements: Condition operators": a missing key does not match,
+except by a negated operator, `…IfExists`, `ForAllValues:` and `Null`; a set operator ignores
+`IfExists`. In cases that IAM leaves open, the condition does not match: several values without a
+set operator, and values of another type than the operator's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from opentrail.core.policies.patterns import (
 )
 
 Condition = Callable[[Context], bool]
-#: Whether a value of the context matches one of the policy's; None if it has not the right type.
+#: Whether a context value matches a policy value; None if it has the wrong type.
 _AnyOf = Callable[[str, Context], bool | None]
 #: Makes a matcher of the policy's values.
 _Family = Callable[[Sequence[str], bool], _AnyOf]
@@ -36,7 +36,7 @@ _COMPONENTS = 6
 
 
 class ConditionError(ValueError):
-    """A condition's operator is not known, or a value is not of its type."""
+    """An unknown condition operator, or a value of the wrong type."""
 
 
 def condition(operator: str, key: str, values: Sequence[str], with_variables: bool) -> Condition:
@@ -45,11 +45,11 @@ def condition(operator: str, key: str, values: Sequence[str], with_variables: bo
     Args:
         operator: such as `ForAnyValue:StringLikeIfExists`.
         key: the condition key, in any case.
-        values: the policy's values, of which one must match.
+        values: the policy's values; one must match.
         with_variables: whether the policy's version has variables.
 
     Raises:
-        ConditionError: the operator is not known, or a value is not of its type.
+        ConditionError: the operator is unknown, or a value has the wrong type.
     """
     match = _OPERATOR.fullmatch(operator)
     name = match[2] if match else ""
@@ -156,7 +156,7 @@ def split_arn(pattern: str) -> list[str]:
     return parts
 
 
-# Other types: each value has one form, which values of the context are compared in.
+# Other types: each value has one form, used to compare context values.
 
 
 def _typed(read: Callable[[str], Any], fits: Callable[[Any, Any], bool]) -> _Family:
@@ -239,7 +239,7 @@ _FAMILIES: dict[str, _Family] = {
     "BinaryEquals": _typed(_binary, lambda a, b: bool(a == b)),
     "IpAddress": _typed(_network, _contains),
 }
-#: Negated operator → the one it negates.
+#: Negated operator → its positive counterpart.
 _NEGATED = {
     "StringNotEquals": "StringEquals",
     "StringNotEqualsIgnoreCase": "StringEqualsIgnoreCase",

@@ -1,12 +1,11 @@
-"""Policy documents: read, checked and compiled, as "Grammar of the IAM JSON policy language" says.
+"""Policy documents: read, checked and compiled by the "Grammar of the IAM JSON policy language".
 
-Messages are AWS's where they are known; others name the member that is wrong.
+Messages are AWS's where known; others name the wrong member.
 
 Decisions are as in "Policy evaluation logic" of the IAM user guide. An explicit deny of any policy
 wins. Within an account, an identity-based or a resource-based policy must allow; across accounts,
 both must. A resource-based policy that names only the caller's account leaves the choice to the
 account's identity-based policies.
-
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ class PolicyKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class StatedCondition:
-    """A condition as its document states it."""
+    """A condition as written in its document."""
 
     operator: str
     key: str
@@ -76,9 +75,9 @@ class Statement:
     resources: TextMatcher
     is_not_resource: bool
     conditions: tuple[Condition, ...]
-    #: The same, as the document states them.
+    #: The same, as written in the document.
     stated_conditions: tuple[StatedCondition, ...] = ()
-    #: The patterns of `Resource` or `NotResource`, as the document states them.
+    #: The patterns of `Resource` or `NotResource`, as written in the document.
     stated_resources: tuple[str, ...] = ()
 
     def grade(self, caller: Caller) -> Grade:
@@ -99,7 +98,7 @@ class Statement:
         return matches is not self.is_not_resource
 
     def failed_conditions(self, request: AccessRequest) -> tuple[StatedCondition, ...]:
-        """Returns the conditions that do not hold."""
+        """Returns the failed conditions."""
         return tuple(
             stated
             for stated, holds in zip(self.stated_conditions, self.conditions, strict=True)
@@ -120,7 +119,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Policy:
-    """A policy, compiled; it is equal to itself only."""
+    """A compiled policy; it is equal to itself only."""
 
     kind: PolicyKind
     #: Its name or ARN, for messages.
@@ -325,7 +324,7 @@ def _never(_context: object) -> bool:
 
 
 def _one_of(document: Mapping[str, Any], *elements: str) -> str | None:
-    """Returns which of two elements, of which one may be there, is there."""
+    """Returns the one existing element of two exclusive elements."""
     present = [element for element in elements if element in document]
     if len(present) > 1:
         raise MalformedPolicy(f"{elements[0]} and {elements[1]} exclude each other.")
@@ -354,7 +353,7 @@ def _texts(value: Any, element: str) -> list[str]:
 
 
 def _values(value: Any, key: str) -> list[str]:
-    """Returns a condition's values as text; JSON's numbers and Booleans have one form each."""
+    """Returns a condition's values as strings; JSON's numbers and Booleans have one form each."""
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(item, str | bool | int | float) for item in values):
         raise MalformedPolicy(f"the values of {key} must be strings, numbers or Booleans")
@@ -375,13 +374,13 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A decision, with the statement that made it."""
+    """A decision, with the statement behind it."""
 
     outcome: Outcome
     #: None if nothing allows, and for the root user.
     statement: Statement | None = None
     policy: Policy | None = None
-    #: The kind of policy that refuses.
+    #: The kind of the refusing policy.
     refused_by: PolicyKind | None = None
 
     @property
@@ -390,7 +389,7 @@ class Decision:
         return self.outcome is Outcome.ALLOW
 
     def reason(self, action: str) -> str:
-        """Returns why a request is refused, as AWS's message ends."""
+        """Returns the reason of a refusal, in the words of AWS's message."""
         kind = (self.refused_by or PolicyKind.IDENTITY).value
         article = "an" if kind.startswith("i") else "a"
         if self.outcome is Outcome.EXPLICIT_DENY:
@@ -411,7 +410,7 @@ def decide(
     """Returns the decision on a request.
 
     Args:
-        request: who wants to do what.
+        request: the request.
         identity_policies: all policies attached to the caller, its groups included.
         resource_policy: the policy of the resource, if it has one.
     """

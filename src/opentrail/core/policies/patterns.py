@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from opentrail.core.text import with_anything_between
 
 Context = Mapping[str, tuple[str, ...]]
-#: Whether a string fits, given the context that variables are read from.
+#: Whether a string matches, with variables read from the context.
 TextMatcher = Callable[[str, Context], bool]
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _WITH_DEFAULT = re.compile(r"\s*([^,\s]+)\s*(?:,\s*'([^']*)'\s*)?")
-#: Characters that are meant literally when written so.
+#: Escapes of literal characters.
 _LITERALS = frozenset("*?$")
 _WILD = re.compile(r"[*?]|\$\{")
 _SPECIAL = re.compile(r"[*?$]")
@@ -21,7 +21,7 @@ _ESCAPED = re.compile(r"\$\{([*?$])\}")
 
 
 def globs(patterns: Iterable[str], flags: int = 0) -> re.Pattern[str]:
-    """Returns an expression for patterns with `*` and `?`, which matches in linear time."""
+    """Returns an expression for patterns with `*` and `?` that matches in linear time."""
     sources = (_source([(pattern, False)]) for pattern in patterns)
     return re.compile("|".join(f"(?:{source})" for source in sources), flags | re.DOTALL)
 
@@ -94,7 +94,7 @@ def _fixed(text: str, is_literal: bool) -> str:
 
 
 def _parts(text: str, context: Context) -> list[tuple[str, bool]]:
-    """Returns the parts of a string, and of each whether it is the value of a variable."""
+    """Returns the parts of a string, each with whether it is a variable's value."""
     parts: list[tuple[str, bool]] = []
     end = 0
     for match in _VARIABLE.finditer(text):
@@ -113,5 +113,5 @@ def _value(variable: str, context: Context) -> str | None:
     if match is None:
         return None
     values = context.get(match[1].lower(), ())
-    # A key with several values has no one value to insert.
+    # A key with several values has no single value to insert.
     return values[0] if len(values) == 1 else match[2]

@@ -22,7 +22,7 @@ class Caller:
     role_arn: str | None = None
     #: Such as `cloudtrail.amazonaws.com`, if a service calls on its own behalf.
     service: str | None = None
-    #: Identity provider, if the caller is not known to IAM yet.
+    #: Identity provider, if IAM does not know the caller yet.
     federated: str | None = None
     is_root: bool = False
 
@@ -52,7 +52,7 @@ class Grade(IntEnum):
 
     #: Not at all.
     NONE = 0
-    #: By its account, whose administrator must allow the caller too.
+    #: By its account, whose administrator must also allow the caller.
     ACCOUNT = 1
     #: By name, or because it is everyone.
     CALLER = 2
@@ -60,7 +60,7 @@ class Grade(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class NamedPrincipals:
-    """The principals that a statement names."""
+    """The principals in a statement."""
 
     is_everyone: bool
     accounts: frozenset[str]

@@ -37,14 +37,14 @@ from opentrail.core.secrets.secret_names import (
 )
 from opentrail.core.secrets.yaml_text import hidden_defaults, without_yaml_secrets
 
-#: Levels of strings within strings; deeper ones are hidden.
+#: Maximum levels of nested strings; deeper ones are hidden.
 _MAX_EMBEDDED_DEPTH = 4
-#: Characters; shorter strings are too short for a name and a secret.
+#: Minimum characters of a string with room for a name and a secret.
 _MIN_LENGTH = 8
 #: Characters of a call's strings that are searched for secrets, counting nested strings at each
 #: level; a record holds fewer.
 MAX_SEARCHED_LENGTH = 512 * 1_024
-#: Characters; longer strings are not recorded: their object is too large.
+#: Maximum characters of a recorded string; the object of a longer one is too large.
 _MAX_LENGTH = 100 * 1_024
 #: First two letters of base64 of a string that begins with a brace, a bracket or `<`.
 _ENCODED = frozenset(
@@ -53,7 +53,7 @@ _ENCODED = frozenset(
     for second in seconds
 )
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{12,}+={0,2}\s*+|[A-Za-z0-9_-]{12,}={0,2}")
-#: Other text is base64 only if it is longer than most names and has a length that base64 can have.
+#: Other text is base64 only if it is longer than most names and has a valid length.
 _MIN_OTHER_BASE64 = 24
 _OTHER_BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]++={0,2}[\r\n]*+")
 _GZIP = b"\x1f\x8b"
@@ -66,7 +66,7 @@ _PRIVATE_KEY = re.compile(
     r"(---- ?END|Private-(?:MAC|Hash):|\Z)",
     re.DOTALL,
 )
-#: Addresses and tokens that are credentials by their form.
+#: Addresses and tokens recognizable as credentials by their form.
 _BY_FORM = re.compile(
     r"(\bhooks\.slack\.com/\w{1,20}/|\bdiscord(?:app)?\.com/api/(?:v\d+/)?webhooks/"
     r"|\bapi\.telegram\.org/(?:file/)?bot|\b(?:outlook|[\w-]{1,60}\.webhook)\.office(?:365)?\.com/)"
@@ -95,12 +95,12 @@ _NAMED_ELEMENT = re.compile(
     r"<(?P<tag>(?:\w++:)?(?P<named>[\w.-]++))(?:\s[^<>]*+)?>)(?=\s*+<[^/!]).*?(?=</(?P=tag)\s*>|$)",
     re.DOTALL,
 )
-#: Where a JSON document may begin within a string.
+#: Possible start of a JSON document within a string.
 _DOCUMENT = re.compile(r'[\[{]\s*["{\[]')
-#: Maximum documents that are read in a string.
+#: Maximum documents read in a string.
 _MAX_DOCUMENTS = 32
 _DECODER = json.JSONDecoder()
-#: Characters that may still be searched within `search_limit`.
+#: Characters left to search within `search_limit`.
 _unsearched = ContextVar("unsearched", default=sys.maxsize)
 #: Percent-encoded braces, quotes, equals signs, angle brackets, percent signs, colons, blanks, ends
 #: of lines, and `@`.
@@ -109,7 +109,7 @@ _ESCAPED_WORD = re.compile(r"[^\s&=\"'<>?;%]*+%[^\s&=\"'<>?;]++")
 
 
 def redact(text: str) -> str:
-    """Returns a string without the secrets of the document that it is, or holds.
+    """Returns a string without secrets, whether it is a document or contains one.
 
     >>> redact('{"user":"a","password":"hunter2"}')
     '{"user":"a","password":"HIDDEN_DUE_TO_SECURITY_REASONS"}'
@@ -187,7 +187,7 @@ def _redact(text: str, depth: int) -> str:
 
 
 def _in_plain(text: str, depth: int) -> str:
-    """Returns a string that is not a document without the secrets that it names."""
+    """Returns a non-document string without the secrets that it names."""
     text = _without_tokens(text)
     if '"' in text and ("{" in text or "[" in text):
         text = _in_json_parts(text, depth)
@@ -219,7 +219,7 @@ def _without_tokens(text: str) -> str:
 
 
 def _in_escapes(text: str, depth: int) -> str:
-    """Returns a percent-encoded text without its secrets."""
+    """Returns a percent-encoded string without its secrets."""
     if _ESCAPED.search(text) is None:
         return text
     plain = unquote(text)
@@ -267,7 +267,7 @@ def _in_json_text(bare: str, depth: int) -> str | None:
 
 
 def without_secrets(value: Any, depth: int = 0) -> Any:
-    """Returns a JSON value without secrets: those with a secret's name, and those in strings."""
+    """Returns a JSON value without secrets: values with a secret's name, and secrets in strings."""
     if isinstance(value, dict):
         hidden = {*hidden_members(value), *hidden_defaults(value)}
         return {
@@ -284,7 +284,7 @@ def without_secrets(value: Any, depth: int = 0) -> Any:
 
 
 def by_name(value: Any, rename: Callable[[str], str]) -> Any:
-    """Returns a value that has no model: names changed by `rename`, secrets hidden by name."""
+    """Returns a value without a model: names changed by `rename`, secrets hidden by name."""
     if isinstance(value, dict):
         hidden = hidden_members({str(name): item for name, item in value.items()})
         return {
@@ -335,7 +335,7 @@ def _named_hidden(item: Any) -> Any:
 
 
 def _hidden_texts(value: Json) -> Json:
-    """Returns a map of strings with all of them hidden; other maps do not hold variables."""
+    """Returns a map of strings with all values hidden; other maps do not hold variables."""
     if not all(isinstance(item, str | int | float | None) for item in value.values()):
         return value
     return {name: HIDDEN if item is not None else None for name, item in value.items()}

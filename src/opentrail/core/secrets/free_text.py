@@ -21,7 +21,7 @@ from urllib.parse import unquote
 from opentrail.core.secrets.secret_names import HIDDEN, means_secret, sounds_secret
 from opentrail.core.text import cached_if_short
 
-#: In lowercase, a part of each name of a secret that is not about keys, and of each place of one.
+#: In lowercase, a part of each secret's name that is not about keys, and of each place of one.
 _NAME_PARTS = (
     *("pass", "secret", "token", "credential", "authorization", "auths", "cookie", "pw", "pswd"),
     *("psk", "otp", "cvv", "cvc", "jwt", "bearer", "dsn", "kubeconfig", "kube_config", "sig="),
@@ -57,12 +57,12 @@ _SEPARATOR = re.compile(
     r"""(?:(?P<sets>=>|->|<-|:=|[-+?:|.!~^]{0,2}={1,3}|:(?!:|//)|\((?=[ \t]*\\*["']))"""
     r"""|(?P<comma>,))?+[ \t]*+"""
 )
-#: The end of a line that an option's value follows on the next one.
+#: The end of a line before an option's value on the next line.
 _CONTINUED = re.compile(r"[\\`^]\r?\n[ \t]*|\r?\n[ \t]*- +")
 _WORD = re.compile(r"\S{1,100}")
 #: A word of a sentence: the next word after a name in a message is not a value.
 _PROSE = re.compile(r"\(?(?:[A-Z]?[a-z]+|[A-Z]+)(?:[-'/][A-Za-z]+)*+[).,;:!?]*+(?!\S)|[-/|&;]|arn:")
-#: A word directly before a name that has its value without anything between them.
+#: A word directly before a name and its adjoining value.
 _SETS = re.compile(
     r"(?:\b(?:setx?|setenv|env|arg|export)|--arg(?:json)?)(?:[ \t]+-\w+)*[ \t]+[\"']?$", re.I
 )
@@ -90,7 +90,7 @@ _NAMING_MEMBER = re.compile(rf"{_NAMING}[=:>]", re.I)
 _VALUE_MEMBER = re.compile(
     r"(?:(?:values?|\bdefault)(?:\\*[\"'])?[ \t]*[=:>]|--values?[ \t])[ \t]*", re.I
 )
-#: Between words of a command, or of a list of its arguments.
+#: Separators of a command's words, or of its argument list.
 _B = r"(?:[\ \t\x1f\"',\[\]]|\n[\ \t]*+-[\ \t]){1,20}+"
 #: Words of the same command: a semicolon before a quotation mark is part of a string.
 _W = r"(?:[^\n;|]|\n[\ \t]*+-[\ \t]|[;|](?=[^\n\"']{0,60}[\"'])){0,300}?"
@@ -118,17 +118,17 @@ _PLACES = re.compile(
     )|--value\b(?=[^\n]{{0,400}}?\bsecurestring\b)""",
     re.I | re.VERBOSE,
 )
-#: A line of a password file of PostgreSQL.
+#: A line of a PostgreSQL password file.
 _PGPASS = re.compile(
     r"(?<![\w.:-])[\w.*-]{1,100}:(?:\d?[56]43\d|\*):[^\s:]{1,100}:[^\s:]{1,100}:(?=[^\s:])"
 )
 _AFTER_PLACE = re.compile(rf"(?:{_B}|[=:\s])*+")
-#: Commands that read a secret from a pipe, and where it comes from.
+#: Commands that read a secret from a pipe, and the pipe's source.
 _SINK = re.compile(
     r"\bchpasswd|--(?:password-)?stdin|--with-token|\bsudo[ \t]+-S\b|\bconvertto-securestring", re.I
 )
 _ECHO = re.compile(r"\b(?:echo|printf|write-output)[ \t]+|(?<!\w)[\"'](?=\S)", re.I)
-#: Words after which a word without a dash may name a secret, or be one.
+#: Words before a word that may name or be a secret without a dash.
 _VERBS = frozenset({"set", "setx", "setenv", "login", "user", "add_user", "change_password"})
 #: User and password in a JDBC address: `thin:user/password@host`, `//user:password@host`. A run
 #: longer than any password is hidden whether an `@` ends it or not: each of many adjacent addresses
@@ -138,7 +138,7 @@ _JDBC = re.compile(
     r"""(?P<value>"[^"\n]*"(?=@)|[^\s"'<>?;]{501,}+|[^\s"'<>?;]+(?=@))""",
     re.I,
 )
-#: User information in any other address; and a token in the place of the user.
+#: User information in any other address; also a token in the place of the user.
 _LOGIN = re.compile(r"(?P<before>://[^/\s:@\"'<>]*:)(?P<value>[^/\s\"'<>]+)(?=@)")
 _TOKEN_LOGIN = re.compile(r"(?P<before>\bhttps?://)(?P<value>[\w.~-]{20,})(?=@)")
 
@@ -280,13 +280,13 @@ class _Names:
         return _SETS.search(text, max(0, start - 40), start) is not None
 
     def _is_quoted_name(self, start: int) -> bool:
-        """Returns whether a word begins a string that is not the value of another name."""
+        """Returns whether a word begins a string that is not another name's value."""
         before = self._text[max(0, start - 20) : start]
         quoted = before.rstrip("\"'`\\")
         return quoted != before and quoted.rstrip()[-1:] not in (":", "=")
 
     def _named(self, start: int, end: int) -> tuple[int, str] | None:
-        """Returns the value that a pair has for a name, as in `Key=password,Value=x`."""
+        """Returns the value for a name in a pair such as `Key=password,Value=x`."""
         text, line = self._text, max(self._hidden_to, start - 300)
         line = max(line, text.rfind("\n", line, start) + 1)
         naming = _NAMED_BY.search(text, max(line, start - 80), start)
@@ -299,7 +299,7 @@ class _Names:
         return None if value is None else (value.end(), ";")
 
     def _end(self, start: int, value: int, between: str) -> int:
-        """Returns where a value ends: with its line, or with the string or list that it is in."""
+        """Returns the end of a value: the end of its line, or of the string or list around it."""
         text = self._text
         if between == ",":
             string = _STRING.match(text, value)
@@ -357,7 +357,7 @@ def _line_end(text: str, start: int, limit: int) -> int:
 
 
 def _closing(text: str, start: int, end: int) -> int:
-    """Returns where the bracket is closed that a line ends with."""
+    """Returns the end of the bracket left open by a line."""
     depth = 1
     for bracket in _BRACKET.finditer(text, start, end):
         depth += 1 if bracket[0] in "([{" else -1

@@ -26,7 +26,7 @@ _ABOUT_A_SECRET = re.compile(
     r"|string_?key|format|policy|status|state|length)s?$",
     re.I,
 )
-#: Further endings, and beginnings, of names that callers choose: settings, flags and references.
+#: Further endings, and beginnings, of names chosen by callers: settings, flags and references.
 _ABOUT_A_CHOSEN_SECRET = re.compile(
     r"(arn|identifier|version|algorithm|type|mode|length|policy|policies|status|(?<![a-z])state"
     r"|rotation|rotated|required|reset|resets|enabled|disabled|expiry|expires|expiration|expired"
@@ -54,10 +54,10 @@ _SECRET_SOUND = re.compile(
     r"|(?-i:[a-z](Pass|Pw|PW|Jwt|JWT|Dsn|DSN|Pat|PAT))$|^(set-)?cookie$"
     r"|(?<!com)(?<!by)(?<!tres)(?<!sur)(?<!over)(?<!under)(?<=[a-z])pass$"
     r"|(?-i:encryption_key|ENCRYPTION_KEY)$|^string_?data$|docker_?config_?json$|dockercfg$|x-(amz|goog)-signature$"
-    r"|^\*[a-z]\w*$",  # a parameter of AWS Data Pipeline that is not shown
+    r"|^\*[a-z]\w*$",  # a parameter of AWS Data Pipeline that is hidden
     re.I,
 )
-#: Names of tokens that are not credentials: of pages, and of repeated calls.
+#: Names of tokens that are not credentials: page tokens, and tokens of repeated calls.
 _NO_SECRET = re.compile(
     r"(next|page|pagination|continuation|starting?|client|client[_-]?request|request|idempotency"
     r"|sync|upload|cancellation|reservation)[_-]?tokens?$"
@@ -65,7 +65,7 @@ _NO_SECRET = re.compile(
     re.I,
 )
 _MAX_NAME_LENGTH = 200
-#: Characters at the end of a name that may show that a token is not a credential.
+#: Characters at the end of a name that may mark a token as no credential.
 _MAX_NO_SECRET_LENGTH = 64
 #: Endings of members that hold a name, and endings of members next to them that hold its value.
 _NAMING = re.compile(
@@ -75,9 +75,9 @@ _NAMING = re.compile(
 )
 #: `PendingModifiedValues` of a database holds settings, not the value of another member.
 _NAMED = re.compile(r"((?<!dified)values?(_?(list|set))?|default|glob|equals)$", re.I)
-#: Characters of a name that may decide whether it is one of these.
+#: Maximum characters that decide about a name.
 _MAX_ENDING_LENGTH = 12
-#: Parts of a name that is a path, as in a JSON pointer.
+#: Parts of a name in the form of a path, as in a JSON pointer.
 _PATH_PARTS = re.compile(r"[/\[\]]+")
 
 
@@ -173,7 +173,7 @@ def hidden_members(values: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def means_secret(name: Any) -> bool:
-    """Returns whether a name that is a value is a secret's, as a whole or by a part of a path.
+    """Returns whether a name in a value is a secret's, as a whole or by a part of a path.
 
     >>> means_secret("/db/password"), means_secret("/tokens/0"), means_secret(5)
     (True, True, False)

@@ -27,7 +27,7 @@ _KEY = re.compile(
 _SCALAR = re.compile(r"[|>][-+\d]*$")
 _BLANK = ("", "#", "\n", "\r")
 _NOT_A_SECRET = frozenset({"", "true", "false", "null", "~", "yes", "no"})
-#: Members of a template's parameter that may hold its value.
+#: Members of a template parameter that may hold its value.
 _DEFAULTS = ("Default", "AllowedValues")
 
 
@@ -101,7 +101,7 @@ def yaml_entries(lines: list[str]) -> list[YamlEntry]:
 
 
 def yaml_end(lines: list[str], entry: YamlEntry) -> int:
-    """Returns the line after the last one of an entry's value."""
+    """Returns the line after an entry's value."""
     end = number = entry.line + 1
     is_scalar = _SCALAR.search(entry.value) is not None
     for number in range(entry.line + 1, len(lines)):
@@ -118,14 +118,14 @@ def yaml_end(lines: list[str], entry: YamlEntry) -> int:
 
 
 def is_hushed(value: Any) -> bool:
-    """Returns whether the `NoEcho` of a template's parameter keeps its value from being shown."""
+    """Returns whether the `NoEcho` of a template parameter hides its value."""
     if value is None or value is False:
         return False
     return str(value).strip().strip("\"'").lower() not in ("false", "no", "")
 
 
 def hidden_defaults(parameter: Mapping[str, Any]) -> tuple[str, ...]:
-    """Returns the members with values of a template's parameter that is not to be shown.
+    """Returns the members with values of a hidden template parameter.
 
     >>> hidden_defaults({"Type": "String", "NoEcho": "true", "Default": "hunter2"})
     ('Default',)
@@ -145,7 +145,7 @@ def _indent(line: str) -> int:
 
 
 def _hidden(entries: list[YamlEntry]) -> list[YamlEntry]:
-    """Returns the entries of a mapping that are hidden."""
+    """Returns the hidden entries of a mapping."""
     hidden: set[str] = set()
     if len(entries) > 1:
         mapping = {entry.name: _plain(entry.value) for entry in entries}

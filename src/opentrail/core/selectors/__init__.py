@@ -1,4 +1,4 @@
-"""Which events a trail or an event data store selects (cloudtrail-format §7).
+"""Event selection of trails and event data stores (cloudtrail-format §7).
 
 `chosen` reads and checks the selectors of a request, `Selection` is their value and document, and
 `predicate_of` compiles them to a predicate.

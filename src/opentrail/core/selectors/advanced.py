@@ -26,7 +26,7 @@ OPERATORS = (EQUALS, "StartsWith", "EndsWith", NOT_EQUALS, "NotStartsWith", "Not
 CATEGORY, RESOURCE_TYPE, RESOURCE_ARN = "eventCategory", "resources.type", "resources.ARN"
 USER_ARN = "userIdentity.arn"
 
-#: Maximum values in all conditions of all selectors.
+#: Maximum values in the conditions of all selectors together.
 MAX_VALUES = 500
 #: Maximum selectors of an event data store.
 MAX_STORE_SELECTORS = 5
@@ -57,7 +57,7 @@ class FieldSelector:
     conditions: tuple[Condition, ...]
 
     def values(self, operator: str) -> tuple[str, ...]:
-        """Returns the values of an operator, () if it is not given."""
+        """Returns the values of an operator, () if it is missing."""
         return next((c.values for c in self.conditions if c.operator == operator), ())
 
 
@@ -70,12 +70,12 @@ class AdvancedSelector:
 
     @property
     def category(self) -> str:
-        """The one category of a selector that has been checked."""
+        """The one category of a checked selector."""
         return next(f.values(EQUALS)[0] for f in self.fields if f.field == CATEGORY)
 
     @property
     def only_reads(self) -> bool:
-        """Whether a selector that has been checked excludes all writes."""
+        """Whether a checked selector excludes all writes."""
         return any(
             field.field == _READ_ONLY.name and "false" not in field.values(EQUALS)
             for field in self.fields
@@ -216,7 +216,7 @@ _RULES: dict[SelectorOwner, dict[str, dict[_Field, FieldRule]]] = {
         },
     },
 }
-#: The fields that any rule allows, in the order in which events are tested for them.
+#: The fields that any rule allows, in the order of their tests.
 _FIELDS = {
     field.name: field
     for categories in _RULES.values()
@@ -415,7 +415,7 @@ def _resource_test(fields: _Fields) -> Test:
 
 
 def _matches(field: FieldSelector) -> tuple[TextTest | None, TextTest | None]:
-    """Returns the tests that must and must not hold; None for one without a condition."""
+    """Returns the tests that must and must not hold; None for a missing condition."""
     demanded = [_MATCHES[c.operator](c.values) for c in field.conditions if c.operator in _MATCHES]
     excluded = [
         _MATCHES[_OPPOSITES[c.operator]](c.values)

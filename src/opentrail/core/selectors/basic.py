@@ -28,7 +28,7 @@ class Predicate:
         self._tests = {category: any_of(tests) for category, tests in alternatives.items()}
 
     def decides(self, category: str) -> bool | None:
-        """Returns the decision if it depends on the category only, else None."""
+        """Returns the decision if it depends on the category alone, else None."""
         if category not in self._tests:
             return False
         return True if self._tests[category] is None else None
@@ -88,7 +88,7 @@ def has_resource(resource_type: str, matches: TextTest | None) -> Test:
 ALL, READ_ONLY, WRITE_ONLY = "All", "ReadOnly", "WriteOnly"
 S3_OBJECT, LAMBDA_FUNCTION = "AWS::S3::Object", "AWS::Lambda::Function"
 DYNAMODB_TABLE = "AWS::DynamoDB::Table"
-#: Sources whose management events may be excluded.
+#: Sources whose management events can be excluded.
 EXCLUDABLE = ("kms.amazonaws.com", "rdsdata.amazonaws.com")
 
 #: Maximum event selectors of a trail.
@@ -98,7 +98,7 @@ MAX_RESOURCES = 250
 _MAX_VALUE_LENGTH = 2048
 #: Maximum characters of a value in an error.
 _MAX_SHOWN_LENGTH = 200
-#: Values that mean every resource of a type.
+#: Values that mean all resources of a type.
 _EVERY = {
     S3_OBJECT: re.compile(r"arn:aws[a-z-]*:s3(:::)?"),
     LAMBDA_FUNCTION: re.compile(r"arn:aws[a-z-]*:lambda"),

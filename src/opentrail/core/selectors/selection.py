@@ -1,6 +1,6 @@
-"""A set of event selectors, basic or advanced, as a trail or an event data store has it.
+"""The event selectors of a trail or an event data store, basic or advanced.
 
-Selectors in the file of settings say which calls are recorded; the others are counted.
+Selectors in the settings file choose the calls to record; the others are counted.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ STORE_DEFAULT = Selection(
 
 
 def read_selection(parameters: Mapping[str, Any], owner: SelectorOwner) -> Selection:
-    """Returns the selection of a request that conforms to AWS's model; empty lists are left out.
+    """Returns the selection of a request that conforms to AWS's model; empty lists are omitted.
 
     Raises:
         CloudTrailError: `InvalidEventSelectorsException`.
@@ -151,7 +151,7 @@ def _compiled(
 
 # Recorded calls
 
-#: Types of resources whose ARN the head of a request names.
+#: Types of resources whose ARN is in the head of a request.
 TYPES_IN_HEADS = (
     "AWS::S3::Object",
     "AWS::S3::Bucket",
@@ -226,7 +226,7 @@ def records_all_management(selection: Selection) -> bool:
     return predicate_of(selection).decides(MANAGEMENT) is True
 
 
-#: Maximum counters of an hour; the excess is counted as `OTHER`.
+#: Maximum counters of an hour; `OTHER` counts the excess.
 MAX_COUNTERS = 1_000
 
 
