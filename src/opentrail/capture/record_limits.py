@@ -1,7 +1,7 @@
 """All limits of a record, and its JSON bytes within them.
 
-AWS's limits are in cloudtrail-format §2.2. Bodies are limited before a record is made of them, by
-`wire.message.MAX_BODY`.
+AWS's limits are in cloudtrail-format §2.2. `wire.message.MAX_BODY` limits bodies earlier, before
+the record.
 """
 
 from __future__ import annotations
@@ -19,40 +19,40 @@ MAX_OBJECT_BYTES = 100 * 1_024
 MAX_ADDITIONAL_BYTES = 28 * 1_024
 MAX_RECORD_BYTES = 256 * 1_024
 
-#: Characters of an event name or source; longer ones are not AWS's.
+#: Maximum characters of an event name or source; longer ones are not AWS's.
 MAX_NAME_LENGTH = 256
-#: Characters shown of a credential's Region that does not have the form of one.
+#: Maximum characters shown of a malformed Region in a credential.
 MAX_REGION_LENGTH = 64
-#: Characters of the reason why a call could not be decoded.
+#: Maximum characters of the reason for a decoding failure.
 MAX_REASON_LENGTH = 300
 #: Resources of a record.
 MAX_RESOURCES = 250
-#: Other accounts that get a copy of a record.
+#: Maximum other accounts that get a copy of a record.
 MAX_OWNERS = 20
-#: Objects and arrays within each other.
+#: Maximum depth of nested objects and arrays.
 MAX_RECORD_DEPTH = 100
 
-#: Objects of a DeleteObjects call with a record each (S3's own limit).
+#: Maximum objects of a DeleteObjects call with a record each (S3's own limit).
 MAX_DELETED_OBJECTS = 1_000
 #: Bytes of these records.
 MAX_DELETED_BYTES = 4 * 1_024 * 1_024
-#: Bytes of the keys that the call's own record lists, less than `additionalEventData` may hold.
+#: Maximum bytes of the keys in the call's own record, below the limit of `additionalEventData`.
 MAX_LISTED_KEY_BYTES = 16 * 1_024
-#: Different error messages that are recorded of one DeleteObjects call.
+#: Maximum different error messages recorded for one DeleteObjects call.
 MAX_DELETION_MESSAGES = 10
 
 #: Hidden values searched for in an error message; with more of them the message is hidden.
 MAX_HIDDEN_VALUES = 50_000
-#: Characters of an error message that are searched for secrets; a record holds fewer of them.
+#: Maximum characters of an error message to search for secrets; a record holds fewer.
 MAX_MESSAGE_LENGTH = 4_096
-#: Bytes of an undecoded body that error messages are compared with.
+#: Maximum bytes of an undecoded body to compare with error messages.
 MAX_COMPARED_BYTES = 256 * 1_024
 
 _MAX_INTEGER, _MIN_INTEGER = 2**63 - 1, -(2**63)
 
 
 def truncate(text: str) -> str:
-    """Returns at most a kilobyte of a string."""
+    """Truncates a string to a kilobyte."""
     if len(text) * 4 <= MAX_TEXT_BYTES:
         return text
     return text.encode("utf-8", "replace")[:MAX_TEXT_BYTES].decode("utf-8", "ignore")
@@ -81,7 +81,7 @@ def encode_record(record: Json) -> bytes:
 
 
 def _omitted(member: str, size: int, limit: int) -> Json:
-    """Returns AWS's mark for a member that is too large."""
+    """Returns AWS's mark for an oversized member."""
     return {
         "omitted": True,
         "originalSize": size,
@@ -92,16 +92,16 @@ def _omitted(member: str, size: int, limit: int) -> Json:
 def to_bytes(value: Any) -> bytes:
     """Returns compact UTF-8 JSON.
 
-    Lone surrogates become U+FFFD, integers beyond 64 bits and floats that are not finite become
-    strings, and values nested beyond 100 levels are left out; the record then has
+    Lone surrogates become U+FFFD, integers beyond 64 bits and non-finite floats become strings, and
+    values nested beyond 100 levels are omitted; the record then has
     `additionalEventData.opentrail.altered`.
     """
     try:
         # Integers beyond 53 bits are rare; they are handled below.
         raw = orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER)
-        # orjson writes a float that is not finite as null; a record has two nulls at most.
+        # orjson writes a non-finite float as null; a record has two nulls at most.
         if raw.count(b"null") <= _null_members(value) or not _holds_infinite_float(value):
-            # A copy: the memory around orjson's own bytes would stay in use with them.
+            # A copy: orjson's own bytes would pin the memory around them.
             return bytes(memoryview(raw))
     except (TypeError, RecursionError):
         pass

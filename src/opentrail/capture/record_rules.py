@@ -14,7 +14,7 @@ from opentrail.core.trail import GLOBAL_SERVICES
 from opentrail.core.value_class import value_class
 from opentrail.wire.service_models import Service
 
-#: Entries of each cache; callers may make up any number of operations.
+#: Entries of each cache; callers may invent any number of operations.
 _CACHED_CALLS = 4_096
 
 
@@ -61,7 +61,7 @@ def is_read_only(source: str, operation: str) -> bool:
 
 @lru_cache(_CACHED_CALLS)
 def keeps_answer(source: str, operation: str) -> bool:
-    """Returns whether the answer of a call that succeeded is recorded."""
+    """Returns whether the answer of a successful call is recorded."""
     kinds = rules("kinds")
     if operation in kinds["answer_kept"].get(source, ()):
         return True
@@ -124,7 +124,7 @@ class OperationTraits:
     is_global: bool
     api_version: str | None
     keeps_answer: bool
-    #: Whether the answer names resources that the parameters do not.
+    #: Whether the answer names resources missing from the parameters.
     reads_answer: bool
     #: Error codes of calls whose parameters are not recorded.
     parameters_left_out: tuple[str, ...]
@@ -186,7 +186,7 @@ def is_sensitive(shape: Any) -> bool:
 
 @lru_cache(_CACHED_CALLS)
 def traits_of_custom_service(event_source: str, name: str, is_read_only: bool) -> OperationTraits:
-    """Returns the traits of a call to a service that is not AWS's: a management event."""
+    """Returns the traits of a call to a service other than AWS's: a management event."""
     return OperationTraits(
         event_source, "", name, MANAGEMENT, is_read_only, False, None, False, False, ()
     )

@@ -24,7 +24,7 @@ from opentrail.core.secrets.embedded import redact
 from opentrail.core.secrets.secret_names import HIDDEN, hidden_members
 
 REMOVED_MARK = "<sensitiveDataRemoved>"
-#: AWS's placeholders for a value, by the table of redaction.toml that lists it.
+#: AWS's placeholders for a value, by its table in redaction.toml.
 PLACEHOLDERS = {
     "hide": HIDDEN,
     "mark": REMOVED_MARK,
@@ -36,7 +36,7 @@ ACTIONS = (*PLACEHOLDERS, "values", "remove", "literals", "show")
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{8,}={1,2}|[A-Za-z0-9+/]{16,}")
 _WORD = re.compile(r"""[^\s"'<>{}\[\],:;=&()?]{4,}""")
-#: Shorter strings are not searched for in error messages, where they would be frequent.
+#: Minimum characters of a string to search for in error messages; shorter ones are too frequent.
 MIN_SECRET_LENGTH = 4
 #: Shorter beginnings and ends of a hidden value are hidden only next to dots or stars.
 _MIN_PART_LENGTH = 8
@@ -47,7 +47,7 @@ _MAX_COMPARISONS = 20_000
 
 @cache
 def actions(source: str) -> dict[str, str]:
-    """Returns the table that each member of a service is listed in, by its recorded name."""
+    """Returns the table of each member of a service, by its recorded name."""
     table = rules("redaction")
     table_of: dict[str, str] = {}
     for action in ACTIONS:
@@ -86,7 +86,7 @@ def redact_message(message: str, parameters: Any, recorded: Any, never: Iterable
 
 
 def _without_parts(message: str, values: Iterable[str]) -> str:
-    """Returns an error message without values in other letters, and without parts of them."""
+    """Returns an error message without values in any case, and without parts of them."""
     lower, size = _lower(message), MIN_SECRET_LENGTH
     places: dict[str, list[int]] = {}
     for at in range(len(lower) - size + 1):
@@ -148,7 +148,7 @@ def without_words_of(body: bytes, message: str, recorded: str) -> str:
 
 
 def _forms_in(message: str) -> list[Callable[[str], str]]:
-    """Returns the encodings in which a string may occur in this message."""
+    """Returns the possible encodings of a string in this message."""
     forms: list[Callable[[str], str]] = [str]
     if "%" in message or "+" in message:
         forms += [quote, quote_plus, partial(quote, safe="")]
@@ -197,7 +197,7 @@ def without_named_fields(fields: Json) -> Json:
     groups: dict[str, Json] = {}
     for name, value in fields.items():
         before, _, last = str(name).rpartition(".")
-        while last.isdigit() or last == "member":  # one of the values in a list
+        while last.isdigit() or last == "member":  # a value from a list
             before, _, last = before.rpartition(".")
         groups.setdefault(before, {}).setdefault(last, value)
     hidden = {

@@ -121,7 +121,7 @@ class BotocoreHook:
         ship_together(self._shipper, [entry.record for entry in (assembled.entry, *assembled.more)])
 
     def _identity(self, access_key_id: str) -> Identity:
-        """Returns the identity behind a key that the server knows, else one of the key id alone."""
+        """Returns the identity behind a key, from the server if known, else from the key id."""
         ask = getattr(self._shipper, "identity", None)
         identity: Identity | None = ask(access_key_id) if ask is not None else None
         return identity or unknown(account_of_key(access_key_id) or DEFAULT_ACCOUNT, access_key_id)

@@ -28,7 +28,7 @@ from opentrail.wire.routing import NOTHING
 log = logging.getLogger(__name__)
 
 _ASSEMBLER = Assembler(lambda key: unknown(DEFAULT_ACCOUNT, key))
-#: Bytes of a request's body that are read for parameters.
+#: Maximum bytes of a request's body to read for parameters.
 _BODY_BYTES = 1024 * 1024
 _READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _NO_NAME = re.compile(r"[^A-Za-z0-9_]")
@@ -87,7 +87,7 @@ class Recording:
         describe: returns the event name of a request.
         identify: returns the `userIdentity` of a request.
         account: the account of the records.
-        region: their Region.
+        region: the Region of the records.
     """
 
     event_source: str
@@ -109,10 +109,10 @@ class Recording:
             raise UsageError(f"account must be 12 digits, not {self.account!r}")
 
     def record(self, seen: Seen, failure: Failure | None = None) -> None:
-        """Makes the record of a request and ships it; `failure` says why it broke off."""
+        """Makes the record of a request and ships it; `failure` is why the request broke off."""
         notes: dict[str, str] = {}
         name, identity = default_name(seen), unknown_caller(seen)
-        # The request was served: it is recorded even if these functions fail.
+        # The request was served, so it is recorded even if these functions fail.
         try:
             name = _name_of(self.describe(seen))
             identity = _identity_of(self.identify(seen))
@@ -227,7 +227,7 @@ class AsgiRecorder:
         self._recording = Recording(event_source, shipper, **options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request; other events are passed on."""
+        """Answers one request; passes other events on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -288,7 +288,7 @@ class _Serving:
         elif message["type"] == "http.response.body":
             self._seen.answer_length += len(message.get("body", b""))
             if not message.get("more_body"):
-                # The end of the answer is sent when the record is stored.
+                # Sends the end of the answer once the record is stored.
                 await self._record(self._left)
         elif message["type"] == "http.response.pathsend":  # a whole body, by the file's name
             self._seen.answer_length += await asyncio.to_thread(_size_of, message["path"])
@@ -346,7 +346,7 @@ class WsgiRecorder:
         try:
             answer = self._app(environ, start_answer)
             try:
-                # One piece behind: the last one is sent when the record is stored.
+                # One piece behind: the last piece leaves once the record is stored.
                 for piece in answer:
                     seen.answer_length += len(piece)
                     if pending:
@@ -385,7 +385,7 @@ class _Read:
         return INCOMPLETE if self._at_end and is_short else None
 
     def read(self, *size: int) -> bytes:
-        """Returns the next bytes; fewer than requested are the last ones (PEP 3333)."""
+        """Returns the next bytes; a short read is the last one (PEP 3333)."""
         piece: bytes = self._stream.read(*size)
         size_wanted = size[0] if size else -1
         return self._note(piece, size_wanted < 0 or len(piece) < size_wanted)
@@ -396,13 +396,13 @@ class _Read:
         return self._note(line, not line and size != (0,))
 
     def readlines(self, *hint: int) -> list[bytes]:
-        """Returns the lines that are left."""
+        """Returns the remaining lines."""
         lines = [self._note(line, False) for line in self._stream.readlines(*hint)]
         self._at_end = self._at_end or not hint or not lines
         return lines
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yields the lines that are left."""
+        """Yields the remaining lines."""
         for line in self._stream:
             yield self._note(line, False)
         self._at_end = True
@@ -417,7 +417,7 @@ class _Read:
 
 
 def _seen_of(environ: Json) -> Seen:
-    """Returns a request from a WSGI environment; its body is noted as the application reads it."""
+    """Returns a request from a WSGI environment; notes its body as the application reads it."""
     headers = {
         name[5:].replace("_", "-").lower(): str(value)
         for name, value in environ.items()

@@ -27,17 +27,17 @@ log = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 10.0
 #: Maximum records of a request.
 _MAX_BATCH = 200
-#: Maximum records that wait to be sent.
+#: Maximum queued records.
 _MAX_QUEUE = 10_000
 #: Seconds between attempts in the background; a server may restart during a pause.
 _PAUSES = (0.1, 1.0, 1.0, 2.0, 4.0, 8.0, 16.0)
-#: Attempts that are made even while the process ends.
+#: Minimum attempts, made even while the process ends.
 _MIN_ATTEMPTS = 3
 #: In the background: the timeout of a request for an identity.
 _IDENTITY_SECONDS = 1.0
-#: How long the answer to such a request is cached.
+#: Seconds to cache the answer to an identity request.
 _CACHE_SECONDS = 10.0
-#: How long no such request is sent after one without an answer.
+#: Seconds between identity requests after an unanswered one.
 _SILENT_SECONDS = 5.0
 #: Maximum identities in the cache.
 _MAX_CACHED = 1_000
@@ -69,7 +69,7 @@ class _Server(NamedTuple):
 
 
 class _RecordInvalid(RecordRefused):
-    """The server refuses this record; sending it again does not help."""
+    """The server refuses this record; a retry does not help."""
 
 
 class ServerShipper:
@@ -100,7 +100,7 @@ class ServerShipper:
 
     @classmethod
     def of_data_dir(cls, data_dir: str | Path, wait: bool = True) -> ServerShipper:
-        """Returns a shipper to the server that runs on a data directory, also after a restart.
+        """Returns a shipper to the server of a data directory; it survives restarts of the server.
 
         Raises:
             UsageError: no server runs on it.
@@ -227,7 +227,7 @@ class ServerShipper:
         self._ask("records?again=true" if again else "records", b"\n".join(batch), _TIMEOUT_SECONDS)
 
     def _ask(self, path: str, body: bytes | None, seconds: float) -> bytes:
-        """Sends a request, and once more if another server has replaced this one."""
+        """Sends a request; retries once if another server has replaced this one."""
         server = self._server
         try:
             return self._ask_once(server, path, body, seconds)
@@ -240,7 +240,7 @@ class ServerShipper:
         return self._ask_once(self._server, again, body, seconds)
 
     def _moved(self, server: _Server) -> bool:
-        """Returns whether the server of the data directory has another address or token now."""
+        """Returns whether the server of the data directory has a new address or token."""
         if self._data_dir is None:
             return False
         try:

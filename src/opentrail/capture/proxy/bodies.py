@@ -1,4 +1,4 @@
-"""Messages in transit: requests as far as they have come, bodies, and the framing of answers."""
+"""Messages in transit: requests as received so far, bodies, and the framing of answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 #: Bytes; a sender is paused while more than this waits to be passed on.
 HIGH_WATER = 256 * 1024
 _SPILL_BYTES = 1024 * 1024
-#: Bytes of a body that is too large to store which may name its operation.
+#: Bytes to search for the operation in a body too large to store.
 _START_BYTES = 64 * 1024
 
 
@@ -70,7 +70,7 @@ class Flow:
             self._notify()
 
     def break_off(self, reason: Failure) -> None:
-        """Marks a body that has come and cannot be used."""
+        """Marks a received but unusable body."""
         if self.broken is None:
             self.broken = reason
             self._notify()
@@ -174,7 +174,7 @@ class StoredBody:
             OSError: there is no room for them; they stay.
         """
         if self.file is None:
-            # Without a buffer no error comes later, when the file is read.
+            # Without a buffer, no error appears later, when the file is read.
             self.file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by `content`
         pieces = b"".join(self._pieces)
         written = self.file.write(pieces)
@@ -221,7 +221,7 @@ class StoredBody:
 
 @dataclass(slots=True)
 class Incoming:
-    """A request as far as it has come; `bad` says why it must be refused."""
+    """A request as received so far; `bad` is the reason to refuse it."""
 
     head: Head
     body: Flow
@@ -233,14 +233,14 @@ class Incoming:
 
     @property
     def awaits_continue(self) -> bool:
-        """Whether the client has sent nothing of its body, since it waits for `100 Continue`."""
+        """Whether the client has sent nothing of its body because it waits for `100 Continue`."""
         if self.continued or self.body.begun or self.body.complete:
             return False
         return self.head.expects_continue
 
 
 class Framing:
-    """How a client finds the end of an answer."""
+    """The way a client finds the end of an answer."""
 
     def __init__(self, keep_alive: bool, chunked: bool, unframed: bool) -> None:
         self.keep_alive = keep_alive and not unframed
@@ -255,11 +255,11 @@ class Framing:
             self.headers.append((b"Connection", b"close"))
 
     def piece(self, data: bytes) -> bytes:
-        """Returns a piece of the body as it goes to the client."""
+        """Returns a piece of the body, framed for the client."""
         return chunk(data) if self.chunked else data
 
     def set_length(self, length: int) -> None:
-        """Frames a whole answer that its upstream ended by closing the connection."""
+        """Frames a complete answer that its upstream ended by closing the connection."""
         self.keep_alive = self._may_keep_alive
         self.headers = [(b"Content-Length", b"%d" % length)]
         if not self.keep_alive:

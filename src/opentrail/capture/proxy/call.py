@@ -32,9 +32,9 @@ from opentrail.wire.sigv4 import (
 
 log = logging.getLogger(__name__)
 
-#: Maximum bytes of a refused call's body that are awaited.
+#: Maximum bytes of a refused call's body to wait for.
 _MAX_REST_BYTES = 64 * 1024
-#: Maximum seconds for which they are awaited.
+#: Maximum seconds to wait for them.
 _REST_SECONDS = 1.0
 _API_SERVICES = frozenset({"cloudtrail", "cloudtrail-data"})
 _TARGET_SERVICES = frozenset({"cloudtrail"})
@@ -95,7 +95,8 @@ class Call:
     def identify(self) -> None:
         """Reads signer and operation from the head, and whether the body is an S3 object.
 
-        Query protocols name the operation in the body; a small one has mostly come with its head.
+        Query protocols name the operation in the body; a small body has usually arrived with its
+        head.
         """
         incoming = self.incoming
         self.folded = incoming.head.folded
@@ -133,7 +134,7 @@ class Call:
             return None
 
     def choose_by_body(self) -> None:
-        """Leaves out a call of a query protocol whose body came after its head."""
+        """Excludes a call of a query protocol whose body arrived after its head."""
         sending = self.sending
         is_sent = sending is None or (sending.done() and sending.exception() is None)
         is_held = self.sent.is_whole and self.sent.file is None
@@ -145,7 +146,7 @@ class Call:
         self.count_left_out()
 
     def count_left_out(self) -> None:
-        """Counts a call that is left out, once; if it cannot be counted, it is recorded."""
+        """Counts an excluded call, once; records a call that cannot be counted."""
         if self.left_out is None or self.endpoint.choice is None or self.is_recorded:
             return
         if self.endpoint.choice.count(self.left_out):
@@ -197,7 +198,7 @@ class Call:
 
     @property
     def api_services(self) -> frozenset[str]:
-        """The services that the signature of a call of opentrail's own API may name."""
+        """The services that the signature of a call to opentrail's own API may name."""
         return _TARGET_SERVICES if self._has_api_target else _API_SERVICES
 
     @property
@@ -223,10 +224,10 @@ class Call:
     # Who calls
 
     async def admit(self, body: bytes | None, own_services: frozenset[str] | None = None) -> None:
-        """Verifies the caller as far as the request has come; `body` is the whole body.
+        """Verifies the caller from the request so far; `body` is the whole body.
 
         Raises:
-            SignatureRefused: the caller is not who the request claims.
+            SignatureRefused: the caller is not the claimed one.
         """
         if self.endpoint.gate is None:
             return
@@ -238,7 +239,7 @@ class Call:
         """Verifies the whole body, unless it was verified when the call was admitted.
 
         Raises:
-            SignatureRefused: it is not the body that was signed.
+            SignatureRefused: it differs from the signed body.
         """
         if self.admission is not None and not self.admission.is_done:
             await self.verify_piece(self.admission, body)
@@ -248,7 +249,7 @@ class Call:
         """Verifies a piece of the body.
 
         Raises:
-            SignatureRefused: it is not the body that was signed.
+            SignatureRefused: it differs from the signed body.
         """
         if self.endpoint.gate is None or not is_packed(self.folded):
             admission.feed(piece)
@@ -257,11 +258,11 @@ class Call:
             await asyncio.to_thread(admission.feed, piece)
 
     def refuse_ambiguous(self) -> None:
-        """Refuses a claim or a path of two readings: the record would have one of them.
+        """Refuses an ambiguous claim or path: the record would have only one reading.
 
         Raises:
-            SignatureRefused: the claim has two, verified or not.
-            NoAnswer: the path has two.
+            SignatureRefused: the claim is ambiguous, verified or not.
+            NoAnswer: the path is ambiguous.
         """
         refused = self._refused_claim
         if refused is not None:
@@ -271,7 +272,7 @@ class Call:
             return
         service = self.route.service
         if service is None or service.name != "s3":
-            bound = len(path)  # no other service has names with dots alone
+            bound = len(path)  # no other service has names consisting of dots
         else:
             bound = 0 if self.bucket_in_host else 1
         if has_parent_segments(path, bound):
@@ -299,7 +300,7 @@ class Call:
         if answer.status >= 300 or self.route.service is None:
             return
         if not self._is_whole and self.route.protocol not in ("json", "rest-json", "rest-xml"):
-            return  # the operation may be in a request body that has not come yet
+            return  # the operation may be in a request body that has not arrived yet
         source = source_of(self.route.service)
         if not needs_answer(source, self.route.operation or ""):
             self.received.drop()
@@ -308,7 +309,7 @@ class Call:
         """Returns the exchange, without an answer."""
         request = self._request(body, self.sent.is_whole)
         if not self._is_whole and (body or self.sent.start):
-            # Of a body that was too large to store there is the start.
+            # A body too large to store still has its start.
             self._name_by(request if body else self._request(self.sent.start, is_whole=True))
         notes: Json = {}
         if self.sent.oversize is not None:
@@ -338,7 +339,7 @@ class Call:
         try:
             self.credential = self.credential or read_credential(request)
             self.route = self.endpoint.router.identify(request, self.credential)
-        except Exception:  # the call is recorded as far as its head says
+        except Exception:  # the call is recorded by its head alone
             log.exception("a body could not be read", extra={"eventID": self.event_id})
 
     def _signature(self) -> Signature:
@@ -355,7 +356,7 @@ class Call:
         return exchange
 
     def record_later(self, answer: AnswerHead) -> None:
-        """Records the answered call after its answer, as `allow` does."""
+        """Records the answered call after its answer, as with `allow`."""
         exchange = self.answered(answer)
         self.is_recorded = True
         self.endpoint.recorder.record_later(exchange)
@@ -363,8 +364,8 @@ class Call:
     async def record(self, make: Callable[[], Exchange]) -> str | None:
         """Returns None once the call's record is durable; else why there is none.
 
-        `make` returns the exchange. Bodies in files are read into memory one call at a time. A call
-        that is left out needs none.
+        `make` returns the exchange. Bodies in files are read into memory one call at a time. An
+        excluded call needs none.
         """
         if self.left_out is not None:
             self.count_left_out()
@@ -374,11 +375,11 @@ class Call:
             lost = await self._record(make)
         else:
             if self.credential is not None:
-                # Keys may be deleted and users renamed before its turn comes.
+                # Keys may be deleted and users renamed while it is queued.
                 self._identity = self.endpoint.recorder.identity(self.credential.access_key_id)
             async with self.endpoint.recorder.turn:
                 lost = await self._record(make)
-        # A client may take its answer slowly.
+        # A client may read its answer slowly.
         self.sent.drop()
         self.received.drop()
         return lost
@@ -401,7 +402,7 @@ class Call:
         return self.incoming.keep_alive and self.incoming.body.complete
 
     async def refuse(self, refusal: Refusal, kind: str = "upstream") -> bool:
-        """Records a call without an answer of an upstream, then answers it with an error.
+        """Records a call that its upstream did not answer, then answers it with an error.
 
         Returns whether the connection may be used again.
         """
@@ -417,22 +418,22 @@ class Call:
         return self.turn_away(refusal, kind)
 
     async def refuse_signature(self, refused: SignatureRefused) -> bool:
-        """Records and answers a call whose caller is not who it claims."""
+        """Records and answers a call whose caller is not the claimed one."""
         self.refused, self.left_out = refused, None
         if self.endpoint.gate is not None:
             signer = self.credential
-            # A signer in a body that came after its head is known to the gate alone.
+            # Only the gate knows a signer in a body that arrived after its head.
             key_id = signer.access_key_id if signer else refused.access_key_id
             self.endpoint.gate.count_failure(key_id, self.source_ip)
         refusal = Refusal(refused.status, refused.code, refused.message)
         return await self.refuse(refusal, "signature")
 
     async def _take_rest_of_body(self) -> None:
-        """Waits briefly for a small body, which may name the operation that is refused."""
+        """Waits briefly for a small body, which may name the refused operation."""
         body, sent = self.incoming.body, self.sent
         sent.add(body.take())
         if body.complete or self.folded.get("expect"):
-            return  # a client that asks whether to continue sends nothing before the answer
+            return  # a client that waits for `100 Continue` sends nothing before the answer
         try:
             async with asyncio.timeout(_REST_SECONDS):
                 while sent.length <= _MAX_REST_BYTES and (piece := await body.next()):
@@ -469,7 +470,7 @@ class Call:
             self.sending = None
 
     def framing(self, answer: AnswerHead, keep_alive: bool) -> Framing:
-        """Returns how the client finds the end of an answer."""
+        """Returns the way the client finds the end of an answer."""
         head = self.incoming.head
         is_bodiless = head.method == b"HEAD" or answer.status in (204, 304)
         needs_framing = not is_bodiless and "content-length" not in answer.folded

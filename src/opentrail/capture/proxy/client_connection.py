@@ -33,7 +33,7 @@ _MAX_DROPPED = 1024 * 1024
 #: Maximum bytes of a request that are read after an early answer: closing immediately would reset
 #: the connection, and the client might never see the answer.
 _MAX_LINGERED = 8 * 1024 * 1024
-#: Maximum seconds for which it is read.
+#: Maximum seconds to read it.
 _LINGER_SECONDS = 2.0
 
 
@@ -49,7 +49,7 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
         self._head = Head()
         #: Bytes since the last end of a head, piece of a body or end of a message.
         self._unfinished = 0
-        #: Framing of the body of a request to switch protocols, which the parser does not read.
+        #: Framing of the body of a request to switch protocols, which the parser skips.
         self._unread_framing: bytes | None = None
         self._receiving: Incoming | None = None
         self._waiting: deque[Incoming] = deque()
@@ -60,7 +60,7 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
         self._dropped, self._max_dropped = 0, _MAX_DROPPED
         #: Set when the client has sent everything, or too much.
         self._ended = asyncio.Event()
-        #: Time of the loop's clock by which the client must send more.
+        #: Deadline for the client to send more, by the loop's clock.
         self._deadline: float | None = None
         self._switching = False
 
@@ -128,7 +128,7 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
         return rest or None
 
     def eof_received(self) -> bool:
-        """Keeps the connection: a client that has sent everything may still read its answers."""
+        """Leaves the connection open: a client may still read its answers after its end."""
         self._deaf = True
         self._ended.set()
         if self._receiving is not None:
@@ -193,7 +193,7 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
         self._arm(self.endpoint.idle_seconds)
         if chunked or "content-length" in folded:
             self.body = BodyProgress(self._time())
-        # Trailer fields of a chunked body are not part of the head that was checked.
+        # Trailer fields of a chunked body are not part of the verified head.
         self._head = Head()
         self._enqueue(Incoming(head, body, chunked, alive, bad))
 
@@ -206,7 +206,7 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         if self._unread_framing is not None:
-            return  # its body has not come yet
+            return  # its body has not arrived yet
         self._unfinished = 0
         self.body = None
         if self._receiving is not None:
@@ -293,7 +293,7 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
             self._serving.cancel()
 
     def _arm(self, seconds: float) -> None:
-        """Sets the time by which the client must send more."""
+        """Sets the deadline for the client to send more."""
         self._deadline = self._time() + seconds
 
     def _disarm(self) -> None:
@@ -342,7 +342,7 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
 
 
 def _tls_of(transport: asyncio.BaseTransport) -> dict[str, str] | None:
-    """Returns version and cipher suite of a TLS connection, as `tlsDetails` names them."""
+    """Returns version and cipher suite of a TLS connection, in the form of `tlsDetails`."""
     secured = transport.get_extra_info("ssl_object")
     if secured is None:
         return None

@@ -14,19 +14,18 @@ from typing import Protocol
 
 log = logging.getLogger(__name__)
 
-#: Maximum seconds of a TLS handshake, as of a request's head (guarantee N2).
+#: Maximum seconds of a TLS handshake, the same as for a request's head (guarantee N2).
 HANDSHAKE_SECONDS = 15.0
 #: Maximum seconds that a closed connection also waits for its client to close TLS: until then it
 #: has a descriptor.
 _SHUTDOWN_SECONDS = 1.0
-#: Bytes per second of a request's body below which it may be cut off to make room for a new
-#: connection.
+#: Bytes per second of a request's body below which it may be cut off in favour of a new connection.
 _MIN_BODY_RATE = 500
-#: Pause after the system refused to accept a connection, as when there are no descriptors left.
+#: Pause after the system refused to accept a connection, for example without free descriptors.
 _ACCEPT_PAUSE_SECONDS = 1.0
 #: Maximum connections accepted at a time.
 _ACCEPT_BATCH = 64
-#: Maximum connections that wait in the system's queue.
+#: Maximum connections in the system's queue.
 _BACKLOG = 1_024
 
 
@@ -49,12 +48,12 @@ class Connection(Protocol):
 
     @property
     def body(self) -> BodyProgress | None:
-        """The body that the connection receives, None if none is under way."""
+        """The body being received, None if there is none."""
 
 
 @dataclass(slots=True)
 class BodyProgress:
-    """How much of a request's body has arrived since its head did."""
+    """The received bytes of a request's body since its head."""
 
     #: Time of the loop's clock.
     since: float
@@ -72,7 +71,7 @@ class Connections:
     #: Seconds for a request's head, and of silence between or within requests (guarantee N2).
     head_seconds: float = 15.0
     idle_seconds: float = 30.0
-    #: Seconds for which the first call of a connection is awaited when the server ends.
+    #: Seconds to wait for the first call of a connection when the server ends.
     first_call_seconds: float = 0.5
     #: Seconds before a body is judged by how fast it arrives.
     body_grace_seconds: float = 1.0
@@ -92,13 +91,13 @@ class Connections:
         """Is called when the number of connections has changed."""
 
     def count_closed(self) -> None:
-        """Is called when a connection was closed to make room for a new one."""
+        """Called when a connection was closed in favour of a new one."""
 
     def count_refused(self) -> None:
         """Is called when a new connection was refused."""
 
     def admit(self, connection: Connection) -> bool:
-        """Returns whether a new connection may stay; it may take the place of an idle one."""
+        """Returns whether a new connection may stay, possibly in the place of an idle one."""
         if len(self.connections) >= self.max_connections and not self._make_room():
             self.count_refused()
             return False
@@ -136,13 +135,13 @@ class Connections:
         return True
 
     def _oldest(self, connections: Mapping[Connection, None]) -> Connection | None:
-        """Returns the first connection of the address that has most of all."""
+        """Returns the first connection of the address with the most connections."""
         most = max(self._addresses.values(), default=0)
         first = next(iter(connections), None)
         return next((one for one in connections if self._addresses[one.address] == most), first)
 
     def _slowest(self) -> Connection | None:
-        """Returns the connection that sends its body most slowly, None if all are fast enough."""
+        """Returns the connection with the slowest body, None if all are fast enough."""
         now = asyncio.get_running_loop().time()
         rates = [
             (connection.body.rate(now), connection)
@@ -164,7 +163,7 @@ class Connections:
         self.count_open()
 
     def watch(self) -> None:
-        """Checks deadlines for as long as there are connections."""
+        """Checks deadlines while there are connections."""
         if not self._watching:
             self._watching = True
             self._check_deadlines()
@@ -196,7 +195,7 @@ class Connections:
         for connection in unfinished:
             connection.abort()
         if unfinished:
-            # Each call that is cut off records so before its connection is done.
+            # Each call that is cut off records this before its connection ends.
             await asyncio.wait(
                 [asyncio.shield(connection.done) for connection in unfinished], timeout=1.0
             )
@@ -222,7 +221,7 @@ class Connections:
 
         Args:
             client: the connection.
-            tls: with which it is secured, None if it is not.
+            tls: the TLS context; None for a plain connection.
             make: makes the protocol, which forgets the handshake and admits itself when connected.
         """
         loop = asyncio.get_running_loop()
@@ -280,8 +279,8 @@ class Acceptor:
     """Accepts the connections of a listening socket.
 
     Args:
-        listening: a bound socket that does not block.
-        take: is called with each connection, and owns it.
+        listening: a bound, non-blocking socket.
+        take: called with each connection, which it then owns.
         admits: returns whether the host with an address may connect; others are cut off.
     """
 

@@ -45,13 +45,13 @@ class ApiCall:
     region: str
     source_ip: str
     flaw: str | None = None
-    #: The verified signature, and until when it is valid; None while signatures are not verified.
+    #: The verified signature and its expiry; None while signatures are not verified.
     signature: str | None = None
     valid_until: datetime | None = None
     when_recorded: list[Callable[[int], Awaitable[None]]] = field(default_factory=list)
     #: Whether the call came over TLS.
     secure: bool = False
-    #: Whether its record was lost; `when_recorded` then get a position that replaces its own.
+    #: Whether its record was lost; `when_recorded` then receive a substitute position.
     is_lost: bool = False
 
 
@@ -118,16 +118,16 @@ class Endpoint(Connections):
     clock: Clock
     metrics: Metrics
     tls: ssl.SSLContext | None = None
-    #: Verifies callers; None: everybody is whom the access key id says.
+    #: Verifies callers; None: the access key id alone identifies them.
     gate: Gate | None = None
     #: Returns a wait for other servers' records of a key; None if there is nothing to wait for.
-    #: Without it, no other server is asked.
+    #: Without it, no other server has records.
     meet: Callable[[str], Awaitable[None] | None] | None = None
     #: Trusted proxies; None: there are none.
     networks: Networks | None = None
-    #: Decides which calls are recorded; None: all are.
+    #: Decides which calls are recorded; None: all.
     choice: Choice | None = None
-    #: Seconds of silence of an upstream (a Lambda may run for 15 minutes).
+    #: Maximum seconds of an upstream's silence (a Lambda may run for 15 minutes).
     answer_seconds: float = 910.0
 
     def count_open(self) -> None:
@@ -140,7 +140,7 @@ class Endpoint(Connections):
         self.metrics.refused.labels("connections").inc()
 
 
-#: How long the rest of an answer is awaited whose client has gone.
+#: Seconds to wait for the rest of an answer whose client has disconnected.
 _GONE_SECONDS = 1.0
 
 
@@ -175,7 +175,7 @@ class ClientChannel:
     def ask_to_continue(self, incoming: Incoming) -> None:
         """Asks a client that waits for it to send its body; at most once for each request.
 
-        A client that does not wait would take `100 Continue` for the answer to its next request.
+        A client that does not wait would mistake `100 Continue` for the answer to its next request.
         """
         if incoming.awaits_continue:
             incoming.continued = True
@@ -219,7 +219,7 @@ class ClientChannel:
             self.await_answer(None)
 
     def begin_answer(self, answer: Flow) -> None:
-        """Notes the answer that is passed on, so that it ends soon if the client goes."""
+        """Notes the answer being passed on, so that it ends soon if the client disconnects."""
         self._answer = answer
         if self.lost:
             self._end_answer_soon()
@@ -234,13 +234,13 @@ class ClientChannel:
             asyncio.get_running_loop().call_later(_GONE_SECONDS, self._answer.fail, GONE)
 
     def check_deadlines(self, now: float) -> None:
-        """Gives up an upstream, or a client that does not read, whose deadline has passed."""
+        """Drops an upstream, or a client that does not read, after its deadline."""
         if self._awaited is not None and now >= self._answer_deadline:
             self._awaited.give_up()
         if self._read_deadline is not None and now >= self._read_deadline:
             self.abort_transport()
 
     def abort_transport(self) -> None:
-        """Cuts the connection, so that a broken answer does not look complete."""
+        """Aborts the connection, so that a broken answer does not look complete."""
         if self._transport is not None:
             self._transport.abort()

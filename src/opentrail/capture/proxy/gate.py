@@ -45,31 +45,31 @@ from opentrail.wire.verification import (
 #: Refused signatures of a key from an address within a minute, after which all its calls are
 #: refused for the rest of it (guarantee A8).
 MAX_FAILURES = 20
-#: Seconds for which they are counted.
+#: Seconds for which they count.
 _FAILURE_SECONDS = 60.0
 #: Maximum pairs of key and address whose failures are counted.
 _MAX_COUNTED = 100_000
-#: Where a server that reads loosely could find a key: words, and runs of capitals and digits.
+#: Places where a lenient server could find a key: words, and runs of capitals and digits.
 _WORD = re.compile(r"[^\s,/:;=\"']+")
 _RUN = re.compile("[A-Z0-9]{16,}")
-#: Bytes of a field that are searched.
+#: Maximum bytes of a field to search.
 _FIELD_BYTES = 1024
 #: Names of fields that name a key, in any case and with any letters quoted.
 _NAMES = "|".join(
     "".join(f"(?:{letter}|%{ord(letter):x}|%{ord(letter.upper()):x})" for letter in name)
     for name in ("awsaccesskeyid", "x-amz-credential")
 )
-#: Such a field of a body, after an `&`; it is found without a look at the others.
+#: Such a field of a body, after an `&`; it is found without parsing the others.
 _NAMING_FIELD = re.compile(b"&(?:%s)=([^&]{0,%d})" % (_NAMES.encode(), _FIELD_BYTES), re.I)
-#: Bytes that are unpacked at a time.
+#: Bytes to unpack at a time.
 _UNPACKED_BYTES = 256 * 1024
-#: The first line after the head of a part, with any of the line ends that servers read.
+#: The first line after the head of a part, with any line end that servers accept.
 _FIRST_LINE = re.compile(rb"(?>\r\n|\n|\r){2}([^\r\n]{1,200})")
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A request at the gate, as far as its head says."""
+    """A request at the gate, as given by its head."""
 
     request: Request
     target: bytes
@@ -77,7 +77,7 @@ class Claim:
     #: The signer that header or query name, as `read_claim` reads them.
     credential: Credential | None
     route: Route
-    #: For opentrail's own API: the names of services that a signature may be made for.
+    #: For opentrail's own API: the names of services accepted in a signature.
     own_services: frozenset[str] | None = None
     #: The caller's address.
     source_ip: str = ""
@@ -93,22 +93,22 @@ class Admission:
     signature = Signature.UNVERIFIED
     #: The verified signer.
     caller: VerifiedCaller | None = None
-    #: Whether nothing is left to verify.
+    #: Whether verification is complete.
     is_done = True
 
     def feed(self, piece: bytes) -> None:
         """Checks a piece of the body.
 
         Raises:
-            SignatureRefused: it is not the body that was signed.
+            SignatureRefused: it differs from the signed body.
         """
 
     def finish(self) -> None:
         """Checks the whole body; may be called again.
 
         Raises:
-            SignatureRefused: it is not the body that was signed.
-            NoAnswer: it names a signer that had too many refused signatures.
+            SignatureRefused: it differs from the signed body.
+            NoAnswer: it names a signer with too many refused signatures.
         """
 
 
@@ -118,7 +118,7 @@ class Gate:
     Args:
         find_secret: looks an access key up.
         now: returns the time.
-        forwards_unknown_keys: whether calls of keys that are not known are left to the upstream.
+        forwards_unknown_keys: whether the upstream decides on calls of unknown keys.
     """
 
     def __init__(
@@ -128,14 +128,14 @@ class Gate:
         self._now = now
         self._forwards_unknown_keys = forwards_unknown_keys
         self._failures = _Failures()
-        #: Packed bodies are searched one at a time, in a thread: a few bytes may hold 16 MiB.
+        #: Compressed bodies are searched one at a time, in a thread: a few bytes may hold 16 MiB.
         self.unpacking = asyncio.Lock()
 
     def admit(self, claim: Claim) -> Admission:
         """Verifies the head of a request.
 
         Raises:
-            SignatureRefused: the caller is not who the request claims.
+            SignatureRefused: the caller is not the claimed one.
         """
         wording = wording_of(claim)
         self._refuse_other_keys(claim, wording)
@@ -148,19 +148,19 @@ class Gate:
         return self._verified(claim, place)
 
     def _refuse_other_keys(self, claim: Claim, wording: Wording) -> None:
-        """Refuses a header with a second key that is known: the upstream might act for that one."""
+        """Refuses a header with a second known key: the upstream might act for that key."""
         text = claim.request.headers.get("authorization", "")
         key_id = claim.credential.access_key_id if claim.credential else ""
         for word in {*_WORD.findall(text), *_RUN.findall(text)} - {key_id}:
             if self._find_secret(word) is None:
                 continue
-            if key_id.startswith(f"{word}/"):  # a scope of more parts than there are
+            if key_id.startswith(f"{word}/"):  # a scope with too many parts
                 given = text.partition("Credential=")[2].partition(",")[0]
                 raise wording.refusal(Problem.CREDENTIAL, given=given, reason="")
             raise wording.refusal(Problem.TWICE, given="Credential")
 
     def _forwarded(self, claim: Claim, wording: Wording) -> Admission:
-        """Returns the admission of a call that the upstream decides on."""
+        """Returns the admission of a call on which the upstream decides."""
         keys, credential = self.keys_in_body(claim, wording), claim.credential
         key_id = credential.access_key_id if credential else ""
         return _ForwardedBody(keys, key_id) if keys is not None else Admission()
@@ -196,8 +196,8 @@ class Gate:
         """Returns whether a call of this key is verified here; else the upstream decides.
 
         Raises:
-            SignatureRefused: unknown keys are refused, or the key is known, but its signature is
-                of a kind that is not verified.
+            SignatureRefused: unknown keys are refused, or a known key has an unsupported kind of
+                signature.
         """
         if "/" in credential.access_key_id:
             raise _of(credential, wording.refusal(Problem.CREDENTIAL, given="", reason=""))
@@ -210,10 +210,10 @@ class Gate:
         return True
 
     def verify_form(self, claim: Claim, start: bytes, wording: Wording) -> VerifiedCaller:
-        """Verifies an upload by a browser's form.
+        """Verifies an upload from a browser form.
 
         Raises:
-            SignatureRefused: its policy is not signed by the key that it names.
+            SignatureRefused: the named key did not sign its policy.
         """
         fields = form_fields(claim.request.headers, start)
         return verify_form(fields, self._find_secret, self._now(), wording)
@@ -231,7 +231,7 @@ class Gate:
         self._failures.add(self._counter_key(key_id or ""), address, self._now())
 
     def _counter_key(self, key_id: str) -> str:
-        """Returns the name that failures are counted under: all unknown keys have one."""
+        """Returns the name for counting failures: all unknown keys share one."""
         return key_id if self._find_secret(key_id) is not None else ""
 
 
@@ -250,11 +250,11 @@ class KeysInBody(Protocol):
 
 
 class _KeysInFields:
-    """Looks for keys that a body names: some upstreams read them as the caller's.
+    """Searches a body for keys: some upstreams read them as the caller's.
 
     Args:
         find_secret: looks an access key up.
-        wording: how the refusal is worded.
+        wording: the wording of the refusal.
     """
 
     def __init__(self, find_secret: FindSecret, wording: Wording) -> None:
@@ -286,7 +286,7 @@ class _KeysInFields:
 
 
 class _KeysInParts(_KeysInFields):
-    """The same, and for the parts of `multipart/form-data`.
+    """The same, also for the parts of `multipart/form-data`.
 
     Their names have too many spellings, so a key counts wherever it is the first line of a part.
     """
@@ -346,7 +346,7 @@ class _KeysInGzip:
 
 
 class _ForwardedBody(Admission):
-    """The body of a call that the upstream decides on."""
+    """The body of a call on which the upstream decides."""
 
     def __init__(self, keys: KeysInBody, key_id: str) -> None:
         self.is_done = False
@@ -398,7 +398,7 @@ class _StatedBody(Admission):
 
 
 class _UnhashedBody(Admission):
-    """A head that can be verified only together with its body."""
+    """A head verified only together with its body."""
 
     def __init__(
         self, verify_with: Callable[[str], VerifiedCaller], keys: KeysInBody | None
@@ -473,7 +473,7 @@ class _Failures:
 
 
 def wording_of(claim: Claim) -> Wording:
-    """Returns how refusals of a call are worded."""
+    """Returns the wording of a call's refusals."""
     route, signed_as = claim.route, claim.credential.service if claim.credential else None
     if claim.own_services is not None:
         return WORDINGS.get(route.protocol or "", JSON_WORDING)

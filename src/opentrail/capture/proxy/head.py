@@ -16,13 +16,13 @@ MAX_TARGET = 16 * 1024
 MAX_HEADERS = 200
 #: Maximum bytes of all headers of a request.
 MAX_HEADER_BYTES = 64 * 1024
-#: Bytes that may come without ending a head or being part of a body.
+#: Maximum bytes that neither end a head nor belong to a body.
 MAX_UNFINISHED = 256 * 1024
 
 #: Maximum bytes of a header's name in the cache; longer ones are unusual.
 _MAX_KNOWN_NAME = 64
 _MAX_KNOWN_NAMES = 1_024
-#: What `_read_name` returned; a lookup here takes half as long as in `lru_cache`.
+#: Results of `_read_name`; a lookup here takes half as long as in `lru_cache`.
 _known_names: dict[bytes, tuple[str, bool, bool]] = {}
 _HOP_BY_HOP = frozenset(
     {
@@ -38,7 +38,7 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-#: Headers that must not be repeated: the upstream might read another one than the recorder.
+#: Headers that must not repeat: upstream and recorder might read different ones.
 _ONCE = frozenset(
     {
         "host",
@@ -52,7 +52,7 @@ _ONCE = frozenset(
         "x-amz-target",
     }
 )
-#: Characters of a host name, a dot after it and a port.
+#: Characters of a host name, an optional final dot and a port.
 _MAX_HOST = 260
 _HOST = re.compile(rf"[^\x00-\x20/?#@\\\x7f]{{0,{_MAX_HOST}}}")
 #: Error codes by status, where not `BadRequest`.
@@ -63,7 +63,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class BadHead(Exception):  # noqa: N818 - it is an answer as much as an error
-    """A request that is refused before anything is forwarded."""
+    """A request refused before anything is forwarded."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -98,7 +98,7 @@ class Head:
 
     @property
     def has_body(self) -> bool:
-        """Whether a body follows the head of a request that was checked."""
+        """Whether a body follows the head of a checked request."""
         folded = self.folded
         return "transfer-encoding" in folded or int(folded.get("content-length") or 0) > 0
 
@@ -163,9 +163,9 @@ def _read_name(raw: bytes) -> tuple[str, bool, bool]:
 
 
 def _is_like_aws_header(name: str) -> bool:
-    """Returns whether a server that reads underscores as hyphens takes a header for another one.
+    """Returns whether a server that reads underscores as hyphens mistakes a header for another.
 
-    Users may name their metadata as they like; a header of IAM Identity Center has underscores.
+    Users choose the names of their metadata; a header of IAM Identity Center has underscores.
     """
     hyphenated = name.replace("_", "-")
     is_meant = name == "x-amz-sso_bearer_token" or name.startswith("x-amz-meta-")
@@ -186,7 +186,7 @@ def _check_first_line(head: Head) -> None:
 
 
 def _check_connection_names(head: Head) -> None:
-    """Refuses headers that Connection names: they would be recorded, but not passed on."""
+    """Refuses headers named by Connection: they would be recorded, but not passed on."""
     names = {name.lower() for name, _ in head.headers}
     for name, value in head.headers:
         if name.lower() != b"connection":
@@ -257,7 +257,7 @@ def _passed_on(headers: Headers) -> Headers:
             named_headers |= {token.strip().lower() for token in pair[1].split(b",")}
     if not named_headers:
         return passed
-    # A header that Connection names does not pass either, unless an upstream needs it.
+    # A header named by Connection does not pass either, unless an upstream needs it.
     named_headers = {name for name in named_headers if name.decode("latin-1") not in _ONCE}
     return [pair for pair in passed if pair[0].lower() not in named_headers]
 
@@ -326,7 +326,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _signed_headers(head: Head) -> frozenset[bytes]:
-    """Returns the names of the headers that are part of the call's signature."""
+    """Returns the names of the headers covered by the call's signature."""
     query = head.target.partition(b"?")[2].decode("latin-1")
     texts = (head.folded.get("authorization", ""), unquote(query))
     names = (match[1] for text in texts for match in _SIGNED_HEADERS.finditer(text))

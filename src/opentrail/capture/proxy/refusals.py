@@ -20,13 +20,13 @@ from opentrail.wire.routing import Route
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An answer that opentrail gives instead of an upstream."""
+    """An answer of opentrail's in place of an upstream's."""
 
     status: int
     code: str
     message: str
     retry_after: int | None = None
-    #: The id of the request in the answer, and in the call's record.
+    #: The request id in the answer and in the call's record.
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
@@ -39,33 +39,33 @@ class NoAnswer(Exception):  # noqa: N818 - it leads to an answer
 
 
 def unavailable(message: str) -> Refusal:
-    """Returns the refusal of a call that cannot be recorded."""
+    """Returns the refusal of an unrecordable call."""
     return Refusal(503, "ServiceUnavailable", message, retry_after=1)
 
 
 def unrecorded(reason: str) -> Refusal:
-    """Returns the answer to a call that took effect and has no record: it is not confirmed."""
+    """Returns the answer to a call that took effect without a record: it is not confirmed."""
     return unavailable(f"the call could not be recorded: {reason}")
 
 
 def locked_out(route: Route, form: bool) -> Refusal:
-    """Returns the refusal of a call after many with wrong signatures."""
+    """Returns the refusal of a call after many wrong signatures."""
     _, code = _throttling(route, form)
     message = "too many requests with invalid signatures; try again in a minute"
     return Refusal(429, code, message, retry_after=60)
 
 
 def throttled(route: Route, form: bool) -> Refusal:
-    """Returns the refusal of a call that comes faster than records can be written.
+    """Returns the refusal of a call that arrives faster than records can be written.
 
-    SDKs know its code as throttling in the call's protocol, and retry.
+    Its code means throttling in the call's protocol, so SDKs retry.
     """
     status, code = _throttling(route, form)
     return Refusal(status, code, "calls come faster than they can be recorded", retry_after=1)
 
 
 def _throttling(route: Route, form: bool) -> tuple[int, str]:
-    """Returns status and code that SDKs know as throttling."""
+    """Returns the status and code that mean throttling to SDKs."""
     return _THROTTLING.get(protocol_of(route, form), (503, "SlowDown"))
 
 
@@ -120,7 +120,7 @@ def answer_of(
 
 
 def protocol_of(route: Route, form: bool) -> str:
-    """Returns the protocol of a call, the likely one if its operation is in a later body."""
+    """Returns the protocol of a call, a guess if its operation is in a later body."""
     if route.protocol is not None:
         return route.protocol
     spoken = route.service.protocols if route.service else ()
@@ -214,14 +214,14 @@ class _Side(ssl.SSLObject):
             if error.reason != "HTTP_REQUEST" or self._refused:
                 raise
             self._refused = True
-            self.outgoing.read()  # an alert that no HTTP client could read
+            self.outgoing.read()  # an alert that HTTP clients cannot read
             self.outgoing.write(_ANSWER)
             # Has the answer sent; the client ends the connection, or the handshake's time does.
             raise ssl.SSLWantReadError from error
 
 
 def server_context() -> ServerContext:
-    """Returns a context without a certificate as yet."""
+    """Returns a context that has no certificate yet."""
     context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.sslobject_class = _Side
     context.set_alpn_protocols(["http/1.1"])

@@ -95,7 +95,7 @@ AskApi = Callable[[str, Json], Awaitable[tuple[int, Json]]]
 TAGGING = "resourcegroupstaggingapi"
 _READS = frozenset({"GetResources", "GetTagKeys", "GetTagValues"})
 _WRITES = frozenset({"TagResources", "UntagResources"})
-#: Operations whose answers have trails in them.
+#: Operations whose answers include trails.
 OPERATIONS = _READS | _WRITES
 #: Parts of an error's code that show that an upstream does not have the operation at all.
 _ABSENT = ("Unknown", "NotImplemented", "Unsupported", "MethodNotAllowed", "NotFound")
@@ -121,7 +121,7 @@ class TrailTags:
 
     Args:
         ask: calls opentrail's API as the caller, so that policies apply.
-        region: the Region that was called.
+        region: the called Region.
     """
 
     def __init__(self, ask: AskApi, region: str) -> None:
@@ -178,7 +178,7 @@ class TrailTags:
         return {"PaginationToken": "", **document, name: values}
 
     async def _tagged_trails(self) -> dict[str, list[dict[str, str]]]:
-        """Returns the tags of the Region's trails that have some, by ARN."""
+        """Returns the tags of the Region's tagged trails, by ARN."""
         status, document = await self._ask("ListTrails", {})
         trails = [
             str(item["TrailARN"])
@@ -210,7 +210,7 @@ class TrailTags:
         if not trails or len(resources) > _MAX_CHANGED or status in _REFUSED:
             return None
         if status != HTTPStatus.OK and len(trails) < len(resources):
-            return None  # the upstream has changed nothing, so nothing is changed here
+            return None  # the upstream changed nothing, so nothing changes here
         answer = document if status == HTTPStatus.OK and document is not None else {}
         failed = {**answer.get("FailedResourcesMap", {})}
         for arn in trails:
@@ -291,7 +291,7 @@ _CHECKSUMS = frozenset({b"content-md5", b"x-amz-crc32"})
 
 
 def change_of(call: Call, answer: AnswerHead) -> Change | None:
-    """Returns how an answer is changed; None: it is passed on as it comes."""
+    """Returns the change of an answer; None to pass it on unchanged."""
     route = call.route
     if route.service is None:
         return None
@@ -344,7 +344,7 @@ async def _with_trails(call: Call, answer: AnswerHead, body: bytes) -> bytes:
 
 
 async def _merged(call: Call, status: int, body: bytes) -> tuple[int, bytes] | None:
-    """Returns the answer with trails, None if nothing is known of the caller or of trails."""
+    """Returns the answer with trails, None if the caller or the trails are unknown."""
     recorder, credential, admission = call.endpoint.recorder, call.credential, call.admission
     if credential is None or (admission is not None and admission.caller is None):
         return None
@@ -368,7 +368,7 @@ async def _merged(call: Call, status: int, body: bytes) -> tuple[int, bytes] | N
     return await TrailTags(ask, region).merged(call.route.operation or "", request, status, body)
 
 
-# URLs of the endpoint, for upstreams that do not know that clients use TLS
+# URLs of the endpoint, for upstreams unaware that clients use TLS
 
 
 def has_urls(route: Route, answer: AnswerHead) -> bool:
@@ -381,7 +381,7 @@ def has_urls(route: Route, answer: AnswerHead) -> bool:
 
 
 async def with_https(host: str, answer: AnswerHead, body: bytes) -> bytes:
-    """Returns a whole body with `https://HOST` for `http://HOST`; the head gets its new length.
+    """Returns a body with `https://HOST` for `http://HOST`; the head gets its new length.
 
     Only `host`, as the client sent it, is rewritten. In JSON the slashes may be escaped.
     """
@@ -394,7 +394,7 @@ async def with_https(host: str, answer: AnswerHead, body: bytes) -> bytes:
 
 
 def _headers_for(body: bytes, headers: Headers) -> Headers:
-    """Returns the headers of an answer that has another body now."""
+    """Returns the headers of an answer with a changed body."""
     return [
         (name, b"%d" % len(body) if name.lower() == b"content-length" else value)
         for name, value in headers

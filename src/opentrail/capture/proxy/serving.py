@@ -1,8 +1,7 @@
-"""The way of a call, in the order in which things happen.
+"""The main road of a call, in order.
 
-Calls of opentrail's API reach no upstream. Other calls are signed again for an upstream that checks
+Calls of opentrail's API reach no upstream. Other calls are re-signed for an upstream that checks
 signatures over its own host name.
-
 """
 
 from __future__ import annotations
@@ -50,16 +49,16 @@ from opentrail.wire.signed_chunks import ChunkSigner, ChunksRefused
 
 log = logging.getLogger(__name__)
 
-#: With `refuse`, maximum bytes of an answer that are held until its record is durable.
+#: With `refuse`, maximum bytes of an answer held until its record is durable.
 MAX_HELD_BYTES = 64 * 1024
-#: Bytes of the end of a longer answer that are held until then.
+#: Held bytes at the end of a longer answer.
 HELD_TAIL_BYTES = 4 * 1024
 #: Maximum number of interim answers (1xx) to one call.
 MAX_INTERIM = 100
 _CUT_OFF = Failure("ServiceUnavailable", "cut off by the end of the server")
 
 
-async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
+async def serve(call: Call) -> bool:  # noqa: C901 - the whole road in one place
     """Answers one call and records it; returns whether its connection may be used again.
 
     It waits for three things: the head of the upstream's answer, the rest of the answer, and the
@@ -98,7 +97,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
         address = _address_of(call)
         request = await _request_for(call, address)
 
-        # 2. To the upstream, and back comes the head of its answer.
+        # 2. To the upstream, and the head of its answer back.
         upstream, answer, body = await _ask(call, address, request)
         if call.left_out is None and endpoint.choice is not None:
             call.choose_by_body()
@@ -106,7 +105,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
             await tunnel(call, upstream, answer)
             return False
 
-        # 3. What of the answer leaves before the record?
+        # 3. Which part of the answer leaves before the record?
         sending = call.sending
         is_sent_whole = sending is None or (sending.done() and sending.exception() is None)
         if call.left_out is None:
@@ -130,7 +129,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
             if client.lost and call.received.length > MAX_HELD_BYTES:
                 body.fail(GONE)
 
-        # 4. The record, then the end of the answer; with `allow` the answer comes first.
+        # 4. The record, then the end of the answer; with `allow` the answer precedes the record.
         # Guarantee D1.
         if recorder.refuse and call.left_out is None:
             if lost := await call.record(lambda: call.answered(answer)):
@@ -171,7 +170,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
         client.end_answer()
         if call.is_sent and call.left_out is not None:
             call.count_left_out()
-        if call.is_sent and not call.is_recorded:  # guarantee D18: it may have had its effect
+        if call.is_sent and not call.is_recorded:  # guarantee D18: it may have taken effect
             recorder.record_later(call.exchange(call.sent.content(), _CUT_OFF))
         if call.upstream is not None:
             await call.leave_upstream()
@@ -194,7 +193,7 @@ def _address_of(call: Call) -> Upstream:
     if upstream is None:
         name = service.name if service else "this call"
         raise NoAnswer(Refusal(502, "BadGateway", f"no upstream for {name}"))
-    # The name of an unknown service becomes part of a host name only without its dots.
+    # The name of an unknown service becomes part of a host name without its dots.
     prefix = service.endpoint_prefix if service else (signed_as or "").replace(".", "_")
     region = (credential.region if credential else None) or "us-east-1"
     try:
@@ -204,11 +203,11 @@ def _address_of(call: Call) -> Upstream:
 
 
 async def _request_for(call: Call, upstream: Upstream) -> UpstreamRequest:
-    """Returns the request as the upstream gets it.
+    """Returns the request for the upstream.
 
     Raises:
         NoAnswer: it cannot be signed for the upstream.
-        BrokenOffError: its body broke off, and was needed to sign it.
+        BrokenOffError: its body, needed for signing, broke off.
     """
     head, client = call.incoming.head, call.client
     key = upstream.key
@@ -307,10 +306,10 @@ async def _send(call: Call, upstream: UpstreamConnection, request: UpstreamReque
 
 
 def _may_repeat(call: Call, error: Exception) -> bool:
-    """Returns whether to send a read again: its connection may have been closed while idle."""
+    """Returns whether to send a read again: the connection may have been closed while idle."""
     route = call.route
     is_safe = call.incoming.head.method in (b"GET", b"HEAD") and not call.sent.length
-    # A GET that is not a known REST operation may have side effects.
+    # A GET of an unknown REST operation may have side effects.
     is_safe = (
         is_safe and route.operation is not None and route.protocol in ("rest-json", "rest-xml")
     )
@@ -359,7 +358,7 @@ def _bytes_to_hold(call: Call, answer: AnswerHead, framing: Framing) -> tuple[in
 
 
 async def _record_broken_off(call: Call, failure: Failure) -> bool:
-    """Records a call that either side broke off, without the answer's body; ends the connection."""
+    """Records a call broken off by either side, without the answer's body; ends the connection."""
     client, answer = call.client, call.answer
     failure = call.incoming.body.broken or failure
     is_silent = call.upstream is not None and call.upstream.is_silent
@@ -389,7 +388,7 @@ async def answer_by_api(call: Call) -> bool:
     """Answers a call of opentrail's API; returns whether its connection may be used again.
 
     Raises:
-        SignatureRefused: the caller is not who the request claims.
+        SignatureRefused: the caller is not the claimed one.
         NoAnswer: the request is too large.
         BrokenOffError: the client broke it off.
     """
@@ -402,7 +401,7 @@ async def answer_by_api(call: Call) -> bool:
     exchange = call.exchange(body)
     api_call = _api_call(call, *recorder.caller(exchange))
     head = call.incoming.head
-    # From here on it may have its effect, and is recorded in any case (guarantee D18).
+    # From here on it may take effect, and is recorded in any case (guarantee D18).
     call.is_sent = True
     answer = await endpoint.answer_api_call(head.method, head.target, head.headers, body, api_call)
     exchange.response = Response(answer.status, fold_headers(answer.headers), answer.body)
@@ -440,9 +439,9 @@ def _api_call(call: Call, account: str, region: str) -> ApiCall:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """A request as it goes to the upstream.
+    """A request for the upstream.
 
-    `body` is set if it had to be read to be signed; `chunks` signs the chunks of an upload.
+    `body` is set if signing required reading it; `chunks` signs the chunks of an upload.
     """
 
     head: Head
@@ -451,11 +450,11 @@ class UpstreamRequest:
 
 
 async def resigned(call: Call, upstream: Upstream, key: UpstreamCredentials) -> UpstreamRequest:
-    """Returns a call re-signed with the key, or for another host only if it is not signed.
+    """Returns a call re-signed with the key; an unsigned call only gets another host.
 
     Raises:
         NoAnswer: it cannot be re-signed.
-        BrokenOffError: the client broke off a body that was needed.
+        BrokenOffError: the client broke off a body needed for signing.
     """
     head, (path, query) = call.incoming.head, call.path_and_query
     credential, service = call.credential, call.route.service

@@ -1,7 +1,7 @@
-"""Bytes that pass after the head of a call: bodies to the upstream, and WebSockets.
+"""Bytes after the head of a call: bodies to the upstream, and WebSockets.
 
-Of a WebSocket, only the handshake is a call, and recorded. No other protocol is switched to: HTTP/2
-over an upgraded connection would carry calls past the recorder.
+Only the handshake of a WebSocket is a call, and recorded. Other protocols are refused: HTTP/2 over
+an upgraded connection would carry calls past the recorder.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ T = TypeVar("T")
 
 
 def start_upload(call: Call, upstream: UpstreamConnection, chunks: ChunkSigner | None) -> None:
-    """Starts the task `call.sending`, which passes on the body of a request as it comes.
+    """Starts the task `call.sending`, which passes on the body of a request as it arrives.
 
     Args:
-        call: whose head has been sent.
-        upstream: where the body goes.
+        call: the call, whose head has been sent.
+        upstream: receives the body.
         chunks: signs the chunks for the upstream, if it checks signatures over its own host name.
     """
     upload = _Upload(call, upstream, chunks)
@@ -37,7 +37,7 @@ def start_upload(call: Call, upstream: UpstreamConnection, chunks: ChunkSigner |
 
 
 class _Upload:
-    """A body that is passed on as it comes."""
+    """A body passed on as it arrives."""
 
     def __init__(
         self, call: Call, upstream: UpstreamConnection, chunks: ChunkSigner | None
@@ -46,14 +46,14 @@ class _Upload:
         self._body = call.incoming.body
         self._upstream = upstream
         self._chunks = chunks
-        #: The piece that is passed on only once the next is known to be signed.
+        #: The piece held until the next is known to be signed.
         self._held = b""
 
     async def run(self) -> None:
         """Passes the body on.
 
         Raises:
-            SignatureRefused: it is not the body that was signed.
+            SignatureRefused: it differs from the signed body.
             ConnectionError: it broke off.
         """
         call, upstream = self._call, self._upstream
@@ -70,13 +70,13 @@ class _Upload:
         except BaseException as error:
             if isinstance(error, SignatureRefused):
                 call.refused = error
-            upstream.close()  # it must not wait for the rest, which will not come
+            upstream.close()  # it must not wait for the rest, which will not arrive
             raise
         if call.incoming.chunked:
             upstream.write(LAST_CHUNK)
 
     async def _next(self) -> bytes:
-        """Returns the next piece; the last one only once all of the body is verified."""
+        """Returns the next piece; the last one only once the whole body is verified."""
         admission = self._call.admission
         if admission is not None and admission.is_done:
             admission = None
@@ -94,7 +94,7 @@ class _Upload:
         return previous
 
     def _signed(self, sign: Callable[[], T]) -> T:
-        """Signs a chunk; a body that is not made of chunks as announced breaks off."""
+        """Signs a chunk; breaks off a body whose chunks differ from the announced ones."""
         try:
             return sign()
         except ChunksRefused as error:
@@ -103,7 +103,7 @@ class _Upload:
 
 
 def _note_exception(task: asyncio.Task[None]) -> None:
-    """Keeps asyncio from logging the error of a body that broke off: the record has it."""
+    """Keeps asyncio from logging the error of a broken body: the record has it."""
     if not task.cancelled():
         task.exception()
 

@@ -40,14 +40,14 @@ class LocalKeys(Protocol):
         """Returns the credentials to re-sign a key's calls; None to pass their signature on."""
 
     def context(self) -> ssl.SSLContext:
-        """Returns the context of a TLS connection to it."""
+        """Returns the TLS context of connections to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """An address that calls are forwarded to.
+    """A forwarding address for calls.
 
-    Its host may hold `{service}` and `{region}`, as AWS's own addresses do: see `for_call`.
+    Its host may contain `{service}` and `{region}`, like AWS's own addresses: see `for_call`.
     """
 
     host: str
@@ -55,7 +55,7 @@ class Upstream:
     tls: bool
     #: Credentials for re-signing, None if signatures are passed on.
     key: UpstreamCredentials | None = field(default=None, repr=False)
-    #: Keys and certificate of an emulator on this machine, which change while it is used.
+    #: Keys and certificate of an emulator on this machine, which change during use.
     local: LocalKeys | None = field(default=None, repr=False, compare=False)
 
     @classmethod
@@ -95,7 +95,7 @@ class Upstream:
 
     @property
     def authority(self) -> str:
-        """Host, and the port unless it is the scheme's default, as in a `Host` header."""
+        """Host, and the port unless it is the scheme's default, in the form of a `Host` header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
 
@@ -107,13 +107,13 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Upstreams:
-    """Which upstream serves which service; `default` serves all others."""
+    """The upstream of each service; `default` serves all others."""
 
     default: Upstream | None
     by_service: Mapping[str, Upstream]
 
     def of(self, *names: str | None) -> Upstream | None:
-        """Returns the upstream of the first name that has one, else the default."""
+        """Returns the upstream of the first name with one, else the default."""
         for name in names:
             if name is not None and name in self.by_service:
                 return self.by_service[name]
@@ -127,7 +127,7 @@ class AnswerHead:
     status: int
     reason: bytes
     headers: Headers
-    #: Whether the length of the body is known; else the connection's end is its end.
+    #: Whether the length of the body is known; else the body ends with the connection.
     framed: bool = True
     #: The headers by lowercase name.
     folded: dict[str, str] = field(init=False)
@@ -186,8 +186,9 @@ class UpstreamConnection(asyncio.Protocol):
         return connection
 
     def begin(self, head_request: bool) -> Flow:
-        """Prepares for the next answer; one to HEAD has no body."""
-        # After a whole answer the parser is ready for the next; after one to HEAD it is not.
+        """Prepares for the next answer; an answer to HEAD has no body."""
+        # After a complete answer the parser is ready for the next; after an answer to HEAD it is
+        # not.
         self._parser = self._spare or httptools.HttpResponseParser(self)
         self._spare = None
         self._bodiless = head_request
@@ -367,7 +368,7 @@ class ConnectionPool:
         self._idle: UpstreamConnection | None = None
 
     async def acquire(self, upstream: Upstream) -> tuple[UpstreamConnection, bool]:
-        """Returns a connection for the next call, and whether it has served one before.
+        """Returns a connection for the next call, and whether it has served an earlier one.
 
         Raises:
             OSError, TimeoutError: the upstream cannot be reached.
@@ -380,7 +381,7 @@ class ConnectionPool:
         return await UpstreamConnection.connect(upstream, self._context), False
 
     def release(self, upstream: Upstream, connection: UpstreamConnection) -> None:
-        """Stores a connection for the next call if it can serve one."""
+        """Stores a connection for the next call if it can be reused."""
         if connection.reusable and not connection.lost:
             self._upstream, self._idle = upstream, connection
         else:

@@ -1,1 +1,1 @@
-"""Assembling a CloudTrail record from one request and its response."""
+"""Assembles a CloudTrail record from a request and its response."""

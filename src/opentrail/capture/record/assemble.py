@@ -83,7 +83,7 @@ from opentrail.wire.sigv4 import Credential, signing_texts
 
 log = logging.getLogger(__name__)
 
-#: The note on a caller whose key is not known.
+#: The note on an unknown caller's key.
 UNVERIFIED = "unverified: neither the directory nor a recorded call says whose key this is"
 #: Members of `additionalEventData.opentrail`.
 Notes = Json
@@ -131,10 +131,10 @@ def _form_of(service: Service | None) -> Form:
 
 @value_class(frozen=True, slots=True)
 class Assembled:
-    """A record as an object, and ready for the journal.
+    """A record as an object and in its journal form.
 
-    `more` are further records of the call: for other accounts that own its resources, and of each
-    object that it was to delete.
+    `more` are further records of the call: for other accounts that own its resources, and for each
+    object to delete.
     """
 
     record: Mapping[str, Any]
@@ -168,7 +168,7 @@ class Assembler:
     Args:
         resolve: returns the identity behind an access key id.
         networks: trusted proxies and VPC endpoints; None: there are none.
-        known_account: returns the upstream's own account; None until it is known.
+        known_account: returns the upstream's own account; None until known.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class Assembler:
         return self._resolve(truncate(access_key_id))
 
     def caller(self, exchange: Exchange) -> tuple[str, str]:
-        """Returns account and Region that a call is made in."""
+        """Returns the account and Region of a call."""
         region, _ = region_of_head(_traits(exchange), exchange.credential)
         described = exchange.described
         return self._identity(exchange, {})[1], described.region if described else region
@@ -228,7 +228,7 @@ class Assembler:
             return dict(ANONYMOUS), self.account
         key_id = truncate(exchange.credential.access_key_id)
         if exchange.signature is Signature.REFUSED:
-            # The record names the key and not its owner, who need not have made the call.
+            # The record names the key but not its owner, who need not have made the call.
             account = account_of_key(key_id) or self.account
             return unknown(account, key_id).as_record(), account
         identity = exchange.identity or self._resolve(key_id)
@@ -341,7 +341,7 @@ def signed_as(credential: Credential | None) -> str | None:
 def region_of_head(
     traits: OperationTraits, credential: Credential | None
 ) -> tuple[str, str | None]:
-    """Returns the call's Region, and text in its place that has not the form of one."""
+    """Returns the call's Region, and a malformed one found in its place."""
     if traits.is_global or credential is None or not credential.region:
         return GLOBAL_REGION, None
     if is_region(credential.region):
@@ -393,7 +393,7 @@ def _add_error(draft: Draft) -> None:
 
 
 def _error(exchange: Exchange) -> WireError | None:
-    """Returns the answer's error, else why the call broke off; None if it did not fail."""
+    """Returns the answer's error, else why the call broke off; None for a successful call."""
     error, failure = _answered_error(exchange), exchange.failure
     if failure is None:
         return error
@@ -413,7 +413,7 @@ def _answered_error(exchange: Exchange) -> WireError | None:
 
 @search_limit()  # separate: a large failed call needs its message most
 def _without_secrets(message: str, draft: Draft) -> str:
-    """Returns an error message without values that the call gave and its record hides."""
+    """Returns an error message without values of the call that its record hides."""
     route, request = draft.exchange.route, draft.exchange.request
     parameters: Json | None = None
     with contextlib.suppress(ValueError, RecursionError):
@@ -440,7 +440,7 @@ def _error_code(exchange: Exchange, code: str) -> str:
 
 
 def _add_incoming_tags(draft: Draft, caller: Identity) -> None:
-    """Adds the tags that a session keeps when it assumes another role, as AWS records them."""
+    """Adds the tags that a session passes on when it assumes another role, in AWS's form."""
     if caller.transitive_tags and draft.parameters is not None:
         kept = {"incomingTransitiveTags": dict(caller.transitive_tags)}
         draft.parameters = {**kept, **draft.parameters}
@@ -452,7 +452,7 @@ def _add_incoming_tags(draft: Draft, caller: Identity) -> None:
 def _add_answer(draft: Draft) -> None:
     """Adds `responseElements`, for successful writes only (cloudtrail-format §2.5).
 
-    The answer to an unsigned call such as AssumeRoleWithSAML also says who called.
+    The answer to an unsigned call such as AssumeRoleWithSAML also names the caller.
     """
     exchange = draft.exchange
     draft.answer = _answer(draft)
@@ -465,7 +465,7 @@ def _add_answer(draft: Draft) -> None:
 
 
 def _web_identity_token(exchange: Exchange) -> object:
-    """Returns the token of a request, which no record has."""
+    """Returns the token of a request, which is never recorded."""
     with contextlib.suppress(ValueError, RecursionError):
         given = decode_parameters(exchange.route, exchange.request)
         return given.get("WebIdentityToken") if given else None
@@ -510,7 +510,7 @@ def _add_place(draft: Draft) -> None:
 
 
 def _add_resources(draft: Draft) -> None:
-    """Adds `resources`; parameters that AWS leaves out of failed calls only become a note first."""
+    """Adds `resources`; first moves parameters that AWS omits for failed calls to a note."""
     if draft.parameters and draft.error.get("errorCode") in draft.traits.parameters_left_out:
         draft.notes["requestParameters"], draft.parameters = draft.parameters, None
     answer = draft.answer
@@ -571,7 +571,7 @@ def _assembled(draft: Draft, record: Json) -> Assembled:
 
 
 def _other_owners(draft: Draft) -> list[str]:
-    """Returns the other accounts that own resources of a call that succeeded."""
+    """Returns the other accounts that own resources of a successful call."""
     if draft.error or not draft.resources:
         return []
     owners = dict.fromkeys(resource.get("accountId", draft.account) for resource in draft.resources)
@@ -580,9 +580,9 @@ def _other_owners(draft: Draft) -> list[str]:
 
 
 def _copy(record: Mapping[str, Any], entry: NewEntry, owner: str) -> NewEntry:
-    """Returns the record that an owner of the call's resources gets.
+    """Returns the record for an owner of the call's resources.
 
-    Of the caller it shows the account and the principal only; `sharedEventID` joins the two.
+    It shows only the caller's account and principal; `sharedEventID` joins the two records.
     """
     event_id, caller = new_event_id(), record["userIdentity"]
     identity = {

@@ -22,7 +22,7 @@ from opentrail.wire.routing import Route
 from opentrail.wire.service_models import Service
 from opentrail.wire.sigv4 import Credential
 
-#: Operations whose bodies name objects, each of which has a record under another name.
+#: Operations whose bodies name objects, each with a record under another name.
 _WITH_OBJECTS = {"DeleteObjects": "DeleteObject"}
 #: Operations that are remembered.
 _CACHED = 4_096
@@ -116,7 +116,7 @@ class Choice:
     def _find_operation(
         self, service: Service | None, operation: str | None, signed_as: str | None
     ) -> _Operation | None:
-        """Returns an operation; None: all its calls are recorded."""
+        """Returns an operation; None if all its calls are recorded."""
         if service is None or operation is None or service.operation(operation) is None:
             return None
         traits = traits_of(service, operation, signed_as)

@@ -1,4 +1,4 @@
-"""The address (guarantee N4) and the VPC endpoint that a call came from."""
+"""The client address (guarantee N4) and the VPC endpoint of a call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class VpcEndpoint:
-    """A VPC endpoint; calls from its networks count as having come through it."""
+    """A VPC endpoint; calls from its networks count as calls through it."""
 
     id: str
     networks: tuple[Network, ...]
@@ -52,7 +52,7 @@ class Networks:
         return client
 
     def endpoint_of(self, client: str) -> VpcEndpoint | None:
-        """Returns the VPC endpoint that a call from this address came through."""
+        """Returns the VPC endpoint of a call from this address."""
         for endpoint in self._endpoints:
             if _is_in(client, endpoint.networks):
                 return endpoint
@@ -64,7 +64,7 @@ class Networks:
 
 
 def network(text: str) -> Network:
-    """Returns the network written as `10.0.0.0/8`, or a single address.
+    """Parses a network such as `10.0.0.0/8`, or a single address.
 
     Raises:
         ValueError: it is neither.
@@ -73,7 +73,7 @@ def network(text: str) -> Network:
 
 
 def _address(text: str) -> str | None:
-    """Returns the address in an entry of `X-Forwarded-For`, which may have a port."""
+    """Returns the address in an entry of `X-Forwarded-For`, with or without a port."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -1,8 +1,8 @@
 """EC2's two forms of parameters and answers (cloudtrail-format §4.2).
 
 Earlier operations have hand-made names and `{"items": [...]}`, later ones are XML turned into JSON.
-`rules/ec2.toml` lists the earlier operations and their names. Values that are secrets by name or by
-the model are replaced by AWS's mark.
+`rules/ec2.toml` lists the earlier operations and their names. AWS's mark replaces values that are
+secrets by name or by the model.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from opentrail.wire.routing import Route
 from opentrail.wire.values import from_text
 
 _HIDING: Final = frozenset({"hide", "literals", "mark", "remove"})
-#: Characters of a name that is cached.
+#: Maximum characters of a cached name.
 _MAX_CACHED_NAME: Final = 100
 _BOOLEANS: Final = {"true": True, "false": False}
 #: Members of a structure: name → (shape, whether it is hidden entirely).
@@ -90,7 +90,7 @@ def is_earlier(operation: str) -> bool:
 
 
 def _is_secret(name: str, shape: Any) -> bool:
-    """Returns whether nothing of a member may be shown."""
+    """Returns whether a member is hidden entirely."""
     if shape is not None and (shape.metadata.get("sensitive") or _holds_sensitive_items(shape)):
         return True
     return _is_hidden_name(name)
@@ -157,14 +157,14 @@ def _named_children(node: Tree) -> list[tuple[str, Tree]]:
 
 
 def _hidden_children(node: Tree) -> tuple[str, ...]:
-    """Returns the children that another child names as secrets."""
+    """Returns the children that other children name as secrets."""
     if not any(name is not None and is_value(name) for name in node):
         return ()
     return hidden_members({name: child.get(None, "") for name, child in _named_children(node)})
 
 
 def _hidden_elements(element: Element) -> tuple[str, ...]:
-    """Returns the names of child elements that another one names as secrets."""
+    """Returns the names of child elements that other children name as secrets."""
     if not any(is_value(child.local_name) for child in element.children):
         return ()
     return hidden_members({child.local_name: child.text for child in element.children})
@@ -345,7 +345,7 @@ def _put(target: Json, where: str, value: Any) -> None:
 
 
 def _items_at(target: Json, name: str, wrapper: str) -> list[Any]:
-    """Returns the list at `name.wrapper`; another value there becomes its first item."""
+    """Returns the list at `name.wrapper`; a single value there becomes its first item."""
     wrapped = target.get(name)
     if not isinstance(wrapped, dict):
         wrapped = target[name] = {} if wrapped is None else {wrapper: wrapped}

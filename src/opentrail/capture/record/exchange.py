@@ -18,7 +18,7 @@ from opentrail.wire.sigv4 import Credential
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A call to a service that is not AWS's, as its operator describes it.
+    """A call to a service other than AWS's, as described by its operator.
 
     `error` is an error code, `identity` the record's `userIdentity`.
     """
@@ -39,9 +39,9 @@ class Signature(Enum):
     #: Signatures are not verified (`--auth permissive`).
     NOT_CHECKED = auto()
     VERIFIED = auto()
-    #: The call is not signed, or its key is not in the key directory: the upstream decided.
+    #: The call is unsigned, or its key is not in the key directory: the upstream decided.
     UNVERIFIED = auto()
-    #: The caller is not who the call claims.
+    #: The caller is not the claimed one.
     REFUSED = auto()
 
 
@@ -49,7 +49,7 @@ class Signature(Enum):
 class Failure:
     """Why a call broke off: the error of its record, unless its answer has one.
 
-    `code` is one of those in docs/reference/records.md, or an exception's name.
+    `code` is a code in docs/reference/records.md, or an exception's name.
     """
 
     code: str
@@ -63,9 +63,9 @@ GONE = Failure("ClientDisconnected", "the client went away before its answer was
 
 @dataclass(slots=True)
 class Exchange:
-    """A request and its answer, of an upstream or of opentrail's API.
+    """A request and its answer, from an upstream or from opentrail's API.
 
-    `failure` says why the call broke off; `response` is then the known part of the answer, or None.
+    `failure` is why the call broke off; `response` is then the known part of the answer, or None.
     `origin` is the journal's name for the source of the record.
     """
 
@@ -89,5 +89,5 @@ class Exchange:
     signature: Signature = Signature.NOT_CHECKED
     #: Who was behind the key when the call ended; None: it is looked up for the record.
     identity: Identity | None = None
-    #: Set for calls to a service that is not AWS's.
+    #: Set for calls to a service other than AWS's.
     described: Described | None = None

@@ -28,7 +28,7 @@ from opentrail.ports.journal import Journal
 
 #: Records of one request.
 MAX_RECORDS = 10_000
-#: Event ids that are remembered; older ones are looked up in the journal.
+#: Maximum event ids in memory; older ones are looked up in the journal.
 _REMEMBERED = 20_000
 _Checked = tuple[NewEntry, Record]
 _NEEDED = ("eventSource", "eventName", "eventTime", "eventID")
@@ -131,7 +131,7 @@ class Ingest:
         return entry, record
 
     def _completed(self, record: Json) -> Json:
-        """Fills in required members, and an identity that the sender does not know."""
+        """Fills in required members, and an identity unknown to the sender."""
         identity = record.get("userIdentity")
         if isinstance(identity, Mapping) and identity.get("type") == "Unknown":
             key = identity.get("accessKeyId")
@@ -152,7 +152,7 @@ class Ingest:
 
 
 def _drop_note(record: Json) -> None:
-    """Removes the sender's note that the caller is unknown."""
+    """Removes the sender's note about an unknown caller."""
     extra = as_object(record.get("additionalEventData"))
     notes = as_object(extra.get("opentrail"))
     if notes.get("identity") != UNVERIFIED:

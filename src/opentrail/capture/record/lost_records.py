@@ -139,7 +139,7 @@ def left_out_entry(
 
 
 def expired_entry(events: ExpiredEvents, now: datetime, account: str = DEFAULT_ACCOUNT) -> NewEntry:
-    """Returns the record of events that expired; its id is the same every time."""
+    """Returns the record of expired events; its id is the same every time."""
     first, last = events.first, events.last
     name = f"opentrail:expired:{events.category}:{first}-{last}"
     details = {

@@ -1,10 +1,10 @@
 """The form of most services: CloudTrail's names and times (cloudtrail-format §4.1).
 
-Each shape of a model has a renderer, made when it is first needed. A renderer returns `ABSENT` for
-a member that is not recorded.
+Each shape of a model has a renderer, made on first use. A renderer returns `ABSENT` for an
+unrecorded member.
 
-Requests of DynamoDB have other members than their models, as "Understanding DynamoDB log file
-entries" of its developer guide says.
+Requests of DynamoDB have other members than their models (developer guide, "Understanding DynamoDB
+log file entries").
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _rendered_request(route: Route, parameters: Json) -> Any:
 
 @lru_cache(maxsize=OPERATIONS)
 def _request_renderer(service: Service | None, operation: str | None) -> Renderer | None:
-    """Returns the renderer of an operation's requests, None if the operation is not known."""
+    """Returns the renderer of an operation's requests, None for an unknown operation."""
     model = Route(service, operation, None).model
     if service is None or model is None or model.input_shape is None:
         return None
@@ -139,7 +139,7 @@ def model_answer(route: Route, response: Response) -> Json | None:
 
 @lru_cache(maxsize=OPERATIONS)
 def _answer_renderer(service: Service | None, operation: str | None) -> Renderer | None:
-    """Returns the renderer of an operation's answers, None if they are not recorded."""
+    """Returns the renderer of an operation's answers, None if unrecorded."""
     model = Route(service, operation, None).model
     if service is None or model is None or model.output_shape is None:
         return None
@@ -153,7 +153,7 @@ def _answer_renderer(service: Service | None, operation: str | None) -> Renderer
 
 
 def _recorded_answer(service: str, answer: Json) -> Json:
-    """Returns an answer with the names of records, without its wrapper if AWS omits it."""
+    """Returns an answer with recorded names, without its wrapper if AWS omits it."""
     renamed, is_unwrapped = _answer_names(service)
     if renamed:
         answer = {renamed.get(name, name): item for name, item in answer.items()}
@@ -235,7 +235,7 @@ class Renderers(ByShape):
             return without_literals
         if shape.metadata.get("sensitive"):
             return _hidden
-        # Models leave some secrets unmarked. A member that cannot hold text is not a secret.
+        # Models leave some secrets unmarked. A member that cannot hold a string is not a secret.
         if action != "show" and names_secret(name) and holds_text(shape):
             return _hidden
         if action == "values" or (action != "show" and is_environment(name, shape)):
@@ -243,7 +243,7 @@ class Renderers(ByShape):
         return self._renderer(shape, in_key)
 
     def _values_hidden(self, shape: Any, in_key: bool) -> Renderer:
-        """Returns the renderer of named values, such as environment variables; names are shown."""
+        """Returns the renderer of named values, such as environment variables; shows names."""
         if shape.type_name == "map":
             return lambda value: dict.fromkeys(value, HIDDEN) if isinstance(value, dict) else HIDDEN
         pair = naming_members(shape.member.members)
@@ -288,7 +288,7 @@ class Renderers(ByShape):
         return render
 
     def _unknown(self, name: str, item: Any) -> Any:
-        """Returns the recorded value of a member that the model does not have."""
+        """Returns the recorded value of a member missing from the model."""
         if self._action_for(name, "") not in (None, "show"):
             return HIDDEN
         # In DynamoDB such a member may be an item.
@@ -414,7 +414,7 @@ def is_environment(name: str, shape: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Returns a scalar without secrets, or another value where the model has a scalar."""
+    """Returns a scalar without secrets, or another value in the place of a scalar."""
     if value.__class__ is str:
         return redact(value)
     if isinstance(value, dict | list | bytes):

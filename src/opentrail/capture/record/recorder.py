@@ -24,14 +24,14 @@ from opentrail.ports.metrics import Metrics
 log = logging.getLogger(__name__)
 
 _GAP_CHECK_SECONDS = 1.0
-#: A record that waits longer than this shows that the disk is too slow.
+#: Seconds after which a waiting record shows that the disk is too slow.
 _OVERLOAD_SECONDS = 0.5
-#: Seconds for which calls that end at about the same time gather for one commit. A caller who is
-#: alone never waits.
+#: Seconds for which calls that end at about the same time gather for one commit. A single caller
+#: never waits.
 _GROUP_SECONDS = 0.002
 #: Bytes of further records, such as records of deleted objects, after which other calls get a turn.
 _MAX_FURTHER_BYTES = 512 * 1024
-#: Bytes of bodies of which a record is made in a few milliseconds, even if they are packed.
+#: Bytes of bodies that yield a record within a few milliseconds, even compressed ones.
 _SMALL_BYTES, _SMALL_PACKED_BYTES = 128 * 1024, 128
 #: Bytes of bodies of large calls queued for the thread; above that, the records of further ones are
 #: made before the records of other calls.
@@ -40,12 +40,12 @@ _MAX_LARGE_BYTES = 256 * 1024 * 1024
 
 @dataclass(slots=True)
 class _Waiting:
-    """A call to be recorded; without `done` its client has the answer already."""
+    """A call to be recorded; without `done` its client already has the answer."""
 
     exchange: Exchange
     done: asyncio.Future[int] | None
     since: float
-    #: Whether `done` gets the position of the record, and not only the time when it is durable.
+    #: Whether `done` gets the position of the record, rather than only the time of durability.
     needs_position: bool = False
 
 
@@ -54,7 +54,7 @@ class Recorder:
 
     Args:
         learn: learns identities from a record.
-        refuse: whether the mode is `--on-record-failure refuse`; else it is `allow`.
+        refuse: whether the mode is `--on-record-failure refuse`, not `allow`.
         keep_gap: stores the gap of lost records for the next start.
     """
 
@@ -78,13 +78,13 @@ class Recorder:
         self._keep_gap = keep_gap
         self._gap: Gap | None = None
         self._waiting: list[_Waiting] = []
-        #: The last group had several calls, so that waiting for others is worth it.
+        #: The last group had several calls, so waiting for others pays off.
         self._is_busy = False
         self._writing: set[asyncio.Task[None]] = set()
         #: Large calls take their turns: each may need many times the memory of its bodies.
         self._large = asyncio.Lock()
         self._large_bytes = 0
-        #: Is held for a call from the reading of bodies in files until it is recorded.
+        #: Held for a call from reading its bodies in files until it is recorded.
         self.turn = asyncio.Lock()
 
     @property
@@ -94,7 +94,7 @@ class Recorder:
 
     @property
     def overloaded(self) -> bool:
-        """Whether records wait too long for the disk to accept further calls (guarantee D16)."""
+        """Whether records wait too long to accept further calls (guarantee D16)."""
         return self.refuse and self._journal.backlog_seconds > _OVERLOAD_SECONDS
 
     @property
@@ -106,14 +106,14 @@ class Recorder:
         return self._assembler.identity(access_key_id)
 
     def caller(self, exchange: Exchange) -> tuple[str, str]:
-        """Returns account and Region that a call is made in."""
+        """Returns the account and Region of a call."""
         return self._assembler.caller(exchange)
 
     async def record(self, exchange: Exchange) -> int:
         """Returns the record's position, only once it is durable.
 
         Raises:
-            RecordRefused: there is no record; the call is counted as lost.
+            RecordRefused: there is no record; the call counts as lost.
         """
         position: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._add(exchange, position, needs_position=True)
@@ -150,7 +150,7 @@ class Recorder:
         size = _size_if_large(exchange)
         if size and self._large_bytes < _MAX_LARGE_BYTES:
             if exchange.identity is None and exchange.credential is not None:
-                # By the thread's turn the key may be deleted, or its user renamed.
+                # By the time the thread runs, the key may be deleted, or its user renamed.
                 exchange.identity = self.identity(exchange.credential.access_key_id)
             recording = self._record_large(call, size)
         else:
@@ -163,7 +163,7 @@ class Recorder:
         task.add_done_callback(self._writing.discard)
 
     async def _record_large(self, call: _Waiting, size: int) -> None:
-        """Records a call whose record is made in a thread: 16 MiB of small members take seconds."""
+        """Records a call in a thread: 16 MiB of small members take seconds."""
         self._large_bytes += size
         try:
             async with self._large:
@@ -207,7 +207,7 @@ class Recorder:
             self._refuse(waiting, f"{type(made).__name__} while its record was made")
             return None
         if waiting.done is None:
-            # The client's next call may be signed with a key that this one created.
+            # The client's next call may be signed with a key created by this one.
             self._learn_from(made)
         return made
 
@@ -237,7 +237,7 @@ class Recorder:
             self._count(assembled, call)
 
     def _refuse(self, waiting: _Waiting, reason: str) -> None:
-        """Counts a call that has no record, and refuses it if its client still waits."""
+        """Counts a call without a record, and refuses it if its client still waits."""
         self.count_lost(waiting.exchange, reason)
         if waiting.done is not None and not waiting.done.done():
             waiting.done.set_exception(RecordRefused(reason))
@@ -249,7 +249,7 @@ class Recorder:
             log.exception("nothing could be learned", extra={"eventID": assembled.entry.event_id})
 
     def count_lost(self, exchange: Exchange, reason: str) -> None:
-        """Counts a call that has no record."""
+        """Counts a call without a record."""
         moment = exchange.completed_at
         self.lost += 1
         self._metrics.lost.inc()
@@ -293,15 +293,15 @@ class Recorder:
         self._set_gap(self._gap)
 
     async def drain(self) -> None:
-        """Returns once nothing is being recorded."""
+        """Returns once no recording is in progress."""
         while self._writing:
             await asyncio.gather(*self._writing, return_exceptions=True)
 
 
 def _size_if_large(exchange: Exchange) -> int:
-    """Returns the bytes of a large call's bodies, 0 of other calls.
+    """Returns the bytes of a large call's bodies, 0 for other calls.
 
-    Making the record of a large one may take so long that other calls would notice.
+    Making the record of a large call may take long enough to delay others.
     """
     size = unpacked_size = 0
     for message in (exchange.request, exchange.response):

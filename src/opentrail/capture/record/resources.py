@@ -22,7 +22,7 @@ def resources_of(
     region: str,
     account: str,
 ) -> Resources:
-    """Returns the `resources` of a call; a data event has at least its type, most calls nothing.
+    """Returns the `resources` of a call; a data event has at least its type, most calls have none.
 
     `source` is the part of `eventSource` before `.amazonaws.com`.
     """
@@ -105,7 +105,7 @@ def _first_key(names: Sequence[Any]) -> str | None:
 def _by_table(
     resource_type: str, parameters: Mapping[str, Any], region: str, account: str
 ) -> Resources:
-    """Returns the resources that parameters name, by the table `rules/resources.toml`."""
+    """Returns the resources in parameters, by the table `rules/resources.toml`."""
     rule = rules("resources").get(resource_type, {})
     owner = parameters.get(rule["owner"]) if "owner" in rule else None
     account = owner if isinstance(owner, str) and owner else account
@@ -194,8 +194,8 @@ def s3_resources(
 ) -> Resources:
     """Returns the `resources` of an S3 call.
 
-    Buckets of S3 Express (`source` is `s3express`) and access points of Object Lambda and of
-    outposts have their own forms of ARNs.
+    Buckets of S3 Express (`source` is `s3express`) and access points of Object Lambda and outposts
+    have special ARNs.
     """
     if source in _ACCESS_POINT_TYPES:
         return _access_point_resources(operation, parameters, source, region, account)
@@ -219,7 +219,7 @@ def s3_resources(
     return resources
 
 
-#: Types of access points, by the source whose calls name one instead of a bucket.
+#: Types of access points, by the source whose calls name them in place of a bucket.
 _ACCESS_POINT_TYPES = {
     "s3-object-lambda": "AWS::S3ObjectLambda::AccessPoint",
     "s3-outposts": "AWS::S3Outposts::AccessPoint",

@@ -44,10 +44,10 @@ from opentrail.wire.service_models import Service
 from opentrail.wire.sigv4 import signing_texts
 from opentrail.wire.values import JsonDocument
 
-#: Whole numbers that org.json, which AWS seems to use, reads as numbers.
+#: Integers that org.json, AWS's probable library, parses as numbers.
 _WHOLE = re.compile(r"^(0|-?[1-9][0-9]{0,17})$")
 _NUMERIC = frozenset("-0123456789")
-#: Data events in whose records AWS shows no body.
+#: Data events whose records show no body.
 _BODY_NOT_SHOWN = frozenset({"CompleteMultipartUpload", "DeleteObjects"})
 #: Fields of an upload form that make up its signature.
 _FORM_SIGNATURE = frozenset({"x-amz-algorithm", "x-amz-credential", "x-amz-signature"})
@@ -61,7 +61,7 @@ _NOT_FIRST = frozenset({"Key", "AccountId"})
 _SECRET_ENDS = ("-key", "-token", "-mfa", "-context")
 #: Parameters that a query or a form must not set.
 _FROM_THE_HEAD = frozenset({"bucketName", "Host", "key"})
-#: Headers of a request that AWS does not record; they are noted in opentrail's block.
+#: Headers of a request that AWS does not record, noted in opentrail's block.
 _NOTED_HEADERS = (
     "cache-control",
     "content-disposition",
@@ -80,7 +80,7 @@ _NOTED_HEADERS = (
 def s3_parameters(route: Route, request: Request, notes: Json) -> Json:
     """Returns `requestParameters` of a call to S3 or S3 Control.
 
-    Headers that AWS does not record, such as ranges and conditions, are noted.
+    Notes headers that AWS does not record, such as ranges and conditions.
 
     Raises:
         ValueError: the body is not XML (or a policy not text).
@@ -165,7 +165,7 @@ def _label_names(service: Service | None, operation: str | None) -> Mapping[str,
 
 @cache
 def _names_in_tables(action: str, *tables: str) -> frozenset[str]:
-    """Returns names of headers or query parameters that redaction.toml lists."""
+    """Returns names of headers or query parameters in redaction.toml."""
     return frozenset(name for table in tables for name in rules("redaction")[table][action])
 
 
@@ -229,7 +229,7 @@ def _has_parameters_in_body(service: Service | None, operation: str | None) -> b
 
 
 def as_json(element: Element) -> Any:
-    """Returns an element as org.json turns XML into JSON, like 113 real records.
+    """Returns an element in JSON, converted like org.json does (113 real records).
 
     Attributes become members, repeated children a list, a single child an object.
     """
@@ -254,7 +254,7 @@ def add_child(target: Json, name: str, value: Any) -> None:
 
 
 def loose_text(text: str) -> Any:
-    """Returns a string as org.json reads it: `true`, `false` and whole numbers become values."""
+    """Parses a string like org.json: `true`, `false` and integers become values."""
     if text in ("true", "false"):
         return text == "true"
     if text[:1] in _NUMERIC and _WHOLE.match(text):
@@ -284,7 +284,7 @@ def additional_data(exchange: Exchange, category: str) -> Json:
     decoded_length = exchange.request.headers.get("x-amz-decoded-content-length", "")
     if decoded_length.isdigit():
         bytes_in = int(decoded_length)
-    # AWS writes these as floats in data events and as whole numbers elsewhere.
+    # AWS writes these as floats in data events and as integers elsewhere.
     extra["bytesTransferredIn"] = bytes_in if category == MANAGEMENT else float(bytes_in)
     if exchange.credential is not None:
         extra["AuthenticationMethod"] = exchange.credential.method
@@ -303,11 +303,11 @@ _SHARED_HEADERS = (
 )
 #: Notes of the call that are also in each object's record.
 _SHARED_NOTES = ("identity", "region")
-#: The note on an object whose result the answer does not contain.
+#: The note on an object whose result is missing from the answer.
 NO_RESULT = "the answer does not tell"
 _DELETED, _ERROR = "Deleted", "Error"
 
-#: Key and version of an object; the version is mostly empty.
+#: Key and version of an object; the version is usually empty.
 _Object = tuple[str, str]
 
 
@@ -324,9 +324,9 @@ _SILENTLY_DELETED = _Result(_DELETED, {})
 
 
 def deletion_in(exchange: Exchange, notes: Json) -> Deletion | None:
-    """Returns the objects that a DeleteObjects names, None for another call.
+    """Returns the objects in a DeleteObjects, None for another call.
 
-    Their keys, or that the body is not XML, are noted.
+    Notes their keys, or a body that is not XML.
     """
     if exchange.route.operation != "DeleteObjects":
         return None
@@ -340,7 +340,7 @@ def deletion_in(exchange: Exchange, notes: Json) -> Deletion | None:
 
 
 class Deletion:
-    """The objects that a DeleteObjects is to delete.
+    """The objects that a DeleteObjects names.
 
     Raises:
         ValueError: the body is not XML.
@@ -374,15 +374,14 @@ class Deletion:
     def records(
         self, record: Mapping[str, Any], response: Response | None, notes: Json
     ) -> list[tuple[str, bytes]]:
-        """Returns event id and record of each object, whether it was deleted or not.
+        """Returns event id and record of each object, deleted or not.
 
-        A call that failed as a whole has none.
+        A call that failed entirely has none.
 
         Args:
             record: the call's own record.
             response: its answer.
-            notes: opentrail's block of that record; the number of objects without a record is
-                added.
+            notes: opentrail's block of that record; gets the number of objects without a record.
         """
         if response is None or not 200 <= response.status < 300:
             return []
@@ -406,7 +405,7 @@ class Deletion:
 
 
 def _results_in(response: Response) -> list[tuple[_Object, _Result]] | None:
-    """Returns the results in an answer, None if it is not an answer to a DeleteObjects."""
+    """Returns the results in an answer, None for an answer to another operation."""
     try:
         root = parse_xml(plain_body(response.headers, response.body))
     except ValueError:
@@ -434,8 +433,8 @@ def _matched(
 ) -> dict[_Object, _Result | None]:
     """Returns the result for each object, None if it cannot be determined.
 
-    Some stores leave out the version. The results of a key can then be assigned to its versions
-    only if there is one for each, or if all are the same.
+    Some stores omit the version. The results of a key then match its versions only if there is one
+    for each, or if all are equal.
     """
     matches: dict[_Object, _Result | None] = dict.fromkeys(objects)
     if results is None:
@@ -443,7 +442,7 @@ def _matched(
     by_name: dict[_Object, list[_Result]] = {}
     for object_, result in results:
         by_name.setdefault(object_, []).append(result)
-    # By key: the object without a version first, then versions without a result of that version.
+    # By key: the object without a version first, then versions without a matching result.
     unmatched: dict[str, list[_Object]] = {}
     for object_ in sorted(matches):
         key, version = object_
@@ -526,7 +525,7 @@ class _Writer:
         return record
 
     def _answer(self, result: _Result | None) -> dict[str, str]:
-        """Returns `responseElements`: the result as the headers of a DeleteObject's answer."""
+        """Returns `responseElements`: the result in the form of a DeleteObject's headers."""
         if result is None or result.element != _DELETED:
             return {}
         marker = result.details.get("DeleteMarker", "")
@@ -546,7 +545,7 @@ class _Writer:
         return HIDDEN if any(secret in text for secret in self._secrets) else truncate(text)
 
     def _message(self, message: str) -> str:
-        """Returns an error message without values that the call gave and its record hides."""
+        """Returns an error message without values of the call that its record hides."""
         redacted = self._messages.get(message, "")
         if message and not redacted and len(self._messages) < MAX_DELETION_MESSAGES:
             redacted = truncate(

@@ -1,7 +1,7 @@
-"""Parameters of templates: which may be shown is said by the template (cloudtrail-format §4.4).
+"""Template parameters: the template decides which are shown (cloudtrail-format §4.4).
 
 AWS CloudFormation never shows a parameter with `NoEcho`. A value is shown only if the template is
-in the same call, can be read and does not say so; otherwise all values are hidden.
+in the same call, can be read and does not set `NoEcho`; otherwise all values are hidden.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _SPACE = re.compile(r"\s*")
 
 
 def has_template_parameters(source: str) -> bool:
-    """Returns whether requests to a service may have parameters of templates."""
+    """Returns whether requests to a service may have template parameters."""
     return source in rules("redaction")["templates"]
 
 
 def without_template_parameters(source: str, parameters: Json) -> Json:
-    """Returns a request without the values of template parameters that may not be shown.
+    """Returns a request without the values of hidden template parameters.
 
     Args:
         source: the service, as in `[templates]` of redaction.toml.
@@ -46,7 +46,7 @@ def without_template_parameters(source: str, parameters: Json) -> Json:
 
 
 def echoed_parameters(template: str) -> frozenset[str] | None:
-    """Returns the parameters that a template lets be seen; None if it cannot be read.
+    """Returns the parameters that a template shows; None if it cannot be read.
 
     >>> sorted(echoed_parameters("Parameters: {A: {Type: String}, B: {NoEcho: true}}"))
     ['A']
@@ -74,7 +74,7 @@ def echoed_parameters(template: str) -> frozenset[str] | None:
 
 
 def _echoed(table: Json, parameters: Json) -> frozenset[str]:
-    """Returns the parameters of a call that may be shown."""
+    """Returns the shown parameters of a call."""
     elsewhere = {name.lower() for name in table["elsewhere"]}
     if any(value for name, value in parameters.items() if name.lower() in elsewhere):
         return frozenset()
@@ -118,7 +118,7 @@ def _is_echoed(definition: str) -> bool:
 
 
 def _of_yaml(template: str) -> dict[str, str] | None:
-    """Returns the definitions of a template's parameters by name; None if it cannot be read."""
+    """Returns the definitions of a template's parameters by name; None if unreadable."""
     try:
         if template.lstrip("\ufeff \t\r\n")[:1] == "{":
             return _flow_items(_flow_items(template.lstrip("\ufeff \t\r\n"))["Parameters"].strip())
@@ -128,10 +128,10 @@ def _of_yaml(template: str) -> dict[str, str] | None:
 
 
 def _in_blocks(template: str) -> dict[str, str]:
-    """Returns the definitions of parameters in YAML of blocks.
+    """Returns the definitions of parameters in block-style YAML.
 
     Raises:
-        ValueError: it is not a form that is read here.
+        ValueError: the form is unsupported.
     """
     lines = template.splitlines(keepends=True)
     top = [
@@ -168,7 +168,7 @@ def _flow_items(text: str) -> dict[str, str]:
     """Returns the items of a map in flow style, with the text of each value.
 
     Raises:
-        ValueError: it is not a map, or has a key twice.
+        ValueError: it is not a map, or repeats a key.
     """
     if text[:1] != "{":
         raise ValueError("not a map")
@@ -192,7 +192,7 @@ def _after_space(text: str, at: int) -> int:
 
 
 def _value_end(text: str, at: int) -> int:
-    """Returns where a value in flow style ends: at a comma or a brace that is not inside it.
+    """Returns the end of a value in flow style: a comma or a brace outside it.
 
     Raises:
         ValueError: it does not end, or has a comment.
