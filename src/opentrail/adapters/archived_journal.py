@@ -1,4 +1,4 @@
-"""A journal whose oldest entries are read from an archive."""
+"""A journal that reads its oldest entries from an archive."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class ArchivedJournal:
     """A `Journal` that reads trimmed entries from an archive.
 
     Args:
-        journal: has the newest entries.
-        archive: has the others.
-        append: appends to the journal; None: the journal does.
+        journal: the newest entries.
+        archive: the older entries.
+        append: appends to the journal; None to let the journal do it.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ArchivedJournal:
 
     @property
     def lost(self) -> Sequence[LostPositions]:
-        """The positions that are lost, in order."""
+        """The lost positions, in order."""
         return self._journal.lost
 
     @property
@@ -60,7 +60,7 @@ class ArchivedJournal:
 
     @property
     def backlog_seconds(self) -> float:
-        """Seconds that the oldest record has waited."""
+        """Age in seconds of the oldest waiting record."""
         return self._journal.backlog_seconds
 
     async def write(self, entries: Sequence[NewEntry]) -> object:
@@ -87,7 +87,7 @@ class ArchivedJournal:
             try:
                 return await self._journal.read(max(after, first - 1), limit, until)
             except StorageFailed:
-                # A segment may have been trimmed just now; then the archive has it.
+                # A segment may have just been trimmed; the archive then has it.
                 if self._journal.first == first:
                     raise
 

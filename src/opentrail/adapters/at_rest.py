@@ -70,9 +70,9 @@ def reading(path: Path, is_live: bool) -> Iterator[sqlite3.Connection]:
 
 @asynccontextmanager
 async def control_at_rest(path: Path, is_live: bool) -> AsyncIterator[SqlControl | None]:
-    """Yields a control store to read, whole; None if there is no such file.
+    """Yields a complete control store to read; None without the file.
 
-    While no server runs, a copy is read, which may be migrated if it is of an older version.
+    Reads a copy while no server runs; a copy of an older version can be migrated.
 
     Args:
         path: the SQLite file.
@@ -103,7 +103,7 @@ def _opened(path: Path, is_live: bool, folder: Path) -> SqlControl | None:
 
 
 def stored_keys(path: Path) -> frozenset[tuple[str, str]]:
-    """Returns kind and key of each document, also while a server writes the file.
+    """Returns kind and key of each document, even while a server writes the file.
 
     Raises:
         StorageFailed: the file cannot be read.

@@ -15,11 +15,11 @@ from opentrail.ports.journal import QUEUE_BYTES, QUEUE_RECORDS
 
 @dataclass(slots=True)
 class Append:
-    """The entries of one caller, who waits for `done`; `size` is the bytes of their records.
+    """A caller's entries, which waits for `done`; `size` is the bytes of their records.
 
     `since` is a time of the loop's clock. With `is_written`, the caller waits for no position. With
-    a `fence` it is a batch alone: the writer calls the fence in the transaction that writes it, and
-    the fence may raise an error.
+    a `fence` it is a separate batch: the writer calls the fence in the transaction that writes it,
+    and the fence may raise an error.
     """
 
     entries: Sequence[NewEntry]
@@ -71,17 +71,17 @@ class Batches:
         self._is_closing = False
         #: Why nothing is accepted now.
         self.failure: str | None = None
-        #: Whether no probe may end the failure.
+        #: Whether the failure is permanent.
         self.is_broken = False
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits, and more may come."""
+        """Whether nothing waits, and more may arrive."""
         return not (self._queue or self._is_closing)
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing waits, and nothing more will."""
+        """Whether nothing waits, and nothing more will arrive."""
         return self._is_closing and not self._queue
 
     @property
@@ -91,7 +91,7 @@ class Batches:
 
     def seconds_waited(self, now: float) -> float:
         """Returns the age of the oldest append that waits or is in flight."""
-        # No lock, as every call reads it: `take` moves an append before it removes it here.
+        # No lock, as every call reads it: `take` moves an append before removing it here.
         out = self._out
         try:
             return now - (out or self._queue)[0].since
@@ -116,7 +116,7 @@ class Batches:
     def take(self, most_records: int, most_bytes: int = QUEUE_BYTES) -> list[Append]:
         """Returns the next batch: the first append, and more up to these limits.
 
-        It is empty if nothing waits, or a batch is out.
+        It is empty if nothing waits, or a batch is in flight.
         """
         batch: list[Append] = []
         if self._out:
@@ -136,7 +136,7 @@ class Batches:
         return batch
 
     def end(self) -> None:
-        """Ends the batch that is out."""
+        """Ends the batch in flight."""
         self._out = []
 
     def fail(self, reason: str, for_good: bool = False) -> list[Append]:
@@ -154,7 +154,7 @@ class Batches:
         return refused
 
     def recover(self) -> None:
-        """Accepts appends again: a probe has succeeded."""
+        """Accepts appends again, after a successful probe."""
         if self.needs_probe:
             self.failure = None
 
@@ -164,7 +164,7 @@ class Batches:
 
 
 class Followers:
-    """Those who wait until a position is passed."""
+    """Waiters for positions."""
 
     def __init__(self) -> None:
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []

@@ -1,7 +1,7 @@
 """ControlStore in one table of a SQL database: SQLite by default, PostgreSQL by the same code.
 
 Every write is conditional in the statement itself, so that several processes may write: of two
-that change the same version of a document, the second waits for the first and then finds another
+writers of the same version of a document, the second waits for the first and then finds a newer
 version.
 """
 
@@ -39,11 +39,11 @@ from opentrail.core.errors import (
 )
 from opentrail.ports.control import Put, Stored, StoreWrite
 
-#: Version of the schema → the statements that make it of the one before, oldest first.
+#: Version of the schema → the statements that migrate the previous version to it, oldest first.
 MIGRATIONS = {
-    # The tables of stores that were made before schemas had versions: only the version is new.
+    # The tables of stores from before schema versions: only the version is new.
     "0001": (),
-    # CRC-32 of kind, key and body; none in documents that were written before.
+    # CRC-32 of kind, key and body; NULL in documents from before checksums.
     "0002": ("ALTER TABLE documents ADD COLUMN checksum BIGINT",),
 }
 _NEWEST = max(MIGRATIONS)
@@ -61,7 +61,7 @@ _DOCUMENTS = """
 """
 #: A table of one row.
 _VERSION = "CREATE TABLE opentrail_schema (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
-#: The columns of stores that were made before schemas had versions.
+#: The columns of stores from before schema versions.
 _BEFORE_VERSIONS = {"kind", "key", "version", "body"}
 _COLUMNS = {
     "sqlite": "SELECT name FROM pragma_table_info(?)",
@@ -70,9 +70,9 @@ _COLUMNS = {
         " WHERE attrelid = to_regclass(?) AND attnum > 0 AND NOT attisdropped"
     ),
 }
-#: Key of PostgreSQL's advisory lock that is held while the schema is changed.
+#: Key of PostgreSQL's advisory lock, held during a change of the schema.
 _LOCK = 0x6F70656E74726C
-#: Milliseconds that another process may take to change the schema.
+#: Milliseconds to wait for another process's change of the schema.
 _LOCK_MILLISECONDS = 60_000
 #: Seconds for a migration.
 _MIGRATION_SECONDS = 3_600.0
@@ -94,10 +94,10 @@ def bring_up_to_date(database: ControlDatabase) -> None:
 
 
 def _version(transaction: Transaction) -> str | None:
-    """Returns the version of the schema; None for a new store and for one before versions.
+    """Returns the version of the schema; None for a new store and for stores before versions.
 
     Raises:
-        DataTooNew: it is not known here.
+        DataTooNew: it is unknown here.
     """
     if not _columns(transaction, "opentrail_schema"):
         return None
@@ -139,13 +139,13 @@ def _migrate(transaction: Transaction) -> None:
 
 
 def _columns(transaction: Transaction, table: str) -> set[str]:
-    """Returns the names of a table's columns; none if there is no such table."""
+    """Returns the names of a table's columns; empty if the table does not exist."""
     return {str(row[0]) for row in transaction.rows(_COLUMNS[transaction.dialect], [table])}
 
 
 T = TypeVar("T")
 
-#: Seconds before each new attempt after a lost connection, a deadlock or a failed serialisation.
+#: Seconds before each new attempt after a lost connection, a deadlock or a serialisation failure.
 _RETRY_DELAYS = (0.1, 0.4, 1.0, 2.0)
 #: Seconds for a transaction after PostgreSQL was unreachable, and seconds before the next one. Both
 #: are short so that waiting work, such as a stop, fails soon.
@@ -156,7 +156,7 @@ _SELECT = "SELECT kind, key, version, body, checksum FROM documents"
 _GET = f"{_SELECT} WHERE kind = ? AND key = ?"
 _GET_EACH = _SELECT + " WHERE key = ? AND kind IN ({marks})"
 _SCAN = f"{_SELECT} WHERE kind = ? AND key LIKE ? ESCAPE '/' ORDER BY key"
-#: The versions alone would not show that a document was removed and created again.
+#: The versions alone would not reveal a removed and recreated document.
 _REVISIONS = (
     "SELECT kind, count(*), sum(version), sum(checksum) FROM documents"
     " WHERE kind IN ({marks}) GROUP BY kind"
@@ -195,7 +195,7 @@ class SqlControl:
 
         Args:
             place: `postgresql://USER:PASSWORD@HOST/DATABASE`, or a SQLite file.
-            is_read_only: whether the file is not changed.
+            is_read_only: whether to leave the file unchanged.
 
         Raises:
             UsageError: the URL is not valid, or PostgreSQL's driver is not installed.
@@ -233,10 +233,10 @@ class SqlControl:
 
     @classmethod
     def in_read_only_file(cls, path: Path) -> SqlControl:
-        """Returns a store in a SQLite file, which is not changed.
+        """Returns a read-only store in a SQLite file.
 
         Raises:
-            StorageFailed: it cannot be read, or is of an older version.
+            StorageFailed: it cannot be read, or has an older version.
             DataTooNew: a newer version of opentrail has changed it.
         """
         return cls(path, is_read_only=True)
@@ -247,7 +247,7 @@ class SqlControl:
         return _stored(rows[0]) if rows else None
 
     async def get_each(self, kinds: Sequence[str], key: str) -> dict[str, Stored]:
-        """Returns the documents with this key that there are, by kind."""
+        """Returns the existing documents with this key, by kind."""
         if not kinds:
             return {}
         statement = _GET_EACH.format(marks=", ".join("?" * len(kinds)))
@@ -282,7 +282,7 @@ class SqlControl:
         return int(revision)
 
     def on_commit(self, call: Callable[[int], None]) -> None:
-        """Calls `call` with the revision of each change of a SQLite file once it is durable."""
+        """Calls `call` with the revision of each change of a SQLite file once durable."""
         if isinstance(self._database, SqliteDatabase):
             self._database.on_commit = call
 
@@ -306,7 +306,7 @@ class SqlControl:
             blind = [c for c in changes if isinstance(c, Put) and c.expected is None]
             keys = {(change.kind, change.key) for change in changes}
             if len(blind) == len(changes) == len(keys) > 1:
-                # In one order, so that two writers do not wait for each other.
+                # In a fixed order, so that two writers do not deadlock.
                 blind.sort(key=lambda put: (put.kind, put.key))
                 put_each = f"{_INSERT} {_EACH[transaction.dialect]} {_OR_REPLACE}"
                 transaction.change_each(put_each, [_row(put) for put in blind])
@@ -335,7 +335,7 @@ class SqlControl:
         await self._run(read_all, _MAX_CHECK_SECONDS)
 
     async def copy_into(self, other: SqlControl) -> None:
-        """Copies all documents into an empty store, as of one moment.
+        """Copies a snapshot of all documents into an empty store.
 
         Raises:
             UsageError: the other store is not empty.
@@ -373,7 +373,7 @@ class SqlControl:
             try:
                 result = await self._attempt(work, longest)
             except StorageFailed:
-                # A commit may have got no answer: that is no `StoreUnreachable`.
+                # A commit may have had no answer: that is not `StoreUnreachable`.
                 is_reached = self._unreachable_at is None
                 self.failure = f"the control store {'failed' if is_reached else 'does not answer'}"
                 raise
@@ -384,7 +384,7 @@ class SqlControl:
             return result
 
     async def _attempt(self, work: Callable[[Transaction], T], longest: float) -> T:
-        """Runs a transaction; again if the connection is lost, unless it was lost before."""
+        """Runs a transaction; retries lost connections, unless the last transaction failed."""
         delays: tuple[float, ...] = _RETRY_DELAYS
         if self._unreachable_at is not None:
             delays, longest = (), min(longest, _MAX_SECONDS_WHILE_UNREACHABLE)

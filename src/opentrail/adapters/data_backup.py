@@ -64,7 +64,7 @@ class Manifest:
 
 
 def copy_database(source: Path, target: Path) -> None:
-    """Copies a SQLite database that others may be writing, as of one moment.
+    """Copies a snapshot of a SQLite database that others may be writing.
 
     Raises:
         sqlite3.Error: it cannot be read or written.
@@ -81,10 +81,10 @@ def copy_database(source: Path, target: Path) -> None:
 def snapshot(
     data: DataDirectory, copy_control: Callable[[Path], None]
 ) -> Iterator[tuple[Path, int]]:
-    """Yields a folder with all records of one moment, and the last position of the journal in it.
+    """Yields a folder with a snapshot of all records, and the last position of its journal.
 
-    The folder is in the data directory, so that sealed files are linked rather than copied, and
-    is removed at the end.
+    The folder is in the data directory, so that sealed files are linked rather than copied. It is
+    removed at the end.
 
     Args:
         data: the data directory.
@@ -105,7 +105,7 @@ def snapshot(
 
 
 def abandoned_snapshots(root: Path) -> list[Path]:
-    """Returns the folders of backups that were killed."""
+    """Returns the folders of killed backups."""
     return [folder for folder in sorted(root.glob(".backup-*")) if not _is_in_use(folder)]
 
 

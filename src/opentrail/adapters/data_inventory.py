@@ -28,7 +28,7 @@ from opentrail.adapters.files import DataDirectory, write_durably
 WRITTEN_NAME = "written"
 _LINE = re.compile(
     rb"([0-9a-f]{32}) position (\d{20}) chain ([0-9a-f]{64}|-{64}) marked (\d{20})"
-    rb"(?: revision (\d{20}))? ([0-9a-f]{8})\n"  # no revision: of an older version
+    rb"(?: revision (\d{20}))? ([0-9a-f]{8})\n"  # no revision: from an older version
 )
 _NO_CHAIN = b"-" * 64
 
@@ -187,7 +187,7 @@ class DirectoryInventory:
     serial: int = 0
 
     def to_json(self) -> bytes:
-        """Returns the content of a file: with its hash, so that damage shows."""
+        """Returns the content of a file, with its hash to detect damage."""
         content = asdict(self)
         document = {"format": _FORMAT, "sha256": _hash(content), "holds": content}
         return json.dumps(document, indent=1).encode() + b"\n"
@@ -211,7 +211,7 @@ class DirectoryInventory:
         return replace(self, problems=problems)
 
     def with_problem(self, problem: DirectoryProblem) -> DirectoryInventory:
-        """Returns the inventory with a problem, of which it has one of a kind."""
+        """Returns the inventory with a problem, which replaces any of the same kind."""
         return replace(self, problems=(*self.without(problem.kind).problems, problem))
 
 

@@ -20,9 +20,9 @@ from opentrail.core.version import command_for
 
 log = logging.getLogger(__name__)
 
-#: The sessions that a session waits for, directly or not, that wait for their own client. They
-#: belong to the same user, and have written something or are opentrail's own: a copy by `pg_dump`
-#: is not ended because its disk is slow. One that waits for a standby does not wait for its client.
+#: The sessions that block a session, directly or not, and wait for their client. They belong to the
+#: same user, and have written something or are opentrail's own: a `pg_dump` with a slow disk is not
+#: ended. A session that waits for a standby does not wait for its client.
 _END_SILENT_BLOCKERS = """
     WITH RECURSIVE blocker (pid) AS (
         SELECT unnest(pg_blocking_pids(%s))
@@ -73,7 +73,7 @@ class SilentBlockers:
                         "a session that blocked others was ended: its client was silent",
                         extra={"pid": pid, "application": application, "address": address},
                     )
-        except Exception as error:  # noqa: BLE001 - the driver is optional; the next look may succeed
+        except Exception as error:  # noqa: BLE001 - the driver is optional; a retry may succeed
             log.debug("blocking sessions are not known", extra={"error": str(error)})
         finally:
             self._looking.release()
@@ -83,7 +83,7 @@ class SilentBlockers:
 _CLOSE_RETRY_SECONDS = 0.5
 #: Seconds between two calls of `on_slow`.
 _SLOW_SECONDS = 1.0
-#: The least time for connecting that PostgreSQL's client library knows, in seconds.
+#: The shortest connect timeout of PostgreSQL's client library, in seconds.
 _MIN_CONNECT_SECONDS = 2
 
 
@@ -107,7 +107,7 @@ class TimeLimit:
 
     @property
     def connect_seconds(self) -> int:
-        """How long connecting may take within the block."""
+        """Seconds for connecting within the block."""
         return max(int(self._seconds), _MIN_CONNECT_SECONDS)
 
     @contextmanager
@@ -158,15 +158,15 @@ MAX_CONTROL_SECONDS = 5.0
 _BUSY_DELAYS = (0.1, 0.4, 1.0, 2.0)
 #: Seconds that SQLite waits for another writer.
 _LOCK_SECONDS = 5.0
-#: Milliseconds for a statement, kept by PostgreSQL itself, and until sent data is acknowledged.
+#: Milliseconds for a statement, enforced by PostgreSQL, and until sent data is acknowledged.
 _STATEMENT_MILLISECONDS = 4_000
-#: Milliseconds that a transaction waits for its client, who may be paused or gone; PostgreSQL then
-#: ends it, so that its locks are released. Where it does not, see `SilentBlockers`.
+#: Milliseconds that a transaction waits for its client, which may be paused or dead; PostgreSQL
+#: then ends it, to release its locks. See `SilentBlockers` for the exceptions.
 _IDLE_MILLISECONDS = 3_000
-#: Milliseconds for a transaction, kept by PostgreSQL itself from version 17 on.
+#: Milliseconds for a transaction, enforced by PostgreSQL from version 17 on.
 _TRANSACTION_MILLISECONDS = 8_000
 _HAS_TRANSACTION_TIMEOUT = 17_00_00
-#: Transactions with a longer limit are work without other servers, such as a migration.
+#: Transactions with a longer limit run without other servers, such as a migration.
 _MAX_LIMITED_SECONDS = 10.0
 #: Seconds for a connection that looks for blocking sessions.
 _MAX_LOOK_SECONDS = 2
@@ -180,7 +180,7 @@ _SESSION_SETTINGS = {
     "tcp_keepalives_interval": 1,
     "tcp_keepalives_count": 2,
 }
-#: The same of the client's side.
+#: The same on the client's side.
 _CLIENT_SETTINGS = {
     "tcp_user_timeout": _STATEMENT_MILLISECONDS,
     "keepalives_idle": 2,
@@ -190,13 +190,13 @@ _CLIENT_SETTINGS = {
 #: Returns the number of transactions that have changed a SQLite file. SQLite's recovery ends
 #: silently at the first damaged frame of the write-ahead log; a smaller number reveals that.
 REVISION = "PRAGMA user_version"
-#: The number of revisions, after which they start at 0 again: a signed integer of 32 bits.
+#: The number of revisions, after which they restart at 0: a signed 32-bit integer.
 _REVISIONS = 1 << 31
 #: PostgreSQL's codes of errors after which the same transaction may succeed.
 _TRANSIENT = ("40001", "40P01", "53300")
 #: Its codes for a server that stops or starts.
 _SHUT_DOWN = ("57P01", "57P02", "57P03")
-#: Its code for a server that accepts no writes, because it is a standby now.
+#: Its code for a server that is now a standby and accepts no writes.
 _READ_ONLY = "25006"
 
 
@@ -205,7 +205,7 @@ class DatabaseError(Exception):
 
 
 class TransientError(DatabaseError):
-    """The same transaction may succeed now."""
+    """The same transaction may succeed if retried."""
 
 
 class SilentError(DatabaseError):
@@ -235,16 +235,16 @@ class Transaction:
         return rows
 
     def change(self, statement: str, values: Sequence[Any] = ()) -> int:
-        """Runs a statement and returns the number of rows that it changed."""
+        """Runs a statement and returns the number of changed rows."""
         self._cursor.execute(self._own(statement), tuple(values))
         return int(self._cursor.rowcount)
 
     def change_each(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         """Changes several rows.
 
-        On SQLite the statement is run for the values of each row. On PostgreSQL it is run once,
-        and each of its values is an array of a column: `unnest(?::bigint[], ?::text[])`. Not by
-        the driver's pipeline, after which PostgreSQL does not notice a client that stopped.
+        On SQLite the statement runs once for each row. On PostgreSQL it runs once, and each of its
+        values is an array of a column: `unnest(?::bigint[], ?::text[])`. The driver's pipeline is
+        not used: it keeps PostgreSQL from detecting a stopped client.
         """
         each = [tuple(values) for values in rows]
         if self.dialect == "sqlite":
@@ -281,7 +281,7 @@ class ControlDatabase(Protocol):
         ...
 
     def close(self) -> None:
-        """Close the connection; another one may be opened later."""
+        """Close the connection; the next transaction opens a new one."""
         ...
 
 
@@ -293,7 +293,7 @@ class SqliteDatabase:
     def __init__(self, file: Path, is_read_only: bool = False) -> None:
         self._file = file
         self._is_read_only = is_read_only
-        #: Called with the revision of each transaction that is durable.
+        #: Called with the revision of each durable transaction.
         self.on_commit: Callable[[int], None] = lambda revision: None
         #: Held for a transaction: a cancelled task leaves its thread at work.
         self._turn = threading.Lock()
@@ -329,7 +329,7 @@ class SqliteDatabase:
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
-            # Transactions are begun by `run`; threads use the connection one after another.
+            # `run` begins transactions; threads use the connection in turn.
             connection = sqlite3.connect(
                 read_only_uri(self._file) if self._is_read_only else self._file,
                 timeout=_LOCK_SECONDS,
@@ -387,7 +387,7 @@ class PostgresDatabase:
             "connect_timeout": connect_seconds,
             "application_name": "opentrail",
             **_CLIENT_SETTINGS,
-            # Of several hosts, standbys are not the one.
+            # With several hosts, skip standbys.
             "target_session_attrs": "read-write",
             **given,
             "options": " ".join(
@@ -508,7 +508,7 @@ def _invalid_url(purpose: str = "control store") -> UsageError:
 
 
 def _next_revision(connection: sqlite3.Connection) -> int:
-    """Adds one to the number of transactions that have changed the file, and returns it."""
+    """Increments the number of transactions that have changed the file, and returns it."""
     ((former,),) = connection.execute(REVISION)
     revision = (int(former) + 1) % _REVISIONS
     connection.execute(f"PRAGMA user_version = {revision}")
@@ -522,11 +522,11 @@ def revisions_behind(revision: int, other: int) -> int:
 
 
 def _longer(connection: Any, milliseconds: int) -> str:
-    """Returns the statements for a transaction that may take longer than others."""
+    """Returns the statements for a slow transaction."""
     statement = f"SET LOCAL statement_timeout = {milliseconds}"
     is_limited = connection.info.server_version >= _HAS_TRANSACTION_TIMEOUT
     if is_limited and milliseconds > _MAX_LIMITED_SECONDS * 1_000:
-        # The time that runs is not changed, but a new one begins after none.
+        # The running limit is unchanged; without one, a new limit begins.
         for value in (0, milliseconds):
             statement += f"; SET LOCAL transaction_timeout = {value}"
     return statement

@@ -20,12 +20,12 @@ def agrees(entry: Entry) -> bool:
     repeated = (key + getattr(entry, column).encode() + b'"' for key, column in _REPEATED.items())
     if all(member in entry.record for member in repeated):
         return True
-    # JSON has other ways to write a value, and not every record has every member.
+    # JSON has other spellings of a value, and not every record has every member.
     return not differing(entry)
 
 
 def is_record(entry: Entry) -> bool:
-    """Returns whether an entry is a JSON object: the only check possible after lost entries."""
+    """Returns whether an entry is a JSON object: the only possible check after lost entries."""
     try:
         return isinstance(orjson.loads(entry.record), dict)
     except orjson.JSONDecodeError:

@@ -16,16 +16,16 @@ from opentrail.core.version import DATA_VERSION
 
 #: Errors of file systems that cannot lock a folder, such as NFS.
 _CANNOT_LOCK = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP)
-#: Tries to lock; a command that checks whether a server runs holds the lock for a moment.
+#: Attempts to lock; a command that checks whether a server runs holds the lock briefly.
 _TRIES = 5
 #: Seconds between tries.
 _PAUSE = 0.05
-#: Bytes without which no database can be opened.
+#: Minimum free bytes for opening a database.
 _HARDLY_ANY = 256 * 1024
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Writes a file that its owner alone can read, atomically and durably.
+    """Writes a file readable only by its owner, atomically and durably.
 
     Raises:
         OSError: the file cannot be written.
@@ -56,7 +56,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_file(file: Path) -> None:
-    """Makes the content of a file that others have written and closed durable."""
+    """Makes a file that others have written and closed durable."""
     _sync(file)
 
 
@@ -80,7 +80,7 @@ class DataDirectory:
         self.state = root / "state.db"
         #: Gap files, one per recorder process.
         self.lost = root / "lost"
-        #: Counts of calls that are left out, one file per recorder process and hour.
+        #: Counts of excluded calls, one file per recorder process and hour.
         self.left_out = root / "left-out"
         self.server_file = root / "server.json"
         self._folder = self._lock = -1
@@ -108,8 +108,8 @@ class DataDirectory:
     def _lock_directory(self) -> None:
         """Locks the folder itself, which cannot be removed and recreated unnoticed.
 
-        The file `lock` names the holder, and is locked for earlier versions, and where folders
-        cannot be locked.
+        The file `lock` names the holder. It is also locked, for earlier versions and for file
+        systems that cannot lock folders.
         """
         self._folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -138,12 +138,12 @@ class DataDirectory:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether a server has locked the directory; nothing is changed."""
+        """Whether a server has locked the directory; changes nothing."""
         return any(map(is_locked, (self.root, self.root / "lock")))
 
     @property
     def is_replaced(self) -> bool:
-        """Whether the locked folder is no longer the one with its name."""
+        """Whether another folder has taken the locked folder's name."""
         try:
             current, locked = self.root.stat(), os.fstat(self._folder)
         except OSError:
@@ -186,7 +186,7 @@ class DataDirectory:
 
     @property
     def is_full(self) -> bool:
-        """Whether its disk has hardly any space left: SQLite calls that an I/O error."""
+        """Whether its disk is nearly full: SQLite calls that an I/O error."""
         return shutil.disk_usage(self.root).free < _HARDLY_ANY
 
     def close(self) -> None:

@@ -9,9 +9,9 @@ from opentrail.ports.journal import JournalSource
 
 
 def open_source(address: str) -> JournalSource:
-    """Returns the journal with the address that the parent process got from its source."""
+    """Returns the journal at the address that the parent process got from its source."""
     if address.startswith("postgresql://"):
-        # Here, so that processes without it do not load PostgreSQL's driver.
+        # Imported here, so that processes without it do not load PostgreSQL's driver.
         from opentrail.adapters.postgres.source import PostgresJournalSource
 
         return PostgresJournalSource(address)

@@ -32,18 +32,19 @@ from opentrail.ports.services import BegunSignIn
 _SILENCE_SECONDS = 10.0
 #: Maximum bytes of an answer.
 _MAX_ANSWER_BYTES = 1_000_000
-#: Requests at a time: anyone may cause them, and each has a thread while the provider hangs.
+#: Maximum concurrent requests: anyone may cause them, and each has a thread while the provider
+#: hangs.
 _MAX_REQUESTS = 2
 #: How long a provider's published addresses are used.
 _DISCOVERED = timedelta(minutes=5)
-#: Seconds by which the provider's clock may differ.
+#: Maximum difference of the provider's clock, in seconds.
 _LEEWAY = 60
-#: Seconds since an id token was issued. A user has ten minutes at the provider, some providers
-#: issue the token when the user arrives there, and tokens usually expire after an hour.
+#: Maximum seconds since an id token was issued. A user has ten minutes at the provider, some
+#: providers issue the token when the user arrives, and tokens usually expire after an hour.
 _MAX_TOKEN_AGE = 3_600
-#: Levels of nesting in an answer or a token; real ones have fewer than ten.
+#: Maximum levels of nesting in an answer or a token; real ones have fewer than ten.
 _MAX_JSON_DEPTH = 32
-#: Characters of a subject (OpenID Connect Core 1.0, section 2).
+#: Maximum characters of a subject (OpenID Connect Core 1.0, section 2).
 _MAX_SUBJECT_LENGTH = 255
 #: Lifetime of a provider's cached keys, and the minimum interval between fetches for an unknown
 #: key.
@@ -59,9 +60,9 @@ _KEY_TYPES: Mapping[str, type[RSAKey | ECKey | OKPKey]] = {
     "EC": ECKey,
     "OKP": OKPKey,
 }
-#: Errors of JSON, of tokens and of keys that are not as they must be.
+#: Errors of malformed JSON, tokens and keys.
 _INVALID = (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
-#: Signatures by a private key that the provider alone has.
+#: Signatures by a private key known only to the provider.
 _ALGORITHMS = (
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512", "EdDSA", "Ed25519"),
@@ -78,7 +79,7 @@ class _Discovered:
 
 @dataclass(frozen=True, slots=True)
 class _PublishedKeys:
-    """The JSON Web Keys of a provider, as it published them."""
+    """The published JSON Web Keys of a provider."""
 
     uri: str
     fetched: datetime
@@ -93,10 +94,10 @@ class OidcProvider:
     """An `IdentityProvider`.
 
     Args:
-        issuer: its identifier, a URL; every token must be of it.
+        issuer: its identifier, a URL, which every token must name.
         client_id: this server's name there.
         client_secret: this server's secret there; None for a public client.
-        clock: the time that tokens are compared with.
+        clock: the time to compare tokens with.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class OidcProvider:
         return url, BegunSignIn(state, nonce, verifier, redirect_uri)
 
     async def finish(self, begun: BegunSignIn, answer: Mapping[str, str]) -> Mapping[str, Any]:
-        """Returns the claims about the user, all of them verified."""
+        """Returns the verified claims about the user."""
         if answer.get("error"):
             raise _refused(f"the provider answered {answer['error'][:200]!r}")
         if answer.get("iss", self._issuer) != self._issuer:  # RFC 9207
@@ -176,7 +177,7 @@ class OidcProvider:
 
     async def _fetch_discovered(self) -> _Discovered:
         url = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
-        document = await self._fetch(urllib.request.Request(url))  # noqa: S310 - of the settings
+        document = await self._fetch(urllib.request.Request(url))  # noqa: S310 - from the settings
         if document.get("issuer") != self._issuer:
             raise _refused(f"the issuer must be {self._issuer}, not {document.get('issuer')!r}")
         endpoints = []
@@ -220,7 +221,7 @@ class OidcProvider:
         """Returns the claims of a token.
 
         Raises:
-            SignInRefused: they are not valid for this sign-in.
+            SignInRefused: they are invalid for this sign-in.
             _NoKeyFitsError: no key verifies the token's signature.
         """
         now = int(self._clock.now().timestamp())
@@ -255,7 +256,7 @@ class OidcProvider:
         return claims
 
     async def _fetch(self, request: urllib.request.Request) -> dict[str, Any]:
-        """Returns the JSON object that the provider answers."""
+        """Returns the JSON object in the provider's answer."""
 
         def fetch() -> Any:
             with contextlib.ExitStack() as end:
@@ -281,7 +282,7 @@ def _signed_claims(token: str, keys: Sequence[Any], algorithms: Sequence[str]) -
     """Returns the claims that one of the keys has signed.
 
     Raises:
-        SignInRefused: the token is not a signed one.
+        SignInRefused: the token is unsigned.
         _NoKeyFitsError: no key verifies its signature.
     """
     try:
@@ -347,7 +348,7 @@ def _has_good_modulus(modulus: object) -> bool:
 
 
 def _is_deeper(value: Any, depth: int) -> bool:
-    """Returns whether JSON has more levels than `depth`; without recursion."""
+    """Returns whether JSON has more levels than `depth`, without recursion."""
     level = [value]
     for _ in range(depth):
         level = [
@@ -390,7 +391,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 class _Connections(urllib.request.HTTPSHandler, urllib.request.HTTPHandler):
-    """Opens connections that have a deadline until `end` is closed."""
+    """Opens connections with a deadline until `end` is closed."""
 
     def __init__(self, end: contextlib.ExitStack) -> None:
         super().__init__()
@@ -404,6 +405,6 @@ class _Connections(urllib.request.HTTPSHandler, urllib.request.HTTPHandler):
 
 
 def _refused(reason: str) -> SignInRefused:
-    # The provider's part may be long, or not be Unicode.
+    # The provider's part may be long or invalid Unicode.
     text = reason[:_MAX_REASON_LENGTH].encode("utf-8", "backslashreplace").decode()
     return SignInRefused(f"Signing in failed: {text}.", is_known=False)

@@ -1,4 +1,4 @@
-"""Requests to addresses that the operator chose, webhooks and collectors, with a maximum time."""
+"""Requests with a deadline to addresses chosen by the operator: webhooks and collectors."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def deadline(opened: socket.socket) -> Iterator[None]:
 def connections_until(
     end: contextlib.ExitStack,
 ) -> tuple[type[http.client.HTTPConnection], type[http.client.HTTPSConnection]]:
-    """Returns connections, by HTTP and by HTTPS, that have a deadline until `end` is closed."""
+    """Returns connections, by HTTP and by HTTPS, with a deadline until `end` is closed."""
 
     class Connection(http.client.HTTPConnection):
         def connect(self) -> None:
@@ -66,7 +66,7 @@ log = logging.getLogger(__name__)
 #: Seconds of silence.
 _SILENCE_SECONDS = 10.0
 _MAX_OTLP_ANSWER_BYTES = 65_536
-#: Statuses after which the same request may be accepted later (OTLP: "Retryable response codes").
+#: Statuses after which a retry may succeed (OTLP: "Retryable response codes").
 _LATER = frozenset({429, 502, 503, 504})
 #: Maximum seconds to honour Retry-After; then the follower retries.
 _MAX_PAUSE = 30.0
@@ -81,7 +81,7 @@ class OtlpCollector:
     Args:
         url: the collector, such as `http://127.0.0.1:4318`; `/v1/logs` is added if there is no
             path.
-        headers: are sent with each request, such as a token.
+        headers: sent with each request, such as a token.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
@@ -146,15 +146,15 @@ def _rejected(content: str) -> int:
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _MAX_ANSWER_BYTES = 4_096
-#: Statuses that refuse this content; all others may accept it later.
+#: Statuses that refuse this content; after all others a retry may succeed.
 _REFUSED = frozenset({400, 413, 415, 422})
 _FAILED = "WebhookFailed"
 #: IPv6 addresses that a gateway translates to IPv4 (RFC 6052).
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 #: The IPv6 addresses of the internet; others may lead to a private network through a gateway.
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
-#: Networks that are not of the internet: IANA's registries of special-purpose addresses (RFC 6890)
-#: and multicast. Python's own list differs between its versions.
+#: Networks outside the internet: IANA's registries of special-purpose addresses (RFC 6890) and
+#: multicast. Python's own list differs between its versions.
 _SPECIAL = tuple(
     ipaddress.ip_network(network)
     for network in (
@@ -169,13 +169,13 @@ _SPECIAL = tuple(
 class HttpWebhook:
     """A `Webhook`.
 
-    The host is resolved once for each request, and the request goes to an address that was checked:
-    one of the internet, or of the networks. Redirects are not followed.
+    Resolves the host once for each request, and sends the request to a checked address: on the
+    internet, or in the networks. Follows no redirects.
 
     Args:
-        url: where requests go.
-        secret: signs them, if there is one.
-        networks: private networks to which requests may go, such as `10.0.0.0/8`.
+        url: the target of requests.
+        secret: signs requests, if set.
+        networks: allowed private networks, such as `10.0.0.0/8`.
     """
 
     def __init__(self, url: str, secret: str | None, networks: Sequence[str] = ()) -> None:
@@ -217,10 +217,10 @@ class HttpWebhook:
         return answer.status
 
     def _address(self, host: str, port: int) -> str:
-        """Returns an address of a host, if requests may go there.
+        """Returns an allowed address of a host.
 
         Raises:
-            ServiceError: they may not.
+            ServiceError: no address is allowed.
             OSError: the host has no address.
         """
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -253,7 +253,7 @@ class HttpWebhook:
 
 
 def _reached(address: Address) -> Address:
-    """Returns the IPv4 address that an IPv6 address leads to, if it does.
+    """Returns the IPv4 address behind an IPv6 address, if any.
 
     >>> _reached(ipaddress.ip_address("::ffff:10.0.0.1"))
     IPv4Address('10.0.0.1')

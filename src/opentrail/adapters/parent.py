@@ -1,4 +1,4 @@
-"""A child process ends when its parent is gone, even if the parent was killed.
+"""Ends a child process with its parent, even if the parent was killed.
 
 The child's standard input is a pipe, and only the parent holds its other end: it starts the child
 with `stdin=PIPE`, writes nothing and never closes it. The system closes it when the parent ends.
@@ -20,7 +20,7 @@ _STDIN = 0
 
 
 def wait_for_end_of_parent() -> None:
-    """Returns when the parent is gone, or has closed the pipe."""
+    """Returns when the parent has ended, or has closed the pipe."""
     while os.read(_STDIN, 1024):
         pass
 

@@ -90,12 +90,12 @@ _ROW_GROUP = 10_240
 
 
 def _value(name: str, kind: str) -> str:
-    """Returns the expression that makes a column of a list of values."""
+    """Returns the expression that makes a column from a list of values."""
     return "to_timestamp(unnest(?::BIGINT[]))" if name == "event_time" else f"unnest(?::{kind}[])"
 
 
 class ParquetFile:
-    """A file whose rows are collected in memory until `finish` writes it.
+    """A file that collects rows in memory until `finish` writes it.
 
     Rows have the columns of `COLUMNS`.
     """
@@ -106,14 +106,14 @@ class ParquetFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._rows: list[tuple[Any, ...]] = []
-        # Two threads are not faster when the order is preserved, and use twice the memory.
+        # Two threads are no faster with preserved order, and use twice the memory.
         self._database = duckdb.connect(
             ":memory:", config={"threads": 1, "preserve_insertion_order": True}
         )
         self._database.execute(self._create)
 
     def add(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Adds rows, whose values are in the order of the columns.
+        """Adds rows, with values in the order of the columns.
 
         Raises:
             StorageFailed: they cannot be stored.

@@ -26,8 +26,8 @@ from opentrail.ports.signer import Sealer, SigningKey
 log = logging.getLogger(__name__)
 
 _KEY_BITS = 2048
-#: How much longer than it signs a key is listed, before and after: verifiers request the keys of a
-#: time range, which may end at a rotation, and clocks may be set back (guarantee L8).
+#: Time that a key stays listed before and after it signs: verifiers request the keys of a time
+#: range, which may end at a rotation, and clocks may be set back (guarantee L8).
 _OVERLAP = timedelta(days=1)
 #: Kind of documents with the public halves of keys, by name.
 _KIND = "signing-key"
@@ -38,7 +38,7 @@ _SEALED_KIND = "sealed-signing-key"
 _NEWEST = "newest-signing-key"
 #: The document that other servers change when they make a key.
 SHARED_KINDS = (_KIND, _SEALED_KIND)
-#: How often servers may make keys concurrently before one gives up.
+#: Maximum attempts when servers make keys concurrently.
 _MAX_ATTEMPTS = 10
 
 
@@ -78,14 +78,14 @@ class RsaSigner:
         #: Name → key. A loaded key stays in use if its stored copy changes.
         self._private: dict[str, _PrivateKey] = {}
         self._known: dict[str, _PublicKey] = {}
-        #: Name → why a key cannot be used; missing ones are left out.
+        #: Name → why a key cannot be used; missing keys are omitted.
         self._unusable: dict[str, str] = {}
         self._is_loaded = False
         #: Problems of the keys, for operators; without paths.
         self.problems: list[str] = []
 
     async def keys(self) -> list[SigningKey]:
-        """Returns every key, oldest first, also those whose private half is gone or damaged."""
+        """Returns every key, oldest first, including keys with a lost or damaged private half."""
         try:
             await self.current()
         except StorageFailed as error:
@@ -97,11 +97,11 @@ class RsaSigner:
         return [key.as_signing_key(end) for key, end in zip(keys, ends, strict=True)]
 
     async def current(self, moment: datetime | None = None) -> SigningKey:
-        """Returns the newest key created by `moment`; creates a new key if the last has expired.
+        """Returns the newest key as of `moment`; creates a new one if the last has expired.
 
         Raises:
-            SigningKeyUnavailable: the newest key is damaged or open to others, or a new key cannot
-                be written.
+            SigningKeyUnavailable: the newest key is damaged or readable by others, or a new key
+                cannot be written.
         """
         async with self._lock:
             if not self._is_loaded:
@@ -157,7 +157,7 @@ class RsaSigner:
         self.problems = problems
 
     async def _renew(self) -> None:
-        """Creates a key if the last one has expired, unless another server does so."""
+        """Creates a key if the last one has expired, unless another server creates it."""
         for _ in range(_MAX_ATTEMPTS):
             newest = max([*self._private, *self._unusable], default="")
             if newest in self._unusable:
@@ -224,7 +224,7 @@ class StoredKeys:
     private: dict[str, _PrivateKey] = field(default_factory=dict)
     #: Why a key cannot be used.
     unusable: dict[str, str] = field(default_factory=dict)
-    #: Names of keys whose loss is acknowledged by a file `<name>.lost`.
+    #: Names of keys with a loss acknowledged by a file `<name>.lost`.
     acknowledged: set[str] = field(default_factory=set)
     #: The possible causes of an unusable key, and the remedy for a missing one.
     damage: str = "damaged, or open to others"
@@ -249,7 +249,7 @@ class _KeyPlace(Protocol):
 
 
 class _KeyFiles:
-    """Private keys in files that their owner alone can read."""
+    """Private keys in files that only their owner can read."""
 
     def __init__(self, folder: Path, control: ControlStore | None) -> None:
         self._folder = folder
@@ -269,7 +269,7 @@ class _KeyFiles:
 
 
 class _SealedKeys:
-    """Private keys in the control store that several servers share, sealed by their master key."""
+    """Private keys in the shared control store, sealed by its master key."""
 
     def __init__(self, control: ControlStore, sealer: Sealer, folder: Path) -> None:
         self._control = control
@@ -281,7 +281,7 @@ class _SealedKeys:
         self._version = 0
 
     async def read(self) -> StoredKeys:
-        # Before the keys: a key that is made in between is found by the next conflict.
+        # Before the keys: the next conflict reveals a key made in between.
         newest = await self._control.get(_NEWEST, _NEWEST)
         self._version = newest.version if newest else 0
         keys = await self._sealed_keys()
@@ -315,7 +315,7 @@ class _SealedKeys:
                 continue
             keys.private[name] = key
             if remembered.get(name, key.public) != key.public:
-                continue  # not the key of this name: it is a problem of the check
+                continue  # not this name's key: the check reports it
             pem = await asyncio.to_thread((self._folder / name).read_bytes)
             with contextlib.suppress(Conflict):  # another server has the same file
                 await self._control.apply([self._sealed(name, pem), key.public.remembered(name)])
@@ -338,7 +338,7 @@ class _SealedKeys:
 
 
 async def known_keys(control: ControlStore) -> dict[str, _PublicKey]:
-    """Returns the public halves that a control store remembers, by name."""
+    """Returns the remembered public halves in a control store, by name."""
     return {
         entry.key: _PublicKey(
             _created_at(entry.key),
@@ -362,7 +362,7 @@ def read_folder(folder: Path) -> StoredKeys:
 
 
 def acknowledged_keys(folder: Path) -> set[str]:
-    """Returns the names of keys whose loss is acknowledged by a file `<name>.lost`."""
+    """Returns the names of keys with a loss acknowledged by a file `<name>.lost`."""
     return {file.name.removesuffix(".lost") for file in folder.glob("*.lost")}
 
 
@@ -419,7 +419,7 @@ def _read(file: Path) -> _PrivateKey:
     """Returns the key in a file.
 
     Raises:
-        StorageFailed: it holds none that may be used.
+        StorageFailed: it holds no usable key.
     """
     if file.stat().st_mode & 0o077:
         raise StorageFailed(f"key file {file} is open to others; run: chmod 600 {file}")

@@ -20,7 +20,7 @@ from pathlib import Path
 from opentrail.adapters.files import sha256_of
 from opentrail.ports.event_store import Snapshot
 
-#: The scheme under which DuckDB opens files in S3, through the cache.
+#: The URL scheme under which DuckDB opens files in S3, through the cache.
 SCHEME = "shared"
 #: Maximum bytes of a file, unless the disk or the size of event history is small.
 MAX_FILE_BYTES = 2**40
@@ -41,13 +41,13 @@ class Series(Enum):
         return "-" if self is Series.IMPORTED else ""
 
     def last_in(self, snapshot: Snapshot) -> int:
-        """Returns the last number that a snapshot contains."""
+        """Returns the last number in a snapshot."""
         return snapshot.imported if self is Series.IMPORTED else snapshot.recorded
 
 
 @dataclass(frozen=True, slots=True)
 class SealedFile:
-    """A file that holds a range of one series, or says that the range has expired."""
+    """A file with a range of one series, or the mark of an expired range."""
 
     path: Path
     series: Series
@@ -70,7 +70,7 @@ def stem_of(series: Series, first: int, last: int) -> str:
 
 
 def expired_name(series: Series, first: int, last: int) -> str:
-    """Returns the name of the empty file that says that a range has expired."""
+    """Returns the name of the empty file that marks a range as expired."""
     return f"{stem_of(series, first, last)}.expired"
 
 
@@ -134,7 +134,7 @@ def _is_left_over(file: SealedFile, files: list[SealedFile]) -> bool:
 
 
 def _rank(file: SealedFile) -> tuple[int, bool, str]:
-    """Orders files of which one lies within the other: the wider one counts, then the expired."""
+    """Orders overlapping files, one within the other: the wider first, then the expired."""
     return file.records, file.is_expired, file.path.name
 
 
@@ -145,7 +145,7 @@ def attaching(path: Path, name: str, options: str = " (READ_ONLY)") -> str:
 
 
 def digest_of(path: Path) -> str:
-    """Returns the hash that a file's name must hold."""
+    """Returns the hash that a file's name must contain."""
     return sha256_of(path)[:16]
 
 
@@ -155,7 +155,7 @@ def is_whole(file: SealedFile) -> bool:
 
 
 def is_intact(file: SealedFile) -> bool:
-    """Returns whether a file can be read, and has the hash that its name must hold."""
+    """Returns whether a file is readable and matches the hash in its name."""
     try:
         return file.digest is not None and is_whole(file)
     except OSError:

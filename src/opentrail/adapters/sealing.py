@@ -33,7 +33,7 @@ class AesGcmSealer:
         self.fingerprint = _fingerprint(master_key)
 
     def seal(self, plain: bytes, context: str) -> str:
-        """Returns text that shows nothing of `plain` but its length."""
+        """Returns a string that reveals only the length of `plain`."""
         nonce = os.urandom(_NONCE_BYTES)
         content = nonce + self._cipher.encrypt(nonce, plain, context.encode())
         return f"{_VERSION}.{self.fingerprint}.{base64.b64encode(content).decode()}"
@@ -62,13 +62,13 @@ def load_master_key(file: Path, encoded_key: str | None, may_create: bool) -> by
     """Returns the master key.
 
     Args:
-        file: where it is, if `encoded_key` is None; only its owner may read it.
+        file: its file, if `encoded_key` is None; only the owner may read it.
         encoded_key: base64 of the key, from `MASTER_KEY_VARIABLE`.
-        may_create: whether a new key is created if there is none: only while nothing is sealed.
+        may_create: whether to create a missing key: only while nothing is sealed.
 
     Raises:
-        UsageError: the given text is not a key.
-        StorageFailed: the file is missing, not a key, or open to others.
+        UsageError: `encoded_key` is not a key.
+        StorageFailed: the file is missing, not a key, or readable by others.
     """
     if encoded_key:
         key = _decoded(encoded_key)
@@ -97,7 +97,7 @@ def load_master_key(file: Path, encoded_key: str | None, may_create: bool) -> by
 
 
 def master_key_in(file: Path) -> str | None:
-    """Returns the fingerprint of the master key in a file; '' if it holds none, None without one.
+    """Returns the fingerprint of a file's master key; '' for an invalid file, None without a file.
 
     Raises:
         OSError: it cannot be read.
@@ -115,7 +115,7 @@ def _fingerprint(master_key: bytes) -> str:
 
 
 def _create(file: Path) -> None:
-    """Creates a master key; if two processes do so concurrently, both use the same one."""
+    """Creates a master key; concurrent processes end up with the same one."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{os.urandom(8).hex()}")
     write_durably(temporary, base64.b64encode(os.urandom(_KEY_BYTES)) + b"\n")

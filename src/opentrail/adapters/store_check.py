@@ -1,4 +1,4 @@
-"""Verifies everything that a data directory keeps of events: journal segments and sealed files."""
+"""Verifies all stored events of a data directory: journal segments and sealed files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from opentrail.ports.journal import UNKNOWN_CHAIN, JournalSource
 _BATCH = 5_000
 #: Attempts to check a write-ahead log: during a server's write it may look damaged.
 _CHECKS = 3
-#: A position that no journal reaches.
+#: A position beyond any journal.
 _END = 2**62
 _FOLLOWING = "SELECT min(position) FROM entries WHERE position >= ?"
 Advance = Callable[[int, int], None]
@@ -76,9 +76,9 @@ class StoreCheck:
         self._imported = imported
         self._is_live = is_live
         self._last = 0
-        #: Ranges of journal positions whose records were verified in sealed files.
+        #: Ranges of journal positions verified in sealed files.
         self._verified: list[tuple[int, int]] = []
-        #: Segments, sealed files and different records that were verified.
+        #: Verified segments, sealed files and different records.
         self.segments = self.files = self.records = 0
 
     @property
@@ -165,7 +165,7 @@ class StoreCheck:
             except JournalDamaged as error:
                 end = _end_of_hole(reader, error.position, last)
                 yield Damage(path.name, str(error), error.position, end)
-                # Later entries may be damaged too.
+                # Later entries may also be damaged.
                 after = end
                 continue
             self.records += sum(not self._is_verified(entry.position) for entry in entries)
@@ -175,7 +175,7 @@ class StoreCheck:
     def _is_verified(self, position: int) -> bool:
         return any(first <= position <= last for first, last in self._verified)
 
-    # The journal, if it is not in files
+    # The journal, if not in files
 
     def _from_source(
         self, source: JournalSource, first: int, chains: dict[int, bytes]
@@ -275,13 +275,13 @@ def _chain_differs(
 
 
 def _end_of_hole(reader: sqlite3.Connection, position: int, last: int) -> int:
-    """Returns the last position that is missing from a position on, itself if it is not missing."""
+    """Returns the last missing position from a position on, itself if it is not missing."""
     (following,) = reader.execute(_FOLLOWING, (position,)).fetchone()
     return max(position, last if following is None else following - 1)
 
 
 def _before(name: str, begin: int | None, files: list[SealedFile]) -> Iterator[Damage]:
-    """Yields positions between the sealed files and the journal that neither holds.
+    """Yields positions missing between the sealed files and the journal.
 
     Args:
         name: the oldest part of the journal.
@@ -295,9 +295,9 @@ def _before(name: str, begin: int | None, files: list[SealedFile]) -> Iterator[D
 
 
 def _between(files: list[SealedFile], begin: int | None) -> Iterator[Damage]:
-    """Yields positions before sealed files that no other sealed file has.
+    """Yields positions before sealed files that are missing from other sealed files.
 
-    Before the first file there may be none, if the journal, which begins at `begin`, has them.
+    Before the first file none are missing if the journal, which begins at `begin`, has them.
     """
     end = None if begin == 1 else 0
     for file in files:
@@ -308,7 +308,7 @@ def _between(files: list[SealedFile], begin: int | None) -> Iterator[Damage]:
 
 
 def _lost_imports(files: Sequence[SealedFile], last: int) -> Iterator[Damage]:
-    """Yields the imported events, up to a number, that no file has and that did not expire."""
+    """Yields the unexpired imported events, up to a number, missing from all files."""
     end, problem = 0, "imported events are missing: import them again"
     for file in files:
         if file.first > end + 1:

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import sqlite3  # which commands that ask a server do not load
+    import sqlite3  # loaded only here, not by commands that query a server
 
 #: Objects created before the garbage collector runs on the youngest generation.
 _COLLECT_AFTER = 20_000
 #: Maximum descriptors that are requested.
 _MAX_DESCRIPTORS = 65_536
-#: Niceness of a low-priority thread: it gets a quarter of a processor that it shares with another.
+#: Niceness of a low-priority thread: it gets a quarter of a shared processor.
 _NICENESS = 5
 
 
@@ -41,7 +41,7 @@ def cpu_count() -> int:
 
 
 def raise_descriptor_limit() -> int:
-    """Raises the limit of open files and sockets as far as allowed, and returns it."""
+    """Raises the limit of open files and sockets to the maximum, and returns it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < limit:
@@ -66,12 +66,12 @@ def sync(descriptor: int) -> None:
 
 
 def read_only_uri(database: Path) -> str:
-    """Returns the URI by which SQLite opens a database to read it; its path may have any name."""
+    """Returns the URI that makes SQLite open a database for reading; its path may have any name."""
     return f"{database.absolute().as_uri()}?mode=ro"
 
 
 def sync_at_commit(connection: sqlite3.Connection) -> None:
-    """Makes a connection return from each commit once it is on the disk, as `sync` does."""
+    """Makes a connection return from each commit once it is on the disk, like `sync`."""
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")
 
@@ -93,7 +93,7 @@ def settle_memory() -> None:
     """Excludes loaded modules from garbage collection, and collects less often.
 
     A call leaves no cycles behind, so there is little to collect; a full collection would delay
-    running calls. There is none now, either: it would take 50 ms and find less than 1 MB.
+    running calls. It also skips one now, which would take 50 ms and find less than 1 MB.
     """
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER, 20, 20)
@@ -108,7 +108,7 @@ def unsettle_memory() -> None:
 def low_priority_thread(name: str) -> ThreadPoolExecutor:
     """Returns an executor with one thread of lower priority.
 
-    Only on Linux is niceness per thread; elsewhere the thread has the priority of the process.
+    Niceness is per thread only on Linux; elsewhere the thread has the priority of the process.
     """
 
     def lower() -> None:

@@ -30,7 +30,7 @@ _GAP_SIZE = 2048
 
 
 class GapFile:
-    """A file per process in a folder; it is removed when the process ends without a gap.
+    """A file per process in a folder; removed when the process ends without a gap.
 
     Raises:
         OSError: the file cannot be created.
@@ -44,10 +44,10 @@ class GapFile:
         self._gap: Gap | None = None
         self.keep(None)
         sync(self._descriptor)
-        temporary.rename(self._path)  # so that a file with this name is never shorter
+        temporary.rename(self._path)  # so that a file with this name is never too short
 
     def keep(self, gap: Gap | None) -> None:
-        """Replaces the content. It survives a kill, and usually a power cut: it is not synced."""
+        """Replaces the content. It survives a kill, and usually a power cut, without a sync."""
         self._gap = gap
         text = b""
         if gap is not None:
@@ -71,7 +71,7 @@ class DamagedGap:
 
 
 def kept_gaps(folder: Path) -> Iterator[tuple[Path, Gap | DamagedGap | None]]:
-    """Yields the files of processes that have ended, with their gaps."""
+    """Yields the files of ended processes, with their gaps."""
     for path in sorted(folder.glob("*.json")):
         yield path, _gap_in(path)
 
@@ -102,7 +102,7 @@ class LeftOutCounts:
     """Counts calls of one process.
 
     Args:
-        folder: where the files are.
+        folder: the folder of the files.
         now: returns the time in seconds.
     """
 
@@ -119,7 +119,7 @@ class LeftOutCounts:
     def count(self, left_out: LeftOut) -> bool:
         """Counts a call; returns False if it cannot.
 
-        Without room for the file of a new hour, the former one takes the count.
+        Without room for a new hour's file, the previous one gets the count.
         """
         if self._now() >= self._end:
             self._begin()
@@ -152,9 +152,9 @@ class LeftOutCounts:
             log.warning("no room for the counts of this hour", extra={"error": str(error)})
 
     def _create(self, hour: int) -> bool:
-        """Creates a file; returns whether its hour was not over before it was locked.
+        """Creates a file; returns whether its hour still ran when it was locked.
 
-        So a reader that finds no locked file of a past hour knows that none will come.
+        So a reader that finds no locked file of a past hour knows that none will follow.
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         begin = datetime.fromtimestamp(hour * _HOUR_SECONDS, UTC)
@@ -187,7 +187,7 @@ class LeftOutCounts:
             self.close()
 
     def close(self) -> None:
-        """Closes the file; its counts stay until they are recorded."""
+        """Closes the file; its counts stay until recorded."""
         if self._numbers is not None and self._map is not None:
             self._numbers.release()
             self._map.close()
@@ -224,7 +224,7 @@ def finished_hours(folder: Path, now: datetime) -> dict[datetime, list[Path]]:
     """Returns the files of each past hour in which no process still counts."""
     hours: dict[datetime, list[Path]] = {}
     for file in count_files(folder):
-        with suppress(ValueError):  # a name that no process gave it
+        with suppress(ValueError):  # not a name chosen by a process
             hour = datetime.strptime(file.name.partition("-")[0], _HOUR_FORM).replace(tzinfo=UTC)
             if (now - hour).total_seconds() >= _HOUR_SECONDS:
                 hours.setdefault(hour, []).append(file)

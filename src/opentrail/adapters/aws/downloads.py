@@ -1,7 +1,7 @@
-"""Fast GETs of many small objects, for which botocore's overhead is larger than the transfer.
+"""Fast GETs of many small objects, whose transfer takes less than botocore's overhead.
 
-Only plain GETs are sent from here, with the address and the credentials that botocore finds. If the
-answer is not the object, botocore repeats the call: it handles redirects, retries and errors.
+Sends only plain GETs, with botocore's address and credentials. If the answer is not the object,
+botocore repeats the call: it handles redirects, retries and errors.
 
 Trails and public keys are read from the CloudTrail API with the same credentials.
 """

@@ -1,6 +1,6 @@
 """Keys and certificate of an AWS Emulator on this machine.
 
-Each start of it makes new ones and writes them to `~/.aws/emulator/PORT/` (AWS Emulator User Guide,
+Each start makes new ones and writes them to `~/.aws/emulator/PORT/` (AWS Emulator User Guide,
 "Pointing your AWS SDK at AWS Emulator").
 """
 
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from opentrail.wire.resign import UpstreamCredentials
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-#: Keys of earlier runs that are remembered: clients may still sign with them after a restart.
+#: Maximum keys of earlier runs in memory: clients may still sign with them after a restart.
 _MAX_RUNS = 1_000
 _Stamp = tuple[int, int, int] | None
 
@@ -42,7 +42,7 @@ class EmulatorFolder:
         return self.ca.exists()
 
     def key(self) -> UpstreamCredentials | None:
-        """Returns the key of the present run; None if the emulator verifies no signatures."""
+        """Returns the key of the current run; None if the emulator verifies no signatures."""
         stamp = _stamp(self.credentials)
         if stamp is not None and stamp != self._read_at and (key := _read(self.credentials)):
             self._key, self._read_at = key, stamp
@@ -81,7 +81,7 @@ class EmulatorFolder:
 
 @lru_cache(64)
 def folder_of(url: str) -> EmulatorFolder | None:
-    """Returns the folder of the emulator that may be at a URL; None if none can be there."""
+    """Returns the folder of a possible emulator at a URL; None if there can be none."""
     parts = urlsplit(url)
     if parts.scheme != "https" or parts.hostname not in _LOOPBACK:
         return None
@@ -97,7 +97,7 @@ def _stamp(file: Path) -> _Stamp:
 
 
 def _read(file: Path) -> UpstreamCredentials | None:
-    """Returns the key in a credentials file, of the profile `default` if there are several."""
+    """Returns the key in a credentials file, from the profile `default` if there are several."""
     profiles = configparser.ConfigParser(interpolation=None, default_section="")
     try:
         profiles.read(file)

@@ -21,18 +21,18 @@ from opentrail.core.event import Json
 from opentrail.ports.objects import Bucket, NewObject, StoredContent
 
 if TYPE_CHECKING:
-    # Loading it takes ten megabytes and a fifth of a second, so only clients import it.
+    # Importing it takes ten megabytes and a fifth of a second, so only clients do.
     import boto3
 
 T = TypeVar("T")
 
 _MISSING = frozenset({"NoSuchBucket", "NoSuchKey", "404", "NotFound"})
 _EXISTS = frozenset({"PreconditionFailed", "412"})
-#: A bucket whose policy may not be read is treated as one without a policy.
+#: A bucket whose policy may not be read counts as a bucket without a policy.
 _NO_POLICY = frozenset(
     {"NoSuchBucketPolicy", "NotImplemented", "501", "MethodNotAllowed", "AccessDenied"}
 )
-#: Locations that are not Region names: of old buckets, and of us-east-1.
+#: Locations other than Region names: of old buckets, and of us-east-1.
 _REGION_NAMES = {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}
 #: Errors of a call other than the service's: no response, or an unparsable one.
 FAILED = (botocore.exceptions.BotoCoreError, botocore.parsers.ResponseParserError, OSError)
@@ -100,7 +100,7 @@ class S3Objects:
             "ContentType": new.content_type,
             "Metadata": dict(new.metadata),
             "ACL": "bucket-owner-full-control",
-            # A bucket with Object Lock and a default retention accepts no object without it.
+            # A bucket with Object Lock and a default retention rejects objects without it.
             "ContentMD5": base64.b64encode(_md5(new.content)).decode(),
         }
         if new.content_encoding:
@@ -149,7 +149,7 @@ class S3Objects:
         return await self._call(read, f"s3://{bucket}/{key}")
 
     async def keys(self, bucket: str, prefix: str, after: str = "") -> list[str]:
-        """Returns every key under `prefix` that is greater than `after`, in order."""
+        """Returns every key under `prefix` greater than `after`, in order."""
 
         def list_keys(s3: Any) -> list[str]:
             pages = _pages(s3, bucket, prefix, StartAfter=after)
@@ -236,7 +236,7 @@ class S3Stream:
 
 
 class S3Reader:
-    """Reads objects with the credentials, Region and endpoint that SDKs find in the environment."""
+    """Reads objects with the SDKs' credentials, Region and endpoint from the environment."""
 
     def __init__(self, session: boto3.session.Session | None = None) -> None:
         self._s3 = _translated(lambda _: _own_client(session), None, "s3")

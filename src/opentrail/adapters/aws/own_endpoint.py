@@ -31,7 +31,7 @@ _CALL_SECONDS = 60
 
 
 class BotocoreEndpoint:
-    """An `OwnEndpoint`: every call goes through the network, and is recorded like any other.
+    """An `OwnEndpoint`: every call goes through the network and is recorded like any other.
 
     Args:
         access: returns address and credentials of the endpoint for calls of a service by a user of

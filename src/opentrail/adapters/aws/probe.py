@@ -1,4 +1,4 @@
-"""The kinds of upstream that opentrail recognizes, and whom one sees behind an access key."""
+"""The recognized kinds of upstream, and the identity that one sees behind an access key."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ class Probe:
             return ProbeAnswer(failure=str(error) or type(error).__name__)
 
     def kind(self) -> tuple[Kind | None, ProbeAnswer]:
-        """Returns the kind of the upstream, None if it is not known, and its answer to `/`."""
+        """Returns the kind of the upstream, None if unknown, and its answer to `/`."""
         if is_aws(self.url):
             return AWS, ProbeAnswer()
         first = self.get("/")
@@ -218,7 +218,7 @@ class CallerIdentity:
 def caller_identity(
     url: str, key: UpstreamCredentials, context: ssl.SSLContext | None, seconds: float
 ) -> CallerIdentity | None:
-    """Returns as whom the upstream at `url` sees the owner of a key; None if it does not say.
+    """Returns the identity that the upstream at `url` sees behind a key; None if it gives none.
 
     Raises:
         OSError: it cannot be reached, or does not answer in time.

@@ -76,7 +76,7 @@ class ServiceClients:
                 "NoUpstream", f"no upstream serves {service}: add --upstream {service}=URL"
             )
         if self._session is None:
-            # One session for all: it caches the services' models, which are large.
+            # One session for all, because it caches the services' large models.
             import boto3  # not before it is needed, see `adapters/aws/object_store.py`
 
             self._session = boto3.session.Session()
@@ -118,7 +118,7 @@ def member(answer: Any, name: str) -> Any:
     """Returns a member of a response.
 
     Raises:
-        ServiceError: it is absent: another server may have answered.
+        ServiceError: it is missing: another server may have answered.
     """
     if name not in answer:
         raise ServiceError("UnexpectedAnswer", f"the answer has no {name}")
@@ -126,7 +126,7 @@ def member(answer: Any, name: str) -> Any:
 
 
 class SnsTopics:
-    """`Topics` on SNS, in the Region that a topic's ARN names."""
+    """`Topics` on SNS, in the Region of a topic's ARN."""
 
     def __init__(self, clients: ServiceClients) -> None:
         self._clients = clients
@@ -142,7 +142,7 @@ class SnsTopics:
 
 
 class CloudWatchLogGroups:
-    """`LogGroups` on CloudWatch Logs, in the Region that a group's ARN names."""
+    """`LogGroups` on CloudWatch Logs, in the Region of a group's ARN."""
 
     def __init__(self, clients: ServiceClients) -> None:
         self._clients = clients
@@ -223,7 +223,7 @@ class EventBridgeBus:
         self._clients = clients
 
     async def rule_states(self, region: str) -> frozenset[str]:
-        """Returns the states in which the default bus has rules."""
+        """Returns the states of the default bus's rules."""
 
         def look(events: Any) -> frozenset[str]:
             pages = events.get_paginator("list_rules").paginate()
@@ -234,7 +234,7 @@ class EventBridgeBus:
         return await self._clients.call("events", region, look, f"event bus in {region}")
 
     async def put(self, region: str, events: Sequence[BusEvent]) -> list[int]:
-        """Returns the indexes of the events that the bus rejected."""
+        """Returns the indexes of the events rejected by the bus."""
         described = [
             {
                 "Source": event.source,
@@ -292,7 +292,7 @@ class UpstreamOrganizations:
         self._has_answered = False
 
     async def current(self) -> Organization | None:
-        """Returns the organization as the upstream describes it now; while it fails, as before."""
+        """Returns the current organization from the upstream; on a failure, the previous one."""
         try:
             self._known = await self._clients.call(
                 "organizations", _REGION, _describe, "the organization"

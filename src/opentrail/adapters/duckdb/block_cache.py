@@ -35,9 +35,9 @@ class BlockCache:
     """The blocks of files; for use in threads.
 
     Args:
-        folder: where the blocks are, in a folder for each file.
-        max_bytes: of all blocks together; the least recently used ones are deleted first.
-        download: called for blocks that are not there.
+        folder: the blocks, in a folder for each file.
+        max_bytes: bytes of all blocks; the least recently used ones are deleted first.
+        download: called for missing blocks.
     """
 
     def __init__(self, folder: Path, max_bytes: int, download: Download) -> None:
@@ -45,14 +45,14 @@ class BlockCache:
         self._max_bytes = max_bytes
         self._download = download
         self._lock = threading.Lock()
-        #: The size of each block on the disk, in order of their use; under the lock, as `bytes`.
+        #: The size of each block on disk, in order of use; under the lock, like `bytes`.
         self._sizes: OrderedDict[_Key, int] = OrderedDict()
         self.bytes = 0
         self._indexes: dict[str, FileIndex] = {}
         self._threads = threading.local()
 
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Lets DuckDB open the files that are added."""
+        """Lets DuckDB open the added files."""
         connection.register_filesystem(SharedFileSystem(self))
 
     def open(self, names: Iterable[str]) -> None:
@@ -71,10 +71,10 @@ class BlockCache:
             self._reserve(key, size)
 
     def add(self, name: str) -> FileIndex:
-        """Adds a file, which DuckDB may open then, and returns its index, which is in the folder.
+        """Adds a file, so that DuckDB may open it, and returns its index from the folder.
 
         Raises:
-            StorageFailed: the file's format is another one.
+            StorageFailed: the file has a different format.
         """
         index = FileIndex((self._folder / name).with_suffix(".index"))
         self._indexes[name] = index
@@ -91,7 +91,7 @@ class BlockCache:
         (self._folder / name).with_suffix(".index").unlink(missing_ok=True)
 
     def index_of(self, name: str) -> FileIndex:
-        """Returns the index of a file that was added."""
+        """Returns the index of an added file."""
         return self._indexes[name]
 
     def read(self, name: str, start: int, length: int) -> bytes:
@@ -209,7 +209,7 @@ class SharedFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
 
 class _SharedFile(io.RawIOBase):
-    """A file as DuckDB reads it, in several threads at once: each has a separate position."""
+    """A file as DuckDB reads it, in concurrent threads with separate positions."""
 
     def __init__(self, cache: BlockCache, name: str) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from opentrail.ports.journal import JournalSource
 log = logging.getLogger(__name__)
 
 _CALLS = "SELECT position, record FROM sealed.events WHERE event_source = ? ORDER BY position"
-#: A position that no journal reaches.
+#: A position beyond any journal.
 _END = 2**62
 
 

@@ -27,10 +27,10 @@ async def files_of_child(
 ) -> list[SealedFile]:
     """Returns the files that a child wrote, in order; see `seal.py` for its work.
 
-    `environment` has further variables of the child.
+    `environment` has additional variables for the child.
 
     Raises:
-        JournalDamaged: the journal has to be repaired first.
+        JournalDamaged: the journal must be repaired first.
         RuntimeError: the child failed.
     """
     paths = await run_child(work, *arguments, environment=environment)

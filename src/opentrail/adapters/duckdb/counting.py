@@ -61,7 +61,7 @@ _MEMBERS = "['$.userAgent', '$.userIdentity.invokedBy', '$.userIdentity.principa
 _FOUND = f"TRY(json_extract_string(record, {_MEMBERS}))"
 _WITHOUT_SESSION = f"regexp_replace(principal_arn, '{ROLE_SESSION}', '\\1')"
 _VALUED = f"principal_arn, error_code, {_FOUND} AS found"
-#: One row per attribute (by its number) and value, and one of number 3 for all events.
+#: One row per attribute (by its number) and value, and number 3 for all events.
 _VALUES = f"""
 WITH of_key AS (
     SELECT coalesce(
@@ -92,7 +92,7 @@ _USED = (
     f" THEN {AGENT_MEMBERS} END AS members, event_time"
 )
 #: One row per kind, principal, program and content of the members that name agents, if they may
-#: name one; as in `_CALLS`.
+#: name one; like `_CALLS`.
 _PRINCIPALS = (
     f"SELECT {_USER}, list(minute ORDER BY minute), list(events ORDER BY minute) FROM"  # noqa: S608
     f" (SELECT {_USER}, event_time // 60 AS minute, count(*) AS events FROM ({{events}})"
@@ -131,9 +131,9 @@ _COUNTED["resource_types"] = (
 #: One row for each different content of the members that name agents.
 _AGENTS = "SELECT members, count(*) FROM ({events}) WHERE members IS NOT NULL GROUP BY ALL"
 
-#: Rows in which those are searched whose records decide.
+#: Rows to search when their records decide.
 _WINDOW = 250_000
-#: Records that are read per step.
+#: Records to read per step.
 _STEP = 5_000
 _AMONG = "position IN (SELECT unnest(?::BIGINT[]))"
 
@@ -152,7 +152,7 @@ def events_between(
 
 
 class Counts:
-    """Counts events, each time by one statement over all tables that may have them."""
+    """Counts events, each time by one statement over all possible tables."""
 
     def __init__(self, database: Database, pool: LookupPool) -> None:
         self._database = database
@@ -203,7 +203,7 @@ class Counts:
         fields: Sequence[CountedField],
         limit: int,
     ) -> EventOverview:
-        """Returns the same as `histogram` and `top_values`; records are read once for both.
+        """Returns the results of `histogram` and `top_values`, reading records once for both.
 
         Raises:
             Damaged: a sealed file cannot be read.
@@ -215,7 +215,7 @@ class Counts:
     async def listed_principals(
         self, tables: Sequence[EventTable], query: EventQuery, limit: int
     ) -> list[PrincipalActivity]:
-        """Returns the principals that called last, the last one first.
+        """Returns the most recent callers, newest first.
 
         Raises:
             Damaged: a sealed file cannot be read.
@@ -276,7 +276,7 @@ class Counts:
     async def values(
         self, tables: Sequence[EventTable], key: CallKey, query: EventQuery, limit: int
     ) -> ValueCounts:
-        """Returns the number of a key's events, and their most frequent values.
+        """Returns the number of a key's events and their most frequent values.
 
         Raises:
             Damaged: a sealed file cannot be read.
@@ -336,7 +336,7 @@ class Counts:
         Args:
             tables: the tables.
             query: the query.
-            more: further conditions, each with its argument, if it has one.
+            more: further conditions, each with its argument, if any.
             columns: the columns of the events.
             counting: the statement, with `{events}` in place of the events.
             arguments: its further arguments.
@@ -381,12 +381,12 @@ class Counts:
     async def _matching(
         self, tables: Sequence[EventTable], query: EventQuery, enough: float = math.inf
     ) -> dict[EventTable, tuple[str, list[Any]]]:
-        """Returns the condition of a query's events in each table that may have some.
+        """Returns the condition of a query's events in each possible table.
 
         Args:
             tables: the tables.
             query: the query.
-            enough: the number of events after which no more records are read.
+            enough: the number of events after which reading stops.
         """
         query = replace(query, before=None)
         conditions: dict[EventTable, tuple[str, list[Any]]] = {}
@@ -417,7 +417,7 @@ class Counts:
         deadline: float,
         enough: float,
     ) -> list[int]:
-        """Returns the positions of events that match by their records; SQL does not decide them."""
+        """Returns the positions of events that match by their records, where SQL cannot decide."""
         name, part = table.table.name, "0" if table.table.index is None else "part"
         certain, values = condition.certain
         undecided = (
@@ -453,7 +453,7 @@ def _is_match(query: EventQuery, record: str) -> bool:
 
 
 def _of_key(query: EventQuery, key: CallKey) -> tuple[EventQuery, list[tuple[str, str | None]]]:
-    """Returns the query of a key's events, and the conditions that no query has."""
+    """Returns the query of a key's events, and the conditions that queries cannot express."""
     more: list[tuple[str, str | None]] = [
         ("event_name = ?", key.event_name),
         ("event_source = ?", key.event_source),
@@ -462,7 +462,7 @@ def _of_key(query: EventQuery, key: CallKey) -> tuple[EventQuery, list[tuple[str
         more.append(("error_code = ?", key.error_code))
     elif key.only_writes:
         more.append(("NOT read_only", None))
-    # The attribute rules out files that do not have it; the condition is among `more`.
+    # The attribute rules out files without it; the condition is in `more`.
     attribute = ("EventName", key.event_name)
     return replace(
         query,

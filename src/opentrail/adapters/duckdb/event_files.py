@@ -33,7 +33,7 @@ from opentrail.core.errors import StorageFailed
 from opentrail.core.faults import crash_point
 from opentrail.ports.event_store import DATA_CATEGORIES, ExpiredEvents, ExpiryReason
 
-#: Adjacent files of about one size that are merged.
+#: Number of adjacent files of similar size that are merged.
 MERGED_FILES = 8
 #: Maximum records of a merged file.
 MERGED_RECORDS = 1_200_000
@@ -57,7 +57,7 @@ def next_merge(tables: Sequence[EventTable], max_bytes: int = MAX_FILE_BYTES) ->
         if table.file is None or is_apart or table.file.records * 2 > MERGED_RECORDS:
             run = []
             continue
-        # The records of a thinned file are no chain.
+        # The records of a thinned file form no chain.
         is_adjacent = bool(run) and run[-1].last + 1 == table.first
         is_adjacent = is_adjacent and bool(run[-1].expired) == bool(table.expired)
         run = [*run, table] if is_adjacent else [table]
@@ -91,16 +91,16 @@ def _limited(run: Sequence[EventTable], max_bytes: int) -> list[EventTable]:
 
 log = logging.getLogger(__name__)
 
-#: Files that one child process compares with their hashes.
+#: Files per child process that compares hashes.
 _CHECK_FILES = 10
-#: Seconds until the next child process if one failed.
+#: Seconds before the next child process after a failure.
 _CHECK_PAUSE_SECONDS = 600.0
 #: Errors of a child; no record is lost, and the work is retried.
 CHILD_ERRORS = (OSError, RuntimeError, StorageFailed, TimeoutError)
 
 
 class EventFiles(abc.ABC):
-    """The tables of one series, and the work on their files, which child processes do."""
+    """The tables of one series, and the work of child processes on their files."""
 
     def __init__(self, folder: Path, series: Series, database: Database, max_bytes: int) -> None:
         self._folder = folder
@@ -113,14 +113,14 @@ class EventFiles(abc.ABC):
         self._repairing = asyncio.Lock()
         self._round: asyncio.Task[None] | None = None
         self._checking: asyncio.Task[None] | None = None
-        #: Names of files that were set aside.
+        #: Names of files set aside.
         self.damaged: list[str] = []
         #: Every file has been compared with its hash since the start, or is new.
         self.is_checked = False
 
     @abc.abstractmethod
     async def _replacements(self, file: SealedFile) -> list[EventTable]:
-        """Returns tables with the events of a damaged file, as far as they can be restored."""
+        """Returns tables with the restorable events of a damaged file."""
 
     async def _seal_next(self) -> bool:
         """Seals a full table; returns whether there was one."""
@@ -146,12 +146,12 @@ class EventFiles(abc.ABC):
     # Compaction
 
     def begin_compaction(self) -> None:
-        """Starts merging and sealing, unless that is under way."""
+        """Starts merging and sealing, unless already running."""
         if self._round is None or self._round.done():
             self._round = asyncio.create_task(self._compact())
 
     async def idle(self) -> None:
-        """Returns once nothing is being merged or sealed."""
+        """Returns once no merge or seal is running."""
         while self._round is not None and not self._round.done():
             await asyncio.shield(self._round)
 
@@ -186,7 +186,7 @@ class EventFiles(abc.ABC):
     # Expiry
 
     def is_expired_before(self, recorded_before: int) -> bool:
-        """Returns whether a file has only records of before a time, in microseconds."""
+        """Returns whether all records of a file are from before a time, in microseconds."""
         return any(table.newest_recorded < recorded_before for table, _ in self.tables.sealed())
 
     async def expire_table(
@@ -195,7 +195,7 @@ class EventFiles(abc.ABC):
         """Expires the events of a sealed table, or its data events only; under `changing`.
 
         Returns:
-            The number of events, and the bytes by which its file has shrunk.
+            The number of events, and the bytes freed in its file.
         """
         file = table.file
         if file is None:
@@ -224,7 +224,7 @@ class EventFiles(abc.ABC):
         return [events(row) for row in self._database.execute(statement)]
 
     async def _thinned(self, file: SealedFile) -> EventTable:
-        """Returns the table of a copy of a file without data events, which a child writes."""
+        """Returns the table of a copy of a file without data events, written by a child."""
         (path,) = await run_child("thin", file.path)
         final = read_name(path.with_name(path.name.removesuffix(THINNED)))
         if final is None:
@@ -234,7 +234,7 @@ class EventFiles(abc.ABC):
         return table
 
     def _first_expired(self, table: EventTable) -> int:
-        """Returns the first number to mark as expired if a whole table is."""
+        """Returns the first number to mark as expired when a whole table expires."""
         return table.first
 
     # Damage
@@ -260,7 +260,7 @@ class EventFiles(abc.ABC):
         self.is_checked = True
 
     async def repair(self, table: EventTable) -> None:
-        """Replaces a damaged table as far as its events can be restored."""
+        """Replaces a damaged table with its restorable events."""
         async with self._repairing, self.changing:
             if table not in self.tables.tables or table.file is None:
                 return  # another caller has replaced it

@@ -23,10 +23,10 @@ from opentrail.ports.event_store import ExpiredEvents, ExpiryReason
 
 log = logging.getLogger(__name__)
 
-#: The ending of a file without its expired events, before it replaces the file with them.
+#: Suffix of a file without its expired events, before it replaces the original.
 THINNED = ".thin"
 _NOTE = ".expiry"
-#: The next note: it has its blocks already, because the disk may be full then.
+#: The next note: its blocks are already allocated, because the disk may be full later.
 _SPARE = "spare.note"
 _SIZE = 4096
 _CONTENTS = (
@@ -36,11 +36,11 @@ _CONTENTS = (
 
 
 class ExpiryNote(msgspec.Struct, frozen=True):
-    """Events of a sealed file that expire; `new` is the file without them, None if all do."""
+    """Events of a sealed file that expire; `new` is the file without them, None if all expire."""
 
     old: str
     new: str | None
-    #: First number of the range that is marked as expired.
+    #: First number of the range marked as expired.
     first: int
     last: int
     events: tuple[ExpiredEvents, ...]
@@ -62,7 +62,7 @@ def reserve_note(folder: Path) -> None:
     """Creates the file of the next note.
 
     Raises:
-        OSError: the disk has no room even for that.
+        OSError: the disk has no room even for this.
     """
     spare = folder / _SPARE
     if spare.exists() and spare.stat().st_size == _SIZE:
@@ -80,7 +80,7 @@ def reserve_note(folder: Path) -> None:
 
 
 def write_note(folder: Path, note: ExpiryNote) -> None:
-    """Makes a note durable, without space on the disk."""
+    """Makes a note durable without allocating disk space."""
     reserve_note(folder)
     spare = folder / _SPARE
     with spare.open("r+b", buffering=0) as file:
@@ -92,7 +92,7 @@ def write_note(folder: Path, note: ExpiryNote) -> None:
 
 
 def notes(folder: Path) -> Iterator[tuple[Path, ExpiryNote]]:
-    """Yields the notes whose events are not recorded as expired yet."""
+    """Yields the notes whose expiry is not recorded yet."""
     for path in sorted(folder.glob(f"*{_NOTE}")):
         try:
             yield path, msgspec.json.decode(path.read_bytes(), type=ExpiryNote)
@@ -122,7 +122,7 @@ def put_thinned(folder: Path, name: str) -> None:
 
 
 def mark_expired(folder: Path, series: Series, first: int, last: int) -> None:
-    """Creates the empty file whose name says that a range has expired.
+    """Creates the empty file whose name marks a range as expired.
 
     A mark of the journal's positions replaces the marks that it overlaps or continues.
     """

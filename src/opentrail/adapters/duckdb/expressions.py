@@ -1,6 +1,6 @@
 """Search expressions as SQL conditions.
 
-Where SQL cannot decide exactly, `core/expression` decides on the rows that SQL selects.
+Where SQL cannot decide exactly, `core/expression` checks the rows that SQL selects.
 """
 
 from __future__ import annotations
@@ -80,17 +80,17 @@ _PLAIN, _PLAIN_NAME = (
 _WORDS = re.compile(r"[a-z]|[a-z][a-z0-9 _.:,;=@#+-]*[a-z]")
 #: A possible part of a number, which JSON may write differently: 1000, 1000.0, 1e3.
 _MAYBE_NUMBER = re.compile(r"-?\d*(\.\d*)?(e[-+]?\d*)?|[-+]\d*", re.IGNORECASE)
-#: A number in JSON that may be read as one with other digits; not 5, -7.25 or 1024.0.
+#: A JSON number with other possible spellings; not 5, -7.25 or 1024.0.
 _FLOAT = r"[:,\[]\s*-?([0-9]+\.?[0-9]*[eE]|[0-9]+\.[0-9]{5}|[0-9]{12,}\.|[0-9]{20})"
-#: A number of an address, as `ipaddress` accepts it.
+#: A number of an address, in the form that `ipaddress` accepts.
 _OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _OF_AGENT = (
     "'$.userAgent', '$.userIdentity.arn', '$.userIdentity.sessionContext.sourceIdentity',"
     " '$.additionalEventData.opentrail.agentTag', '$.userIdentity.invokedBy', '$.eventSource'"
 )
-#: The members of a record that `agent_in` reads, in its order, the name of the event only where it
-#: matters, as calls are counted by these; NULL for a record that DuckDB rejects, such as one with
-#: an escaped lone surrogate.
+#: The members of a record that `agent_in` reads, in its order, the event name only where it
+#: matters, because calls are grouped by these; NULL for a record that DuckDB rejects, such as one
+#: with an escaped lone surrogate.
 AGENT_MEMBERS = (
     f"CASE WHEN event_source = '{AGENTCORE}'"
     f" THEN TRY(json_extract_string(record, [{_OF_AGENT}, '$.eventName']))"
@@ -211,7 +211,7 @@ def _of_agent(expression: Compare) -> SqlCondition:
 
 
 def pattern_of(words: Sequence[str]) -> str:
-    """Returns the pattern of a text that has one of some words, in any case."""
+    """Returns a case-insensitive pattern for text that contains one of some words."""
     return "(?i)" + "|".join(map(re.escape, words))
 
 
@@ -225,7 +225,7 @@ def _in_network(column: str, network: IPv4Network | IPv6Network) -> SqlCondition
         for low, high in zip(first, last, strict=True)
     ]
     fixed = "".join(f"{octet}." for octet in first[: network.prefixlen // 8])
-    # The prefix rules most addresses out in a fraction of the time of a regular expression.
+    # The prefix excludes most addresses in a fraction of the time of a regular expression.
     begins, is_address = f"starts_with({column}, ?)", f"regexp_full_match({column}, ?)"
     arguments = (fixed[:-1] if len(octets) == fixed.count(".") else fixed, r"\.".join(octets))
     return SqlCondition(
@@ -257,7 +257,7 @@ def _equals(column: str, expression: Compare, index: Index | None) -> SqlConditi
 
 
 def _with_id(pattern: Pattern, index: Index) -> SqlCondition:
-    """Uses a sealed file's index in place of a column that it does not have."""
+    """Uses a sealed file's index in place of a missing column."""
     if pattern.plain is None:
         return _somewhere("record", pattern.literals)
     sql, arguments = index.has_id(pattern.plain)
@@ -267,7 +267,7 @@ def _with_id(pattern: Pattern, index: Index) -> SqlCondition:
 def _in_list(
     column: str, condition: Callable[[str], str], argument: str, index: Index | None
 ) -> SqlCondition:
-    """Returns the condition that an item of a list meets another one."""
+    """Returns the condition that an item of a list meets another condition."""
     if index is not None and column == "resource_names":
         return exactly(index.has_resource_where(condition("name")), argument)
     return exactly(f"len(list_filter({column}, lambda item: {condition('item')})) > 0", argument)
@@ -290,7 +290,7 @@ def _contains(text: str) -> str:
 def lower_of(text: str) -> str:
     """Returns the expression of a string in lower case; ASCII characters as Python's `lower`.
 
-    Among the characters with ASCII ones in lower case, DuckDB's `lower` differs in one.
+    DuckDB's `lower` differs for one character with an ASCII lower case.
     """
     return f"lower(replace({text}, 'İ', 'i̇'))"
 

@@ -33,9 +33,9 @@ COLUMNS = {
     "AccessKeyId": "access_key_id",
     "ResourceType": "unnest(resource_types)",
 }
-#: An attribute with more pairs of value and category than this is not listed.
+#: An attribute with more pairs of value and category than this is omitted.
 MAX_VALUES = 5_000
-#: One row per value and category, and one with NULL for each attribute that is listed.
+#: One row per value and category, and one with NULL for each listed attribute.
 VALUES = "CREATE TABLE made.held (attribute VARCHAR, value VARCHAR, category VARCHAR)"
 
 
@@ -94,7 +94,7 @@ def _holds(hashes: array[int], value: int) -> bool:
     return place < len(hashes) and hashes[place] == value
 
 
-#: Bytes of a sealed file that are downloaded, verified and cached together, in new indexes.
+#: Bytes of a sealed file downloaded, verified and cached together, in new indexes.
 BLOCK_BYTES = 512 * 1024
 _BITS = 0xFFFF_FFFF
 _HASHED = HASH.format("category || ' ' || value")
@@ -124,17 +124,17 @@ class _Header(msgspec.Struct, frozen=True):
     #: SHA-256 of each of its blocks.
     blocks: tuple[bytes, ...]
     categories: tuple[str, ...]
-    #: Attribute → the number of its hashes; their lists follow one another in this order.
+    #: Attribute → the number of its hashes; their lists follow in this order.
     hashes: dict[str, int]
 
 
 class FileIndex:
-    """An index in memory; the lists of hashes stay on the disk.
+    """An index in memory; the lists of hashes stay on disk.
 
     `oldest` and `newest` are event times in seconds, `newest_recorded` is in microseconds.
 
     Raises:
-        StorageFailed: it is of a file whose format this version does not read.
+        StorageFailed: this version does not read the file's format.
     """
 
     def __init__(self, path: Path) -> None:

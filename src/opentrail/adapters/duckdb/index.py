@@ -1,11 +1,11 @@
 """The index of a sealed file: the places of event ids and resource names, by hash.
 
-Both have nearly as many values as there are events. Scanning a column of them would be the largest
-part of a lookup, and storing one takes a quarter of the file. Sorted hashes are small, and DuckDB
-finds one among a million by the ranges of its row groups.
+Both have nearly as many values as events. Scanning such a column would dominate a lookup, and
+storing it takes a quarter of the file. Sorted hashes are small, and DuckDB finds one among a
+million by the ranges of its row groups.
 
-A place is the number of a row, from 0, and the column that contains its record:
-`row * PARTS + part`.
+A place is the number of a row, from 0, and the column that contains its record: `row * PARTS +
+part`.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _TABLES = (
 )
 #: The attributes of LookupEvents that an index contains.
 KNOWN = frozenset({"EventId", "ResourceName"})
-#: A lookup reads its rows by their places only up to this number of places.
+#: Maximum places for a lookup to read its rows by place.
 MAX_PLACES = 1_000
-#: The places of a name are in several lists, each of which covers this many places: DuckDB reads
-#: lists by 2,048, so one long list would make lookups of other names slow.
+#: The places of a name are split into lists of this many places: DuckDB reads lists by 2,048, so
+#: one long list would slow lookups of other names down.
 _BAND = 1 << 18
-#: Its arguments are one list for each column.
+#: Its arguments are one list per column.
 INSERT_KEYS = (
     "INSERT INTO temp.keys SELECT unnest(?::BIGINT[]), unnest(?::VARCHAR[]), unnest(?::TINYINT[]),"
     " unnest(?::VARCHAR[]), unnest(?::VARCHAR[][])"
@@ -82,7 +82,7 @@ class Index:
 
 
 def hash_of(text: str) -> int:
-    """Returns the value of `HASH`; DuckDB would compute it each time it plans a statement."""
+    """Returns the value of `HASH`, which DuckDB would compute each time it plans a statement."""
     digest = hashlib.md5(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()
     return int.from_bytes(digest[8:], "little") >> 24
 
@@ -92,8 +92,8 @@ def probe(
 ) -> tuple[str, list[Any]]:
     """Returns a statement that finds the places of events with an attribute, and its arguments.
 
-    It takes a tenth of a lookup's time, and one statement for several files takes half the time
-    of one for each.
+    It takes a tenth of a lookup's time; one statement for several files takes half the time of
+    separate ones.
 
     Args:
         indexes: the indexes to search.
@@ -103,7 +103,7 @@ def probe(
 
     Returns:
         A row is the number of an index and a list of places. If there are more than `MAX_PLACES`,
-        the list is longer than that, but not complete.
+        the list is longer than that, but incomplete.
     """
     arguments: list[Any] = [hash_of(value)]
     table, places, where = "ids", "[place]", "h = $1"

@@ -1,4 +1,4 @@
-"""Runs the statements of lookups, and finds out which file is damaged if one fails."""
+"""Runs the statements of lookups, and finds the damaged file after a failure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LookupPool:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        #: Files that are being compared with their hashes.
+        #: Files being compared with their hashes.
         self._comparing: dict[Path, asyncio.Future[bool]] = {}
 
     async def run_all(
@@ -54,7 +54,7 @@ class LookupPool:
                 self.run([table], function, *arguments, is_search=is_search)
                 for table, function, arguments in work
             ),
-            return_exceptions=True,  # all have ended before the tables may be released
+            return_exceptions=True,  # all must end before the tables are released
         )
         for result in results:
             if isinstance(result, BaseException):
@@ -77,7 +77,7 @@ class LookupPool:
             is_search: the work may take long, and must not delay lookups.
 
         Raises:
-            Damaged: one of them is a file that has changed since it was written.
+            Damaged: one of them is a file changed since it was written.
             StorageFailed: the work failed for another reason.
         """
         run = self._database.search if is_search else self._database.run
@@ -96,7 +96,7 @@ class LookupPool:
             raise StorageFailed(f"history: lookup failed: {error}") from error
 
     async def _is_intact(self, file: SealedFile) -> bool:
-        """Compares a file with its hash, once for all lookups that fail at the same time."""
+        """Compares a file with its hash, once for all concurrent failed lookups."""
         comparing = self._comparing.get(file.path)
         if comparing is None:
             comparing = asyncio.ensure_future(asyncio.to_thread(is_intact, file))

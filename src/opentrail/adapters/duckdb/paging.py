@@ -26,22 +26,22 @@ from opentrail.core.errors import StorageFailed
 from opentrail.core.expression import Expression, holds
 from opentrail.ports.event_store import PAGE_TEXT, EventQuery, FoundEvent
 
-#: Rows that are read in the first step where SQL alone cannot decide which ones match.
+#: Rows to read in the first step where SQL alone cannot decide.
 _FIRST_STEP = 200
-#: Tables that are probed by one statement each.
+#: Tables that get a separate statement each.
 _PROBED_ALONE = 2
 #: Maximum rows of a step.
 _MAX_STEP = 5_000
-#: Records of a page that are read at a time; a page of large ones ends after a part of them.
+#: Records of a page to read at a time; a page of large ones may end early.
 _READ_ROWS = 500
 
-#: The number of a row, and the record column that it uses.
+#: The number of a row, and its record column.
 Place = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """The sort key of an event and its place; the event itself, if it has been read."""
+    """The sort key of an event and its place; also the event itself once read."""
 
     seconds: int
     position: int
@@ -52,7 +52,7 @@ class _Key:
 
     @classmethod
     def of(cls, event: FoundEvent, table: EventTable) -> _Key:
-        """Returns the key of an event that has been read."""
+        """Returns the key of an event already read."""
         return cls(int(event.event_time.timestamp()), event.position, table, -1, 0, event)
 
 
@@ -69,8 +69,8 @@ class Pages:
         Raises:
             Damaged: a sealed file cannot be read.
         """
-        # DuckDB decompresses records by the thousand, so a first step finds only the keys of the
-        # page, and a second one reads the records.
+        # DuckDB decompresses records by the thousand, so the first step finds only the keys of the
+        # page, and the second reads the records.
         keys = await self._page_keys(tables, query)
         is_search = query.expression is not None
         page: list[FoundEvent] = []
@@ -106,8 +106,8 @@ class Pages:
             if len(keys) == query.limit or _text(key.event for key in keys) > PAGE_TEXT:
                 waiting = [table for table in waiting if table.newest >= keys[-1].seconds]
             if unknown := [table for table in waiting if table not in places]:
-                # The first two tables are probed alone, all others by one statement; files in S3
-                # only a few at a time, because the page may be full before the others.
+                # The first two tables get separate statements, all others share one; files in S3
+                # are read only a few at a time, because the page may fill up first.
                 most = 1 if len(places) < _PROBED_ALONE else len(unknown)
                 if any(table.is_remote for table in unknown[:most]):
                     most = min(most, PARALLEL_LOOKUPS)
@@ -147,7 +147,7 @@ class Pages:
         key, value = query.attribute or (None, None)
         is_id = index is not None and key == "EventId"
         if is_id or (places is not None and len(places) <= min(room, _READ_ROWS)):
-            # Probably all of them belong on the page: their records are read in this step.
+            # Probably all of them belong on the page: this step reads their records.
             events = self._known_events(table.table, query, places)
             if is_id:
                 # Other ids may have the same hash.
@@ -174,7 +174,7 @@ class Pages:
     async def _probe(
         self, tables: Sequence[EventTable], query: EventQuery
     ) -> dict[EventTable, list[Place] | None]:
-        """Returns the rows of each table that may have the query's attribute, None for all."""
+        """Returns the candidate rows of each table for the query's attribute, None for all."""
         rows_of: dict[EventTable, list[Place] | None] = dict.fromkeys(tables)
         key, value = query.attribute or ("", "")
         indexed = [(table, table.table.index) for table in tables if table.table.index is not None]
@@ -197,7 +197,7 @@ class Pages:
     def _select_matching(
         self, table: Table, query: EventQuery, expression: Expression
     ) -> list[FoundEvent]:
-        """Evaluates an expression on rows that SQL selected, newest first, in growing steps."""
+        """Evaluates an expression on the rows that SQL selected, newest first, in growing steps."""
         key, value = query.attribute or (None, None)
         event_id = value if key == "EventId" else None  # other ids may have the same hash
         page: list[FoundEvent] = []
@@ -221,7 +221,7 @@ class Pages:
             if len(rows) < step:
                 return page
             before = (event.event_time, event.position)
-            # A step of large records is not followed by a larger one.
+            # A step of large records does not grow the next one.
             if sum(len(record) for _, record in rows) <= PAGE_TEXT:
                 step = min(step * 4, _MAX_STEP)
             else:
@@ -229,5 +229,5 @@ class Pages:
 
 
 def _text(events: Iterable[FoundEvent | None]) -> int:
-    """Returns the number of characters of the records of those events that have been read."""
+    """Returns the number of characters of the records read for events."""
     return sum(len(event.record) for event in events if event is not None)

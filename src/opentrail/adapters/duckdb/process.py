@@ -46,7 +46,7 @@ from opentrail.core.errors import FilesUnreachable
 from opentrail.core.event import Entry
 from opentrail.ports.journal import JournalSource
 
-#: Maximum bytes of records in a response; the caller asks again for the others.
+#: Maximum bytes of records in a response; the caller requests the others separately.
 _READ_BYTES = 32 * 1024 * 1024
 #: Seconds to wait for a block of a file in S3.
 _DOWNLOAD_SECONDS = 30.0
@@ -80,7 +80,7 @@ class HistoryProcess:
         self._downloads: set[concurrent.futures.Future[bytes]] = set()
 
     async def serve(self, end: socket.socket) -> None:
-        """Handles requests until the server asks it to end, or is gone."""
+        """Handles requests until the server asks it to end, or has ended."""
         self._link = await Link.over(
             end,
             {
@@ -105,7 +105,7 @@ class HistoryProcess:
         await self._store.close()
 
     def _download(self, name: str, first: int, length: int) -> bytes:
-        """Returns bytes of a file in S3; runs in the thread of a lookup."""
+        """Returns bytes of a file in S3; runs in a lookup's thread."""
         if self._link is None or self._stopped.is_set():
             raise FilesUnreachable("event history is being closed")
         download = asyncio.run_coroutine_threadsafe(

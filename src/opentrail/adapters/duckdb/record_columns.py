@@ -1,9 +1,9 @@
-"""The records of a sealed file, divided over several columns by the kind of event.
+"""The records of a sealed file, split into several columns by the kind of event.
 
-DuckDB compresses 2,048 values of a column together and can only decompress all of them, which is
+DuckDB compresses 2,048 values of a column together and can only decompress them together, which is
 most of the cost of a page of scattered events. A row's record is in one of these columns, and the
-others are NULL there, so less has to be decompressed for it. Records of one kind share a column,
-which compresses well; a kind that makes up most of a file has a column to itself.
+others are NULL, so there is less to decompress. Records of one kind share a column, which
+compresses well; a kind that makes up most of a file gets a separate column.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 #: Eight would cost another 20 bytes per record, for little gain.
 PARTS = 4
 COLUMNS = tuple(f"record_{part}" for part in range(PARTS))
-#: Maximum kinds whose column is remembered: the largest ones.
+#: Maximum kinds with a remembered column: the largest ones.
 _MAX_KINDS = 10_000
 #: A column is overfull if its size is more than this many times the mean.
 _OVERFULL = 1.25
@@ -33,7 +33,7 @@ DIVIDED = ", ".join(("part", *(f"CASE part WHEN {part} THEN record END" for part
 class ColumnPartitioning:
     """Chooses the column of each event's record.
 
-    A kind keeps its column. Only when one column is overfull do its smaller kinds move to others.
+    A kind keeps its column, until the column is overfull: its smaller kinds then move to others.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class ColumnPartitioning:
         return parts
 
     def _relieve(self, loads: list[int], kinds: Sequence[tuple[tuple[str, str], int]]) -> None:
-        """Moves kinds out of an overfull part, largest first; the largest of all stays."""
+        """Moves kinds out of an overfull part, largest first, except the largest of all."""
         mean = sum(loads) / PARTS
         fullest = loads.index(max(loads))
         if loads[fullest] <= _OVERFULL * mean:

@@ -33,10 +33,10 @@ log = logging.getLogger(__name__)
 
 #: Records at which a hot table is sealed.
 SEAL_RECORDS = 120_000
-#: Records at which a hot table is sealed if it is as old as `SEAL_SECONDS`.
+#: Records at which a hot table is sealed once it is `SEAL_SECONDS` old.
 SEAL_FEW_RECORDS = 4_096
 SEAL_SECONDS = 300.0
-#: Characters of records that make at most a byte of a sealed file.
+#: Characters of records per byte of a sealed file, at least.
 SEAL_TEXT_RATIO = 4
 #: Rows read per step to compute the chain at a position.
 _CHAIN_ROWS = 5_000
@@ -74,7 +74,7 @@ class RecordedEvents(EventFiles):
         self.position = 0
         #: Ranges missing from both files and journal.
         self.missing: list[tuple[int, int]] = []
-        #: Position and chain of the last entry that was read.
+        #: Position and chain of the last entry read.
         self._last_read: tuple[int, bytes] = (-1, b"")
 
     async def open(self, shared: Sequence[SharedFile] = ()) -> None:
@@ -171,7 +171,7 @@ class RecordedEvents(EventFiles):
 
     @property
     def sealed(self) -> int:
-        """The last position up to which files contain everything that is not lost."""
+        """The last position up to which files contain everything except lost positions."""
         hot = self._hot()
         return hot[0].first - 1 if hot else self.position
 
@@ -181,7 +181,7 @@ class RecordedEvents(EventFiles):
     # Inserting
 
     async def add(self, entries: Sequence[Entry]) -> None:
-        """Returns once lookups see the entries; those already there are left out."""
+        """Returns once lookups see the entries; skips existing ones."""
         async with self._adding:
             unseen = [entry for entry in entries if entry.position > self.position]
             while unseen:
@@ -191,10 +191,10 @@ class RecordedEvents(EventFiles):
                 unseen = unseen[len(run) :]
 
     async def _skip_lost(self, until: int) -> None:
-        """Continues after position `until` if the journal has lost all up to it.
+        """Continues after position `until` if the journal has lost every position up to it.
 
         Raises:
-            StorageFailed: it has not: earlier entries were not added.
+            StorageFailed: it has not: earlier entries are missing.
         """
         first = self.position + 1
         if first > until:
@@ -306,7 +306,7 @@ class RecordedEvents(EventFiles):
     async def _sealed(self, first: int, last: int) -> list[EventTable]:
         """Seals a range and returns the tables of its files.
 
-        A child writes them from the journal. Positions that the journal has lost are reported.
+        A child writes them from the journal, and reports lost positions.
         """
         if first > last:
             return []
@@ -382,7 +382,7 @@ class RecordedEvents(EventFiles):
     async def expire(self, recorded_before: int, last_needed: int) -> int:
         """Deletes files recorded before a time, in microseconds; returns the records deleted.
 
-        They are deleted oldest first, and only up to position `last_needed`.
+        Deletes the oldest first, and only up to position `last_needed`.
         """
         deleted = 0
         if not self.is_expired_before(recorded_before):
@@ -390,7 +390,7 @@ class RecordedEvents(EventFiles):
         async with self.changing:
             for table in self.tables.tables.copy():
                 if table.is_remote:
-                    continue  # it is used until it is no longer listed
+                    continue  # still in use until unlisted
                 is_old = table.file is not None and table.newest_recorded < recorded_before
                 if not is_old or table.last > last_needed:
                     break

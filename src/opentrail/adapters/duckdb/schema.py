@@ -45,14 +45,14 @@ _COLUMNS = (
 
 #: The columns of a table in memory, and their types.
 HOT_COLUMNS = dict(_COLUMNS)
-#: Columns that a sealed file does not store: its index and the records contain their values.
+#: Columns omitted from a sealed file: its index and the records contain their values.
 _INDEXED = ("event_id", "resource_names")
 #: The columns of a sealed file's table, without the records.
 _SEALED = tuple(column for column in _COLUMNS[:-1] if column[0] not in _INDEXED)
-#: All columns that are stored in a sealed file's table, in their order.
+#: All columns of a sealed file's table, in order.
 SEALED_COLUMNS = ", ".join((*(name for name, _ in _SEALED), STORED))
 
-#: Attribute key of LookupEvents → the condition that finds it.
+#: Attribute key of LookupEvents → its condition.
 _CONDITIONS = {
     "EventId": "event_id = ?",
     "EventName": "event_name = ?",
@@ -79,7 +79,7 @@ ABOUT = (
     "CREATE TABLE made.about (format INTEGER, first BIGINT, last BIGINT, chain_before BLOB,"
     " oldest BIGINT, newest BIGINT, newest_recorded BIGINT)"
 )
-#: The files that were imported: the SHA-256 of their contents, and the report of their import.
+#: The imported files: the SHA-256 of their contents, and the report of their import.
 IMPORTED = "CREATE TABLE made.imported (sha256 VARCHAR, name VARCHAR, outcome VARCHAR)"
 FORMAT = 5
 
@@ -93,7 +93,7 @@ class Table:
 
     @property
     def keys(self) -> str:
-        """The columns by which rows are ordered, and the place of a row's record."""
+        """The sort columns of rows, and the place of a row's record."""
         return f"event_time, position, rowid, {'0' if self.index is None else 'part'}"
 
 
@@ -136,7 +136,7 @@ def _insert(name: str, kinds: Mapping[str, str]) -> str:
 
 
 def row_of(entry: Entry, attributes: Attributes) -> tuple[Any, ...]:
-    """Returns the row of an entry; the fields of the entry take precedence over the record's."""
+    """Returns the row of an entry; the entry's fields take precedence over the record's."""
     key = (entry.position, entry.origin, micros(entry.recorded_at))
     owner = (entry.category, entry.account, entry.region)
     return _row(key, entry.event_id, owner, attributes, entry.record)
@@ -187,7 +187,7 @@ def entry_of(row: Sequence[Any], chain: bytes) -> Entry:
 def conditions_of(query: EventQuery) -> tuple[list[str], list[Any]]:
     """Returns the conditions of a query, and their arguments.
 
-    Attribute, expression and `before` are left out.
+    Omits attribute, expression and `before`.
     """
     conditions: list[str] = ["position BETWEEN ? AND ?"]
     arguments: list[Any] = [-query.snapshot.imported, query.snapshot.recorded]
@@ -213,7 +213,7 @@ def conditions_of(query: EventQuery) -> tuple[list[str], list[Any]]:
 
 
 def matching(table: Table, query: EventQuery) -> SqlCondition:
-    """Returns the condition of a query's events in a table; `before` is left out."""
+    """Returns the condition of a query's events in a table, except `before`."""
     conditions, arguments = conditions_of(query)
     parts = [exactly(" AND ".join(conditions), *arguments)]
     if query.attribute is not None:
@@ -237,8 +237,8 @@ def select_page(
         table: the table.
         query: the query.
         columns: the columns to read.
-        rows: the only rows that may have the query's attribute, if they are known. If they fit on
-            the page, the result is not ordered.
+        rows: the candidate rows for the query's attribute, if known. If they fit on the page, the
+            result is unordered.
     """
     conditions, arguments = conditions_of(query)
     if rows is not None:
@@ -290,7 +290,7 @@ def select_rows(
 
 
 def by_column(table: Table, rows: Sequence[tuple[int, int]]) -> Iterator[tuple[str, list[int]]]:
-    """Yields record columns, each with the numbers of the rows whose records it contains."""
+    """Yields record columns, each with the numbers of its rows."""
     columns = COLUMNS if table.index is not None else ("record",)
     for part, column in enumerate(columns):
         if numbers := [row for row, own in rows if own == part]:

@@ -1,12 +1,11 @@
 """Writes and checks sealed files, in a child process of low priority.
 
-python -m opentrail.adapters.duckdb.seal journal JOURNAL HISTORY FIRST LAST
-python -m opentrail.adapters.duckdb.seal merge FILE FILE...
-python -m opentrail.adapters.duckdb.seal thin FILE
-python -m opentrail.adapters.duckdb.seal check FILE...
-python -m opentrail.adapters.duckdb.seal index FILE...
+python -m opentrail.adapters.duckdb.seal journal JOURNAL HISTORY FIRST LAST python -m
+opentrail.adapters.duckdb.seal merge FILE FILE... python -m opentrail.adapters.duckdb.seal thin FILE
+python -m opentrail.adapters.duckdb.seal check FILE... python -m opentrail.adapters.duckdb.seal
+index FILE...
 
-It ends when its parent ends: its standard input is a pipe from there.
+It ends with its parent: its standard input is a pipe from the parent.
 """
 
 from __future__ import annotations
@@ -56,10 +55,10 @@ _SMALL_BYTES = 16 << 20
 def seal(journal: JournalSource, history: Path, first: int, last: int) -> list[Path]:
     """Writes the journal's entries `first`…`last` to files and returns their paths.
 
-    It is one file, unless the records are so large that they fill several.
+    One file, or several for large records.
 
     Raises:
-        RuntimeError: the journal does not hold the whole range.
+        RuntimeError: part of the range is missing from the journal.
     """
     paths: list[Path] = []
     batches = journal.read_range(first, last, _BATCH)
@@ -75,7 +74,7 @@ def seal(journal: JournalSource, history: Path, first: int, last: int) -> list[P
 
 
 def _fill(batches: Iterator[list[Entry]], last: int, connection: duckdb.DuckDBPyConnection) -> int:
-    """Inserts entries up to `last`, or until they fill a file, and returns the last position."""
+    """Inserts entries up to `last`, or until a file is full, and returns the last position."""
     partitioning = ColumnPartitioning()
     text = 0
     for entries in batches:
@@ -89,7 +88,7 @@ def _fill(batches: Iterator[list[Entry]], last: int, connection: duckdb.DuckDBPy
 
 
 def _runs(journal: JournalSource, first: int, last: int) -> Iterator[tuple[int, int]]:
-    """Yields the ranges within `first`…`last` that the journal has not lost."""
+    """Yields the unlost ranges of the journal within `first`…`last`."""
     for lost in journal.lost_between(first, last):
         if lost.last is not None:
             if first < lost.first:
@@ -139,9 +138,9 @@ def merge(paths: Sequence[Path]) -> Path:
 
 
 def thin(path: Path) -> Path:
-    """Writes a file without its data events; the caller puts it in the place of the file.
+    """Writes a file without its data events; the caller replaces the file with it.
 
-    Their rows stay without values, because the number of a row says its position.
+    Their rows stay, empty, because a row's number is its position.
     """
     file, kept = _sealed_file(path), f"category NOT IN {DATA_CATEGORIES}"
     with duckdb.connect(str(path), read_only=True) as connection:
@@ -174,7 +173,7 @@ def _sealed_file(path: Path) -> SealedFile:
 
 
 def damaged(paths: Sequence[Path]) -> list[Path]:
-    """Returns the files whose content does not have the hash in their names."""
+    """Returns the files whose content does not match the hash in their name."""
     damaged_paths = []
     for path in paths:
         try:
@@ -182,13 +181,13 @@ def damaged(paths: Sequence[Path]) -> list[Path]:
                 damaged_paths.append(path)
         except FileNotFoundError:
             continue  # merged or expired since
-        except OSError:  # a disk that cannot read it
+        except OSError:  # the disk cannot read it
             damaged_paths.append(path)
     return damaged_paths
 
 
 def main() -> None:
-    """Prints the paths of the files that it wrote, or found damaged."""
+    """Prints the paths of written or damaged files."""
     work, *arguments = sys.argv[1:]
     end_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent ignores it

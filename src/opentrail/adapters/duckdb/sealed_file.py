@@ -22,9 +22,9 @@ _LIMITS: dict[str, str | int | float | list[str]] = {
     "memory_limit": "384MB",
     "preserve_insertion_order": True,
 }
-#: Maximum characters of the records that are sealed to one file: all are in memory together then.
+#: Maximum characters of the records sealed to one file: all are in memory together.
 MAX_TEXT = 256 << 20
-#: Bytes of a block in small files; with DuckDB's default of 256 KiB they have at least 1.6 MB.
+#: Bytes of a block in small files; DuckDB's default of 256 KiB makes them at least 1.6 MB.
 _SMALL_BLOCK = 1 << 16
 _TIMES = "SELECT min(event_time), max(event_time), max(recorded_at), count(*) FROM made.events"
 
@@ -102,14 +102,14 @@ def _filled(
     fill: Callable[[duckdb.DuckDBPyConnection], int],
     index: Callable[[duckdb.DuckDBPyConnection, int], None],
 ) -> tuple[int, int]:
-    """Fills the attached file and returns the number of its rows, and what `fill` returned."""
+    """Fills the attached file and returns the number of its rows, and the result of `fill`."""
     connection.execute(create_sealed())
     connection.execute(ABOUT)
     if sealing.series is Series.IMPORTED:
         connection.execute(IMPORTED)
     connection.execute(VALUES)
     begin_index(connection)
-    # One transaction: otherwise each statement rewrites blocks of the one before, and half of the
+    # One transaction: otherwise each statement rewrites blocks of the previous one, and half of the
     # file stays empty.
     connection.execute("BEGIN")
     last = fill(connection)
@@ -126,7 +126,7 @@ def _filled(
 
 
 def _abandon(connection: duckdb.DuckDBPyConnection) -> None:
-    """Ends the writing of a file; a commit that failed has ended the transaction already."""
+    """Ends the writing of a file; a failed commit has already ended the transaction."""
     for statement in ("ROLLBACK", "DETACH made"):
         with contextlib.suppress(duckdb.Error):
             connection.execute(statement)

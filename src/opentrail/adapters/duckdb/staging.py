@@ -47,11 +47,11 @@ _INSERT_REPORT = "INSERT INTO made.imported VALUES (?, ?, ?)"
 
 @dataclass(slots=True)
 class Duplicates:
-    """Records that are not imported, by the number of their file."""
+    """Records not imported, by the number of their file."""
 
-    #: The number of a file's records that are in history already.
+    #: The number of a file's records already in history.
     same: Counter[int] = field(default_factory=Counter)
-    #: Lines of a file with the event id of a different event.
+    #: Lines of a file with a different event's id.
     other: dict[int, list[int]] = field(default_factory=dict)
 
 
@@ -80,7 +80,7 @@ class Staging:
         self.clear()
 
     def clear(self) -> None:
-        """Discards the records that were added."""
+        """Discards the added records."""
         self._connection.execute("DROP TABLE IF EXISTS staged")
         self._connection.execute(create_hot("staged", _MORE))
         self._count = 0
@@ -88,7 +88,7 @@ class Staging:
     def load_reports(self) -> None:
         """Reads the reports of earlier imports.
 
-        If it fails with one of `MOVED`, it may be called again.
+        After an error in `MOVED` the caller may retry.
         """
         imported = [file for file in self._imported() if not file.is_expired]
         journal = self._sealed()
@@ -104,9 +104,9 @@ class Staging:
                 self._reports[file.path] = reports
 
     def report_of(self, digest: str) -> Any:
-        """Returns the report of the import of a file with this SHA-256, None if there was none.
+        """Returns the import report of a file with this SHA-256, None without one.
 
-        Only files whose events have not expired are known.
+        Forgets files whose events have expired.
         """
         matches = (reports[digest] for reports in self._reports.values() if digest in reports)
         return next(matches, None)
@@ -129,11 +129,11 @@ class Staging:
         self._count += len(rows)
 
     def deduplicate(self, duplicates: Duplicates) -> None:
-        """Removes records that are in sealed files, in the journal, or staged more than once.
+        """Removes records already in sealed files or the journal, and staged duplicates.
 
-        Not those in sealed files at positions that the journal has lost.
+        Keeps records in sealed files at positions that the journal has lost.
 
-        If it fails with one of `MOVED`, it may be called again to continue.
+        After an error in `MOVED` the caller may call it again to continue.
         """
         hash_ids(self._connection)
         compared: set[Path] = set()
@@ -150,11 +150,11 @@ class Staging:
             # Records sealed since then may have left the journal.
             if all(file.path in compared for file in [*self._sealed(), *self._imported()]):
                 break
-        # Last, so that each is compared with the one in history first, if there is one.
+        # Last, so that each is first compared with its copy in history, if any.
         self._remove(self._pairs_staged(), duplicates)
 
     def _remove(self, pairs: Iterator[tuple[int, bytes, bytes]], duplicates: Duplicates) -> None:
-        """Deletes staged rows, given the bytes of the staged and of the recorded one."""
+        """Deletes staged rows, given the bytes of the staged and the recorded record."""
         same: list[int] = []
         other: list[int] = []
         for number, staged, recorded in pairs:
@@ -181,7 +181,7 @@ class Staging:
         yield from self._compared(pairs, "staged", "position")
 
     def _pairs_in_file(self, index: Index) -> Iterator[tuple[int, bytes, bytes]]:
-        # The join is on hashes, so that only records that have to be compared are decompressed.
+        # The join is on hashes, to decompress only records that need comparing.
         pairs = self._connection.execute(index.same_ids).fetchall()
         if pairs and index.series is Series.JOURNAL:
             # Event history has those for a while, and then forgets them.
@@ -214,7 +214,7 @@ class Staging:
         return {number: record.encode() for number, record in rows}
 
     def _pairs_in_journal(self, position: int) -> Iterator[tuple[int, bytes, bytes]]:
-        """Finds records that the journal contains after the last sealed position."""
+        """Finds records in the journal after the last sealed position."""
         rows = self._connection.execute("SELECT event_id, position FROM staged").fetchall()
         staged: dict[str, list[int]] = {}
         for event_id, number in rows:
@@ -231,7 +231,7 @@ class Staging:
         Args:
             imported_at: the time of the import.
             reports: SHA-256, name and report of each file.
-            known_last: the number of the last imported event, if its file may be gone.
+            known_last: the number of the last imported event, in case its file is missing.
 
         Returns:
             None if no records remain.
@@ -258,7 +258,7 @@ class Staging:
         return sealed_files(self._history, Series.JOURNAL)
 
     def _is_restored(self, file: SealedFile) -> bool:
-        """Returns whether the end of a file is of a journal that is an older one now."""
+        """Returns whether the end of a file belongs to a journal since restored to an older one."""
         return bool(self._journal.restored_between(file.last, file.last))
 
     def _attach(self, file: SealedFile) -> str:

@@ -55,20 +55,20 @@ log = logging.getLogger(__name__)
 
 
 class ImportedEvents(EventFiles):
-    """The files of imported events. No other copy of them exists: a lost file is reported."""
+    """The files of imported events, which have no other copy: a lost file is reported."""
 
     def __init__(self, folder: Path, database: Database, max_bytes: int = MAX_FILE_BYTES) -> None:
         super().__init__(folder, Series.IMPORTED, database, max_bytes)
         #: The number of the last imported event.
         self.last = 0
-        #: Lost ranges, which have to be imported again.
+        #: Lost ranges, to be imported again.
         self.lost: list[tuple[int, int]] = []
 
     async def open(self, known_last: int) -> None:
         """Attaches the files.
 
         Args:
-            known_last: the number of the last imported event, if its file may be gone.
+            known_last: the number of the last imported event, in case its file is missing.
         """
         files = await asyncio.to_thread(sealed_files, self._folder, self._series)
         self._find_lost(files, known_last)
@@ -80,7 +80,7 @@ class ImportedEvents(EventFiles):
         self.begin_compaction()
 
     async def show(self) -> None:
-        """Attaches the files that imports have written since."""
+        """Attaches the files written by later imports."""
         async with self.changing:
             files = await asyncio.to_thread(sealed_files, self._folder, self._series)
             for file in files:
@@ -166,7 +166,7 @@ class DuckdbEvents:
         """Attaches the sealed files and returns the last sealed position.
 
         Args:
-            last_import: the number of the last imported event, if its file may be gone.
+            last_import: the number of the last imported event, in case its file is missing.
             shared: the files in S3.
         """
         await asyncio.to_thread(finish, self._folder)
@@ -204,7 +204,7 @@ class DuckdbEvents:
 
     @property
     def damaged(self) -> list[str]:
-        """The names of files that were set aside."""
+        """The names of files set aside."""
         return [name for part in self._parts for name in part.damaged]
 
     @property
@@ -217,13 +217,13 @@ class DuckdbEvents:
         return self.recorded, self.imported
 
     async def add(self, entries: Sequence[Entry]) -> None:
-        """Returns once lookups see the entries; those already there are left out."""
+        """Returns once lookups see the entries; skips existing ones."""
         await self.recorded.add(entries)
 
     async def lookup(self, query: EventQuery) -> list[FoundEvent]:
-        """Returns the page that `query` describes; see also `PAGE_TEXT`.
+        """Returns the page of a query; see also `PAGE_TEXT`.
 
-        A sealed file that turns out to be damaged is replaced first.
+        Replaces a sealed file found damaged first.
         """
         return await self._reading(lambda tables: self._pages.page(tables, query))
 
@@ -256,7 +256,7 @@ class DuckdbEvents:
         )
 
     async def list_principals(self, query: EventQuery, limit: int) -> list[PrincipalActivity]:
-        """Returns the principals that called last."""
+        """Returns the most recent callers."""
         return await self._reading(
             lambda tables: self._counts.listed_principals(tables, query, limit)
         )
@@ -303,7 +303,7 @@ class DuckdbEvents:
         )
 
     async def _reading(self, work: Callable[[list[EventTable]], Awaitable[T]]) -> T:
-        """Returns what `work` finds in the tables, once damaged files among them are replaced."""
+        """Returns the result of `work` on the tables, after replacing damaged files among them."""
         while True:
             try:
                 with (
@@ -345,7 +345,7 @@ class DuckdbEvents:
     async def records(self, after: int, limit: int, until: int) -> list[tuple[int, bytes]]:
         """Returns position and record of up to `limit` recorded events, in order.
 
-        Those that the journal has lost since are among them.
+        They include events that the journal has since lost.
         """
         records: list[tuple[int, bytes]] = []
         with self.recorded.tables.reading() as tables:
@@ -358,7 +358,7 @@ class DuckdbEvents:
         return records
 
     async def find(self, event_id: str) -> int | None:
-        """Returns the position of the sealed record of the journal with this event id."""
+        """Returns the position of the journal's sealed record with this event id."""
         snapshot = Snapshot(self.position, imported=0)
         events = await self.lookup(EventQuery(1, snapshot, attribute=("EventId", event_id)))
         return events[0].position if events else None
@@ -366,7 +366,7 @@ class DuckdbEvents:
     # Files
 
     async def show_imports(self) -> None:
-        """Makes the events of all files that imports have written visible."""
+        """Makes the events of all files written by imports visible."""
         await self.imported.show()
 
     async def expire(
@@ -395,7 +395,7 @@ class DuckdbEvents:
         since = None if data_before is None else micros(data_before)
         if excess is None and (since is None or not self._has_data_before(since, last_needed)):
             return expired
-        # Sealing waits until there is room, or it would take the lock between any two files.
+        # Sealing waits until there is room; otherwise it would take the lock between any two files.
         async with self.imported.changing, self.recorded.changing:
             for part, table in self._expirable(last_needed):
                 if since is not None and table.data and table.newest_recorded < since:
@@ -443,13 +443,13 @@ class DuckdbEvents:
     def _next_to_expire(
         self, last_needed: int, only_data: bool, failed: Sequence[EventTable]
     ) -> tuple[EventFiles, EventTable] | None:
-        """Returns the oldest table with data events; else the oldest one, if that may go."""
+        """Returns the oldest table with data events, else the oldest one if it may expire."""
         tables = [each for each in self._expirable(last_needed) if each[1] not in failed]
         others = [] if only_data else tables
         return next((each for each in [*(t for t in tables if t[1].data), *others]), None)
 
     async def idle(self) -> None:
-        """Returns once nothing is being sealed or merged."""
+        """Returns once no seal or merge is running."""
         for part in self._parts:
             await part.idle()
 

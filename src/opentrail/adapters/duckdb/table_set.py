@@ -1,4 +1,4 @@
-"""The tables of event history, and the database that they are attached to."""
+"""The tables of event history, and the database they are attached to."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from opentrail.core.errors import StorageFailed
 from opentrail.core.event import micros
 from opentrail.ports.event_store import DATA_CATEGORIES, EventQuery
 
-#: Rows that DuckDB looks at by default to find the type of a column.
+#: Rows that DuckDB inspects by default to find the type of a column.
 _SAMPLE = 1_000
 _TYPES: dict[str, type] = {"BIGINT": np.int64, "BOOLEAN": np.bool_}
 
@@ -41,7 +41,7 @@ def insert_rows(
     given = dict(zip(kinds, values, strict=True))  # noqa: F841
     names = ", ".join(kinds)
     if len(rows) > _SAMPLE:
-        # Else it takes a column whose first value comes late for one without values.
+        # Otherwise it mistakes a column with a late first value for an empty one.
         connection.execute(f"SET pandas_analyze_sample = {len(rows)}")
     connection.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM given")  # noqa: S608
 
@@ -59,17 +59,17 @@ T = TypeVar("T")
 _ABOUT = (
     "SELECT format, first, last, oldest, newest, newest_recorded, chain_before FROM {name}.about"
 )
-#: The number of rows, of rows out of order, of data events, and of rows whose events expired.
+#: Counts of rows, of rows out of order, of data events, and of rows with expired events.
 _ROWS = (
     "SELECT count(*), count(*) FILTER (abs(position) <> {first} + rowid),"
     " count(*) FILTER (category IN {data}), count(*) FILTER (category IS NULL) FROM {name}.events"
 )
-#: Lookup statements that run concurrently. DuckDB's own threads would make one statement faster
-#: where it reads much, and slower where it reads little, which is most of them.
+#: Concurrent lookup statements. DuckDB's own threads would speed up a statement that reads much,
+#: and slow down the majority that read little.
 PARALLEL_LOOKUPS = 3
-#: Searches by expression that run concurrently; they may take long.
+#: Concurrent searches by expression; they may take long.
 PARALLEL_SEARCHES = 2
-#: Seconds until a search that has not stopped yet is interrupted again.
+#: Seconds before a search that has not stopped is interrupted again.
 _INTERRUPT_SECONDS = 0.05
 #: The oldest event time of an empty table.
 _LATE = 2**62
@@ -100,7 +100,7 @@ class EventTable:
     since: float | None = None
     #: Characters of the records of a hot table.
     text: int = 0
-    #: Events of a sealed file in `DATA_CATEGORIES`; rows without an event, because it expired.
+    #: Events of a sealed file in `DATA_CATEGORIES`; expired events leave empty rows.
     data: int = 0
     expired: int = 0
     #: Bytes of a sealed file.
@@ -114,7 +114,7 @@ class EventTable:
         return Series.JOURNAL if self.file is None else self.file.series
 
     def may_contain(self, query: EventQuery) -> bool:
-        """Returns False only if no event that a query asks for is in the table."""
+        """Returns False only if the table has no event of a query."""
         later = self.first > self.series.last_in(query.snapshot)
         late = query.start is not None and self.newest < query.start.timestamp()
         early = query.end is not None and self.oldest > query.end.timestamp()
@@ -138,7 +138,7 @@ class _Stop:
         self._is_set = False
 
     def now(self) -> None:
-        """Interrupts the current statement; the search begins no other.
+        """Interrupts the current statement; the search begins no other statement.
 
         DuckDB ignores this if the statement is just about to begin.
         """
@@ -148,7 +148,7 @@ class _Stop:
                 self._cursor.interrupt()
 
     def watch(self, cursor: duckdb.DuckDBPyConnection | None) -> None:
-        """Sets the cursor of the current statement, None when it has ended.
+        """Sets the cursor of the current statement, None after its end.
 
         Raises:
             InterruptedError: the search has been stopped.
@@ -163,7 +163,7 @@ class RemoteFiles(Protocol):
     """Files in S3, of which DuckDB reads blocks."""
 
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Let DuckDB open the files that are added."""
+        """Let DuckDB open the added files."""
         ...
 
     def open(self, names: Iterable[str]) -> None:
@@ -171,7 +171,7 @@ class RemoteFiles(Protocol):
         ...
 
     def add(self, name: str) -> FileIndex:
-        """Add a file, which DuckDB may open then, and return its index."""
+        """Add a file, so that DuckDB may open it, and return its index."""
         ...
 
     def remove(self, name: str) -> None:
@@ -214,17 +214,18 @@ class Database:
 
     def __init__(self, swap: Path, remote: RemoteFiles = NO_REMOTE_FILES) -> None:
         self._threads = ThreadPoolExecutor(PARALLEL_LOOKUPS, thread_name_prefix="history")
-        # Searches may take long: they must not delay lookups, nor lookups delay inserts.
+        # Searches may take long: they must not delay lookups, and lookups must not delay inserts.
         self._searches = ThreadPoolExecutor(PARALLEL_SEARCHES, thread_name_prefix="history-search")
         self._writer = low_priority_thread("history-writer")
         self._connection = duckdb.connect(
             ":memory:",
             config={
                 "threads": 1,
-                # Others would read files in S3, and only the thread of a statement learns why
-                # that fails; nor may Python run in them while the database closes.
+                # Other threads would read files in S3, but only the statement thread learns why
+                # that fails; and Python must not run in them while the database closes.
                 "async_threads": 0,
-                # Otherwise DuckDB compresses tables in memory now and then: all wait a second.
+                # Otherwise DuckDB compresses tables in memory occasionally, and everything waits a
+                # second.
                 "checkpoint_threshold": "1TB",
                 "memory_limit": "768MB",
                 "preserve_insertion_order": True,
@@ -248,7 +249,7 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._writer, work, *arguments)
 
     async def search(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Returns the result of `work`, run in a thread for work that may take long.
+        """Returns the result of `work`, run in a thread for slow work.
 
         When cancelled, it returns only after the thread has stopped.
         """
@@ -340,7 +341,7 @@ class Database:
         return attached
 
     def shared(self, file: SealedFile, index: FileIndex) -> EventTable:
-        """Returns the table of a file in S3, which is attached when a lookup needs it."""
+        """Returns the table of a file in S3, attached on the first lookup."""
         name = self._name("shared")
         return EventTable(
             Table(f"{name}.events", Index(name, index.first, file.series)),
@@ -357,7 +358,7 @@ class Database:
         )
 
     async def ensure_attached(self, table: EventTable) -> None:
-        """Attaches the file of a table unless it is.
+        """Attaches the file of a table unless it is already attached.
 
         Raises:
             FilesUnreachable: it cannot be downloaded.
@@ -410,7 +411,7 @@ class TableSet:
                 table.unread.set()
 
     def sealed(self) -> list[tuple[EventTable, SealedFile]]:
-        """Returns the tables of sealed files on the disk, each with its file."""
+        """Returns the tables of local sealed files, each with its file."""
         return [
             (table, table.file)
             for table in self.tables
@@ -426,12 +427,12 @@ class TableSet:
         await self.release(old)
 
     def swap(self, old: Sequence[EventTable], *new: EventTable) -> None:
-        """Lets lookups that begin now read `new` instead of `old`, which has to be released."""
+        """Makes later lookups read `new` instead of `old`, which must then be released."""
         others = [table for table in self.tables if table not in (*old, *new)]
         self.tables = sorted([*others, *new], key=_order)
 
     async def release(self, old: Sequence[EventTable]) -> None:
-        """Releases tables that were swapped for others, once they have no readers."""
+        """Releases swapped-out tables once they have no readers."""
         for table in old:
             while table.readers:
                 table.unread.clear()

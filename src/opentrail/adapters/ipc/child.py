@@ -1,4 +1,4 @@
-"""Child processes of the server: started, watched, started again; and how they run and end."""
+"""Child processes of the server: started, watched, restarted; and their main function."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ T = TypeVar("T")
 
 #: How often a process is pinged.
 _PING_SECONDS = 2.0
-#: A process that has not answered a ping for this long hangs, and is killed.
+#: Seconds without an answer to a ping after which a process is killed as hung.
 SILENCE_SECONDS = 10.0
-#: Maximum seconds until a new process has loaded its modules and answers a ping.
+#: Maximum seconds for a new process to load its modules and answer a ping.
 _LOADING_SECONDS = 300.0
 #: Maximum attempts to start a required process for the first time.
 _FIRST_ATTEMPTS = 3
@@ -40,7 +40,7 @@ _FIRST_ATTEMPTS = 3
 _MIN_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 0.1, 10.0
 #: Time for a process to end after its link is closed.
 _END_SECONDS = 5.0
-#: Variable with the process ids of the server and the children that led to this process.
+#: Variable with the process ids of the server and its descendants down to this process.
 _CRASH_FAMILY = "OPENTRAIL_CRASH_FAMILY"
 
 
@@ -49,7 +49,7 @@ async def _no_action() -> None:
 
 
 class ChildProcess:
-    """A process with a link to it, which is started again whenever it ends or hangs.
+    """A process with a link to it, restarted whenever it ends or hangs.
 
     It runs `python -m MODULE DESCRIPTOR ARGUMENT…`; the descriptor is its end of the link.
 
@@ -59,9 +59,9 @@ class ChildProcess:
         handlers: the requests that it may send.
         prepare: called with the link of each new process; it is ready when this returns.
         prepare_seconds: deadline for that, from its first answer to a ping.
-        heartbeat: called every two seconds once the process is ready; it hangs if this takes
-            longer than `silence_seconds`.
-        on_end: called when a process has ended unexpectedly, before another is started.
+        heartbeat: called every two seconds once the process is ready; the process counts as hung if
+            this takes longer than `silence_seconds`.
+        on_end: called when a process has ended unexpectedly, before the next one starts.
         extra_socket: makes a socket for each new process to inherit as its second descriptor.
     """
 
@@ -92,7 +92,7 @@ class ChildProcess:
         self._is_stopping = False
         #: Number of processes that became ready.
         self.generation = 0
-        #: Why the last attempt to start a process failed; None once one is ready.
+        #: Why the last attempt to start a process failed; None once a process is ready.
         self.failure: str | None = None
         self._has_answered = True
         #: When the current attempts to start a process began; monotonic time.
@@ -113,7 +113,7 @@ class ChildProcess:
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is a process that is ready and answers."""
+        """Whether a process is ready and answers."""
         return self._ready.is_set() and self.is_responding
 
     async def start(self, *, is_required: bool = True) -> None:
@@ -121,10 +121,10 @@ class ChildProcess:
 
         Args:
             is_required: whether to give up when the process refuses, or has ended three times.
-                Otherwise it is started again until it is ready, with backoff.
+                Otherwise restarts it until it is ready, with backoff.
 
         Raises:
-            StorageFailed: it ended or was not ready in time, or could not be started.
+            StorageFailed: it ended, was not ready in time, or could not be started.
         """
         self._unready_since = time.monotonic()
         await self._start_with_backoff(_FIRST_ATTEMPTS if is_required else None)
@@ -205,7 +205,7 @@ class ChildProcess:
         self._link = link = await Link.over(ours, self._handlers)
         watch: asyncio.Task[None] | None = None
         try:
-            # A process that loads its modules on a busy machine is silent for long; it is not hung.
+            # A process that loads its modules on a busy machine is silent for long, but not hung.
             async with asyncio.timeout(_LOADING_SECONDS):
                 await link.ping()
             async with asyncio.timeout(self._prepare_seconds):
@@ -246,7 +246,7 @@ class ChildProcess:
         self._unready_since = time.monotonic()
 
     async def _supervise(self) -> None:
-        """Starts another process whenever the current one ends."""
+        """Starts a new process whenever the current one ends."""
         while self._link is not None and self._process is not None:
             watch = asyncio.create_task(self._watch(self._link, self._process, self._heartbeat))
             try:
@@ -267,7 +267,7 @@ class ChildProcess:
         process: asyncio.subprocess.Process,
         heartbeat: Callable[[Link], Awaitable[None]],
     ) -> None:
-        """Kills the process if it hangs, which closes its link."""
+        """Kills a hung process, which closes its link."""
         while not link.gone.done():
             beat = asyncio.ensure_future(heartbeat(link))
             try:
@@ -315,7 +315,7 @@ def _kill(process: asyncio.subprocess.Process) -> None:
 async def read_output(process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
     """Returns the output and the error output of a child once it has ended.
 
-    `process.communicate()` would close the pipe with which the child ends.
+    `process.communicate()` would close the pipe whose end makes the child exit.
     """
     streams = [stream for stream in (process.stdout, process.stderr) if stream is not None]
     output, *errors = await asyncio.gather(*(stream.read() for stream in streams))
@@ -325,12 +325,12 @@ async def read_output(process: asyncio.subprocess.Process) -> tuple[bytes, bytes
 
 # In the child
 
-#: Serves with sockets and arguments until the process is to end.
+#: Serves with sockets and arguments until the process must end.
 Serve = Callable[[list[socket.socket], list[str]], Coroutine[Any, Any, None]]
 
 
 def run_child(serve: Serve, ends: int) -> None:
-    """Runs `serve` with this process's sockets, of which there are `ends`, and its arguments."""
+    """Runs `serve` with this process's `ends` sockets and its arguments."""
     end_with_parent()
     # Signals for the server reach its whole process group; the server decides when children end.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -344,7 +344,7 @@ def run_child(serve: Serve, ends: int) -> None:
 
 
 async def until_gone(link: Link, stopped: asyncio.Event) -> None:
-    """Returns once the server asks this process to end, or is gone; then closes the link."""
+    """Returns once the server asks this process to end, or has ended; then closes the link."""
     waiting = asyncio.ensure_future(stopped.wait())
     await asyncio.wait((waiting, link.gone), return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
@@ -354,12 +354,12 @@ async def until_gone(link: Link, stopped: asyncio.Event) -> None:
 def arm_in_child(names: Iterable[str]) -> None:
     """Arms the crash point of `OPENTRAIL_CRASH_AT`, for tests, if it is one of `names`.
 
-    The point kills the server, the processes between it and this one, and this one.
+    The point kills the server, this process, and the processes between them.
     """
     name, _, count = os.environ.get("OPENTRAIL_CRASH_AT", "").partition(":")
     if not name:
         return
-    # A child of this process reads here which processes are above it.
+    # A child of this process reads its ancestors here.
     family = f"{os.environ.get(_CRASH_FAMILY, os.getppid())} {os.getpid()}"
     os.environ[_CRASH_FAMILY] = family
     if name not in names:

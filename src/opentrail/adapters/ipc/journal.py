@@ -18,14 +18,14 @@ log = logging.getLogger(__name__)
 
 #: Maximum records of a batch.
 BATCH_RECORDS = 2_000
-#: Maximum bytes of a batch, so that its frame is never too long.
+#: Maximum bytes of a batch, to stay below the frame limit.
 BATCH_BYTES = 8 * 1024 * 1024
 
 
 class Appended(msgspec.Struct, frozen=True):
     """The position of a batch's last entry, or why the batch was refused.
 
-    The position is 0 if it was not asked for. `failure` is why the journal fails at the moment.
+    The position is 0 if not requested. `failure` is why the journal currently fails.
     """
 
     position: int = 0
@@ -43,7 +43,7 @@ class AppendEntries(IpcRequest[Appended], frozen=True):
 class IpcJournalWriter:
     """A `JournalWriter` whose journal is at the other end of a link.
 
-    Records that arrive while a batch is on its way form the next one.
+    Records that arrive while a batch is in flight form the next one.
     """
 
     def __init__(self, link: Link) -> None:

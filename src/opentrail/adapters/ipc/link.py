@@ -1,7 +1,7 @@
 """Requests and responses between two processes of one server, over a local socket.
 
 A frame is `!IBI` (payload length, kind, request number) and a msgpack payload. Either side may send
-requests, any number of them at a time.
+any number of concurrent requests.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ _encoder = msgspec.msgpack.Encoder(enc_hook=_encode_other)
 class IpcRequest(msgspec.Struct, Generic[T], frozen=True, tag=True):
     """A request; `T` is the type of its response."""
 
-    #: Whether cancelling the wait for the response also cancels the work on it.
+    #: Whether cancelling the wait for the response also cancels the work.
     is_cancellable: ClassVar[bool] = False
-    #: The type of the response, where `T` is not named.
+    #: The type of the response, if `T` is not named.
     response: ClassVar[Any] = None
 
 
@@ -74,7 +74,7 @@ Handlers: TypeAlias = Mapping[type[IpcRequest[Any]], Callable[[Any], Awaitable[A
 
 
 class LinkError(ConnectionError):
-    """The other process is gone, or could not handle the request."""
+    """The other process has ended, or could not handle the request."""
 
 
 class _Kind(IntEnum):
@@ -100,7 +100,7 @@ class Link(asyncio.Protocol):
         self._number = 0
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._handling: dict[int, asyncio.Task[None]] = {}
-        #: Done once the other process is gone.
+        #: Done once the other process has ended.
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @classmethod
@@ -115,7 +115,7 @@ class Link(asyncio.Protocol):
         """Sends a request and returns its response.
 
         Raises:
-            LinkError: there is no response. The request may have had its effect.
+            LinkError: there is no response. The request may have taken effect.
         """
         payload = await self._exchange(
             _Kind.REQUEST, _encoder.encode(request), request.is_cancellable
@@ -220,7 +220,7 @@ class Link(asyncio.Protocol):
 
 @cache
 def _response_decoder(request: type[IpcRequest[Any]]) -> msgspec.msgpack.Decoder[Any]:
-    """Returns a decoder of the response: of the `T` in `class …(IpcRequest[T])`, if it is there."""
+    """Returns a decoder of the response: of the `T` in `class …(IpcRequest[T])`, if present."""
     response = request.response
     if response is None:
         (response,) = get_args(request.__orig_bases__[0])  # type: ignore[attr-defined]

@@ -29,7 +29,7 @@ class HistoryState(msgspec.Struct, frozen=True):
     #: Lost ranges of positions, and of imported events.
     missing: tuple[Range, ...] = ()
     lost_imports: tuple[Range, ...] = ()
-    #: Names of files that were set aside.
+    #: Names of files set aside.
     damaged: tuple[str, ...] = ()
     #: Events in sealed files, and bytes of these files.
     sealed_events: int = 0
@@ -59,7 +59,7 @@ class OpenStore(IpcRequest[HistoryState], frozen=True):
     """Open the store; `last_import` is the number of the last known imported event."""
 
     last_import: int
-    #: Files in S3 that are read through the cache.
+    #: Files in S3 read through the cache.
     shared: tuple[SharedFile, ...] = ()
 
 
@@ -147,14 +147,14 @@ class ReadSharedFile(IpcRequest[bytes], frozen=True):
 
 
 class InvalidBatch(msgspec.Struct, frozen=True, tag=True):
-    """The batch is not valid: an error of the API."""
+    """The batch is invalid: an error of the API."""
 
     code: str
     message: str
 
 
 class Stage(IpcRequest[InvalidBatch | None], frozen=True):
-    """Read the files of a batch, which is a file itself."""
+    """Read the files of a batch, which is itself a file."""
 
     batch: str
 

@@ -60,15 +60,15 @@ async def _no_file(name: str, _first: int, _length: int) -> bytes:
     raise LinkError(f"{name} is in S3, which only a server with a cache reads")
 
 
-#: Of a server that reads no file in S3.
+#: For a server that reads no files in S3.
 NO_CACHE = HistoryCache(Path(), 0, _no_file)
 
 
 class IpcEventStore:
-    """An `EventStore` and `Archive` in a child process, which is started again if it ends.
+    """An `EventStore` and `Archive` in a child process, restarted when it ends.
 
-    The hot layer is empty then, `position` is the last position of the last sealed file, and
-    `on_restart` is called so that the rest of the journal is added again.
+    The hot layer is then empty, `position` is the last position of the last sealed file, and
+    `on_restart` is called to add the rest of the journal again.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class IpcEventStore:
         self._cache = cache
         #: The files in S3 that lookups read.
         self._files = cache.files
-        #: Until the process has started, its `imported` is the last import known from before.
+        #: Until the process has started, its `imported` is the last import known before.
         self.state = HistoryState(imported=last_import)
         self._child = ChildProcess(
             "opentrail.adapters.duckdb.process",
@@ -133,7 +133,7 @@ class IpcEventStore:
         """Starts the process and returns the last sealed position.
 
         Args:
-            is_required: False: it is started again until it is ready, with backoff.
+            is_required: False to restart it until it is ready, with backoff.
 
         Raises:
             StorageFailed: it did not start.
@@ -163,7 +163,7 @@ class IpcEventStore:
         self.state = await self._child.ask(UseSharedFiles(tuple(files)), _LONG_SECONDS)
 
     async def add(self, entries: Sequence[Entry]) -> None:
-        """Returns once lookups see the entries; those already there are left out."""
+        """Returns once lookups see the entries; skips existing ones."""
         for part in parts(entries):
             # A new process starts without the previous state: its position says where to continue.
             self.state = await self._child.ask(AddEntries(part), _REQUEST_SECONDS, resend=False)
@@ -195,7 +195,7 @@ class IpcEventStore:
     async def records(self, after: int, limit: int, until: int) -> list[tuple[int, bytes]]:
         """Returns position and record of up to `limit` events with `after < position <= until`.
 
-        Those that the journal has lost since are among them.
+        They include events that the journal has since lost.
         """
         return await self._answer(ReadRecords(after, limit, until), _REQUEST_SECONDS)
 
@@ -204,7 +204,7 @@ class IpcEventStore:
         self.state = await self._child.ask(ForgetLost(first, last), _LONG_SECONDS)
 
     async def find(self, event_id: str) -> int | None:
-        """Returns the position of the sealed record of the journal with this event id."""
+        """Returns the position of the journal's sealed record with this event id."""
         return await self._answer(FindSealed(event_id), _REQUEST_SECONDS)
 
     async def _answer(self, request: IpcRequest[T], seconds: float, resend: bool = True) -> T:
@@ -222,7 +222,7 @@ class IpcEventStore:
             raise
 
     async def show_imports(self) -> None:
-        """Makes the events of all files that imports have written visible."""
+        """Makes the events of all files written by imports visible."""
         self.state = await self._child.ask(ShowImports(), _LONG_SECONDS)
 
     async def expire(

@@ -1,4 +1,4 @@
-"""Batches of records: their ids, how they are stored, their chain, and a partition for each day."""
+"""Batches of records: their ids, storage and chain, and a partition for each day."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _INSERT = (
     "INSERT INTO opentrail.batch (id, node, count, body) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (id) DO UPDATE SET node = excluded.node"
 )
-#: Bits of a UUID after the 48 of its time.
+#: Bits of a UUID after its 48 bits of time.
 _BITS_AFTER_TIME = 80
 
 
@@ -61,17 +61,17 @@ def first_id_of(day: date) -> UUID:
 
 
 def day_of(batch_id: UUID) -> date:
-    """Returns the day (UTC) in whose partition a batch is."""
+    """Returns the day (UTC) of a batch's partition."""
     return from_micros((batch_id.int >> _BITS_AFTER_TIME) * 1000).date()
 
 
 def insert_batch(
     transaction: Transaction, batch_id: UUID, node: str, count: int, body: bytes
 ) -> None:
-    """Inserts a batch, unless it is there: then the first attempt was durable, or is so now.
+    """Inserts a batch, unless it exists: then the first attempt was, or is now, durable.
 
-    An insert that is repeated writes something as well: PostgreSQL would not wait for its standbys
-    with a commit that changes nothing, and the first attempt may not have reached them.
+    A repeated insert also writes something: PostgreSQL does not wait for standbys to commit an
+    empty transaction, and the first attempt may not have reached them.
     """
     transaction.change(_INSERT, [batch_id, node, count, body])
 
@@ -97,8 +97,8 @@ def records_of(body: bytes) -> list[bytes]:
     """Returns the records of a batch.
 
     Raises:
-        ValueError: the body is not one.
-        DataTooNew: a newer version has written it.
+        ValueError: the body is invalid.
+        DataTooNew: a newer version wrote it.
     """
     return [row[-1] for row in _rows(body)]
 
@@ -153,12 +153,12 @@ def _rows(body: bytes) -> list[_Row]:
 
 
 _PREFIX = "batch_"
-#: Key of the advisory lock that is held while a partition is created.
+#: Key of the advisory lock held during the creation of a partition.
 _LOCK = 0x6F70656E7470
-#: Milliseconds that dropping a partition waits for others that read or write the table.
+#: Milliseconds that dropping a partition waits for readers and writers of the table.
 _LOCK_MILLISECONDS = 2_000
-#: Days after its own in which a partition may still get batches, which were sent again or come
-#: from a machine whose clock is behind.
+#: Days after its own in which a partition may still get batches: repeated ones, or from a machine
+#: with a slow clock.
 _GRACE_DAYS = 1
 _EXISTS = "SELECT 1 FROM pg_tables WHERE schemaname = 'opentrail' AND tablename = ?"
 _NAMES = (
@@ -176,9 +176,9 @@ _TRIMMED = "UPDATE opentrail.journal SET trimmed = greatest(trimmed, ?)"
 
 
 def create_partitions(transaction: Transaction, day: date) -> None:
-    """Creates the partitions of a day and the next one, unless they are there.
+    """Creates the partitions of a day and the next one, unless they exist.
 
-    That locks the table for a moment; the next day's is created early, while nothing waits for it.
+    That locks the table briefly; the next day's is created early, while nothing waits for it.
     """
     for begin in (day, day + timedelta(days=1)):
         if transaction.rows(_EXISTS, [_name(begin)]):
@@ -208,7 +208,7 @@ def drop_oldest_partition(transaction: Transaction, until: int, keep: int) -> bo
     if _last_of(transaction, oldest) > until:
         return False
     transaction.change(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}")
-    # First the table, as readers do: the other order is a deadlock with each of them.
+    # First the table, like readers: the opposite order deadlocks with them.
     transaction.change("LOCK TABLE ONLY opentrail.batch IN ACCESS EXCLUSIVE MODE")
     transaction.change(f"LOCK TABLE opentrail.{oldest} IN ACCESS EXCLUSIVE MODE")
     last = _last_of(transaction, oldest)
@@ -222,7 +222,7 @@ def drop_oldest_partition(transaction: Transaction, until: int, keep: int) -> bo
 
 
 def _last_of(transaction: Transaction, name: str) -> int:
-    """Returns the last position in a partition; 0 if it has none."""
+    """Returns the last position in a partition; 0 for an empty one."""
     rows = transaction.rows(_LAST.format(name=name))
     return int(rows[0][0]) if rows else 0
 

@@ -1,4 +1,4 @@
-"""The PostgreSQL database that several machines share, and the leases in one of its tables.
+"""The shared PostgreSQL database of several machines, and the leases in one of its tables.
 
 Only the holder of a lease changes a control store.
 """
@@ -24,9 +24,9 @@ from opentrail.ports.control import Lease, Stored, StoreWrite
 
 T = TypeVar("T")
 
-#: Seconds for a transaction, in which each of several hosts may be tried.
+#: Seconds for a transaction, which may try several hosts.
 MAX_TRANSACTION_SECONDS = 10.0
-#: PostgreSQL's code for a statement that took too long.
+#: PostgreSQL's code for a statement timeout.
 _STATEMENT_TIMEOUT = "57014"
 _REPLICATION = (
     "SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names')"
@@ -42,7 +42,7 @@ def has_quorum_commit(transaction: Transaction) -> bool:
 
 
 def split_password(url: str) -> tuple[str, str | None]:
-    """Returns a `postgresql://` URL without its password, and the password if it has one."""
+    """Returns a `postgresql://` URL without its password, and the password, if any."""
     parts = urlsplit(url)
     caller, _, hosts = parts.netloc.rpartition("@")
     user, _, password = caller.partition(":")
@@ -54,7 +54,7 @@ def split_password(url: str) -> tuple[str, str | None]:
 
 
 class SharedDatabase:
-    """A PostgreSQL server, or one of several of which one accepts writes; one connection.
+    """A connection to a PostgreSQL server, or to the writable one among several.
 
     Args:
         url: `postgresql://USER:PASSWORD@HOST,HOST/DATABASE`.
@@ -70,21 +70,20 @@ class SharedDatabase:
     async def run(
         self, work: Callable[[Transaction], T], seconds: float = MAX_TRANSACTION_SECONDS
     ) -> T:
-        """Returns what `work` returns once its changes are durable; transactions take turns.
+        """Returns the result of `work` once its changes are durable; transactions take turns.
 
         Raises:
-            StoreUnreachable: it is not known whether anything was changed; a later attempt may
-                succeed.
+            StoreUnreachable: the outcome is unknown; a later attempt may succeed.
             StorageFailed: nothing was changed.
         """
-        # Transactions take turns: none that waits occupies a thread.
+        # Transactions take turns, so that waiting ones occupy no thread.
         async with self._turn:
             return await asyncio.to_thread(self.run_blocking, work, seconds)
 
     def run_blocking(
         self, work: Callable[[Transaction], T], seconds: float = MAX_TRANSACTION_SECONDS
     ) -> T:
-        """Does what `run` does, and blocks until it is done."""
+        """Like `run`, but blocks until done."""
         try:
             return self._database.run(work, seconds)
         except (SilentError, TransientError, CommitUnknownError) as error:
@@ -124,7 +123,7 @@ class SharedDatabase:
 
 # Leases
 
-#: Seconds until a lease expires that its holder does not renew.
+#: Seconds before a lease expires without renewal.
 LEASE_SECONDS = 5.0
 _UNTIL = "clock_timestamp() + make_interval(secs => ?)"
 _ACQUIRE = f"""
@@ -173,12 +172,12 @@ class PostgresLeases:
         await self._database.run(lambda transaction: transaction.change(_RELEASE, values))
 
     async def holder(self, name: str) -> str | None:
-        """Returns who holds a lease; None if no process does."""
+        """Returns the holder of a lease; None without one."""
         rows = await self._database.run(lambda transaction: transaction.rows(_HOLDER, [name]))
         return str(rows[0][0]) if rows else None
 
     def fence(self, transaction: Transaction, lease: Lease) -> None:
-        """Extends a lease and locks it until the transaction ends; the first of its statements.
+        """Extends a lease and locks it until the transaction ends; must be its first statement.
 
         Raises:
             LeaseLost: another process has acquired it.
@@ -189,7 +188,7 @@ class PostgresLeases:
 
 
 class FencedControl:
-    """A `ControlStore` whose changes are made in one transaction with the check of a lease.
+    """A `ControlStore` that checks a lease in the transaction of each change.
 
     Args:
         control: the store, in the database of the leases.
@@ -207,7 +206,7 @@ class FencedControl:
         return await self._control.get(kind, key)
 
     async def get_each(self, kinds: Sequence[str], key: str) -> dict[str, Stored]:
-        """Returns the documents with this key that there are, by kind."""
+        """Returns the existing documents with this key, by kind."""
         return await self._control.get_each(kinds, key)
 
     async def scan(self, kind: str, prefix: str = "") -> list[Stored]:

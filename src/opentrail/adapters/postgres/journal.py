@@ -1,7 +1,7 @@
-"""Journal on PostgreSQL: whole batches that any process inserts, ordered by one sequencer.
+"""Journal on PostgreSQL: any process inserts whole batches, one sequencer orders them.
 
-Durability and order are two steps. A batch is durable at its commit; the
-sequencer, which runs in one process at a time, gives it its positions then.
+Durability and order are two steps. A batch is durable at its commit; then the sequencer, which runs
+in one process at a time, assigns its positions.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ from opentrail.ports.journal import RESTORED, JournalEngine, KnownPositions, Los
 
 log = logging.getLogger(__name__)
 
-#: Maximum records per batch, so that the first of them does not wait for long.
+#: Maximum records per batch, so that the first of them does not wait long.
 MAX_BATCH_RECORDS = 2_000
-#: Seconds for which an insert is repeated before its records are refused.
+#: Seconds to repeat an insert before its records are refused.
 MAX_INSERT_SECONDS = 15.0
 #: Seconds that durable records wait for their position before others are refused.
 MAX_ORDER_SECONDS = 15.0
@@ -61,20 +61,20 @@ _REPEAT_SECONDS = 0.2
 _PROBE_SECONDS = 0.5
 #: PostgreSQL's code for a full disk.
 _DISK_FULL = "53100"
-#: Seconds between two looks of the sequencer for batches of other processes.
+#: Seconds between the sequencer's polls for batches of other processes.
 _POLL_SECONDS = 0.05
 #: Seconds between two attempts to become the sequencer.
 _ATTEMPT_SECONDS = 1.0
-#: Seconds between two looks for positions, if no notification comes, and for settings.
+#: Seconds between polls for positions, without a notification, and for settings.
 _LOOK_SECONDS = 1.0
 #: Seconds before a range lost with a restored backup is reported: other servers may know more of
 #: it.
 _RESTORED_SECONDS = 3.0
 #: Seconds that `close` waits for durable entries to get a position.
 _CLOSE_SECONDS = 10.0
-#: Seconds until records are verified again if some could not be.
+#: Seconds between attempts to verify records after a failure.
 _PAUSE_SECONDS = 60.0
-#: Positions that are verified at a time.
+#: Positions to verify at a time.
 _CHECKED_POSITIONS = 2_000
 _UNORDERED = "the records may be durable, and have no position yet"
 _PLACES = "SELECT id, first FROM opentrail.batch WHERE id = ANY(?)"
@@ -141,11 +141,11 @@ class PostgresJournal:
         if known is not None:
             self._inserts.run_blocking(partial(continue_after, position=known.written))
 
-        # All that follows is read and written by the loop alone.
+        # Only the loop reads and writes the following fields.
         self._extent: JournalExtent = self._inserts.run_blocking(read_extent)
-        #: Lost positions that `on_lost` was called with, or were known at the start.
+        #: Lost positions already reported to `on_lost`, or known at the start.
         self._reported = list(self._extent.lost)
-        #: When those at the end were noticed.
+        #: When the losses at the end were noticed.
         self._lost_since: dict[LostPositions, float] = {}
         self._quorum_commit = self._inserts.run_blocking(has_quorum_commit)
         self._quorum_commit_due = self._loop.time() + _LOOK_SECONDS
@@ -162,13 +162,13 @@ class PostgresJournal:
         self._batches = Batches()
         self._has_appends = asyncio.Event()
         self._has_unordered = asyncio.Event()
-        #: Batches that are being inserted, or are durable and have no position yet.
+        #: Batches being inserted, or durable but without a position.
         self._unordered: dict[UUID, list[Append]] = {}
-        #: The one of them that is being inserted.
+        #: The batch being inserted.
         self._inserting: UUID | None = None
-        #: The day whose partition was there at the last insert; None after a failed one.
+        #: The day whose partition existed at the last insert; None after a failed insert.
         self._day: object = None
-        #: Bytes of the batch for which there was no space; 0 if there is.
+        #: Bytes of the batch that did not fit; 0 if there is space.
         self._needed_bytes = 0
         #: Every append is durable, and has a position or has stopped waiting for one.
         self._over = asyncio.Event()
@@ -188,12 +188,12 @@ class PostgresJournal:
 
     @property
     def head(self) -> int:
-        """The position of the last record that has one."""
+        """The position of the last ordered record."""
         return self._extent.head
 
     @property
     def first(self) -> int:
-        """The position of the first record that is still here."""
+        """The position of the first stored record."""
         return self._extent.trimmed + 1
 
     @property
@@ -205,7 +205,7 @@ class PostgresJournal:
 
     @property
     def lost(self) -> list[LostPositions]:
-        """The positions that are lost, in order."""
+        """The lost positions, in order."""
         return [*self._lost_before, *self._extent.lost]
 
     @property
@@ -215,21 +215,21 @@ class PostgresJournal:
 
     @property
     def unverified(self) -> str | None:
-        """Why records could not be verified; None if that is not known."""
+        """Why records could not be verified; None if unknown."""
         return self._unverified
 
     @property
     def backlog_seconds(self) -> float:
-        """Seconds that the oldest record has waited to become durable."""
+        """Age in seconds of the oldest record that is not yet durable."""
         return self._batches.seconds_waited(self._loop.time())
 
     @property
     def _seconds_unordered(self) -> float:
-        """Seconds that the oldest append has waited whose batch has no position."""
+        """Age in seconds of the oldest append whose batch has no position."""
         oldest = next(iter(self._unordered.values()), None)
         return self._loop.time() - oldest[0].since if oldest else 0.0
 
-    # The way of a batch, from callers to followers.
+    # The road of a batch, from callers to followers.
 
     async def write(self, entries: Sequence[NewEntry]) -> None:
         """Returns only once the records are durable; they get their positions soon."""
@@ -242,7 +242,7 @@ class PostgresJournal:
     async def append_fenced(
         self, entries: Sequence[NewEntry], fence: Callable[[Transaction], None]
     ) -> int:
-        """As `append`, in one transaction with the check of a lease.
+        """Like `append`, in one transaction with the check of a lease.
 
         Raises:
             LeaseLost: raised by `fence`; nothing is recorded.
@@ -263,7 +263,7 @@ class PostgresJournal:
         append = append_of(entries, self._loop, is_written, fence)
         self._batches.add(append)
         self._has_appends.set()
-        # The sequencer may wait for a standby, or for PostgreSQL; a call waits that long at most.
+        # The sequencer may wait for a standby or for PostgreSQL; a call waits at most this long.
         try:
             async with asyncio.timeout(MAX_INSERT_SECONDS + MAX_ORDER_SECONDS):
                 return await append.done
@@ -292,7 +292,7 @@ class PostgresJournal:
         try:
             await self._repeat(partial(self._inserts.run, insert))
         except LeaseLost as error:
-            self._unordered.pop(batch_id, None)  # an earlier attempt may have got its position
+            self._unordered.pop(batch_id, None)  # an earlier attempt may already have its position
             self._batches.end()
             batch[0].fail(error)
         except StorageFailed as error:
@@ -314,7 +314,7 @@ class PostgresJournal:
         self._inserting = None
 
     def _insert(self, transaction: Transaction, batch_id: UUID, batch: Sequence[Append]) -> None:
-        """Inserts a batch, into a partition that may have to be created.
+        """Inserts a batch, and creates its partition if needed.
 
         Raises:
             LeaseLost: raised by the fence of the batch.
@@ -347,7 +347,7 @@ class PostgresJournal:
                 return
 
     async def _probe(self) -> None:
-        """Finds out whether records can be written again."""
+        """Tests whether records can be written again."""
         await asyncio.sleep(_PROBE_SECONDS)
         try:
             await self._inserts.run(lambda transaction: transaction.change(PROBE))
@@ -360,14 +360,14 @@ class PostgresJournal:
         self._batches.recover()
 
     def _insert_and_undo(self, transaction: Transaction) -> None:
-        """Inserts as much as there was no space for: a row may fit where a batch does not.
+        """Inserts the amount that did not fit: a row may fit where a batch does not.
 
         Raises:
-            _UndoneError: there is space; nothing is inserted.
+            _UndoneError: there is space; the insert is undone.
         """
         batch_id = new_batch_id(self._clock.now())
         create_partitions(transaction, day_of(batch_id))
-        # Random, so that it cannot be compressed.
+        # Random bytes cannot be compressed.
         body = secrets.token_bytes(self._needed_bytes)
         insert_batch(transaction, batch_id, self._node, 0, body)
         raise _UndoneError
@@ -378,7 +378,7 @@ class PostgresJournal:
             self._has_unordered.clear()
             pause = _POLL_SECONDS
             try:
-                # With batches of other processes there may always be some.
+                # Batches of other processes may always exist.
                 while not self._over.is_set() and (
                     ordered := await self._sequencer.order(self._extent.head)
                 ):
@@ -415,7 +415,7 @@ class PostgresJournal:
         batch_ids = list(self._unordered)
         durable = [batch_id for batch_id in batch_ids if batch_id != self._inserting]
 
-        # Its settings may change while it runs.
+        # Its settings may change at any time.
         is_due = self._loop.time() >= self._quorum_commit_due
 
         def work(transaction: Transaction) -> tuple[dict[UUID, int | None], JournalExtent]:
@@ -476,18 +476,18 @@ class PostgresJournal:
         self._followers.wake(head)
 
     def _may_grow(self, lost: LostPositions, head: int) -> bool:
-        """Returns whether other servers may still find more lost with a restored backup."""
+        """Returns whether other servers may report further losses with a restored backup."""
         if lost.reason != RESTORED or lost.last != head:
             return False
         since = self._lost_since.setdefault(lost, self._loop.time())
         return self._loop.time() - since < _RESTORED_SECONDS
 
     async def newest(self) -> int:
-        """Returns once everything that is durable has a position, on any server: the last one."""
+        """Returns once everything durable on any server has a position: the last one."""
         until = self._loop.time() + MAX_ORDER_SECONDS
         try:
             number, extent = await self._looks.run(_last_unordered)
-        except StoreUnreachable:  # PostgreSQL may have been restarted since the last look
+        except StoreUnreachable:  # PostgreSQL may have restarted since the last poll
             number, extent = await self._looks.run(_last_unordered)
         while number is not None and self._loop.time() < until:
             await asyncio.sleep(_POLL_SECONDS / 5)
@@ -528,7 +528,7 @@ class PostgresJournal:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 while self._unordered:  # noqa: ASYNC110 - another process may order them
                     await asyncio.sleep(_POLL_SECONDS)
-        # It is not cancelled: a lease that it was about to acquire would not be released.
+        # Not cancelled: a lease about to be acquired would not be released.
         self._over.set()
         self._has_unordered.set()
         await self._ordering
@@ -566,7 +566,7 @@ class PostgresJournal:
         self._is_checked = True
 
     async def repair(self, first: int, last: int) -> None:
-        """Verifies the positions `first`…`last`; batches that are damaged are lost."""
+        """Verifies the positions `first`…`last`; damaged batches are lost."""
         first, last = max(first, self.first), min(last, self.head)
         while first <= last:
             end = min(last, first + _CHECKED_POSITIONS - 1)
@@ -574,18 +574,18 @@ class PostgresJournal:
             first = max((entries[-1].position if entries else end) + 1, self.first)
 
     async def _read_with_repair(self, first: int, last: int) -> list[Entry]:
-        """Reads entries; damaged batches among them are marked as lost."""
+        """Reads entries; marks damaged batches as lost."""
         position = 0
         while True:
             try:
                 return await asyncio.to_thread(self.source.read, first, last)
             except JournalDamaged as error:
-                # The first look may have been at a damaged page that PostgreSQL has since replaced.
+                # The first read may have seen a damaged page that PostgreSQL has since replaced.
                 if error.position == position:
                     await self._lose(error)
                 position = error.position
             except StorageFailed:
-                # If it was trimmed, perhaps by another server, callers know that by `first`.
+                # If another server has trimmed it, callers learn that from `first`.
                 self._note(await self._looks.run(read_extent))
                 raise
 
@@ -634,5 +634,5 @@ def _last_unordered(transaction: Transaction) -> tuple[int | None, JournalExtent
 
 
 def _is_unordered(transaction: Transaction, number: int) -> tuple[bool, JournalExtent]:
-    """Returns whether a batch up to a number has no position yet, and the journal's extent."""
+    """Returns whether a batch up to a number still has no position, and the journal's extent."""
     return bool(transaction.rows(_ANY_UNORDERED, [number])), read_extent(transaction)

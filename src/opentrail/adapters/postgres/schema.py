@@ -1,4 +1,4 @@
-"""The tables that several machines share, and moving a journal from files into empty ones."""
+"""The tables shared by several machines, and moving a journal from files into empty ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from opentrail.ports.journal import UNKNOWN_CHAIN, JournalSource
 VERSION = 1
 #: The initial state of a journal that several servers use.
 _CLUSTER = "cluster "
-#: Key of the advisory lock that is held while tables are created.
+#: Key of the advisory lock held during the creation of tables.
 _LOCK = 0x6F70656E7472
 #: Not `to_regclass`, which may miss recent commits of other processes.
 _EXISTS = "SELECT 1 FROM pg_tables WHERE schemaname = 'opentrail' AND tablename = 'version'"
@@ -31,7 +31,7 @@ _TABLES = (
         until timestamptz NOT NULL
     )
     """,
-    # One row: the last position, its chain, the last position that was trimmed, and who uses it.
+    # One row: the last position, its chain, the last trimmed position, and the owner.
     """
     CREATE TABLE opentrail.journal (
         position bigint NOT NULL,
@@ -65,7 +65,7 @@ _TABLES = (
     "CREATE INDEX batch_first ON opentrail.batch (first) WHERE first IS NOT NULL",
     "CREATE INDEX batch_unordered ON opentrail.batch (n) WHERE first IS NULL",
 )
-#: Writes something, and so waits for standbys as other commits do.
+#: Writes something, to wait for standbys like other commits.
 PROBE = "UPDATE opentrail.version SET version = version"
 #: Marks positions as lost.
 LOSE = "INSERT INTO opentrail.lost VALUES (?, ?, ?) ON CONFLICT (first) DO NOTHING"
@@ -77,15 +77,15 @@ _USE_LZ4 = "ALTER TABLE opentrail.batch ALTER COLUMN body SET COMPRESSION lz4"
 
 
 def create_tables(transaction: Transaction) -> None:
-    """Creates the tables, unless they are there.
+    """Creates the tables, unless they exist.
 
     Raises:
-        DataTooNew: a newer version of opentrail has made them.
+        DataTooNew: a newer version of opentrail made them.
     """
     if not transaction.rows(_EXISTS):
         transaction.rows("SELECT pg_advisory_xact_lock(?)", [_LOCK])
         if not transaction.rows(_EXISTS):
-            # Not `IF NOT EXISTS`: who owns the schema needs no permission to create others.
+            # Not `IF NOT EXISTS`: the owner of the schema needs no permission to create others.
             if not transaction.rows(_HAS_SCHEMA):
                 transaction.change("CREATE SCHEMA opentrail")
             for statement in _TABLES:
@@ -101,15 +101,15 @@ def create_tables(transaction: Transaction) -> None:
 
 
 def claim(transaction: Transaction, owner: str, data_directory: str, is_new: bool) -> None:
-    """Notes who uses the journal.
+    """Notes the journal's owner.
 
     Args:
         transaction: a transaction.
         owner: the data directory of the only server that uses it, or `cluster_of` a control store.
         data_directory: the id of this server's data directory.
-        is_new: whether that has known no journal yet. Such a one may continue the journal of
-            another data directory; others know positions, which they would report as lost in the
-            wrong journal.
+        is_new: whether that directory knows no journal yet. A new one may continue another data
+            directory's journal; others would report their known positions as lost in the wrong
+            journal.
 
     Raises:
         UsageError: another data directory, or another cluster, uses the journal.
@@ -130,7 +130,7 @@ def claim(transaction: Transaction, owner: str, data_directory: str, is_new: boo
 
 
 def cluster_of(control_store: str) -> str:
-    """Returns the owner of a journal that several servers use, by the id of their control store."""
+    """Returns the owner of a shared journal, by the id of its control store."""
     return f"{_CLUSTER}{control_store}"
 
 

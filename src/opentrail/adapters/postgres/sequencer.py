@@ -1,4 +1,4 @@
-"""The sequencer: gives batches their positions and their chain, on one machine at a time."""
+"""The sequencer: assigns positions and chain to batches, on one machine at a time."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LEASE = "sequencer"
 CHANNEL = "opentrail_journal"
 #: Maximum batches per transaction.
 _MAX_BATCHES = 32
-#: Maximum bytes of their bodies, as the time of a transaction is limited; one batch may have more.
+#: Maximum bytes of their bodies, to limit a transaction's time; a single batch may exceed it.
 _MAX_BYTES = 32 * 1024 * 1024
 _HAS_UNORDERED = "SELECT 1 FROM opentrail.batch WHERE first IS NULL LIMIT 1"
-#: The oldest batches: each one before which there are fewer bytes than the maximum.
+#: The oldest batches: every batch with fewer bytes before it than the maximum.
 _UNORDERED = f"""
     SELECT id, count, body FROM (
         SELECT *, sum(octet_length(body)) OVER (ORDER BY n) - octet_length(body) AS bytes_before
@@ -34,7 +34,7 @@ _UNORDERED = f"""
         ) AS oldest
     ) AS summed WHERE bytes_before < ? ORDER BY n
 """  # noqa: S608 - a number
-#: Position, chain, and the last position that was lost with a backup.
+#: Position, chain, and the last position lost with a backup.
 _HEAD = (
     "SELECT position, chain, (SELECT max(last) FROM opentrail.lost WHERE reason = ?)"
     " FROM opentrail.journal FOR UPDATE"
@@ -55,7 +55,7 @@ _NOTIFY = f"SELECT pg_notify('{CHANNEL}', '')"
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """The last position of the journal, and the first positions of batches that were ordered."""
+    """The last position of the journal, and the first positions of ordered batches."""
 
     head: int
     chain: bytes
@@ -99,9 +99,9 @@ class Sequencer:
         self._leases = leases
         self._holder = holder
         self._lease: Lease | None = None
-        #: When the lease was extended for the last time (time of the loop).
+        #: Time of the last extension of the lease (loop time).
         self._extended_at = 0.0
-        #: The last position, which was lost with a backup, and since when that is so.
+        #: The last position, lost with a backup, and the time of that discovery.
         self._restored: tuple[int, float] | None = None
 
     @property
@@ -110,10 +110,10 @@ class Sequencer:
         return self._lease is not None
 
     async def order(self, head: int) -> Ordered | None:
-        """Orders the oldest batches; returns None if there are none, or another process does it.
+        """Orders the oldest batches; returns None without any, or if another process orders them.
 
         Args:
-            head: the last position that is known.
+            head: the last known position.
 
         Raises:
             StorageFailed: PostgreSQL failed or does not answer.

@@ -1,4 +1,4 @@
-"""The journal on PostgreSQL, as its followers and child processes read it."""
+"""The journal on PostgreSQL, for its followers and child processes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from opentrail.ports.journal import (
     lost_between,
 )
 
-#: Positions that are searched for an event id per statement, whose time is limited.
+#: Positions to search for an event id per statement, whose time is limited.
 _SEARCHED_POSITIONS = 50_000
-#: A position that no journal reaches.
+#: A position beyond any journal.
 _END = 2**62
 _EXTENT = "SELECT position, chain, trimmed FROM opentrail.journal"
 _LOST = "SELECT first, last, reason FROM opentrail.lost ORDER BY first"
 _COLUMNS = "first, count, chain_before, chain, body"
-#: A read ends with the batch with which their bodies have more bytes than this.
+#: Bytes of bodies after which a read ends, with the current batch.
 _READ_BYTES = 32 << 20
-#: The batch with a position, and those after it up to another position; fewer of large ones.
+#: The batch at a position, and later ones up to another position; fewer large ones.
 _BATCHES = f"""
     SELECT {_COLUMNS} FROM (
         SELECT *, sum(octet_length(body)) OVER (ORDER BY first) - octet_length(body) AS size_before
@@ -73,12 +73,12 @@ class PostgresJournalSource:
 
     @property
     def address(self) -> str:
-        """The argument with which a child process opens this journal."""
+        """The argument that makes a child process open this journal."""
         return self._address
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The variables that a child process needs besides: not every user can see those."""
+        """Additional variables for a child process, hidden from other users."""
         return {} if self._password is None else {"PGPASSWORD": self._password}
 
     def first_position(self) -> int:
@@ -101,7 +101,7 @@ class PostgresJournalSource:
         return entries[at - 1].chain if at else batch.chain_before
 
     def chain_at(self, position: int) -> bytes:
-        """Returns the chain at an entry; `UNKNOWN_CHAIN` if it is damaged, lost or not there."""
+        """Returns the chain at an entry; `UNKNOWN_CHAIN` if it is damaged, lost or missing."""
         batch = self._batch_of(position)
         if batch is None:
             return UNKNOWN_CHAIN
@@ -115,7 +115,7 @@ class PostgresJournalSource:
         return lost_between(self._database.run_blocking(read_extent).lost, first, last)
 
     def restored_between(self, first: int, last: int) -> list[LostPositions]:
-        """Returns those lost because PostgreSQL was restored from an older backup."""
+        """Returns positions lost because PostgreSQL was restored from an older backup."""
         return [lost for lost in self.lost_between(first, last) if lost.reason == RESTORED]
 
     def records_behind(
@@ -130,7 +130,7 @@ class PostgresJournalSource:
     def read_range(self, first: int, last: int, batch: int = 5_000) -> Iterator[list[Entry]]:
         """Yields the entries `first`…`last`, in order and verified, up to `batch` at a time.
 
-        There are fewer of large ones.
+        Large entries reduce their number.
         """
         extent = self._database.run_blocking(read_extent)
         first, last = max(first, extent.trimmed + 1), min(last, extent.head)
@@ -185,7 +185,7 @@ class PostgresJournalSource:
         return None
 
     def _batch_of(self, position: int) -> Batch | None:
-        """Returns the batch of a position; None if it is lost or not there."""
+        """Returns the batch of a position; None if it is lost or missing."""
         if self.lost_between(position, position):
             return None
         for batch in self._batches(_BATCHES, (position, position, position, _READ_BYTES)):

@@ -1,4 +1,4 @@
-"""Verifies a journal's segments at its start and while it is written, and repairs damaged ones."""
+"""Verifies a journal's segments at its start and during writing, and repairs damaged ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def open_newest(files: SegmentFiles, known: KnownPositions | None) -> OpenSegmen
 
     Args:
         files: the segments.
-        known: positions that others know of; None if the journal was never written to.
+        known: positions known to others; None if the journal was never written to.
 
     Raises:
         StorageFailed: the journal cannot be opened.
@@ -49,20 +49,19 @@ def open_newest(files: SegmentFiles, known: KnownPositions | None) -> OpenSegmen
             segment = files.segments[-1]
             opened = _open(files, segment, written)
             if opened is not None:
-                # Positions after the newest segment that others know of are lost; they are never
-                # assigned to other records.
+                # Positions after the newest segment that are known to others are lost; they are
+                # never assigned to other records.
                 connection, head, _ = opened
                 if head >= written:
                     return opened
                 reason = "segments of the journal are missing"
                 _note_lost(files, connection, LostPositions(head + 1, written, reason))
                 return connection, written, UNKNOWN_CHAIN
-            # The creation of a segment without entries was interrupted; it is created again when
-            # needed.
+            # The creation of an empty segment was interrupted; it is created again when needed.
             files.remove_newest()
         if known is None:
             return files.create(1, _GENESIS), 0, _GENESIS
-        # All files are lost: the journal starts after the last position that is known.
+        # All files are lost: the journal starts after the last known position.
         connection = files.create(sealed + 1, UNKNOWN_CHAIN)
         head, reason = max(sealed, written), "all segments of the journal are missing"
         if written > sealed:
@@ -123,9 +122,9 @@ def _note_lost(files: SegmentFiles, connection: sqlite3.Connection, lost: LostPo
 
 # While the journal is written
 
-#: Seconds until segments are verified again if one of them could not be.
+#: Seconds between attempts to verify segments after a failure.
 _PAUSE_SECONDS = 60.0
-#: Maximum entries that are verified at a time.
+#: Maximum entries to verify at a time.
 _MAX_ENTRIES = 2_000
 
 
@@ -136,9 +135,9 @@ class JournalChecks:
     files: SegmentFiles
     #: Returns the last durable position.
     head: Callable[[], int]
-    #: Makes another segment than this one the newest, or raises `StorageFailed`.
+    #: Starts a newer segment than this one, or raises `StorageFailed`.
     leave: Callable[[Segment], None]
-    #: Whether every segment was verified since the start. Written by the loop, as the next one is.
+    #: Whether every segment was verified since the start. Written by the loop, like the next field.
     is_checked: bool = False
     #: Why a segment could not be verified; None if all were, or before the first attempt.
     unverified: str | None = None
@@ -177,7 +176,7 @@ class JournalChecks:
                 await self.read_with_repair(partial(self._verify, segment))
 
     async def read_with_repair(self, work: Callable[[], T]) -> T:
-        """Runs a read in a thread; repairs the damage that it finds and runs it again."""
+        """Runs a read in a thread; repairs any damage it finds and runs it again."""
         repaired: set[int] = set()
         while True:
             try:
@@ -207,7 +206,7 @@ class JournalChecks:
             after = entries[-1].position if entries else end
 
     def _repair(self, damage: JournalDamaged) -> None:
-        """Repairs the segment of a damaged position; the newest one is no longer written then.
+        """Repairs the segment of a damaged position; stops writing to it first if it is the newest.
 
         Raises:
             StorageFailed: the segment cannot be repaired.

@@ -1,7 +1,7 @@
 """Journal on SQLite: one database file per segment, group commit, a hash chain over the rows.
 
-A thread owns the writing connection. The appends that arrive while a batch is being committed form
-the next batch, so that they share the cost of a sync.
+A thread owns the writing connection. Appends that arrive during a commit form the next batch and
+share the cost of a sync.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from opentrail.ports.journal import JournalEngine, KnownPositions, LostPositions
 log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 256 * 1024 * 1024
-#: Maximum records per batch, so that the first of them does not wait for long.
+#: Maximum records per batch, so that the first of them does not wait long.
 MAX_BATCH_RECORDS = 2_000
-#: Maximum number of the newest entries, which are cached for followers.
+#: Maximum newest entries cached for followers.
 MAX_NEWEST_ENTRIES = 12_000
 #: Maximum bytes of their records.
 MAX_NEWEST_BYTES = 16 * 1024 * 1024
-#: Entries that are evicted from the cache at a time: freeing thousands takes milliseconds, in which
-#: calls wait.
+#: Entries to evict from the cache at a time: freeing thousands takes milliseconds, in which calls
+#: wait.
 _EVICTED_ENTRIES = 64
 #: Seconds before a failed write is retried.
 _PROBE_SECONDS = 0.25
@@ -47,12 +47,12 @@ class SqliteJournal:
 
     Args:
         folder: its segments.
-        on_broken: is called once if a sync fails: nothing may be acknowledged after that.
+        on_broken: called once if a sync fails: nothing may be acknowledged after that.
         segment_bytes: size at which a new segment is started.
-        known: positions that others know of; None if the journal was never written to.
-        on_lost: is called in the loop when positions turn out to be lost.
-        on_written: is called by the writing thread with position and chain of the last record that
-            is durable, before that is acknowledged.
+        known: positions known to others; None if the journal was never written to.
+        on_lost: called in the loop when positions are found lost.
+        on_written: called by the writing thread with position and chain of the last durable record,
+            before that is acknowledged.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class SqliteJournal:
 
     @property
     def first(self) -> int:
-        """The position of the first record that is still here."""
+        """The position of the first stored record."""
         return self._files.segments[0].first
 
     @property
@@ -115,7 +115,7 @@ class SqliteJournal:
 
     @property
     def lost(self) -> list[LostPositions]:
-        """The positions that are lost, in order."""
+        """The lost positions, in order."""
         return self._files.lost
 
     @property
@@ -125,15 +125,15 @@ class SqliteJournal:
 
     @property
     def unverified(self) -> str | None:
-        """Why a segment could not be verified; None if that is not known."""
+        """Why a segment could not be verified; None if unknown."""
         return self._checks.unverified
 
     @property
     def backlog_seconds(self) -> float:
-        """Seconds that the oldest record has waited."""
+        """Age in seconds of the oldest waiting record."""
         return self._batches.seconds_waited(self._loop.time())
 
-    # The way of a batch, from callers to followers.
+    # The road of a batch, from callers to followers.
 
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Returns only once the records are durable; the result is the last one's position."""
@@ -173,7 +173,7 @@ class SqliteJournal:
 
     def _write_batch(self, batch: list[Append]) -> None:
         """Makes a batch durable and acknowledges it."""
-        # Each entry gets its position, and the hash of the chain before it and its record.
+        # Each entry gets its position, and the hash of the previous chain and its record.
         position, chain = self._writer.head, self._writer.chain
         entries: list[Entry] = []
         ends: list[int] = []
@@ -207,7 +207,7 @@ class SqliteJournal:
             return
         crash_point("journal.committed")
 
-        # Position and chain are also written outside the journal, where they are not lost with it.
+        # Position and chain are also written outside the journal, to survive its loss.
         self._on_written(position, chain)
         self._batches.end()
 
@@ -238,7 +238,7 @@ class SqliteJournal:
             self._fail(f"the journal cannot start a new segment: {error}", is_failed_sync(error))
 
     def _probe(self) -> None:
-        """Finds out whether records can be written again."""
+        """Tests whether records can be written again."""
         try:
             self._writer.probe()
         except sqlite3.Error as error:
@@ -321,10 +321,10 @@ class SqliteJournal:
         return await asyncio.to_thread(self._files.trim, until, max(1, keep))
 
     def _leave(self, segment: Segment) -> None:
-        """Makes the writing thread start a new segment; waits for it in the thread of a repair.
+        """Makes the writing thread start a new segment; waits for it in the repair thread.
 
         Raises:
-            StorageFailed: `segment` is the newest still.
+            StorageFailed: `segment` is still the newest.
         """
         is_left = threading.Event()
         with self._wake:

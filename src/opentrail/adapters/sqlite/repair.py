@@ -1,7 +1,7 @@
 """Repairs a damaged segment: copies intact entries to a new file, and lists lost positions there.
 
 The new file replaces the damaged one, which is renamed to `<first>.db.damaged`, with its
-write-ahead log, for analysis. An interrupted repair is finished at the next start.
+write-ahead log, for analysis. The next start finishes an interrupted repair.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from opentrail.core.event import Entry, micros, parse_time
 from opentrail.core.faults import crash_point
 from opentrail.ports.journal import UNKNOWN_CHAIN, LostPositions, first_not_lost
 
-#: Endings of a repaired segment before it replaces the damaged one: complete, and still partial.
+#: Suffixes of a repaired segment before it replaces the damaged one: complete, and partial.
 _REPAIRED, _UNFINISHED = ".repaired", ".repaired.tmp"
 _DAMAGED = ".damaged"
-#: Maximum positions that damage between two entries of a segment may span.
+#: Maximum positions of damage between two entries of a segment.
 _FARTHEST = 1_000_000
 #: The last microsecond of the year 9999.
 _LATEST = 253_402_300_799_000_000
@@ -45,7 +45,7 @@ _LATEST = 253_402_300_799_000_000
 def repair(
     path: Path, last: int | None, before: bytes, reason: str, known: int = 0
 ) -> list[LostPositions]:
-    """Replaces a damaged or missing segment with one that has all intact entries.
+    """Replaces a damaged or missing segment by a segment with all intact entries.
 
     Args:
         path: the segment's file, named by its first position.
@@ -73,7 +73,7 @@ def repair(
         entries = _without_strays(entries, known_lost)
         end = max(known, entries[-1].position if entries else first - 1)
     holes = list(_holes(entries, known_lost, first, end))
-    # The reason is about one place.
+    # The reason describes one place.
     hole_reason = reason if len(holes) == 1 else f"segment {path.name} is damaged"
     lost = [*known_lost, *(LostPositions(*hole, hole_reason) for hole in holes)]
     lost.sort(key=lambda lost_run: lost_run.first)
@@ -115,7 +115,7 @@ def _put_in_place(path: Path) -> None:
 
 
 def _unused(path: Path) -> Path:
-    """Returns a name that no earlier damaged file has."""
+    """Returns an unused name for a damaged file."""
     number, free = 1, path
     while free.exists():
         number += 1
@@ -138,12 +138,12 @@ def _readable_entries(path: Path, first: int, last: int | None) -> dict[int, lis
 
 
 def _entry_of(row: tuple[Any, ...]) -> Entry | None:
-    """Returns the entry in a row, with an unknown chain if it has none; None without a record."""
+    """Returns the entry in a row, with an unknown chain if missing; None without a record."""
     *described, chain, record = row
     if not isinstance(record, bytes):
         return None
     if not isinstance(chain, bytes):
-        chain = UNKNOWN_CHAIN  # those around the entry may vouch for it
+        chain = UNKNOWN_CHAIN  # adjacent entries may confirm it
     position, origin, recorded_at, *texts = described
     if not isinstance(recorded_at, int) or not 0 <= recorded_at <= _LATEST:
         recorded_at = _event_time(record)
@@ -158,7 +158,7 @@ def _event_time(record: bytes) -> int:
 
 
 def _corrected(entry: Entry) -> Entry:
-    """Returns an entry whose columns repeat its record, which the hash chain confirms."""
+    """Returns an entry whose columns match its record, which the hash chain confirms."""
     differences = differing(entry)
     return replace(
         entry,
@@ -175,7 +175,7 @@ def _holes(
     first: int,
     last: int,
 ) -> Iterator[tuple[int, int]]:
-    """Yields the runs of positions between `first` and `last` that no entry has."""
+    """Yields the runs of missing positions between `first` and `last`."""
     there = [(entry.position, entry.position) for entry in entries]
     there += [(run.first, run.last or 0) for run in known_lost]
     for begin, end in sorted([*there, (last + 1, last + 1)]):
@@ -208,7 +208,7 @@ def _write(
 
 
 def chain_before_of(path: Path) -> bytes:
-    """Returns the chain before a segment's first entry as it says itself, or `UNKNOWN_CHAIN`."""
+    """Returns the segment's own chain before its first entry, or `UNKNOWN_CHAIN`."""
     try:
         with closing(sqlite3.connect(read_only_uri(path), uri=True)) as reader:
             (chain,) = reader.execute(CHAIN_BEFORE).fetchone()

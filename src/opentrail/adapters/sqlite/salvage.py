@@ -1,9 +1,9 @@
 """Reads rows out of a damaged segment without SQLite, page by page.
 
 SQLite finds rows through the upper pages of a tree: one damaged page hides every row below it, and
-a damaged first page hides the whole file. Rows of a segment are only ever added, so every intact
-leaf page, in the database or in any frame of its write-ahead log, holds genuine rows. The caller
-decides by the hash chain which of them to believe.
+a damaged first page hides the whole file. Rows are only ever added, so every intact leaf page, in
+the database or in any frame of its write-ahead log, holds genuine rows. The caller uses the hash
+chain to select among them.
 
 Format: https://www.sqlite.org/fileformat2.html
 """
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 _LOG_HEADER, _FRAME_HEADER = 32, 24
 _PAGE_SIZES = frozenset(1 << power for power in range(9, 17))
-#: The page size of every segment so far, for a file whose header is unreadable.
+#: The page size of every segment so far, for files with an unreadable header.
 _PAGE_SIZE = 4096
 _TABLE_LEAF = 0x0D
 #: Bytes of integers, by serial type.
@@ -57,9 +57,9 @@ def has_hidden_commits(path: Path) -> bool:
 
     SQLite ends its recovery at the first frame with a wrong checksum. That is right for the frames
     of the last commit if the power failed while they were written: blocks reach the disk in any
-    order, so its last frame may be there while frames before it were never written. Commits before
-    the last one were synced before the next was written. A wrong frame there, or one in the last
-    commit that was written, was damaged later.
+    order, so its last frame may exist while earlier frames were never written. Earlier commits were
+    synced before the next was written. A wrong frame in them, or in the last completely written
+    commit, was damaged later.
     """
     log = _read(Path(f"{path}-wal"))
     order = ">" if log[3:4] == b"\x83" else "<"
@@ -194,7 +194,7 @@ def _overflow(pages: Pages, pointer: bytes, size: int) -> bytes:
     content: list[bytes] = []
     while size > 0:
         number = int.from_bytes(pointer, "big")
-        # An overflow page is written once: a version of zeros is a damaged one.
+        # An overflow page is written once: a version with zeros is damaged.
         page = next((version for version in pages.get(number, ()) if any(version)), b"")
         if len(page) < 5:
             raise ValueError("an overflow page is missing")

@@ -29,11 +29,11 @@ _CHECKPOINT_PAGES = 250
 
 
 class SegmentFiles:
-    """The segments in a folder, at least one of them once the journal is open.
+    """The segments in a folder, at least one once the journal is open.
 
     Args:
         folder: the segments; interrupted repairs are finished first.
-        on_lost: is called, in any thread, when positions turn out to be lost.
+        on_lost: called, in any thread, when positions are found lost.
     """
 
     def __init__(self, folder: Path, on_lost: Callable[[LostPositions], object]) -> None:
@@ -46,7 +46,7 @@ class SegmentFiles:
             for file in sorted(folder.glob("*.db"))
         ]
         self._listing = threading.Lock()
-        #: Positions before the oldest segment that are lost; set before any thread starts.
+        #: Lost positions before the oldest segment; set before any thread starts.
         self.lost_before: tuple[LostPositions, ...] = ()
         #: Held to delete or repair a segment, and to change its losses.
         self.changing = threading.Lock()
@@ -54,7 +54,7 @@ class SegmentFiles:
 
     @property
     def lost(self) -> list[LostPositions]:
-        """The positions that are lost, in order."""
+        """The lost positions, in order."""
         return [*self.lost_before, *(lost for s in self.segments for lost in s.lost)]
 
     def read(self, after: int, last: int, limit: int) -> list[Entry]:
@@ -71,7 +71,7 @@ class SegmentFiles:
         return self.readers.read(segments, after, last, limit)
 
     def report_lost(self, segment: Segment, lost: Sequence[LostPositions]) -> None:
-        """Logs and reports positions of a segment that turned out to be lost."""
+        """Logs and reports positions of a segment found lost."""
         ranges = [(run.first, run.last) for run in lost]
         about = {"segment": segment.path.name, "lost": ranges}
         log.error("journal segment was damaged", extra=about)
@@ -82,7 +82,7 @@ class SegmentFiles:
         """Returns a connection that writes a new segment, now the newest.
 
         Raises:
-            sqlite3.Error: it cannot be created; nothing of it remains.
+            sqlite3.Error: it cannot be created; no part of it remains.
             OSError: likewise.
         """
         path = self.folder / f"{first:020d}.db"
@@ -99,18 +99,18 @@ class SegmentFiles:
         return connection
 
     def remove_newest(self) -> None:
-        """Removes a segment whose creation was interrupted; before any thread starts."""
+        """Removes a segment whose creation was interrupted; runs before any thread starts."""
         *self.segments, newest = self.segments
         _remove(newest.path)
 
     def trim(self, until: int, keep: int) -> int:
-        """Deletes the oldest segments that end at most at `until`, but not the `keep` newest."""
+        """Deletes the oldest segments that end at most at `until`, except the `keep` newest."""
         with self.changing:
             segments = self.segments
             ends = [segment.first - 1 for segment in segments[1:]]
             count = sum(end <= until for end in ends[: len(segments) - keep])
             for segment in segments[:count]:
-                # Oldest first, each durably, so that the remaining segments have no gap.
+                # Oldest first, each durably, so that no gap remains between segments.
                 with self._listing:
                     self.segments = self.segments[1:]
                 with self.readers.without(segment.path):
@@ -120,7 +120,7 @@ class SegmentFiles:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Returns a connection that writes a segment, and syncs at each commit."""
+    """Returns a connection that writes a segment, with a sync at each commit."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     sync_at_commit(connection)
@@ -137,7 +137,7 @@ def _remove(path: Path) -> None:
 
 # The segment that is written
 
-#: Bytes that are written before the segment's size is checked again.
+#: Bytes to write before the segment's size is checked again.
 _CHECK_BYTES = 1024 * 1024
 _PAGE_BYTES = 4096
 #: SQLite's errors after which nothing on disk can be trusted.
@@ -148,7 +148,7 @@ _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 def is_failed_sync(error: Exception) -> bool:
     """Returns whether a `SegmentWriter` error came from a sync of a file or folder."""
     if isinstance(error, OSError):
-        return error.errno not in _NO_DESCRIPTOR  # then the folder was not even opened
+        return error.errno not in _NO_DESCRIPTOR  # then not even the folder was opened
     return getattr(error, "sqlite_errorname", "") in _FAILED_SYNC
 
 
@@ -156,7 +156,7 @@ def is_failed_sync(error: Exception) -> bool:
 class SegmentWriter:
     """Appends to the newest segment, and starts the next one.
 
-    Everything in it belongs to the writing thread, from when that starts until it has ended.
+    The writing thread owns all its state, from its start to its end.
     """
 
     files: SegmentFiles
@@ -174,7 +174,7 @@ class SegmentWriter:
         """Returns once entries are durable: in a new segment, if the current one is damaged.
 
         Raises:
-            sqlite3.Error: they are not; their transaction may still be open.
+            sqlite3.Error: they are not durable; their transaction may still be open.
             OSError: likewise.
         """
         try:
@@ -203,7 +203,7 @@ class SegmentWriter:
                 self.connection.execute("ROLLBACK")
 
     def probe(self) -> None:
-        """Tries a write as large as a record.
+        """Attempts a write as large as a record.
 
         Raises:
             sqlite3.Error: it failed.
@@ -235,7 +235,7 @@ class SegmentWriter:
         """Starts a new segment unless the newest is empty.
 
         Raises:
-            sqlite3.Error: it cannot be created; the newest one stays.
+            sqlite3.Error: it cannot be created; the current one stays the newest.
             OSError: the folder could not be synced; likewise.
         """
         if self.files.segments[-1].first == self.head + 1:

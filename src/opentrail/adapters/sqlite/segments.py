@@ -1,4 +1,4 @@
-"""Segments of a journal, read while it is written, by its own process or another one."""
+"""Segments of a journal, read during writing, by their own process or another one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SIZES = (
     "SELECT coalesce(length(record), 0) FROM entries WHERE position > ? AND position <= ?"
     " ORDER BY position LIMIT ?"
 )
-#: A read ends with the entry with which its records have more bytes than this.
+#: Bytes of records after which a read ends, with the current entry.
 _READ_BYTES = 32 << 20
 
 
@@ -107,9 +107,9 @@ class Readers:
 def read_limited(
     reader: sqlite3.Connection, path: Path, after: int, until: int, limit: int, size: int = 0
 ) -> list[Entry]:
-    """Does what `read_verified` does, and returns fewer large entries.
+    """Like `read_verified`, but returns fewer large entries.
 
-    `size` is the bytes of the records that were read before.
+    `size` is the bytes of the records read before.
     """
     rows = reader.execute(_SIZES, (after, until, limit))
     sizes = itertools.accumulate((record_size for (record_size,) in rows), initial=size)
@@ -118,7 +118,7 @@ def read_limited(
 
 
 def ends_of(segments: Sequence[Segment], last: int) -> Iterator[tuple[Segment, int]]:
-    """Yields each segment with the last position that was written to it.
+    """Yields each segment with the last position written to it.
 
     Args:
         segments: consecutive segments, in order.
@@ -150,14 +150,14 @@ def damage_as_error(path: Path) -> Iterator[None]:
 
 
 def newest(writer: sqlite3.Connection) -> tuple[int, bytes] | None:
-    """Returns position and chain of a segment's last entry; None if it has no entry."""
+    """Returns position and chain of a segment's last entry; None for an empty one."""
     table = writer.execute("SELECT 1 FROM sqlite_master WHERE name = 'entries'").fetchone()
     if table is None:
         return None
     last: tuple[int, bytes] | None = writer.execute(
         "SELECT position, chain FROM entries ORDER BY position DESC LIMIT 1"
     ).fetchone()
-    # A repaired segment may end with positions that are lost.
+    # A repaired segment may end with lost positions.
     lost = max((run.last for run in lost_in(writer) if run.last is not None), default=0)
     if lost > (last[0] if last else 0):
         return lost, UNKNOWN_CHAIN
@@ -165,7 +165,7 @@ def newest(writer: sqlite3.Connection) -> tuple[int, bytes] | None:
 
 
 def chain_of(folder: Path, position: int, is_live: bool = True) -> bytes:
-    """Returns the chain at an entry of a journal; `UNKNOWN_CHAIN` if it does not have the entry."""
+    """Returns the chain at an entry of a journal; `UNKNOWN_CHAIN` if the entry is missing."""
     for path in sorted(folder.glob("*.db"), reverse=True):
         if int(path.stem) <= position:
             with (

@@ -1,4 +1,4 @@
-"""The journal in a folder, as child processes read it."""
+"""The journal in a folder, for child processes."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class SqliteJournalSource:
 
     @property
     def address(self) -> str:
-        """The argument with which a child process opens this journal."""
+        """The argument that makes a child process open this journal."""
         return str(self._folder)
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The variables that a child process needs besides."""
+        """Additional variables for a child process."""
         return {}
 
     def first_position(self) -> int:
@@ -94,7 +94,7 @@ class SqliteJournalSource:
     def read_range(self, first: int, last: int, batch: int = 5_000) -> Iterator[list[Entry]]:
         """Yields the entries `first`…`last`, in order and verified, up to `batch` at a time.
 
-        There are fewer of large ones.
+        Large entries reduce their number.
         """
         after = first - 1
         segments = self._segments_from(first)
@@ -116,7 +116,7 @@ class SqliteJournalSource:
     def _segments_from(self, position: int) -> list[Segment]:
         """Returns the segment with a position, and later ones.
 
-        Earlier segments are not opened, because they may be trimmed at any moment.
+        Does not open earlier segments, which may be trimmed at any moment.
         """
         segments = self._segments()
         index = bisect_right([segment.first for segment in segments], position) - 1

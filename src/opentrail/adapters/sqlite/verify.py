@@ -1,6 +1,6 @@
-"""Rows of a journal's segment: their schema, and entries in them, verified when they are read.
+"""Rows of a journal's segment: their schema, and their entries, verified when read.
 
-The hash chain verifies entries, and their records do.
+The hash chain and the records verify entries.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SELECT = (
     " FROM entries WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
 )
 
-#: The chain at a position, and the one before a segment's first.
+#: The chain at a position, and the chain before a segment's first.
 CHAIN = "SELECT chain FROM entries WHERE position = ?"
 CHAIN_BEFORE = "SELECT chain_before FROM segment"
 
@@ -74,7 +74,7 @@ def _row(entry: Entry) -> tuple[object, ...]:
 
 
 def entry_of(row: tuple[object, ...]) -> Entry:
-    """Returns the entry of a row that `SELECT` found."""
+    """Returns the entry of a row from `SELECT`."""
     position, origin, recorded_at, account, region, category, event_id, chain, record = row
     moment = from_micros(int(recorded_at))  # type: ignore[call-overload]
     return Entry(position, origin, moment, account, region, category, event_id, chain, record)  # type: ignore[arg-type]
@@ -91,7 +91,7 @@ _TYPES = (int, str, int, str, str, str, str, bytes, bytes)
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Returns whether an error means that the file is damaged, not busy or inaccessible."""
+    """Returns whether an error means a damaged file, rather than a busy or inaccessible one."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return "decode to UTF-8" in str(error)
@@ -104,14 +104,14 @@ def is_corrupt(error: sqlite3.Error) -> bool:
 
 
 def lost_in(reader: sqlite3.Connection) -> list[LostPositions]:
-    """Returns the lost positions that a segment lists, in order."""
+    """Returns the lost positions listed in a segment, in order."""
     if reader.execute(_HAS_LOST).fetchone() is None:  # written by an older version
         return []
     return [LostPositions(*row) for row in reader.execute(_LOST)]
 
 
 def lost_of(path: Path) -> list[LostPositions]:
-    """Returns the lost positions that a segment lists, in order; none if it cannot be read."""
+    """Returns the lost positions listed in a segment, in order; none if unreadable."""
     try:
         with closing(sqlite3.connect(read_only_uri(path), uri=True)) as reader:
             return lost_in(reader)
@@ -168,7 +168,7 @@ def _entry(row: tuple[object, ...], path: Path, expected: int) -> Entry:
 
 
 def chain_at(reader: sqlite3.Connection, path: Path, position: int) -> bytes:
-    """Returns the chain at a position of a segment or before it; `UNKNOWN_CHAIN` if it is lost.
+    """Returns the chain at a position of a segment or before it; `UNKNOWN_CHAIN` if lost.
 
     Raises:
         JournalDamaged: the stored chain has the wrong type.
@@ -200,8 +200,8 @@ def intact_entries(
     """Yields the intact entries in order of position.
 
     An entry is intact if it continues the chain of the previous entry, or if the next entry
-    continues its chain. After an entry that is not intact, the chain stored with that one must be
-    continued. After a gap, an entry is accepted if nothing contradicts it.
+    continues its chain. After a damaged entry, the next one must continue the chain stored with it.
+    After a gap, an entry is accepted if nothing contradicts it.
 
     Args:
         versions: the entries by position; damaged files may have several versions.
