@@ -121,7 +121,7 @@ class Endpoint(Connections):
     #: Verifies callers; None: the access key id alone identifies them.
     gate: Gate | None = None
     #: Returns a wait for other servers' records of a key; None if there is nothing to wait for.
-    #: Without it, no other server has records.
+    #: Without it, the server asks no others.
     meet: Callable[[str], Awaitable[None] | None] | None = None
     #: Trusted proxies; None: there are none.
     networks: Networks | None = None
