@@ -15,7 +15,7 @@ from opentrail.ports.journal import QUEUE_BYTES, QUEUE_RECORDS
 
 @dataclass(slots=True)
 class Append:
-    """A caller's entries, which waits for `done`; `size` is the bytes of their records.
+    """The entries of a caller that waits for `done`; `size` is the bytes of their records.
 
     `since` is a time of the loop's clock. With `is_written`, the caller waits for no position. With
     a `fence` it is a separate batch: the writer calls the fence in the transaction that writes it,

@@ -526,7 +526,7 @@ def _longer(connection: Any, milliseconds: int) -> str:
     statement = f"SET LOCAL statement_timeout = {milliseconds}"
     is_limited = connection.info.server_version >= _HAS_TRANSACTION_TIMEOUT
     if is_limited and milliseconds > _MAX_LIMITED_SECONDS * 1_000:
-        # The running limit is unchanged; without one, a new limit begins.
+        # PostgreSQL does not change a running timeout, so this disables it first.
         for value in (0, milliseconds):
             statement += f"; SET LOCAL transaction_timeout = {value}"
     return statement

@@ -131,7 +131,7 @@ _COUNTED["resource_types"] = (
 #: One row for each different content of the members that name agents.
 _AGENTS = "SELECT members, count(*) FROM ({events}) WHERE members IS NOT NULL GROUP BY ALL"
 
-#: Rows to search when their records decide.
+#: Rows to search at a time where SQL cannot decide.
 _WINDOW = 250_000
 #: Records to read per step.
 _STEP = 5_000

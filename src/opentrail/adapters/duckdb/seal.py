@@ -88,7 +88,7 @@ def _fill(batches: Iterator[list[Entry]], last: int, connection: duckdb.DuckDBPy
 
 
 def _runs(journal: JournalSource, first: int, last: int) -> Iterator[tuple[int, int]]:
-    """Yields the unlost ranges of the journal within `first`…`last`."""
+    """Yields the ranges within `first`…`last` that the journal still has."""
     for lost in journal.lost_between(first, last):
         if lost.last is not None:
             if first < lost.first:

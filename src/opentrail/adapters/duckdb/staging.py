@@ -184,7 +184,7 @@ class Staging:
         # The join is on hashes, to decompress only records that need comparing.
         pairs = self._connection.execute(index.same_ids).fetchall()
         if pairs and index.series is Series.JOURNAL:
-            # Event history has those for a while, and then forgets them.
+            # Event history has records at lost positions for a while, and then forgets them.
             positions = [position for _, position in pairs]
             lost = self._journal.restored_between(min(positions), max(positions))
             pairs = [pair for pair in pairs if first_not_lost(lost, pair[1], pair[1]) is not None]

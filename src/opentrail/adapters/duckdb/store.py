@@ -139,7 +139,7 @@ T = TypeVar("T")
 class DuckdbEvents:
     """An `EventStore` and `Archive`; the names of the sealed files give their contents.
 
-    Sealing reads `journal`; `repair_journal` repairs positions of it found damaged. `remote` has
+    Sealing reads `journal`; `repair_journal` repairs its damaged positions. `remote` has
     files in S3. New files have about `max_bytes` at most: expiry deletes and rewrites whole files.
     """
 
@@ -223,7 +223,7 @@ class DuckdbEvents:
     async def lookup(self, query: EventQuery) -> list[FoundEvent]:
         """Returns the page of a query; see also `PAGE_TEXT`.
 
-        Replaces a sealed file found damaged first.
+        First replaces any damaged sealed file.
         """
         return await self._reading(lambda tables: self._pages.page(tables, query))
 

@@ -585,7 +585,7 @@ class PostgresJournal:
                     await self._lose(error)
                 position = error.position
             except StorageFailed:
-                # If another server has trimmed it, callers learn that from `first`.
+                # If it was trimmed, callers learn that from `first`.
                 self._note(await self._looks.run(read_extent))
                 raise
 
