@@ -72,7 +72,7 @@ class SharedImports:
     async def follow(self, store: IpcEventStore) -> None:
         """Shows other servers' imports, until cancelled; the next check retries.
 
-        Downloads files found damaged here again.
+        Downloads locally damaged files again.
         """
         known: object = None
         is_failing = False
