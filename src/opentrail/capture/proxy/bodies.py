@@ -228,7 +228,7 @@ class Incoming:
     chunked: bool
     keep_alive: bool
     bad: BadHead | None = None
-    #: Whether the client has been told to send the body.
+    #: Whether the client has received `100 Continue`.
     continued: bool = False
 
     @property

@@ -120,7 +120,7 @@ def left_out_entry(
     Args:
         left_out: their common properties.
         calls: their number.
-        hour: its begin.
+        hour: the start of the hour.
         name: names this count; the same name gives the same id.
         now: the current time.
         account: the upstream's account.
