@@ -278,7 +278,7 @@ def type_of_id(text: str) -> str | None:
 def named_by(plan: ResourceRule, kind: str, value: Any) -> tuple[str | None, bool]:
     """Returns the type of the resource that a value names, and whether it names one.
 
-    `kind` is no type.
+    `kind` is not a type.
     """
     if kind == BY_ID:
         resource_type = type_of_id(value)
