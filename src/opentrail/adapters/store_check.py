@@ -295,7 +295,7 @@ def _before(name: str, begin: int | None, files: list[SealedFile]) -> Iterator[D
 
 
 def _between(files: list[SealedFile], begin: int | None) -> Iterator[Damage]:
-    """Yields positions before sealed files that are missing from other sealed files.
+    """Yields the gaps before sealed files that no other sealed file fills.
 
     Before the first file none are missing if the journal, which begins at `begin`, has them.
     """

@@ -379,8 +379,8 @@ class DuckdbEvents:
         """Deletes the events of files, and notes the expired ones; see `ports/event_store.py`.
 
         Args:
-            recorded_before: delete files whose records are all older than this time, by
-                recording or import.
+            recorded_before: delete files whose records were all recorded or imported before
+                this time.
             last_needed: the last position that may expire.
             data_before: the same time for data events.
             excess: additional bytes to delete.
