@@ -125,7 +125,7 @@ class Cluster:
         control: the control store.
         node: the id of this server's data directory.
         clock: the time.
-        fail: ends this server, because an older one has the same id.
+        fail: ends this server, because an earlier one has the same id.
     """
 
     def __init__(
@@ -460,7 +460,7 @@ async def _changed(
     known: Mapping[str, str],
 ) -> dict[str, str]:
     """Returns the revisions of the kinds that have changed since the known ones."""
-    # Read before the reload: the next revision then includes concurrent changes.
+    # Read before the reload, so that changes during it show as a newer revision.
     revisions = await control.revisions(list(kinds))
     changed = {kind: revisions[kind] for kind in kinds if known.get(kind) != revisions[kind]}
     if changed:

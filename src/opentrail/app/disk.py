@@ -1,4 +1,4 @@
-"""The disk of the data directory: its use, its time until full, and the required expiry."""
+"""The disk of the data directory: its use, the time until it is full, and expiry."""
 
 from __future__ import annotations
 

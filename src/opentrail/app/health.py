@@ -70,8 +70,7 @@ class Health:
         Args:
             problems: returns the problems of trails.
             failure: returns why the control store failed last; None if it did not.
-            kept: returns first and last of lost positions that event history has regained events
-                of, and their number.
+            kept: returns first and last of lost positions with regained events, and their number.
         """
 
         async def ask() -> None:

@@ -405,7 +405,7 @@ class SharedFiles:
                 except ObjectMissing:
                     if not self.is_expired(file):
                         raise
-                    gone = file.last  # as have earlier files
+                    gone = file.last  # earlier files have expired as well
                 else:
                     self._indexed.add(file.name)
         if gone:
