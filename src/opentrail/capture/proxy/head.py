@@ -38,7 +38,7 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-#: Headers that must not repeat: upstream and recorder might read different ones.
+#: Headers that must not be repeated: upstream and recorder might read different ones.
 _ONCE = frozenset(
     {
         "host",
