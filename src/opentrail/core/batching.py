@@ -12,7 +12,7 @@ T = TypeVar("T")
 def batches(
     items: Iterable[T], size_of: Callable[[T], int], max_size: int, max_items: float = math.inf
 ) -> Iterator[list[T]]:
-    """Yields all items in order, in batches; an item that is too large gets a batch to itself.
+    """Yields all items in order, in batches; an oversized item gets a separate batch.
 
     >>> list(batches(["aa", "b", "cccc", "d"], len, max_size=3))
     [['aa', 'b'], ['cccc'], ['d']]

@@ -145,7 +145,7 @@ _TOKEN_LOGIN = re.compile(r"(?P<before>\bhttps?://)(?P<value>[\w.~-]{20,})(?=@)"
 
 @cached_if_short(200)
 def may_hold_secret(text: str) -> bool:
-    """Returns whether a string may have a secret that is read here; a quick check."""
+    """Returns whether a string may have such a secret; a quick check."""
     lower = text.lower()
     return _may_name_secret(lower) or any(part in lower for part in _PLACE_PARTS)
 
