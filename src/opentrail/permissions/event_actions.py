@@ -1,4 +1,4 @@
-"""Which actions of IAM an event needs: tables where their names differ from those of events.
+"""The IAM actions that an event needs: tables for events whose names differ from the actions.
 
 Sources: "Actions, resources, and condition keys" of each service in the Service Authorization
 Reference, and "Required permissions for Amazon S3 API operations" of the S3 user guide.
@@ -119,7 +119,7 @@ _S3_OPERATIONS = {
     "PutObjectLockConfiguration": "PutBucketObjectLockConfiguration",
     "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
 }
-#: S3's action → the one that is needed if the call names a version of the object.
+#: S3's action → the action needed instead if the call names a version of the object.
 S3_VERSIONED = {
     "DeleteObject": "DeleteObjectVersion",
     "DeleteObjectTagging": "DeleteObjectVersionTagging",
@@ -131,8 +131,8 @@ S3_VERSIONED = {
     "PutObjectTagging": "PutObjectVersionTagging",
 }
 
-#: Prefix → name of an event → name of the action, with a prefix if it has another one. Not listed:
-#: they are the same.
+#: Prefix → name of an event → name of the action, with its prefix if that differs. Other events
+#: have the name of their action.
 ACTION_NAMES: Mapping[str, Mapping[str, str]] = {
     "s3": _S3,
     "apigateway": dict.fromkeys(
@@ -203,9 +203,9 @@ _STATEMENTS = {
     "UPDATE": "PartiQLUpdate",
     "DELETE": "PartiQLDelete",
 }
-#: Events with statements of PartiQL; ExecuteStatement has one in itself.
+#: Events with PartiQL statements; ExecuteStatement holds its statement directly.
 _PARTIQL = frozenset({"ExecuteStatement", "BatchExecuteStatement", "ExecuteTransaction"})
-#: Operations of DynamoDB whose items need actions, and which have none of their own.
+#: Operations of DynamoDB that need actions for their items, and none for themselves.
 OF_ITEMS = frozenset(f"dynamodb:{name}" for name in (*_PARTIQL, "TransactWriteItems"))
 #: Imports of API Gateway that replace something.
 _PUT = frozenset({"ImportApi", "ImportDocumentationParts"})
@@ -274,7 +274,7 @@ def items_of(parameters: Mapping[str, Any]) -> Iterator[tuple[str | None, str]]:
     """Yields the action and the table of each item of a TransactWriteItems.
 
     AWS's records list them as `requestItems`, each with an `operation` and a `tableName`; others
-    as the request does. The action is None if the operation is not known.
+    as the request does. The action is None for an unknown operation.
     """
     for item in objects_in(parameters.get("requestItems")):
         kind = str(item.get("operation", "")).lower()
@@ -294,7 +294,7 @@ def _sts_actions(name: str, parameters: Mapping[str, Any]) -> list[str]:
 
 
 def partiql_action(statement: str) -> str | None:
-    """Returns the action that a statement of PartiQL needs; None if it is not known."""
+    """Returns the action that a statement of PartiQL needs; None if it is unknown."""
     words = statement.split(maxsplit=1)
     return _STATEMENTS.get(words[0].upper()) if words else None
 

@@ -1,4 +1,4 @@
-"""A policy that allows what a principal was seen to do."""
+"""A policy that allows the recorded calls of a principal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from opentrail.permissions.outcomes import CallOutcome, outcome_of
 
 Document = dict[str, Any]
 
-#: How far resources are generalised.
+#: The degree of generalisation of resources.
 EXACT, PREFIX, ANY = "exact", "prefix", "any"
 #: Maximum characters of a managed policy, without white space.
 MAX_CHARACTERS = 6_144
@@ -35,13 +35,13 @@ class CallKind:
 
     outcome: CallOutcome
     needs: Needs
-    #: Source and name of the event, if the record leaves open what it needed; else "".
+    #: Source and name of the event, if the record does not settle the needed permissions; else "".
     event: str = ""
 
 
 @dataclass(slots=True)
 class GeneratedPolicy:
-    """A policy, as one or more documents, and what it leaves open; counts are of calls."""
+    """A policy, as one or more documents, with its gaps; counts are of calls."""
 
     documents: list[Document]
     outcomes: Counter[CallOutcome] = field(default_factory=Counter)
@@ -49,7 +49,7 @@ class GeneratedPolicy:
     unverified: Counter[str] = field(default_factory=Counter)
     #: Actions on every resource, though they could be limited: the records name none.
     unlimited: Counter[str] = field(default_factory=Counter)
-    #: Events whose records do not say what they needed, or not all of it: then what they lack.
+    #: Events whose records do not settle all needed permissions → the missing information.
     unmapped: Counter[str] = field(default_factory=Counter)
 
     def document(self) -> Document:
@@ -64,7 +64,7 @@ class GeneratedPolicy:
 
 
 def kind_of(record: Mapping[str, Any]) -> CallKind:
-    """Returns the kind of a call: what its policy depends on."""
+    """Returns the kind of a call, on which its policy depends."""
     outcome = outcome_of(record)
     needs = Needs() if outcome is CallOutcome.NO_CALL else needs_of(record)
     event = f"{record.get('eventSource')} {record.get('eventName')}" if needs.open else ""
@@ -82,8 +82,8 @@ def generate(
     """Returns a policy for the calls of one principal.
 
     Args:
-        calls: its calls; only what was allowed counts.
-        resources: `exact` as in the records; `prefix` also what many of them have in common;
+        calls: its calls; only allowed calls count.
+        resources: `exact` as in the records; `prefix` also the common prefixes of many;
             `any` every resource.
         with_failed: whether calls count that failed for another reason than missing permission.
     """
@@ -153,9 +153,9 @@ def _statement(
 
 
 def _in_common(patterns: Iterable[str], denied: Iterable[str]) -> list[str]:
-    """Returns the patterns, with one for many that begin alike.
+    """Returns the patterns, with one in place of many that begin alike.
 
-    Never for all names of a type, nor for one that was denied.
+    The new pattern never covers all names of a type, nor a denied name.
     """
     names: dict[str, list[str]] = defaultdict(list)
     for pattern in patterns:
@@ -172,7 +172,7 @@ def _in_common(patterns: Iterable[str], denied: Iterable[str]) -> list[str]:
 
 
 def _begin_of(head: str, names: Sequence[str]) -> str | None:
-    """Returns what one pattern for all of these resources begins with; None if there is none."""
+    """Returns the beginning of one pattern for all of these resources; None if they share none."""
     begin = _SEPARATORS.match(_common_begin(min(names), max(names)))
     if len(names) >= _MANY and begin and re.search("[A-Za-z0-9]", begin[0]):
         return f"{head}{begin[0]}"
@@ -183,13 +183,13 @@ def _begin_of(head: str, names: Sequence[str]) -> str | None:
 
 
 def _common_begin(one: str, other: str) -> str:
-    """Returns what two texts have in common at their beginning."""
+    """Returns the common prefix of two strings."""
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
     return "".join(character for character, _ in same)
 
 
 def _head_and_name(pattern: str) -> tuple[str, str]:
-    """Returns what comes before the name in an ARN, and the name.
+    """Splits an ARN into the part before the name and the name.
 
     >>> _head_and_name("arn:aws:iam::123456789012:user/Mary")
     ('arn:aws:iam::123456789012:user/', 'Mary')

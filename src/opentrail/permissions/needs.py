@@ -1,8 +1,8 @@
-"""What a recorded call needs of each type of resources, and what a policy knows of the call.
+"""The resources that a recorded call needs, by type, and the context that policies check.
 
-The id of a new resource is another one with each call, so a policy can name only what the caller
+A new resource gets another id with each call, so a policy can name only the parts that the caller
 chose: `arn:aws:ec2:…:vpc/*`, `arn:aws:cloudformation:…:stack/web/*`. The types and the forms of
-ARNs are those of AWS's authorization data.
+ARNs come from AWS's authorization data.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from opentrail.permissions.resource_arns import (
     tables_for,
 )
 
-#: The name of an event that makes something, with what it makes.
+#: The name of an event that makes something, with the name of the new thing.
 _MAKING = re.compile(
     r"(?:Allocate|Clone|Copy|Create|Generate|Import|Issue|Launch|Provision|Publish|Purchase|Put"
     r"|Register|Request|Restore|Run|Start|Upload)([A-Z]\w*)"
@@ -62,18 +62,18 @@ _IMPLIED = {
     "rds:DeregisterDBProxyTargets": ("cluster", "db", "proxy", "target-group"),
     "rds:RestoreDBClusterFromSnapshot": ("cluster-snapshot",),
 }
-#: Variables that say where a resource is.
+#: Variables for the place of a resource.
 _PLACE = ("Partition", "Region", "Account")
 #: The end of the name of a variable that has an id.
 _ID = ("Id", "ID", "Uuid", "UUID", "Identifier")
 #: The end of the name of a member that may have an id.
 _ID_MEMBER = ("id", "ids", "arn", "arns", "identifier", "identifiers", "key", "items")
-#: The end of the ARN of a secret, which AWS adds to its name, and what matches it.
+#: The end of the ARN of a secret, which AWS adds to its name, and the pattern that matches it.
 _SECRET = re.compile(r"(.+)-(?:[A-Za-z0-9]{6}|\?{6})", re.DOTALL)
 _SECRET_ENDING = "-??????"  # noqa: S105 - a pattern
 #: Endings of ARNs that are made of names and are patterns already.
 _ENDINGS = {"secretsmanager": _SECRET_ENDING, "logs": OF_LOG_GROUP}
-#: Variables whose names say too little to find their members → ending after the type's name.
+#: Variables whose names do not identify their members → ending after the type's name.
 _GENERAL = {
     **dict.fromkeys(("name", "path", "resourcename", "type"), "name"),
     **dict.fromkeys(("id", "identifier", "resourceid"), "id"),
@@ -90,7 +90,7 @@ _MAX_MEMBER_DEPTH = 6
 
 @dataclass(frozen=True, slots=True)
 class NeededResource:
-    """A resource that a call needs; with a pattern for what its record does not say."""
+    """A resource that a call needs, as a pattern if its record does not name it fully."""
 
     #: An ARN, `*`, or a pattern as policies have it.
     name: str
@@ -103,8 +103,8 @@ def resources_for(
     """Returns the resources that a call needs an action on; each must be allowed.
 
     Args:
-        action: one that the call needs.
-        record: that of the call.
+        action: a needed action.
+        record: the record of the call.
         arns: the resources that the record names, `*` if there are none.
     """
     types = types_of(action)
@@ -128,7 +128,7 @@ def resources_for(
     for kind in others:
         if kind.is_required or f":{service}:" in kind.form:
             needed |= dict.fromkeys(chosen.resources(kind, kind in made))
-    # What the request does not name: all that a call makes, and one of each required type.
+    # Resources that the request does not name: all new ones, and one of each required type.
     has_some, words = bool(needed), words | {word_of(type_of_name) for type_of_name in chosen.found}
     for kind in others:
         is_required = kind.is_required or kind.name in _IMPLIED.get(action, ())
@@ -163,7 +163,7 @@ def _makes(record: Mapping[str, Any]) -> re.Match[str] | None:
 def _made_by(
     record: Mapping[str, Any], types: Sequence[ResourceType], is_ec2: bool
 ) -> list[ResourceType]:
-    """Returns the types of what a call makes: the type of its name, and those that it tags."""
+    """Returns the types of the resources that a call makes, from its name and its tags."""
     making = _makes(record)
     if making is None:
         return []
@@ -185,7 +185,7 @@ def word_of(name: str) -> str:
 
 
 def _with_places(kind: ResourceType, arn: str, chosen: _Chosen, is_new: bool) -> NeededResource:
-    """Returns a resource with `*` for what AWS makes, and for a name in the place of an id."""
+    """Returns a resource with `*` for parts that AWS makes, and for a name in place of an id."""
     values = values_in(kind.form, arn) or {}
     pattern, begin, is_pattern = "", 0, False
     for variable in VARIABLE.finditer(kind.form):
@@ -232,7 +232,7 @@ class _Chosen:
         self._noun = word_of(making[1]) if making else ""
         #: Variables in lower case of all types: a member called so has the value of no other.
         self.variables: set[str] = set()
-        #: Names of types of which resources were found.
+        #: Names of types for which resources were found.
         self.found: list[str] = []
 
     def _collect(self, value: object, member: str, depth: int) -> None:
@@ -300,7 +300,7 @@ class _Chosen:
         return NeededResource(VARIABLE.sub(place, kind.form), is_pattern=True)
 
     def _values(self, variable: str, kind: ResourceType, is_made: bool) -> list[str]:
-        """Returns what the caller chose for a variable of an ARN."""
+        """Returns the caller's values for a variable of an ARN."""
         if is_made:
             endings = (f"{self._noun}name", "name") if variable.endswith("name") else ()
             texts = (self._top.get(member) for member in (variable, *endings))
@@ -337,8 +337,7 @@ def _is_plain(text: str) -> bool:
 Context = dict[str, tuple[str, ...]]
 #: Query parameters of S3 that are condition keys.
 _S3_KEYS = ("prefix", "delimiter", "max-keys", "versionId", "x-amz-acl", "x-amz-storage-class")
-#: Condition keys of which a record says whether a call had them, and with which value: those that
-#: `context_of` fills.
+#: Condition keys whose presence and value a record shows: the keys that `context_of` fills.
 RECORDED_KEYS = frozenset(
     {
         *("aws:currenttime", "aws:principalaccount", "aws:principalarn", "aws:requestedregion"),
@@ -359,7 +358,7 @@ _PASSED_TO = {
 }
 #: The name of a service that calls for others.
 _SERVICE = re.compile(r"[a-z0-9.-]+\.amazonaws\.com")
-#: The name of a role, perhaps with its path, and the ARN of an instance profile.
+#: A role's name, with or without its path, and the ARN of an instance profile.
 _NAME = re.compile(r"[\w+=,.@/-]{1,576}")
 _PROFILE = re.compile(r"arn:[a-z-]+:iam::\d{12}:instance-profile/(?:[\w+=,.@/-]*/)?([\w+=,.@-]+)")
 #: Members with an instance profile, though named for a role.
@@ -389,30 +388,30 @@ class NeededPermission:
     action: str
     resource: str
     condition: StringCondition | None = None
-    #: Whether `resource` is a pattern, as policies have it, for what the record does not name:
-    #: `arn:…:instance/*`.
+    #: Whether `resource` is a pattern as in policies, because the record does not name the
+    #: resource: `arn:…:instance/*`.
     is_unnamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a call needs, and what of it its record does not say."""
+    """The needed permissions of a call, and the missing information in its record."""
 
     #: Each must be allowed; of actions that AWS's authorization data has.
     permissions: tuple[NeededPermission, ...] = ()
     #: Actions that the data does not have.
     unverified: tuple[str, ...] = ()
-    #: What else is needed, in words; "" if the record does not say what at all.
+    #: Other needs, in words; "" if the record does not show the needs at all.
     open: tuple[str, ...] = ()
 
 
 def permissions_of(record: Mapping[str, Any]) -> tuple[NeededPermission, ...]:
-    """Returns what a call needs as far as it is known; nothing if AWS checks no permission."""
+    """Returns the known permissions that a call needs; nothing if AWS checks no permission."""
     return needs_of(record).permissions
 
 
 def needs_of(record: Mapping[str, Any]) -> Needs:
-    """Returns what a call needs."""
+    """Returns the needs of a call."""
     actions = actions_of(record)
     unknown = [action for action in actions if not is_known(action)]
     unverified = tuple(
@@ -479,12 +478,12 @@ def _has_lost_objects(record: Mapping[str, Any]) -> bool:
 def _tags_on_creation(
     action: str, record: Mapping[str, Any], resources: Sequence[NeededResource]
 ) -> Iterator[tuple[str, NeededResource]]:
-    """Yields what a call needs for the tags of what it makes.
+    """Yields the permissions that a call needs to tag the resources that it makes.
 
     Args:
-        action: one that the call needs.
-        record: that of the call.
-        resources: those that the action is needed on.
+        action: a needed action.
+        record: the record of the call.
+        resources: the resources that the action is needed on.
     """
     tagging = tagging_of(action)
     if tagging is None:
@@ -505,7 +504,7 @@ def _tags_on_creation(
 
 
 def _tagged_types(value: object, depth: int, is_tags: bool = False) -> Iterator[str]:
-    """Yields the types of what a call of EC2 tags, at any place but in a new launch template."""
+    """Yields the types that an EC2 call tags, anywhere but in a new launch template."""
     if depth and isinstance(value, list):
         for each in value:
             yield from _tagged_types(each, depth - 1, is_tags)
@@ -529,10 +528,10 @@ def _member(parameters: Mapping[str, Any], path: str) -> object:
 def _passed_roles(
     action: str, record: Mapping[str, Any]
 ) -> tuple[list[NeededPermission], list[str]]:
-    """Returns what a call needs to pass roles, and the instance profiles whose roles it passes.
+    """Returns the permissions to pass roles, and the instance profiles whose roles a call passes.
 
-    A role that is given by its name may have any path. No record has the role of an instance
-    profile: most are named alike.
+    A role given by name may have any path. No record has the role of an instance profile; most
+    profiles have the name of their role.
     """
     members = {member.lower() for member in role_members(action)}
     with_names = {member for member in members if not member.endswith(("arn", "arns"))}
@@ -567,7 +566,7 @@ def _condition(service: str | None) -> StringCondition | None:
 def _texts(
     value: object, depth: int, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yields the texts of a request, each with the names of the members that it is in."""
+    """Yields the strings of a request, each with the path of member names to it."""
     if isinstance(value, str):
         yield path, value
     elif depth and isinstance(value, dict):

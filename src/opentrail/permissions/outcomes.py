@@ -1,4 +1,4 @@
-"""Whether a call needed permission and had it, and why it was denied, as far as its record says."""
+"""Whether a call had the permissions that it needed, and why it was denied, from its record."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ _DENIED = frozenset(
 
 
 class CallOutcome(Enum):
-    """What came of a call, as far as permissions go."""
+    """The outcome of a call with respect to permissions."""
 
     ALLOWED = "allowed"
     DENIED = "denied"
-    #: It failed for another reason, perhaps before its permission was checked.
+    #: It failed for another reason, possibly before the permission check.
     FAILED = "failed"
     #: Of a service itself, or no call of an API: it needs no permission.
     NO_CALL = "no call"
 
 
 def outcome_of(record: Mapping[str, Any]) -> CallOutcome:
-    """Returns what came of a call."""
+    """Returns the outcome of a call."""
     identity = as_object(record.get("userIdentity"))
     if (
         record.get("eventType", "AwsApiCall") != "AwsApiCall"
@@ -89,18 +89,18 @@ _ACTION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """What a record says of why its call was denied."""
+    """The reason that a record gives for denying its call."""
 
     verdict: Verdict
-    #: The permission that was needed, such as `iam:CreateUser`; None: it is not known.
+    #: The needed permission, such as `iam:CreateUser`; None: unknown.
     action: str | None
     #: Whether the error message names the action; else it was derived from the event's name.
     is_action_recorded: bool
-    #: What kind of policy decided; None: it is not recorded.
+    #: The kind of policy that decided; None: not recorded.
     policy_type: str | None
     #: The resource in the error message.
     resource: str | None
-    #: What must change for the call to be allowed, or what the record lacks to know it.
+    #: Changes needed to allow the call, or information missing from the record.
     missing: tuple[str, ...]
 
 

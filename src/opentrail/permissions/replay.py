@@ -1,4 +1,4 @@
-"""What policies would have decided about past calls, and which of its actions they used."""
+"""Decisions that policies would have made about past calls, and the actions used."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from opentrail.permissions.resource_arns import EVERYTHING, account_of
 
 
 class Judgement(Enum):
-    """What a policy would have decided."""
+    """A policy's decision about a past call."""
 
     ALLOWED = "allowed"
     DENIED = "denied"
-    #: It depends on what the record does not say, such as tags or the age of an MFA sign-in.
+    #: The verdict depends on facts outside the record, such as tags or the age of an MFA sign-in.
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The judgement about a call; for a call that is not allowed, about what, and why."""
+    """The judgement about a call; unless it is allowed, with the permission and the reason."""
 
     judgement: Judgement
     permission: NeededPermission | None = None
@@ -44,7 +44,7 @@ class Verdict:
 
 
 def verdict_on(record: Mapping[str, Any], policies: Sequence[Policy]) -> Verdict:
-    """Returns what policies attached to the caller, and nothing else, would have decided."""
+    """Returns the decision of policies attached to the caller, without any others."""
     needs, unknown = needs_of(record), None
     for permission in needs.permissions:
         verdict = _verdict(record, permission, policies)
@@ -56,7 +56,7 @@ def verdict_on(record: Mapping[str, Any], policies: Sequence[Policy]) -> Verdict
 
 
 def _open_verdict(needs: Needs) -> Verdict | None:
-    """Returns the verdict on a call of which it is not known what it needs; None of others."""
+    """Returns the verdict on a call whose needs are unknown; None for other calls."""
     if needs.unverified:
         permission = NeededPermission(needs.unverified[0], EVERYTHING)
         reason = "AWS's authorization data does not have the action"
@@ -68,7 +68,7 @@ def _open_verdict(needs: Needs) -> Verdict | None:
 
 
 def request_of(record: Mapping[str, Any], permission: NeededPermission) -> AccessRequest:
-    """Returns what policies are asked about a permission that a call needs."""
+    """Returns the access request for a needed permission of a call."""
     account = account_of(record)
     arn = as_object(record.get("userIdentity")).get("arn")
     caller = Caller(account, str(arn) if arn else None)
@@ -77,7 +77,7 @@ def request_of(record: Mapping[str, Any], permission: NeededPermission) -> Acces
 
 
 def asked_of(permission: NeededPermission) -> str:
-    """Returns the resource that policies are asked about."""
+    """Returns the resource of the access request."""
     resource = permission.resource
     return meant_by(resource) if permission.is_unnamed else resource
 
@@ -137,7 +137,7 @@ def _unknown_keys(statement: Statement) -> list[str]:
     return [key for key in keys if key not in RECORDED_KEYS]
 
 
-#: Generated policies are asked about callers of the account that has the resources.
+#: Requests to generated policies come from callers of the account that has the resources.
 _ACCOUNT = "000000000000"
 
 
@@ -167,7 +167,7 @@ class Difference:
 
 @dataclass(slots=True)
 class ReplayedCalls:
-    """Counts of calls by what policies would have decided, and where that differs."""
+    """Counts of calls by the policies' decisions, and the calls whose outcome differs."""
 
     was_allowed: Counter[Judgement] = field(default_factory=Counter)
     was_denied: Counter[Judgement] = field(default_factory=Counter)
@@ -187,10 +187,10 @@ class ReplayedCalls:
 
 
 class PolicyReplay:
-    """Counts what policies would have decided about the calls of one principal.
+    """Counts the decisions that policies would have made about the calls of one principal.
 
     Args:
-        policies: all that is attached to the principal.
+        policies: all policies attached to the principal.
     """
 
     def __init__(self, policies: Sequence[Policy]) -> None:
@@ -199,7 +199,7 @@ class PolicyReplay:
         self._replayed = ReplayedCalls()
 
     def add(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Adds calls, newest first; those that failed for another reason do not count."""
+        """Adds calls, newest first; calls that failed for another reason do not count."""
         for record in records:
             outcome = outcome_of(record)
             if outcome in (CallOutcome.ALLOWED, CallOutcome.DENIED):
@@ -235,9 +235,9 @@ class PolicyReplay:
 
 
 def refused_by(made: GeneratedPolicy, calls: Mapping[CallKind, int]) -> int:
-    """Returns how many allowed calls a generated policy would have refused, or perhaps.
+    """Returns the number of allowed calls that a generated policy would or might have refused.
 
-    What the policy leaves open does not count: `unverified` and `unmapped` list it.
+    Gaps of the policy do not count: `unverified` and `unmapped` list them.
     """
     policies = parse_policies(made.documents)
     refused: dict[NeededPermission, bool] = {}
@@ -255,7 +255,7 @@ def refused_by(made: GeneratedPolicy, calls: Mapping[CallKind, int]) -> int:
 
 
 def _request_of(permission: NeededPermission) -> AccessRequest:
-    """Returns what a generated policy is asked: its conditions are those of permissions alone."""
+    """Returns the request for a generated policy, whose conditions depend on permissions only."""
     condition = permission.condition
     context = {condition.key.lower(): (condition.value,)} if condition else {}
     resource = asked_of(permission)

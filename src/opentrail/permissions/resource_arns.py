@@ -1,7 +1,7 @@
-"""The ARNs that policies are asked about for a recorded call.
+"""The resource ARNs to check against policies for a recorded call.
 
-What a record lists under `resources` counts first; else ARNs are made of the names in its request
-and response. `*` is the answer if neither names a resource of the service.
+They come from the record's `resources` if it has any, else from the names in its request and
+response. The ARN is `*` if neither names a resource of the service.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from opentrail.permissions.event_actions import (
 
 #: The resource of actions whose resources are unknown, or that have none.
 EVERYTHING = "*"
-#: What a policy has after the ARN of a log group, for its streams and what is asked of them all.
+#: Suffix in policies after a log group's ARN, for its streams and for actions on all of them.
 OF_LOG_GROUP = ":*"
 #: CloudFormation type → service and kind in ARNs.
 _KINDS = {
@@ -37,7 +37,7 @@ _KINDS = {
 _WITH_COLON = frozenset(
     {"cloudwatch", "lambda", "logs", "rds", "redshift", "secretsmanager", "states"}
 )
-#: Services whose ARNs have no Region; those of Route 53 have no account either.
+#: Services whose ARNs have no Region; Route 53's ARNs have no account either.
 _WITHOUT_REGION = frozenset({"cloudfront", "iam", "route53"})
 _WITHOUT_ACCOUNT = frozenset({"route53"})
 #: Begin of Regions → partition.
@@ -55,7 +55,7 @@ _INCOMPLETE = frozenset(
         "AWS::WAFv2::WebACL",
     }
 )
-#: IAM's types in the order in which the name of an event decides what it is about.
+#: IAM's types, in the order in which an event's name selects its subject.
 _IAM_TYPES = (
     ("InstanceProfile", "AWS::IAM::InstanceProfile"),
     ("Group", "AWS::IAM::Group"),
@@ -65,7 +65,7 @@ _IAM_TYPES = (
     ("LoginProfile", "AWS::IAM::User"),
     ("Policy", "AWS::IAM::Policy"),
 )
-#: The member with the new name of what a call of IAM renames.
+#: The member with the new name in an IAM call that renames a resource.
 _NEW_NAME = re.compile("new(User|Group|ServerCertificate)Name")
 _IAM_FOR = re.compile(r"For(User|Role|Group|Policy)$")
 
@@ -138,7 +138,7 @@ def _recorded_arns(record: Mapping[str, Any]) -> list[str]:
 
 
 def _renamed(parameters: Mapping[str, Any], arns: Sequence[str]) -> Iterator[str]:
-    """Yields the ARNs that a call of IAM gives, on which its caller needs the action as well."""
+    """Yields further ARNs in a call of IAM on which its caller needs the action."""
     for member, name in parameters.items():
         if _NEW_NAME.fullmatch(member) and isinstance(name, str):
             path = parameters.get("newPath")
@@ -166,7 +166,7 @@ def _place(record: Mapping[str, Any]) -> str:
 def tables_for(action: str, arns: Sequence[str], record: Mapping[str, Any]) -> Sequence[str]:
     """Returns the tables of the items that need an action; all ARNs of other calls.
 
-    Only for calls of DynamoDB with several items, each of which may be about another table.
+    Only for calls of DynamoDB with several items, which may concern different tables.
     """
     if not action.startswith("dynamodb:"):
         return arns
@@ -208,7 +208,7 @@ def _named_arns(record: Mapping[str, Any], label: str) -> list[str]:
     if label == "ec2" and not takes_resources(f"ec2:{record.get('eventName')}"):
         return []  # such as EC2's Describe actions
     service = "iam" if label == "sts" else prefix_of(label)
-    # EC2 answers with what it has made; Lambda with the ARN of a version.
+    # EC2 answers with the new resources; Lambda with the ARN of a version.
     is_in_request = label in ("ec2", "lambda")
     request_resources = resources_of({**record, "responseElements": None}) if is_in_request else ()
     own = [
@@ -235,7 +235,7 @@ def _is_of(service: str, resource: Resource) -> bool:
 
 
 def _about(event_name: str, resources: Sequence[Resource]) -> list[Resource]:
-    """Returns what an action of IAM is about: of AttachRolePolicy the role, not the policy."""
+    """Returns the subject of an IAM action: of AttachRolePolicy the role, not the policy."""
     ending = _IAM_FOR.search(event_name)
     subject = ending[1] if ending else event_name.replace("Policies", "Policy")
     for word, resource_type in _IAM_TYPES:
