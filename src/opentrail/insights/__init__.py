@@ -1,1 +1,1 @@
-"""Unusual activity: how often APIs are called, what is usual, and when it was not."""
+"""Unusual activity: call rates of APIs, their usual values, and deviations from these."""

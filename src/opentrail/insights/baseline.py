@@ -1,4 +1,4 @@
-"""What is usual for each key: its calls by time of day, how much they vary, and its records.
+"""The usual values of each key: its calls by time of day, their variance, and its records.
 
 A key's index is its place on the last axis of every array. Minutes, half-hours and days are
 numbers since 1970, in UTC.
@@ -18,21 +18,21 @@ Floats = NDArray[np.float32]
 Rows = NDArray[np.intp]
 
 DAY = 1440
-#: Widths in minutes of the windows in which fewer calls than usual are looked for; the last one of
-#: all is for `_UNTIL_NOW`.
+#: Widths in minutes of the windows in which the detector looks for drops; the last one of all is
+#: for `_UNTIL_NOW`.
 DROP_WINDOWS = (30, 60, 120)
 _WIDTHS = (*WINDOWS, *DROP_WINDOWS, 135)
 #: Places in `sums` of the two windows whose difference is the two hours until 15 minutes ago.
 _UNTIL_NOW, _RECENT = 8, 2
-#: Minutes of which the counts of each minute are kept.
+#: Number of minutes with a stored count each.
 RING = 300
 #: Days over which the largest scores are kept.
 DAYS = 28
 #: Days after which the highest score of a day may be of an incident that was not found.
 _ENOUGH_DAYS = 14
-#: Keys whose half-hours and days end together: what is computed for them needs memory.
+#: Keys whose half-hours and days end together; a limit, because the computation needs memory.
 _BLOCK = 4096
-#: Half-hours of which the expected rates are kept.
+#: Number of half-hours with stored expected rates.
 _SLOTS = 12
 #: The place of the current one, the next to last.
 _CURRENT = 10
@@ -41,11 +41,11 @@ _DAY_DECAY = 0.95
 #: Weights of days for another day: days of the same weekday, of the same part of the week, others.
 _SAME_DAY, _SAME_CLASS, _OTHER = 1.0, 0.35, 0.04
 _ALL_DAYS = 0.3
-#: Assumed clump of a key of which little is known; see `dispersion`.
+#: Assumed clump of a key with little history; see `dispersion`.
 _PRIOR_CLUMP = 1.0
 #: Weight of this assumption, in calls.
 _PRIOR_CALLS = 5.0
-#: Assumed noise of a key of which little is known.
+#: Assumed noise of a key with little history.
 _PRIOR_NOISE = 1.0
 #: Weight of this assumption, in cubes of calls.
 _PRIOR_CUBES = 5.0
@@ -57,14 +57,14 @@ _OTHER_CLASS = 0.8
 #: Largest number that half precision holds, nearly.
 _MAX_HALF = 60_000.0
 NEVER = -1
-#: How long ago the minutes were that leave the windows now.
+#: Age of the minutes that leave the windows now.
 _LEAVING = np.array(_WIDTHS)
 #: Standard deviations beyond which calls do not count as more dispersed.
 _CLIP = 3.0
 
 #: Name → shape without the keys' axis, type, first value.
 _ARRAYS: dict[str, tuple[tuple[int, ...], type, float]] = {
-    # Calls of each minute, without those of incidents.
+    # Calls of each minute, without calls of incidents.
     "ring": ((RING,), np.float16, 0),
     # Sums of calls in the windows that end now.
     "sums": ((len(_WIDTHS),), np.float32, 0),
@@ -78,7 +78,7 @@ _ARRAYS: dict[str, tuple[tuple[int, ...], type, float]] = {
     "envelope": ((2, len(WINDOWS), 24), np.float16, 0),
     "envelope_today": ((len(WINDOWS), 24), np.float16, 0),
     # Sums of r, r * m, m, m² and m³, where m is the expected number of calls in a window and r is
-    # (calls - m)² - m; and what follows from them, see `dispersion`.
+    # (calls - m)² - m; and values derived from them, see `dispersion`.
     "spread": ((5, len(WINDOWS)), np.float32, 0),
     "clump": ((len(WINDOWS),), np.float32, _PRIOR_CLUMP),
     "noise": ((len(WINDOWS),), np.float32, _PRIOR_NOISE),
@@ -228,7 +228,7 @@ class Baselines:
         if minute // 30 < self._half and minute // DAY == self._day:
             self.today[minute // 30 % 48, row] += np.float16(difference / 30)
 
-    # What is expected
+    # Expected calls
 
     def current(self, rows: Rows) -> Moment:
         """Returns the current minute of keys."""
@@ -249,8 +249,8 @@ class Baselines:
     def expected_by_recent_rate(self, at: Moment) -> Floats:
         """Returns the calls that each of `DROP_WINDOWS` would have at the rate of before it.
 
-        It is 0 if calls did not come in each of the three 40 minutes before the window, at about
-        the same rate.
+        It is 0 unless each of the three 40 minutes before the window had calls, at about the same
+        rate.
         """
         span = DROP_WINDOWS[-1] + 120
         places = (self.now - np.arange(span)) % RING
@@ -277,7 +277,7 @@ class Baselines:
         return expected
 
     def _expected_of_new(self, at: Moment) -> Floats:
-        """Returns the expected calls per minute of keys that are new."""
+        """Returns the expected calls per minute of new keys."""
         age = (at.minute - self.first[at.rows]).astype(np.float32)
         later = (self.now - np.arange(self.now - at.minute)) % RING
         calls = self.total[at.rows] - self.ring[later[:, None], at.rows].sum(0, np.float32)
@@ -326,7 +326,7 @@ class Baselines:
     def largest_near(self, at: Moment) -> Floats:
         """Returns the largest sums of `WINDOWS` within 90 minutes of this time of day.
 
-        They are those of past days of the same part of the week.
+        The sums are from past days of the same part of the week.
         """
         part = int(weekday(at.minute // DAY) >= 5)
         hours = [int((at.minute / 60 + off) % 24) for off in (-1.5, -0.5, 0.5, 1.5)]
@@ -374,7 +374,7 @@ class Baselines:
         self.sums[:, rows] = sums
 
     def _learn_dispersion(self, rows: slice, half: Floats) -> None:
-        """Adds how much the calls of the half-hour differ from what was expected."""
+        """Adds the difference between the half-hour's calls and the expected calls."""
         is_old = self._day - self.first[rows] // DAY >= 2
         is_old &= self.first[rows] != NEVER
         level = np.maximum(self.level[rows], 1)
@@ -423,7 +423,7 @@ class Baselines:
         """Learns from the day that has ended."""
         day = self._day
         profile = self.profile[:, :, rows].astype(np.float32) * _DAY_DECAY
-        # Not the first day of a key, of which it has only a part.
+        # Not the first day of a key, which is incomplete.
         is_complete = self.first[rows] // DAY < day
         profile[weekday(day)] += np.where(is_complete, self.today[:, rows], 0)
         self.profile[:, :, rows] = np.maximum(profile, 0)
@@ -507,7 +507,7 @@ def _weights_by_age(today: int) -> Floats:
 
 
 def _shares(day: int) -> Floats:
-    """Returns how much each weekday's past says about a day."""
+    """Returns the weight of each weekday's past for a day."""
     own = weekday(day)
     same = [(other_day >= 5) == (own >= 5) for other_day in range(7)]
     shares = np.where(same, _SAME_CLASS, _OTHER)
@@ -519,7 +519,7 @@ def _window_weights(smooth: bool) -> Floats:
     """Returns the weight of each half-hour's rate in the expected calls of each window.
 
     Rates change at the end of half-hours, or if `smooth` is set, steadily between their middles.
-    The first axis is the minute of the current half-hour with which the windows end.
+    The first axis is the minute of the current half-hour at which the windows end.
     """
     weights = np.zeros((30, _SLOTS, len(_WIDTHS)), np.float32)
     for minute in range(30):

@@ -1,4 +1,4 @@
-"""Finds unusual activity: minutes in which a key has more, or fewer, calls than is usual for it."""
+"""Finds unusual activity: minutes in which a key has more, or fewer, calls than its usual."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _REFRESH_MINUTES = 5
 
 
 class Incident(msgspec.Struct):
-    """An open incident; `calls` and `expected` are those of each minute since `start`.
+    """An open incident; `calls` and `expected` have one value per minute since `start`.
 
-    `learned` says whether its calls count as usual ones.
+    `learned` is true if the baseline learns its calls as usual.
     """
 
     row: int
@@ -74,9 +74,9 @@ class Incident(msgspec.Struct):
         return self.last_unusual + 1
 
 
-#: Minutes after a drop in which no other one of the key is looked for.
+#: Minutes after a drop in which the detector reports no other drop of the key.
 _REARM = 120
-#: Minimum expected calls of keys whose drops are looked for.
+#: Minimum expected calls of a key for the detector to look for drops.
 _MIN_DROP_CALLS = 35
 #: Maximum share of them in a drop.
 _MAX_DROP_SHARE = 0.3
@@ -87,7 +87,7 @@ _DROP_MORE = 0.8
 _WEEK = 7
 #: An incident's calls are learned if the key had incidents on this many days in a row.
 _DAYS_IN_A_ROW = 4
-#: Minutes of incidents of a key after which their calls are learned, too.
+#: Minutes of incidents of a key after which the baseline learns their calls as well.
 _MAX_MASKED = 900
 
 
@@ -137,7 +137,7 @@ class Transition:
 
 
 class DetectorState(msgspec.Struct):
-    """What a detector knows beside its baselines; the members are those of `Detector`."""
+    """A detector's state without its baselines; the members are the same as in `Detector`."""
 
     since: int
     accounts: list[str]
@@ -153,7 +153,7 @@ class DetectorState(msgspec.Struct):
 
 
 class Detector:
-    """Closes one minute after another; what it says of a minute never depends on later ones."""
+    """Closes one minute after another; findings for a minute never depend on later minutes."""
 
     def __init__(self, preset: Preset, since: int, budget: float = BUDGET) -> None:
         self.preset = preset
@@ -161,7 +161,7 @@ class Detector:
         self._since = since
         self.baselines = Baselines(since)
         self.incidents: dict[int, Incident] = {}
-        #: Which account each key is of, and by how much the thresholds of accounts are raised.
+        #: The account of each key, and the increases of accounts' thresholds.
         self._accounts: dict[str, int] = {}
         self._account_of: list[int] = []
         self._dials: list[float] = []
@@ -177,7 +177,7 @@ class Detector:
         #: expected drops: no more than that is unusual.
         self.expected_sums: dict[int, Floats] = {}
         self.expected_drops: set[int] = set()
-        #: The first minute in which drops are looked for: before it, calls were perhaps not seen.
+        #: The first minute in which the detector looks for drops; it may have missed earlier calls.
         self.drops_from = since
 
     def add(self, account: str) -> int:
@@ -218,7 +218,7 @@ class Detector:
         self.expected_drops = {numbers[row] for row in drops if row in numbers}
 
     def close(self, minute: int, rows: Rows, calls: Floats) -> list[Transition]:
-        """Closes a minute, the next one, in which these keys had calls."""
+        """Closes the next minute, in which these keys had calls."""
         base = self.baselines
         is_new_half = minute % 30 == 0
         if minute % DAY == 0:
@@ -245,7 +245,7 @@ class Detector:
                     incident.calls[minute - incident.start] += float(calls[place])
             base.add_late(rows[usual], minute, calls[usual])
         changes = []
-        #: The minutes in which the incidents that were found here ended.
+        #: End minutes of the incidents found here.
         ends: dict[int, int] = {}
         for minute, rows, _ in late:
             again = [row for row in self._usual(rows).tolist() if ends.get(row, -1) < minute]
@@ -298,9 +298,9 @@ class Detector:
     # The budget of alerts
 
     def _note(self, row: int, ratio: float) -> bool:
-        """Notes that a key's activity is unusual; returns whether it is to be reported.
+        """Notes that a key's activity is unusual; returns whether to report it.
 
-        Nothing is in the first day, nor what is below the dial of the key's account.
+        The detector reports nothing on the first day, nor below the dial of the key's account.
         """
         if self.baselines.now - self._since < DAY:
             return False
@@ -336,7 +336,7 @@ class Detector:
     # Incidents
 
     def _continue(self, minute: int, rows: Rows, calls: Floats) -> list[Transition]:
-        """Adds the minute to the incidents; ends those that are over."""
+        """Adds the minute to the incidents; ends incidents that are over."""
         if not self.incidents:
             return []
         calls_of = dict(zip(rows.tolist(), calls.tolist(), strict=True))
@@ -365,7 +365,7 @@ class Detector:
         return [Transition(row, incident.start, minute, incident.rises, incident.end)]
 
     def _begin(self, row: int, now: int, rises: bool, calls: Floats, rate: float) -> Transition:
-        """Begins an incident; `calls` are those of its minutes until now, `rate` the expected."""
+        """Begins an incident; `calls` has its minutes until now, `rate` is the expected rate."""
         start, expected = now - len(calls) + 1, [rate] * len(calls)
         incident = Incident(row, start, now, rises, False, calls.tolist(), expected, now)
         today = now // DAY
@@ -424,7 +424,7 @@ class Detector:
         return list(changes.values())
 
     def _is_large(self, at: Moment, is_even: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Returns whether calls exceed what keys that are not even show now and then."""
+        """Returns whether calls exceed the occasional peaks of uneven keys."""
         base, preset, sums = self.baselines, self.preset, at.sums[: len(WINDOWS)]
         near = base.largest_near(at)
         large: NDArray[np.bool_] = sums >= preset.near_factor * near + preset.near_more

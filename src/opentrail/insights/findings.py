@@ -20,7 +20,7 @@ from opentrail.ports.collection import Codec, Collection
 from opentrail.ports.control import ControlStore
 from opentrail.ports.event_store import CallKey, EventStore, Snapshot, ValueCount, ValueCounts
 
-#: Widths in minutes of the windows in which more calls than usual are looked for.
+#: Widths in minutes of the windows in which the detector looks for more calls than usual.
 WINDOWS = (1, 5, 15, 60, 240)
 
 
@@ -46,8 +46,8 @@ class PrincipalFinding:
     """A first use, or the start or the end of a burst, of a type beyond AWS's two.
 
     `start` and `end` are seconds since 1970; only a burst that is over has an end. `usual` is what
-    the type counted in the `days` before, `observed` what it counts now. The other members are
-    those of the event that was found.
+    the type's count in the `days` before, `observed` its count now. The other members come from
+    the event that the finding is about.
     """
 
     number: int
@@ -79,7 +79,7 @@ class WatchState(msgspec.Struct, frozen=True):
     #: Calls that are not counted, because there were too many keys.
     unwatched: int = 0
     incidents: int = 0
-    #: What is found and not acknowledged yet.
+    #: Findings not acknowledged yet.
     findings: tuple[Detection, ...] = ()
     principal_findings: tuple[PrincipalFinding, ...] = ()
     #: Uses that the types about principals do not watch, because there were too many values.
@@ -104,7 +104,7 @@ def time_of(minute: int) -> datetime:
     return datetime.fromtimestamp(minute * 60, UTC)
 
 
-#: How long the mark of an incident counts.
+#: Duration of an incident's mark.
 COUNTS = timedelta(days=90)
 _KIND = "expected-incident"
 
@@ -166,8 +166,8 @@ def shared_event_id(key: CallKey, start: int, source: str | None = None) -> str:
     """Returns the id that the start and the end of an incident share.
 
     Args:
-        key: what is unusual.
-        start: the minute since 1970 in which it began.
+        key: the key with unusual calls.
+        start: the minute of its beginning, since 1970.
         source: the ARN of the trail, for insights about data events.
     """
     parts = (key.account, key.region, key.category, key.event_source, key.event_name)
@@ -193,7 +193,7 @@ async def insight_event(
 
     Args:
         store: the events.
-        snapshot: those of them that count.
+        snapshot: the events that count.
         finding: the start or the end of an incident.
         now: when the record is made.
         source: the ARN of the trail, for insights about data events.
@@ -237,7 +237,7 @@ async def insight_event(
 def insight_entry(
     now: datetime, account: str, region: str, time: datetime, shared: str, details: Json
 ) -> NewEntry:
-    """Returns the event with some details; `now` is when it is made, `time` that of the event."""
+    """Returns the event with some details; `now` is the record's time, `time` the event's."""
     own_id = event_id(shared, details["state"])
     record = {
         "eventVersion": INSIGHT_EVENT_VERSION,
@@ -266,7 +266,7 @@ def average(events: int, minutes: int) -> float:
 def _attributions(
     key: CallKey, insight: ValueCounts, minutes: int, baseline: ValueCounts, before: int
 ) -> list[Json]:
-    """Returns the attributes by which the calls are divided; errors have no error code."""
+    """Returns the attributes that divide the calls; errors have no error code."""
     names = {"userIdentityArn": "user_identity_arn", "userAgent": "user_agent"}
     if key.error_code is None:
         names["errorCode"] = "error_code"
@@ -288,7 +288,7 @@ _BURSTS_NAMESPACE = uuid.UUID("1f0a2f5e-6d0e-5e0c-8a44-6b8d0c1c5f27")
 
 
 def shared_burst_id(finding: PrincipalFinding) -> str:
-    """Returns the id that the start and the end of a burst share: there is one on a UTC day."""
+    """Returns the id that the start and the end of a burst share; it is unique per UTC day."""
     subject = None if finding.type == NEW_REGION else finding.principal
     day = _time(finding.start).date().isoformat()
     parts = [finding.type, finding.account, subject, day]

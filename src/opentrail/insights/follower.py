@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 #: Days of events from which baselines are learned.
 LEARNED_DAYS = 28
-#: How often time passes for minutes without events.
+#: Interval at which time passes for minutes without events.
 _TICK_SECONDS = 5.0
 #: Minutes that the watch may be ahead of the clock: more, if the clock was wrong for a time.
 _MAX_AHEAD_MINUTES = 10
@@ -54,18 +54,18 @@ class RemoteWatch(Protocol):
         ...
 
     async def expect(self, expected: Sequence[Expected]) -> None:
-        """Suppress incidents no larger than these, in place of those suppressed before."""
+        """Suppress incidents no larger than these, in place of the previously suppressed ones."""
         ...
 
     async def observe(self, entries: Sequence[Entry], after: int) -> WatchState:
-        """Count entries of the journal; those that are counted already are left out.
+        """Count entries of the journal; skip entries already counted.
 
         Args:
-            entries: what follows `after` in the journal.
-            after: a position up to which all must be counted.
+            entries: the entries after `after` in the journal.
+            after: a position; all entries up to it must be counted.
 
         Raises:
-            StorageFailed: it is not: another process has taken over from an older snapshot.
+            StorageFailed: they are not: another process took over from an older snapshot.
         """
         ...
 
@@ -82,19 +82,19 @@ class RemoteWatch(Protocol):
         ...
 
     async def learn(self, counts: Sequence[CallCounts], until: datetime) -> list[Detection]:
-        """Learn from the counts of a period that ends at `until`; return what was unusual."""
+        """Learn from the counts of a period that ends at `until`; return its findings."""
         ...
 
     async def abandon(self) -> None:
-        """Forget what was learned."""
+        """Forget the learned values."""
         ...
 
     async def learn_principals(self, counts: Sequence[PrincipalCounts]) -> None:
-        """Learn what principals did in the period whose counts are learned next."""
+        """Learn the activity of principals in the period whose counts are learned next."""
         ...
 
     async def adopt(self, cursor: int, imported: int) -> WatchState:
-        """Watch with what was learned from all events up to these."""
+        """Watch with the values learned from all events up to these."""
         ...
 
 
@@ -109,7 +109,7 @@ class LearningProgress:
 
 @dataclass(frozen=True, slots=True)
 class InsightsStatus:
-    """What Insights is doing, and how far it is.
+    """The state and progress of Insights.
 
     Args:
         state: `off`, `elsewhere` (another server of the cluster does it), `starting`, `learning`
@@ -119,10 +119,10 @@ class InsightsStatus:
         watched_until: the end of the last minute whose events are counted.
         keys: the number of APIs, and of their error codes, by account and Region.
         unwatched: calls that are not counted because there are too many keys.
-        unwatched_uses: uses of which it is not known whether they are first ones, because there are
+        unwatched_uses: uses that may or may not be first ones, because there are
             too many values.
-        incidents: the number of those that are going on.
-        scanned: days of old events that were looked at, and are to be, if a scan is under way.
+        incidents: the number of open incidents.
+        scanned: days of old events that a running scan has read, and days it will read in all.
     """
 
     state: str
@@ -148,7 +148,7 @@ class Insights:
         until_visible: returns once the store has all events up to a position.
         sources: returns the ARNs of the trails that want a key's insights about data events; for
             management events [None] if anybody wants them. If the second argument is true, it
-            returns all that may have wanted them before.
+            returns every trail that may have wanted them before.
         expected: the incidents that were marked as expected.
         of_principals: whether types about principals are on, which are learned separately.
         works_elsewhere: returns whether another server of a cluster watches.
@@ -211,7 +211,7 @@ class Insights:
         )
 
     def rest(self) -> None:
-        """Marks the watch as ended; `cursor` begins again, perhaps after another server watched."""
+        """Marks the watch as ended; `cursor` begins again, possibly after another server's."""
         self._progress = LearningProgress()
 
     async def cursor(self) -> int:
@@ -231,7 +231,7 @@ class Insights:
             return self._counted
 
     async def process(self, entries: Sequence[Entry]) -> None:
-        """Counts entries, and records what is found."""
+        """Counts entries, and records findings."""
         async with self._lock:
             state = await self._watch.observe(entries, self._counted)
             self._counted = state.cursor
@@ -244,7 +244,7 @@ class Insights:
             await attempt(self.tick(), "insights failed, trying again")
 
     async def tick(self) -> None:
-        """Records what is found as time passes.
+        """Records findings as time passes.
 
         Learns again once an import has ended, or a clock that was ahead is right again.
         """
@@ -272,7 +272,7 @@ class Insights:
         """Marks an incident as expected: only more calls than these are reported again."""
         async with self._lock:
             await self.expected.put(incident.id, incident)
-            # Before it watches, and on a server that does not, there is nothing else to do.
+            # Before it watches, and on a server that does not, nothing more to do.
             if self._progress.state == "watching":
                 await self._expect()
 
@@ -302,11 +302,11 @@ class Insights:
     async def scan(
         self, since: datetime, on_day: Callable[[int, int], None] = lambda _day, _days: None
     ) -> list[Incident]:
-        """Returns the incidents in events that are stored: those found since a time, and over.
+        """Returns the finished incidents in stored events, from a time onwards.
 
         Args:
-            since: when incidents begin; days before it are read to learn what is usual.
-            on_day: called with the number of days that are read, and that of all days.
+            since: when incidents begin; the scan reads the days before it to learn usual values.
+            on_day: called with the number of days read, and the number of all days.
         """
         await self._until_visible(self._journal.head)
         snapshot, now = self._store.snapshot, self._clock.now()
@@ -366,7 +366,7 @@ class Insights:
         return await insight_event(self._store, snapshot, finding, now, source)
 
     async def _count_until(self, position: int) -> None:
-        """Counts what is learned in the watch that is replaced, too: it may report something."""
+        """Counts up to a position in the watch that learning replaces: it may report something."""
         state = await self._watch.state()
         if not state.is_learned:
             return
@@ -376,7 +376,7 @@ class Insights:
             cursor = entries[-1].position
 
     async def _record(self, state: WatchState) -> None:
-        """Appends records of findings; one that exists already is not appended again."""
+        """Appends records of findings; skips records that exist already."""
         for finding in state.findings:
             for source in await self._sources_of(finding):
                 await self._until_visible(state.cursor)

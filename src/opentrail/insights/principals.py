@@ -42,7 +42,7 @@ _DAY_MASK = (1 << _DAY_BITS) - 1
 
 
 class SeenState(msgspec.Struct):
-    """What a snapshot holds: the hashes, and the days of each, as arrays of 64 bits."""
+    """The snapshot of seen values: the hashes, and the days of each, as arrays of 64 bits."""
 
     hashes: bytes = b""
     days: bytes = b""
@@ -107,7 +107,7 @@ class SeenValues:
             }
 
     def add(self, other: SeenValues) -> int:
-        """Adds all values of another set; returns for how many there was not room."""
+        """Adds all values of another set; returns the number of values that did not fit."""
         refused = 0
         for value in other._days:
             for day in (other.first(value), other.last(value)):
@@ -115,7 +115,7 @@ class SeenValues:
         return refused // 2
 
     def state(self) -> SeenState:
-        """Returns what `SeenValues.of` needs."""
+        """Returns the arguments of `SeenValues.of`."""
         hashes, days = array("Q", self._days.keys()), array("Q", self._days.values())
         return SeenState(hashes.tobytes(), days.tobytes())
 
@@ -155,7 +155,7 @@ RULES = {ACCESS_DENIED: BurstRule(20, 3), API_FAN_OUT: BurstRule(30, 2)}
 
 
 class _Trigger(msgspec.Struct, frozen=True):
-    """What a record says about the event that was found."""
+    """The record's values for the event of a finding."""
 
     region: str
     event_source: str
@@ -164,7 +164,7 @@ class _Trigger(msgspec.Struct, frozen=True):
 
 
 class _Minute(msgspec.Struct):
-    """What a type counts in one minute of one principal: events, or hashes of APIs."""
+    """A type's count in one minute of one principal: events, or hashes of APIs."""
 
     trigger: _Trigger
     events: int = 0
@@ -172,7 +172,7 @@ class _Minute(msgspec.Struct):
 
 
 class _Burst(msgspec.Struct):
-    """An open burst: minutes since 1970, and what its records say.
+    """An open burst: minutes since 1970, and the values for its records.
 
     `threshold` is the largest window that is not unusual.
     """
@@ -191,7 +191,7 @@ _Key = tuple[str, str, str]
 
 
 class PrincipalsState(msgspec.Struct):
-    """What a snapshot holds."""
+    """The content of a snapshot."""
 
     types: tuple[str, ...] = ()
     now: int = 0
@@ -225,10 +225,10 @@ class _Use:
 
 
 class Principals:
-    """What principals do for the first time, or much more than before.
+    """First uses by principals, and activity far above their usual.
 
-    As for `Watch`, whatever is found follows from the events and the times given. Days and minutes
-    are those of event times, counted from 1970. Findings have no numbers yet.
+    As for `Watch`, findings follow from the events and the times given. Days and minutes are event
+    times, counted from 1970. Findings have no numbers yet.
     """
 
     def __init__(self, types: Iterable[str] = (), now: int = 0) -> None:
@@ -249,7 +249,7 @@ class Principals:
     # Events
 
     def observe(self, entry: Entry) -> list[PrincipalFinding]:
-        """Processes a management or data event; returns what it is the first use of."""
+        """Processes a management or data event; returns its first uses."""
         use = _use_of(entry, NEW_AGENT in self.types) if self.types else None
         if use is None or not -FORGOTTEN_DAYS * DAY < use.minute - self.now < _TOO_EARLY:
             return []
@@ -284,9 +284,9 @@ class Principals:
     # First uses
 
     def _see(self, use: _Use) -> list[tuple[str, str, int]]:
-        """Stores what an event has; returns what is new: type, value, days without it.
+        """Stores an event's values; returns the new ones: type, value, days without it.
 
-        On the first day of a principal, nothing of it is new but itself.
+        On the first day of a principal, only the principal is new, not its values.
         """
         account = hash_of("account", use.account)
         days_known = self._days_since(account, use.day)
@@ -327,7 +327,7 @@ class Principals:
         return self._seen.first(hash_of("principal", account, principal)) is not None
 
     def _is_new(self, use: _Use, *value: str) -> bool:
-        """Stores a value; returns whether it was not known, if there is room for it."""
+        """Stores a value; returns whether it was new and there was room for it."""
         hashed = hash_of(*value)
         is_known = self._seen.has(hashed, use.day)
         is_stored = self._seen.see(hashed, use.day)
@@ -335,7 +335,7 @@ class Principals:
         return is_stored and not is_known
 
     def _days_since(self, hashed: int, day: int) -> int:
-        """Returns for how many days a value has been known; 0 if it is not."""
+        """Returns the number of days since the first use of a value; 0 if it is unknown."""
         first = self._seen.first(hashed) if self._seen.has(hashed, day) else None
         return 0 if first is None else max(0, min(day - first, FORGOTTEN_DAYS))
 
@@ -448,7 +448,7 @@ class Principals:
         return [_start(key, burst) for key, burst in self._open.items()]
 
     def add(self, learned: Principals) -> None:
-        """Adds what was learned from events; those of the journal are in both already."""
+        """Adds values learned from events; both sets already have the values of the journal."""
         self.unwatched += self._seen.add(learned._seen)
         for hashed, days in learned._largest.items():
             largest = self._largest.setdefault(hashed, {})
@@ -458,7 +458,7 @@ class Principals:
     # Snapshots
 
     def state(self) -> PrincipalsState:
-        """Returns what `Principals.of` needs."""
+        """Returns the arguments of `Principals.of`."""
         return PrincipalsState(
             self.types,
             self.now,

@@ -47,7 +47,7 @@ _NO_SNAPSHOT = (ValueError, KeyError, OSError, EOFError, BadZipFile, msgspec.Msg
 
 
 class _Meta(msgspec.Struct):
-    """What a snapshot holds beside arrays."""
+    """The part of a snapshot outside the arrays."""
 
     format: int
     preset: str
@@ -118,7 +118,7 @@ class Watch:
     # Events
 
     def observe(self, entries: Sequence[Entry]) -> None:
-        """Counts entries of the journal; those that are counted already are left out."""
+        """Counts entries of the journal; skips entries already counted."""
         for entry in entries:
             if entry.position <= self.cursor:
                 continue
@@ -245,7 +245,7 @@ class Watch:
         self._take_over_principals(before)
         self.findings = []
         if before is None:
-            # What was imported ends at some time: no calls since then are no drop.
+            # Imported events end at some time: the calls missing after it are no drop.
             self.detector.drops_from = self.now + DROP_WINDOWS[-1]
             incidents = self.detector.incidents
             rises = {row: rise for row, rise in incidents.items() if rise.rises}
@@ -265,7 +265,7 @@ class Watch:
                 self.detector.incidents[own] = incident
 
     def _take_over_principals(self, before: Watch | None) -> None:
-        """Continues with what the other watch knows of principals, and what is learned."""
+        """Continues with the other watch's values of principals, and the learned values."""
         self.principal_findings = []
         if before is None or before.principals.types != self.principals.types:
             self._report_principals(self.principals.open_bursts())
@@ -275,7 +275,7 @@ class Watch:
         self.principals = before.principals
 
     def expect(self, expected: Sequence[Expected]) -> None:
-        """Suppresses incidents no larger than these, in place of those suppressed before."""
+        """Suppresses incidents no larger than these, in place of the previously suppressed ones."""
         detector = self.detector
         detector.expected_sums.clear()
         detector.expected_drops.clear()
