@@ -183,7 +183,7 @@ class CloudWatchLogsSink:
         try:
             batch.left_out += await self._groups.put(*place, _in_order(batch.events))
         except ServiceMissing:
-            self._existing.discard(place)  # it was deleted in the meantime
+            self._existing.discard(place)  # it has been deleted
             raise
 
     def _count(self, place: tuple[str, str], batch: _Batch) -> None:

@@ -1,9 +1,9 @@
-"""Compares the newest files in a trail's bucket with what the state store knows of them.
+"""Compares the newest files in a trail's bucket with the state store.
 
-A state that was restored from a backup is older than the bucket. The chain of digests in the bucket
-is then continued, provided that the server's own keys signed it; otherwise a new chain begins after
-it. Events that earlier log files have are not delivered again, and those that the journal has lost
-are noted, so that event history gets them from the log files.
+A state restored from a backup is older than the bucket. The server then continues the chain of
+digests in the bucket, if its own keys signed it; otherwise it begins a new chain after it. It does
+not deliver the events of earlier log files again. It notes events that the journal has lost, so
+that event history gets them from the log files.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ log = logging.getLogger(__name__)
 REGAINED = "regained"
 #: Kind of documents with digests of other installations, one for each trail.
 STRANGERS = "strange-digests"
-#: Digests of the last days are looked at: an installation that is running has written some.
+#: The server reads digests of the last days: a running installation has written some.
 _STRANGERS_WITHIN = timedelta(days=2)
 _SECOND = timedelta(seconds=1)
-#: How far the clock of an earlier server may have been ahead.
+#: Maximum lead of the clock of an earlier server.
 _EARLY = timedelta(minutes=5)
 #: Error codes of a bucket whose objects may be read, but not listed.
 _MAY_NOT_LIST = frozenset({"AccessDenied", "403", "NotImplemented", "501"})
@@ -86,7 +86,7 @@ class RegainedNote(msgspec.Struct, frozen=True, kw_only=True):
 
     trail: str
     #: The number of events, and the `eventTime`s of the first and last; None if no file has
-    #: them any longer.
+    #: them now.
     events: int
     first: str | None
     last: str | None
@@ -96,14 +96,14 @@ class RegainedNote(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True)
 class _Comparison:
-    """One comparison of the bucket of a span with the state, and what it has found."""
+    """One comparison of the bucket of a span with the state, and its results."""
 
     trail: Trail
-    #: What is to be stored; a copy, because a comparison that fails changes nothing.
+    #: The state to store; a copy, because a failed comparison changes nothing.
     state: DeliveryState
     span: Span
     changes: list[StoreWrite] = field(default_factory=list)
-    #: Log files that a digest of ours lists, and those that are not listed yet, by key.
+    #: Log files listed in our digests, and log files not listed yet, by key.
     logs: dict[str, DeliveredLog] = field(default_factory=dict)
     #: Keys of log files that the state knows.
     known_keys: set[str] = field(default_factory=set)
@@ -231,7 +231,7 @@ class BucketComparison:
         return True
 
     async def _places(self, comparison: _Comparison) -> list[DeliveryPlace]:
-        """Returns the places of a span, also those that only the bucket has."""
+        """Returns the places of a span, also places that only the bucket has."""
         trail, span = comparison.trail, comparison.span
         places = set(comparison.state.places(trail, span))
         if span.every_region:
@@ -337,7 +337,7 @@ class BucketComparison:
     def _adopt(
         trail: Trail, place: DeliveryPlace, chain: DigestChain, path: Sequence[BucketDigest]
     ) -> DigestChain:
-        """Returns a chain that goes on after the last of the digests that continue it."""
+        """Returns a chain that continues after the last of the digests that continue it."""
         window = {"from": format_time(chain.end), "to": format_time(path[-1].end)}
         about = {**about_chain(trail, place), "digests": len(path), **window}
         log.warning("digests in the bucket are newer than the state; continued", extra=about)
@@ -364,7 +364,7 @@ class BucketComparison:
         chain: DigestChain,
         newer: Sequence[BucketDigest],
     ) -> DigestChain:
-        """Returns a new chain after digests that do not continue the one that is known."""
+        """Returns a new chain after digests that do not continue the known chain."""
         now = self._clock.now()
         strangers = sorted({digest.reference.key for digest in newer if not digest.is_ours})
         reason = (
@@ -387,7 +387,7 @@ class BucketComparison:
         )
 
     async def _is_occupied(self, pending: PendingDigest) -> bool:
-        """Returns whether another object has the key of a digest that is about to be written."""
+        """Returns whether another object has the key of a digest about to be written."""
         try:
             content = await read_log(self._objects, pending.bucket, pending.key)
         except ObjectMissing:
@@ -466,7 +466,7 @@ class BucketComparison:
         new: Iterable[DeliveredLog],
         plans: Iterable[Stored],
     ) -> set[str]:
-        """Moves the position past events of new log files; returns ids that the journal lacks."""
+        """Moves the position past new log files' events; returns ids missing from the journal."""
         delivered: set[str] = set()
         async for _, records in self._read(new):
             delivered.update(event_id for event_id, _ in records)
@@ -495,7 +495,7 @@ class BucketComparison:
     async def _shorten_plan(
         self, comparison: _Comparison, stored: Stored, delivered: set[str]
     ) -> set[str]:
-        """Leaves delivered events out of a file that is yet to be written; returns their ids."""
+        """Leaves delivered events out of a file not yet written; returns their ids."""
         plan, trail = LogFilePlan(**stored.document), comparison.trail
         entries = self._selector.entries_of(plan, trail.account, trail.home_region, plan.after)
         delivered_entries, remaining = list[Entry](), list[Entry]()
@@ -555,7 +555,7 @@ class BucketComparison:
 
 
 def _logs_of(pending: PendingDigest) -> list[DeliveredLog]:
-    """Returns the log files that a digest to be written lists."""
+    """Returns the log files that the next digest lists."""
     return logs_in(json.loads(pending.content))
 
 

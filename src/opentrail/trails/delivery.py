@@ -1,7 +1,7 @@
 """Delivery of a trail's log files: planned, written, read back, recorded (guarantees L1 and L7).
 
-After any failure the same object is written again; only if another object has its key, it gets
-another one. Planning continues while a bucket fails, so that sinks do not wait for it.
+After any failure it writes the same object again; the object gets another key only if another
+object has its key. Planning continues while a bucket fails, so that sinks do not wait for it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from opentrail.trails.writing import ExactWriter, compress, read_log
 
 log = logging.getLogger(__name__)
 
-#: How often a file whose key is in use gets another key.
+#: Maximum changes of a file's key because the key is in use.
 MAX_NAMES = 3
 
 #: Error codes that concern one file, not its bucket.
@@ -56,22 +56,22 @@ _OF_ONE_FILE = frozenset(
 )
 #: Writing a file is retried for this time (cloudtrail-format §5.2),
 _MAX_RETRY_TIME = timedelta(days=30)
-#: and for at least this time after the server started, which may have been stopped meanwhile.
+#: and for at least this time after the server started, which may have been down before.
 _MIN_RETRY_TIME = timedelta(days=1)
 
 
 class RetryLimit:
-    """How long what fails is retried."""
+    """The duration of retries after failures."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._started = clock.now()
 
     def is_over(self, since: datetime | None) -> bool:
-        """Returns whether something that still fails is to be given up.
+        """Returns whether to give up on something that still fails.
 
         Args:
-            since: since when it has waited; None if that is not known.
+            since: the beginning of its wait; None if unknown.
         """
         if since is None:
             return False
@@ -98,7 +98,7 @@ class LogDelivery:
         self.clock = clock
         self.retries = retries
         self._metrics = metrics
-        #: Trail → key → contents of new plans, so that they need not be read twice.
+        #: Trail → key → contents of new plans, to avoid reading them twice.
         self._contents: dict[str, dict[str, bytes]] = {}
 
     def count_failure(self) -> None:
@@ -110,7 +110,7 @@ class LogDelivery:
         state: DeliveryState,
         held: Mapping[str, ObjectStoreError] | None = None,
     ) -> list[str]:
-        """Writes every planned file that is not known to be in its bucket; returns their keys.
+        """Writes every planned file not yet known to be in its bucket; returns their keys.
 
         A failing bucket does not delay other buckets, nor a failing file other files.
 
@@ -149,7 +149,7 @@ class LogDelivery:
         return keys
 
     async def is_planned(self, trail: Trail, span: Span) -> bool:
-        """Returns whether a file for a span's bucket is yet to be written."""
+        """Returns whether a file for a span's bucket is still unwritten."""
         plans = await self._control.scan("plan", f"{trail.uid}/")
         return any(plan.document["bucket"] == span.bucket for plan in plans)
 
@@ -231,7 +231,7 @@ class LogDelivery:
     async def _write(
         self, trail: Trail, state: DeliveryState, plan: LogFilePlan, plan_key: str
     ) -> str | None:
-        """Writes a planned file into its bucket; returns its key, or None if all of it is lost.
+        """Writes a planned file into its bucket; returns its key, or None if no event is left.
 
         Raises:
             ObjectStoreError: the store failed, or the journal has other events than the plan.
@@ -294,8 +294,8 @@ class LogDelivery:
     ) -> tuple[LogFilePlan, bytes] | None:
         """Returns a plan and the bytes of its file, read from the journal.
 
-        If the journal has lost records of it since it was planned, it is planned again with what is
-        left, unless its object is there already. Returns None if nothing is left.
+        If the journal has lost records of the plan, this plans the file again with the remaining
+        records, unless its object exists already. Returns None if none remain.
 
         Raises:
             ObjectStoreError: the store failed, or the journal has other events than the plan.

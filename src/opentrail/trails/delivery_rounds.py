@@ -59,10 +59,10 @@ class Delivered:
 
 
 class Deliveries(Protocol):
-    """What the API asks of the deliveries of all trails."""
+    """Delivery of all trails, as the API uses it."""
 
     def ensure(self, uid: str) -> object:
-        """Deliver a trail from now on."""
+        """Start delivery of a trail."""
         ...
 
     def wake(self, uid: str) -> None:
@@ -125,11 +125,11 @@ class TrailWorker:
         self._delivery = delivery
         self._digests = digests
         self._comparison = comparison
-        #: Held for a round, and to change what follows.
+        #: Held for a round, and to change the fields below.
         self._lock = asyncio.Lock()
         #: Buckets, prefixes and organizations whose files were compared with the state.
         self._compared: set[tuple[str, str, str]] = set()
-        #: When logging was started, if digests of other installations were looked for since.
+        #: Start of the logging whose search for other installations' digests is done.
         self._began: str | None = None
         #: Call that closes a span → since when its record is missing.
         self._unsettled: dict[str, datetime] = {}
@@ -151,7 +151,7 @@ class TrailWorker:
             await repeat(deliver_once, self.wake, interval, {"trail": self.uid})
 
     async def _compare_at_start(self) -> None:
-        """Compares the bucket with the state; what fails is tried again with the first round."""
+        """Compares the bucket with the state; the first round retries after a failure."""
         async with self._lock:
             trail = await self._trail()
             if trail is None:
@@ -222,14 +222,14 @@ class TrailWorker:
         return run.delivered
 
     async def _run_round(self, run: _Round, head: int) -> None:
-        """Runs a round: what is planned, then for each span files and digests.
+        """Runs a round: plans, then for each span files and digests.
 
         Raises:
             ObjectStoreError: a file or digest could not be written.
         """
         trail, state = run.trail, run.state
 
-        # What the bucket of an open span has is not written again.
+        # Objects in the bucket of an open span are not written again.
         try:
             await self._compare(trail, state)
         except ObjectStoreError as error:
@@ -244,7 +244,7 @@ class TrailWorker:
             if span.closing_event is not None:
                 break  # the position of the call that closes it is not known yet
 
-            # Its files. Planning goes on after a failure, because sinks wait for it.
+            # Its files. Planning continues after a failure, because sinks wait for it.
             until = head if span.until is None else min(span.until, head)
             has_more = True
             while has_more:
@@ -254,7 +254,7 @@ class TrailWorker:
                 else:
                     self._delivery.drop_contents(trail)
 
-            # Its digests. A chain begins only when the one of the span before has ended.
+            # Its digests. A chain begins only when the chain of the previous span has ended.
             if not is_blocked:
                 later = trail.spans[index + 1 :]
                 has_all = run.failure is None or not await self._delivery.is_planned(trail, span)
@@ -275,8 +275,8 @@ class TrailWorker:
     async def _settle(self, trail: Trail, head: int) -> Trail:
         """Closes spans whose closing call is recorded, if the server that answered it has not.
 
-        Another server may still answer a call without a record. If it does not within the deadline,
-        it never will: what came before counts.
+        Another server may still answer a call without a record. If it misses the deadline, the
+        span ends at the current end of the journal.
         """
         now = self._delivery.clock.now()
         for event_id in [span.closing_event for span in trail.spans if span.closing_event]:
@@ -291,10 +291,10 @@ class TrailWorker:
         return trail
 
     async def _digest(self, run: _Round, span: Span, later: Sequence[Span], has_all: bool) -> bool:
-        """Signs the digests that are due; returns whether those of the next span may follow.
+        """Signs the digests that are due; returns whether the digests of the next span may follow.
 
         A file that cannot be written holds up only the last digest of its span, which must list
-        it (`has_all`): those before it list it once it is there.
+        it (`has_all`). Earlier digests list it once it exists.
         """
         if not span.validation or (later and _continues(span, later[0])):
             return True
@@ -495,7 +495,7 @@ async def repeat(
     jitter (guarantee L4).
 
     Args:
-        work: one round; it raises an `OpentrailError` to be retried.
+        work: one round; `repeat` retries after an `OpentrailError`.
         wake: set when there is work.
         interval: seconds.
         about: fields for the log entry of a failure.

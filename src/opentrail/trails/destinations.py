@@ -47,7 +47,7 @@ def allows_delivery(
         bucket: the bucket's name.
         folder: the prefix of all keys that the trail writes, ending with a slash.
         trail_arn: the trail, for conditions on `aws:SourceArn` and `aws:SourceAccount`.
-        kms_key: ARN of the key that the trail's files are encrypted with, if there is one.
+        kms_key: ARN of the key that encrypts the trail's files, if any.
     """
     if policy is None:
         return False
@@ -110,7 +110,7 @@ def _matches(statement: Mapping[str, Any], member: str, value: str, fold: bool =
 
 
 def _conditions_hold(conditions: Any, context: Mapping[str, str]) -> bool:
-    """Returns whether all conditions hold; one that is not known here does not (guarantee Z2)."""
+    """Returns whether all conditions hold; an unknown one does not (guarantee Z2)."""
     if not isinstance(conditions, dict):
         return False
     for operator, operands in conditions.items():
@@ -167,7 +167,7 @@ CONDITION_CHECK = "opentrail-write-check"
 class Destinations:
     """Checks a trail's destinations by using them, as the trail will.
 
-    With `policy_enforced` a bucket's policy must allow CloudTrail what AWS wants it to.
+    With `policy_enforced` a bucket's policy must allow CloudTrail the actions that AWS requires.
     """
 
     objects: ObjectStore
@@ -177,17 +177,17 @@ class Destinations:
     policy_enforced: bool = False
 
     async def verify(self, trail: Trail, before: Trail | None, account: str) -> Trail:
-        """Returns the trail with its key's ARN, once its new settings have been tried.
+        """Returns the trail with its key's ARN, after testing its new settings.
 
         Args:
-            trail: the trail as it is to be.
-            before: the trail as it was, None for a new one.
-            account: the caller's, which log group and role must be of.
+            trail: the new trail.
+            before: the trail before the change, None for a new one.
+            account: the caller's account, which log group and role must belong to.
 
         Raises:
-            CloudTrailError: AWS's error for a destination that is not there or refuses.
+            CloudTrailError: AWS's error: a destination is missing or refuses.
         """
-        moved = before is None or trail.bucket != before.bucket  # perhaps to another Region
+        moved = before is None or trail.bucket != before.bucket  # possibly to another Region
         if trail.kms_key and (moved or before is None or trail.kms_key != before.kms_key):
             trail = replace(trail, kms_key=await self._key_arn(trail))
         if trail.topic and (before is None or trail.topic != before.topic):
@@ -252,7 +252,7 @@ class Destinations:
             raise _bad_policy(trail) from error
 
     async def _check_policy(self, trail: Trail) -> None:
-        """Checks the permissions for the account's folder, and for that of its organization."""
+        """Checks the permissions for the account's folder, and for its organization's folder."""
         policy = (await self.objects.describe_bucket(trail.bucket)).policy
         own = DeliveryPlace("", trail.account, trail.home_region)
         for place in {own, trail.home}:

@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 _SECOND = timedelta(seconds=1)
 #: Maximum overdue digests of one chain in one round: a day of hours.
 _MAX_OVERDUE = 24
-#: The same if all must be signed now, of which the last one covers the rest.
+#: The same if all must be signed now; the last one covers the rest.
 _MAX_FORCED = 1_000
 
 
@@ -127,7 +127,7 @@ class DigestChains:
         return keys
 
     async def _run_chain(self, target: _Target, force: bool, last: bool) -> list[str]:
-        """Writes the digest that is pending, those that are due, and then the forced one."""
+        """Writes the pending digest, the digests that are due, and then the forced one."""
         trail, span, place = target.trail, target.span, target.place
         keys = []
         chain = await self._chain(trail, place, span)
@@ -138,7 +138,7 @@ class DigestChains:
             except ObjectStoreError:
                 if pending.bucket == span.bucket or not self._retries.is_over(chain.failing_since):
                     raise
-                # The trail has another bucket now, in which a new chain begins.
+                # The trail has another bucket now, so a new chain begins.
                 self._log_given_up(trail, place, pending.bucket)
                 chain = replace(
                     chain, pending=None, ends=chain.all_ends, previous=None, failing_since=None
@@ -162,8 +162,8 @@ class DigestChains:
         """Writes a digest; returns its chain after it, and its key.
 
         It ends at `until` and lists the files delivered by then; without `until` it ends now and
-        lists all delivered files. With `last` it ends the chain. A digest that an earlier attempt
-        has planned is written as it was planned.
+        lists all delivered files. With `last` it ends the chain. A digest planned by an earlier
+        attempt is written unchanged.
         """
         trail, state, span, place = target.trail, target.state, target.span, target.place
         pending = chain.pending

@@ -1,7 +1,7 @@
-"""Digest chains of a trail: as the control store has them, and as its bucket has them.
+"""Digest chains of a trail, in the control store and in its bucket.
 
-The control store has the log files that no digest lists yet, too. Digests of the bucket are checked
-with the keys that sign.
+The control store also has the log files that no digest lists yet. Digests of the bucket are checked
+with the signing keys.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _LOG = "log"
 
 
 class PendingDigest(msgspec.Struct, frozen=True, kw_only=True):
-    """A signed digest that is to be written: the same bytes after any failure."""
+    """A signed digest to be written: the same bytes after any failure."""
 
     bucket: str
     key: str
@@ -49,18 +49,18 @@ class PendingDigest(msgspec.Struct, frozen=True, kw_only=True):
     content: bytes
     signature: str
     kms_key: str = ""
-    #: `started_at` of the span whose last digest it is; None if the chain goes on.
+    #: `started_at` of the span whose last digest it is; None if the chain continues.
     ends: str | None
 
 
 class DigestChain(StoredDocument, frozen=True, kw_only=True):
-    """The digests of a trail's place, each of which refers to the previous one."""
+    """The digests of a trail's place, each with a reference to the previous one."""
 
     #: End of the last digest, in whole seconds: the next one begins there.
     end: datetime
     previous: PreviousDigest | None
     pending: PendingDigest | None
-    #: `started_at` of the span whose last digest has ended the chain; None while it goes on.
+    #: `started_at` of the span whose last digest has ended the chain; None while it continues.
     ended: str | None
     #: First digests of this chain and of those before it; None if the first of them is of an
     #: earlier version, which did not store it.
@@ -77,7 +77,7 @@ class DigestChain(StoredDocument, frozen=True, kw_only=True):
         starts: tuple[PreviousDigest, ...] | None = (),
         ends: tuple[PreviousDigest, ...] = (),
     ) -> DigestChain:
-        """Returns a chain without digests, the first of which begins at `end`."""
+        """Returns a chain without digests; its first one begins at `end`."""
         return cls(end=end, previous=None, pending=None, ended=None, starts=starts, ends=ends)
 
     @property
@@ -89,7 +89,7 @@ class DigestChain(StoredDocument, frozen=True, kw_only=True):
 class UndigestedLog(DeliveredLog, frozen=True):
     """A log file that the next digest of its place lists."""
 
-    #: When it was delivered; None if an earlier version has delivered it.
+    #: Time of delivery; None if an earlier version delivered it.
     delivered: datetime | None = None
 
 
@@ -100,7 +100,7 @@ class StoredChains:
         self._control = control
 
     async def get(self, trail: Trail, place: DeliveryPlace) -> DigestChain | None:
-        """Returns the chain of a place; None if it has none yet."""
+        """Returns the chain of a place, if any."""
         stored = await self._control.get(_CHAIN, _key(trail, place))
         return DigestChain.of(stored.document) if stored else None
 
@@ -142,12 +142,12 @@ def put_chain(trail: Trail, place: DeliveryPlace, chain: DigestChain) -> Put:
 
 
 def put_log(trail: Trail, place: DeliveryPlace, number: int, log: UndigestedLog) -> Put:
-    """Returns the change by which the next digest lists a log file, the trail's `number`-th."""
+    """Returns the change that makes the next digest list a log file, the trail's `number`-th."""
     return Put(_LOG, file_key(_key(trail, place), number), msgspec.to_builtins(log))
 
 
 def remove_logs(keys: Iterable[str]) -> list[Remove]:
-    """Returns the changes by which no later digest lists log files with these stored keys."""
+    """Returns the changes that keep log files with these stored keys out of later digests."""
     return [Remove(_LOG, key) for key in keys]
 
 
@@ -294,9 +294,9 @@ async def continuation(
 
     Args:
         newer: the digests that end after the chain, oldest first.
-        last: the last digest of the chain that is known; None if it has none.
+        last: the last known digest of the chain; None if it has none.
         begin: the time up to which the chain is known.
-        read_digest: returns the digest at a bucket and key, for those in another bucket.
+        read_digest: returns the digest at a bucket and key, for digests in another bucket.
     """
     ours = [digest for digest in newer if digest.is_ours]
     path: list[BucketDigest] = []

@@ -28,11 +28,11 @@ _ENABLED = "ENABLED"
 #: State of rules that get all events.
 _ALL = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
 _MATCHING = frozenset({_ENABLED, _ALL})
-#: How long the rules of a Region are cached.
+#: Duration for which the rules of a Region are cached.
 _KNOWN_FOR = timedelta(seconds=30)
 #: Maximum Regions without rules in the cache.
 _MAX_REGIONS = 200
-#: How often the cursor is stored while no events are sent.
+#: Interval at which the cursor is stored while no events are sent.
 _KEPT_EVERY = timedelta(seconds=30)
 #: Events expire after this time (guarantee L5).
 _MAX_AGE = timedelta(hours=24)
@@ -61,7 +61,7 @@ EntryMatcher = Callable[[Sequence[Entry]], Sequence[Entry]]
 
 
 class BusCursor(msgspec.Struct, frozen=True):
-    """How far events are on the bus, as the control store has it."""
+    """The last position of events on the bus, as the control store has it."""
 
     #: The last position that was processed.
     position: int
@@ -99,7 +99,7 @@ class EventBridgeFollower:
         #: Positions after the cursor whose events are on the bus.
         self._put_already: set[int] = set()
         self._kept_at = clock.now()
-        #: Region → states of its rules, and when they were asked for.
+        #: Region → states of its rules, and the time of the request for them.
         self._states: dict[str, frozenset[str]] = {}
         self._asked_at: dict[str, datetime] = {}
 
@@ -118,10 +118,10 @@ class EventBridgeFollower:
         return self._cursor
 
     async def process(self, entries: Sequence[Entry]) -> None:
-        """Puts those of the entries on the bus that rules may match.
+        """Puts entries on the bus if rules may match them.
 
         Raises:
-            ServiceError: the bus refused or failed; the whole batch is to be processed again.
+            ServiceError: the bus refused or failed; the caller must process the whole batch again.
         """
         events_by_region = await self._events_of(entries)
         for region, events in events_by_region.items():
@@ -157,7 +157,7 @@ class EventBridgeFollower:
         return events_by_region
 
     def _may_have_rules(self, region: str) -> bool:
-        """Returns False only if the cache says that a Region has no such rules."""
+        """Returns False only if the cache shows that a Region has no such rules."""
         return not self._is_known(region) or bool(self._states[region] & _MATCHING)
 
     def _is_known(self, region: str) -> bool:
@@ -212,7 +212,7 @@ class EventBridgeFollower:
 
 
 def bus_event(record: EventRecord) -> BusEvent:
-    """Returns an event in the form in which AWS puts it on the bus."""
+    """Returns an event in AWS's form for buses."""
     kind = record.fields.event_type
     name = record.fields.event_source.removesuffix(".amazonaws.com")
     source = "cloudtrail" if kind == _INSIGHT else _SOURCES.get(name, name)

@@ -1,8 +1,8 @@
 """Organization trails: who manages them, and the member accounts whose events they get.
 
-The management account manages them, and the administrators that it delegates to. Source of the
-errors' texts, where they are not observed: "RegisterOrganizationDelegatedAdmin" and "CreateTrail"
-of the API Reference.
+The management account manages them, and the administrators that it delegates to. Error messages
+that were not observed come from "RegisterOrganizationDelegatedAdmin" and "CreateTrail" of the API
+Reference.
 
 """
 

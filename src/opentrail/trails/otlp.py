@@ -73,11 +73,11 @@ _RESOURCE = {"accountId": "account.id", "type": "type", "ARN": "arn"}
 class OtlpFollower:
     """A follower that sends all events to a collector, at least once and in order.
 
-    What the collector refuses for good is counted and left out; while it does not answer, events
-    wait in the journal.
+    It counts and skips records that the collector refuses for good. While the collector does not
+    answer, events wait in the journal.
 
     Args:
-        body: what the body of a log is: `record`, `ocsf` or `none`.
+        body: the content of a log's body: `record`, `ocsf` or `none`.
     """
 
     name = "otlp"
@@ -201,7 +201,7 @@ def _identity_attributes(identity: Mapping[str, Any]) -> Iterator[tuple[str, Any
 
 
 def _renamed(members: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
-    """Yields the members that have a text, by their names as attributes."""
+    """Yields the members with a value, by their names as attributes."""
     for member, name in names.items():
         value = members.get(member)
         if value not in (None, ""):

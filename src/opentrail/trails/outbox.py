@@ -71,7 +71,7 @@ class Outbox:
         return status_of(await self._control.get(state_kind(self._kind), uid))
 
     async def finish(self, uid: str, notes: Sequence[Stored], status: SinkStatus) -> None:
-        """Removes notes, perhaps none, and stores the status."""
+        """Removes notes, if any, and stores the status."""
         await self._apply(uid, [Remove(self._kind, note.key) for note in notes], status)
 
     async def store(self, uid: str, note: Stored, status: SinkStatus | None = None) -> None:

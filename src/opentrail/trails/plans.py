@@ -78,8 +78,8 @@ class SharedReading:
         """Returns the entries that follow a position.
 
         Returns:
-            The batch, those of its entries with `after < position <= until`, and the position up to
-            which they are complete.
+            The batch, its entries with `after < position <= until`, and the position up to which
+            these are complete.
         """
         number = after // BATCH
         last = min((number + 1) * BATCH, until)
@@ -156,7 +156,7 @@ class LogFilePlan:
     organization: str = ""
     #: First and last of positions that are left out: earlier files have them.
     skipped: list[list[int]] = field(default_factory=list)
-    #: How often the file got another key, because its key was in use.
+    #: Number of changes of the file's key because the key was in use.
     renamed: int = 0
 
     def place(self, account: str) -> DeliveryPlace:
@@ -165,7 +165,7 @@ class LogFilePlan:
 
 
 class StreamNote(StoredDocument, frozen=True, kw_only=True):
-    """The events of a planned file that are to be sent to a log group."""
+    """The events of a planned file for a log group."""
 
     log_group: str
     stream: str
@@ -213,7 +213,7 @@ class DeliveryState:
     skipped: list[list[int]] = field(default_factory=list)
     #: Time at which the bucket had files that the state did not know, and learned of.
     compared: str | None = None
-    #: Time at which a chain had to be restarted, and why; None if none had to.
+    #: Time of a forced restart of a chain, and its reason; None without a restart.
     new_chain: str | None = None
     new_chain_reason: str = ""
 
@@ -221,11 +221,11 @@ class DeliveryState:
         return asdict(self)
 
     def is_new_chain_current(self, trail: Trail) -> bool:
-        """Returns whether a chain had to be restarted since logging was started."""
+        """Returns whether a chain was restarted since logging started."""
         return self.new_chain is not None and self.new_chain >= (trail.started_at or "")
 
     def places(self, trail: Trail, span: Span) -> list[DeliveryPlace]:
-        """Returns the places that have digests under a span: home, and those that have had files.
+        """Returns the places that have digests under a span: home, and places that have had files.
 
         Home is the account and the Region of the trail.
         """
@@ -383,7 +383,7 @@ def _matcher(
 ) -> Callable[[Entry, EntryBatch], bool]:
     """Returns a function that matches the events which a span selects.
 
-    These are events of the trail's own account, of an organization trail those of all accounts.
+    These are events of the trail's own account; for an organization trail, of all accounts.
 
     Imported events never match. A record is parsed only if its columns in the journal are not
     enough for the decision.

@@ -27,7 +27,7 @@ class StoredTrail:
 
 
 class TrailRegistry:
-    """Finds, adds, changes and retires trails. A retired trail only delivers what is left."""
+    """Finds, adds, changes and retires trails. A retired trail only delivers its backlog."""
 
     def __init__(self, control: ControlStore, quota: int = QUOTA) -> None:
         """Opens the registry.
@@ -92,7 +92,7 @@ class TrailRegistry:
     async def find_at_home(
         self, account: str, region: str, name_or_arn: str, administrates: bool = False
     ) -> StoredTrail:
-        """Returns a trail that is to be changed: only its account and home Region may.
+        """Returns a trail to be changed: only its account and home Region may.
 
         Args:
             account: who changes it.
@@ -156,7 +156,7 @@ class TrailRegistry:
     async def change(self, stored: StoredTrail, new: Trail) -> None:
         """Writes a trail that was read as `stored`.
 
-        What delivery did to its spans in the meantime stays.
+        Concurrent changes of its spans by delivery stay.
 
         Raises:
             CloudTrailError: `ConflictException` if it was changed since it was read.
@@ -237,10 +237,10 @@ def _changed() -> CloudTrailError:
 
 
 def _merge_spans(before: Trail, trail: Trail, fresh: Trail) -> tuple[Span, ...]:
-    """Returns the spans of a changed trail over what delivery made of them in the meantime.
+    """Returns the spans of a changed trail, merged with delivery's concurrent changes.
 
-    Delivery fills in where spans end, and removes finished ones. A span is identified by
-    when it began.
+    Delivery fills in the ends of spans, and removes finished spans. The start time identifies
+    a span.
     """
     old = {span.started_at: span for span in before.spans}
     current = {span.started_at: span for span in fresh.spans}

@@ -19,15 +19,15 @@ from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoredDoc
 from opentrail.trails.delivery_rounds import Delivered, TrailDeliveries
 from opentrail.trails.registry import TrailRegistry
 
-#: Kind of documents by which a server asks the working one to deliver a trail now.
+#: Kind of documents with servers' requests to the working server to deliver a trail now.
 _REQUEST = "delivery-request"
-#: Seconds between two looks for trails that other servers have changed, and for requests.
+#: Seconds between two checks for trails that other servers have changed, and for requests.
 _LOOK_SECONDS = 0.5
-#: Seconds between two looks for an answer.
+#: Seconds between two checks for an answer.
 _POLL_SECONDS = 0.1
-#: Seconds for which an answer is waited for.
+#: Maximum seconds to wait for an answer.
 _MAX_WAIT_SECONDS = 120.0
-#: When a request is forgotten, because the server that made it is gone.
+#: Time after which a request expires, because the server that made it has stopped.
 _EXPIRY = timedelta(minutes=10)
 _UNANSWERED = "a server of the cluster could not be answered"
 
@@ -46,7 +46,7 @@ class _Request(StoredDocument, frozen=True, kw_only=True):
 
 
 class SharedDeliveries:
-    """The deliveries of a server that may not be the one that works.
+    """The deliveries of a server that may not be the working server.
 
     Args:
         local: this server's deliveries, which work while this server does.
@@ -69,7 +69,7 @@ class SharedDeliveries:
         self._control = control
         self._worker_control = worker_control
         self._clock = clock
-        #: Looks for what other servers want, while this one works; None while it does not.
+        #: Polls for requests of other servers while this one works; None while it does not.
         self._looking: asyncio.Task[None] | None = None
         #: Answers that are being prepared, by the keys of their requests.
         self._answering: dict[str, asyncio.Task[bool]] = {}
@@ -78,10 +78,10 @@ class SharedDeliveries:
         #: Versions of the trails at the last look.
         self._versions: dict[str, int] = {}
 
-    # What any server does.
+    # On any server.
 
     def ensure(self, uid: str) -> None:
-        """Delivers a trail from now on; the working server sees a new one by itself."""
+        """Starts delivery of a trail; the working server discovers a new trail automatically."""
         if self._looking is not None:
             self._local.ensure(uid)
 
@@ -145,7 +145,7 @@ class SharedDeliveries:
                 return request
             await asyncio.sleep(_POLL_SECONDS)
 
-    # What the working server does.
+    # On the working server.
 
     async def start(self) -> None:
         """Begins to work: this server alone may deliver until `stop`."""

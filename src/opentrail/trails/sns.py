@@ -20,7 +20,7 @@ from opentrail.trails.outbox import NOTICE, SUBJECT, Notice, Outbox
 
 log = logging.getLogger(__name__)
 
-#: A message is given up after this (guarantee L5).
+#: The server gives a message up after this time (guarantee L5).
 _MAX_AGE = timedelta(hours=24)
 #: Messages that are published concurrently.
 _MAX_CONCURRENT = 8
@@ -53,7 +53,7 @@ class SnsSink:
             self._metrics.lost_notifications.inc(len(over))
             await self._outbox.finish(uid, over, await self._outbox.status(uid))
         by_topic: dict[str, list[Stored]] = {}
-        for note in notes:  # in the order of their files, which is not that of their times
+        for note in notes:  # in the order of their files, not of their times
             if note in over:
                 continue
             notice = msgspec.convert(note.document, Notice)

@@ -25,7 +25,7 @@ def compress(content: bytes) -> bytes:
 
 
 class ExactWriter:
-    """Writes objects once, reads them back, and remembers those that the store has changed."""
+    """Writes objects once, reads them back, and remembers objects that the store has changed."""
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
@@ -36,7 +36,7 @@ class ExactWriter:
 
         Raises:
             ObjectTaken: an object that this process did not write was there before; it stays.
-            ObjectStoreError: the store failed, or has changed what was written.
+            ObjectStoreError: the store failed, or has changed the content.
         """
         place, is_there = (new.bucket, new.key), False
         try:
