@@ -1,1 +1,1 @@
-"""AWS's wire protocols: who signed a request, what it asks, what the answer says."""
+"""AWS's wire protocols: the signer of a request, its operation and parameters, and the answer."""

@@ -62,7 +62,7 @@ class FormDecoders(ByShape):
     def decoder(self, shape: Any, operation: str = "", name: str = "") -> FormDecode:
         """Returns the decoder of `shape`, which reads a part of the tree.
 
-        `operation` names the entries of SQS's batches, `name` is that of the member.
+        `operation` names the entries of SQS's batches, `name` is the name of the member.
         """
         make = {"structure": self._structure, "list": self._list, "map": self._map}.get(
             shape.type_name

@@ -1,6 +1,6 @@
 """Smithy's protocol rpcv2Cbor: the CloudTrail API's input and output in CBOR.
 
-Handlers read and return what JSON 1.1 has: times as seconds since 1970, blobs in base64.
+Handlers read and return JSON 1.1's values: times as seconds since 1970, blobs in base64.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def parse(body: bytes) -> Json:
     try:
         document = cbor2.loads(body)
     except Exception as error:
-        # cbor2's errors are those of its file protocol and of hooks, too.
+        # cbor2 raises errors of its file protocol and of hooks as well as its own.
         raise _wrong(f"the body is not CBOR: {type(error).__name__}") from error
     if not isinstance(document, dict):
         raise _wrong("the body must be a CBOR map")

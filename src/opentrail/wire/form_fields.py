@@ -37,7 +37,7 @@ def _field(name: str) -> re.Pattern[str]:
 
 
 def query_pairs(request: Request) -> list[tuple[str, str]]:
-    """Returns the fields of a query-protocol request: those of its form, then of its query."""
+    """Returns the fields of a query-protocol request: first the form's, then the query's."""
     return _pairs_of(form_text(request))
 
 
@@ -61,7 +61,7 @@ def _pairs_of(text: str) -> list[tuple[str, str]]:
 
 
 def unquoted(text: str) -> str:
-    """Returns a name or value of a form as it was before it was quoted."""
+    """Returns a form's name or value without its quoting."""
     return unquote(text.replace("+", " "), errors="surrogateescape")
 
 

@@ -69,7 +69,7 @@ def plain_body(headers: Mapping[str, str], body: bytes) -> bytes:
     """Returns the body with its `Content-Encoding: gzip` undone, at most `MAX_BODY` bytes.
 
     Raises:
-        ValueError: the body is not what its header says, or unpacks to more.
+        ValueError: the body does not match its header, or unpacks to more.
     """
     if not body or not is_packed(headers):
         return body

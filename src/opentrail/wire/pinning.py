@@ -10,7 +10,7 @@ _END = "-----END CERTIFICATE-----"
 
 
 def direct_opener(certificate: Path | None = None) -> OpenerDirector:
-    """Returns what opens URLs without a proxy, over TLS by `pinned` if there is a certificate.
+    """Returns an opener for URLs, without a proxy; with a certificate, over TLS by `pinned`.
 
     Raises:
         OSError: as `pinned`.
@@ -19,7 +19,7 @@ def direct_opener(certificate: Path | None = None) -> OpenerDirector:
 
 
 def opener_with(context: ssl.SSLContext | None) -> OpenerDirector:
-    """Returns what opens URLs without a proxy, over TLS by a context if there is one."""
+    """Returns an opener for URLs, without a proxy, over TLS by a context if given."""
     handlers: list[BaseHandler] = [ProxyHandler({})]
     if context is not None:
         handlers.append(HTTPSHandler(context=context))
@@ -29,8 +29,8 @@ def opener_with(context: ssl.SSLContext | None) -> OpenerDirector:
 def pinned(certificate: Path) -> ssl.SSLContext:
     """Returns a client's TLS context that accepts the first certificate in a PEM file alone.
 
-    The file is one that a server has named in its `server.json`; others that follow in it, such as
-    those of authorities, are not trusted.
+    A server names the file in its `server.json`. Later certificates in the file, such as the
+    authorities', are not trusted.
 
     Raises:
         OSError: the file cannot be read, or has no certificate.

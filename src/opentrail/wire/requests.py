@@ -47,7 +47,7 @@ def decode_request(route: Route, request: Request) -> tuple[Json, list[str]]:
     """Returns the parameters by member name, and notes such as `duplicateKeys`.
 
     Raises:
-        ValueError: the body is not what the protocol says.
+        ValueError: the body violates the protocol.
     """
     return _DECODERS[route.protocol or "json"](route, request)
 
@@ -101,7 +101,7 @@ def _form(route: Route, request: Request) -> tuple[Json, list[str]]:
 def _form_reader(
     service: Service | None, operation: str | None, protocol: str | None
 ) -> Callable[[Sequence[tuple[str, str]]], Json]:
-    """Returns what makes an operation's parameters of the fields of a form."""
+    """Returns the converter from a form's fields to an operation's parameters."""
     model = Route(service, operation, None).model
     if model is None or service is None:
         return dict
@@ -122,7 +122,7 @@ def operation_fields(request: Request) -> list[tuple[str, str]]:
     """Returns the fields that are parameters of the operation, not of the protocol.
 
     Raises:
-        ValueError: the body is not what its `Content-Encoding` says.
+        ValueError: the body does not match its `Content-Encoding`.
     """
     if "content-encoding" in request.headers:
         request = replace(request, body=plain_body(request.headers, request.body))
@@ -176,7 +176,7 @@ def _located(model: OperationModel, request: Request, parameters: Json) -> None:
 
 
 def _query(model: OperationModel, request: Request) -> list[tuple[str, str]]:
-    """Returns the query's pairs, or those of a form that replaces the query of a GET."""
+    """Returns the query's pairs, or the pairs of a form that replaces the query of a GET."""
     if _is_get_as_form(model, request):
         return query_pairs(request)
     return parse_qsl(request.query, keep_blank_values=True)
@@ -214,7 +214,7 @@ def rest_body(route: Route, shape: Any, body: bytes) -> tuple[Json, list[str]]:
     """Returns the members of a request or an answer that are in its body, and notes on it.
 
     Raises:
-        ValueError: the body is not what the protocol says.
+        ValueError: the body violates the protocol.
     """
     payload = shape.serialization.get("payload")
     service = route.service.name if route.service else ""

@@ -1,7 +1,7 @@
 """Re-signing of calls, for an upstream that checks signatures over its own host name (SigV4).
 
-The form is that of AWS's "Signature Version 4 signing process"; botocore computes it. A signed
-upload's chunks are re-signed one by one, so that its length does not change.
+The form follows AWS's "Signature Version 4 signing process"; botocore computes it. The server
+re-signs a signed upload's chunks one by one, so that its length does not change.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def needs_body(original: Original) -> bool:
 
 
 def with_host(original: Original) -> Resigned:
-    """Returns a call for its upstream whose signature, if any, does not cover the host."""
+    """Returns a call for its upstream; its signature, if any, does not cover the host."""
     headers = [pair for pair in original.headers if pair[0].lower() != b"host"]
     path = _path_style(original)
     target = f"{path}?{original.query}" if original.query else path
@@ -158,7 +158,7 @@ def _path_style(original: Original) -> str:
 
 
 class _KnownBody:
-    """Gives a signer of botocore the hash of a body that is known already."""
+    """Gives a signer of botocore the known hash of a body."""
 
     content_hash = _EMPTY
 
@@ -173,7 +173,7 @@ class _Signer(_KnownBody, SigV4Auth):  # type: ignore[misc]
 
 
 class _S3Signer(_KnownBody, S3SigV4Auth):  # type: ignore[misc]
-    """S3's paths are signed as they are."""
+    """Signs S3's paths unchanged."""
 
 
 def _content_hash(original: Original, body: bytes | None) -> str:
@@ -218,7 +218,7 @@ def _query_without_signature(query: str) -> str:
 
 
 def _signed_url(service: str, path: str, query: str) -> str:
-    """Returns path and query in canonical form, as they are signed."""
+    """Returns path and query in the canonical form for signing."""
     if service in S3_NAMES:
         path = quote(unquote_to_bytes(path), safe="/-_.~")
     pairs = [part.partition("=") for part in query.split("&") if part]

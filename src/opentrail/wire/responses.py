@@ -25,7 +25,7 @@ _LATE_ERRORS = frozenset(
 )
 #: S3 calls whose answers never have a body: they are HEAD.
 _ANSWERED_WITHOUT_BODY = frozenset({"HeadBucket", "HeadObject"})
-#: Headers with an error's code and its text: AWS's, those of S3's websites, MinIO's.
+#: Headers with an error's code and its message: AWS's, S3 websites', MinIO's.
 _ERROR_HEADERS = (
     ("x-amzn-errortype", "x-amzn-errormessage"),
     ("x-amz-error-code", "x-amz-error-message"),
@@ -48,7 +48,7 @@ def decode_answer(route: Route, response: Response) -> Json:
     """Returns the elements of an answer by member name.
 
     Raises:
-        ValueError: the body is not what the protocol says.
+        ValueError: the body violates the protocol.
     """
     if route.protocol in ("query", "ec2"):
         body = plain_body(response.headers, response.body)
@@ -70,7 +70,7 @@ def decode_answer(route: Route, response: Response) -> Json:
 
 @lru_cache(maxsize=OPERATIONS)
 def _answer_reader(service: Service | None, operation: str | None) -> Callable[[bytes], Json]:
-    """Returns what reads the answers of an operation of the query protocol or of EC2."""
+    """Returns the reader for an operation's answers in the query protocol or EC2's."""
     model = Route(service, operation, None).model
     if model is None or model.output_shape is None or service is None:
         return lambda _body: {}
@@ -192,7 +192,7 @@ def _error_of_status(route: Route, response: Response, query: str) -> WireError:
 
 
 def _missing(route: Route, response: Response, query: str) -> str:
-    """Returns what does not exist: the bucket, the upload, the key or its version."""
+    """Returns the kind of the missing thing: the bucket, the upload, the key or its version."""
     if "Key" not in route.labels or route.operation in _OF_NEW_KEYS:
         return "bucket"
     if "uploadId=" in query:
@@ -203,7 +203,7 @@ def _missing(route: Route, response: Response, query: str) -> str:
 
 #: Operations that name a key which need not exist.
 _OF_NEW_KEYS = frozenset({"PutObject", "CreateMultipartUpload"})
-#: S3's errors, by status or by what does not exist ("Error responses", S3's API reference).
+#: S3's errors, by status or by missing thing ("Error responses", S3's API reference).
 _S3_ERRORS: dict[int | str, tuple[str, str]] = {
     301: (
         "PermanentRedirect",

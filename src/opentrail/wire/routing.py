@@ -19,14 +19,14 @@ from opentrail.wire.sigv4 import Credential
 #: Characters of the name of an operation or of a signer's service, which caches keep; real ones are
 #: shorter, but callers may send any.
 _MAX_NAME = 256
-#: Bytes of a search as a form that may say which one it is.
+#: Maximum bytes of a search form that are read to find its operation.
 _MAX_SEARCH_BYTES = 64 * 1024
 _CBOR_PATH = re.compile(r"/service/([^/]+)/operation/([^/]+)$")
 #: Services with REST operations that need no signature, tried before anonymous S3.
 _UNSIGNED_REST = ("sso", "sso-oidc", "signin")
 #: Signing names of services that use another service's model.
 _ALIASES = {"s3express": "s3", "s3-object-lambda": "s3"}
-#: Services whose model includes those of others with the same version and action.
+#: Services whose model includes other services' operations with the same version and action.
 _SUPERSETS = ("rds",)
 #: S3 operations by the query parameter that they must have.
 _MADE_BY_QUERY = {"CompleteMultipartUpload": "uploadId"}
@@ -56,7 +56,7 @@ _LABELS_BY_SIGNER = {
 _CONTROL_SIGNERS = frozenset({"s3", "s3express", "s3-outposts"})
 _CONTROL_PATH = "/v20180820/"
 _OBJECT_LAMBDA_PATH = "/WriteGetObjectResponse"
-#: What separates the segments of a path, for upstreams that decode it before they split it.
+#: Separators of a path's segments, for upstreams that decode a path before they split it.
 _SLASH = re.compile("/|%2f", re.I)
 _SLASHES = re.compile("(?:/|%2f)+", re.I)
 _PLAIN_SLASHES = re.compile("/{2,}")
@@ -66,7 +66,7 @@ _LINKED = {"ConfirmSubscription": "sns", "Unsubscribe": "sns"}
 
 @value_class(frozen=True, slots=True)
 class Route:
-    """The service and operation of a request, as far as they are known."""
+    """The service and operation of a request, each if known."""
 
     service: Service | None
     operation: str | None
@@ -219,7 +219,7 @@ class Router:
         return route or Route(services[0] if len(services) == 1 else None, None, None)
 
     def _is_s3_control(self, request: Request, signing_name: str) -> bool:
-        """Returns whether a call is one of S3 Control, whose paths look like those of objects.
+        """Returns whether a call is one of S3 Control, whose paths look like object paths.
 
         SDKs put the account before the host name, where S3 has the bucket. In S3 Control the
         label is equal to the account's header.
@@ -264,7 +264,7 @@ class Router:
     def bucket_of_host(self, host: str, signing_name: str | None = None) -> str | None:
         """Returns the bucket of a virtual-host style request, None for path style.
 
-        An access point is a bucket, too. Host names have no case.
+        An access point counts as a bucket. Host names have no case.
         """
         is_short = len(host) + len(signing_name or "") <= _MAX_NAME
         find = self._bucket if is_short else self._find_bucket

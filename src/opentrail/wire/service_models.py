@@ -16,7 +16,7 @@ from botocore.model import OperationModel, ServiceModel, Shape
 
 from opentrail.core.event import Json
 
-#: Operations of which what is compiled from their models is kept; callers may make up others.
+#: Maximum operations with cached compiled models; callers may invent operation names.
 OPERATIONS = 4_096
 _HEAD_BYTES = 8_192
 

@@ -1,4 +1,4 @@
-"""What AWS answers to a request whose signature it refuses (cloudtrail-format §10.3)."""
+"""AWS's answers to requests whose signature it refuses (cloudtrail-format §10.3)."""
 
 from __future__ import annotations
 

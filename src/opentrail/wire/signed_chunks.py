@@ -34,10 +34,10 @@ class ChunksRefused(Exception):  # noqa: N818 - it is an answer as much as an er
 
 @dataclass(slots=True)
 class SignatureChain:
-    """Signatures of which each covers the one before, the first that of a request's head.
+    """Signatures, each of which covers the previous one; the first is the request head's.
 
-    `sign` returns the signature of a string in hexadecimal digits, `stamp` is the time of the
-    request as it is signed, `scope` is `date/region/service/aws4_request`.
+    `sign` returns the signature of a string in hexadecimal digits, `stamp` is the signed time of
+    the request, `scope` is `date/region/service/aws4_request`.
     """
 
     sign: Callable[[str], str]
@@ -60,24 +60,24 @@ class SignedChunks(ABC):
         self._has_trailer = has_trailer
         self._waiting = bytearray()
         self._state = self._head
-        #: Bytes of the current chunk that have not come.
+        #: Bytes of the current chunk that are still missing.
         self._left = 0
         self._digest = hashlib.sha256()
         #: Size and signature of the current chunk, as its head has them.
         self._size = self._claimed = b""
 
     def feed(self, piece: bytes) -> None:
-        """Reads what another piece of the body completes.
+        """Reads the parts that another piece of the body completes.
 
         Raises:
-            ChunksRefused: the body is not in signed chunks, or not those that were signed.
+            ChunksRefused: the body is not in signed chunks, or differs from the signed chunks.
         """
         self._waiting += piece
         while self._state():
             pass
 
     def finish(self) -> None:
-        """Checks that the last chunk and the trailer have come.
+        """Checks that the last chunk and the trailer have arrived.
 
         Raises:
             ChunksRefused: something is missing.
@@ -171,7 +171,7 @@ class SignedChunks(ABC):
 class ChunkVerifier(SignedChunks):
     """Verifies the chunks of an upload as they pass; no chunk is held in memory.
 
-    A chunk is known to be genuine only once its last byte has come, and the upload only once
+    A chunk is known to be genuine only once its last byte has arrived, and the upload only once
     `finish` returns: a proxy that passes pieces on must break off if one is refused.
     """
 
@@ -225,7 +225,7 @@ class ChunkSigner(SignedChunks):
         self._output = bytearray()
 
     def resign(self, piece: bytes) -> bytes:
-        """Returns what can be passed on after another piece.
+        """Returns the output available after another piece.
 
         Raises:
             ChunksRefused: the body is not in signed chunks.

@@ -1,7 +1,7 @@
 """The claimed signer of a request (cloudtrail-format §10.1). Signatures are not verified.
 
-A claim has one reading or none: what one server could read otherwise than another is refused. A
-placeholder for a signature is not in doubt, so it passes; `verification` needs a whole one.
+A claim has exactly one reading, or opentrail refuses it: servers might read it differently. A
+placeholder for a signature is not in doubt, so it passes; `verification` needs a whole signature.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from opentrail.wire.form_fields import form_fields, last_value
 from opentrail.wire.message import Request
 from opentrail.wire.signature_errors import Problem
 
-#: Services whose paths are signed as they are, and whose uploads may leave bodies unsigned.
+#: Services whose paths are signed unchanged, and whose uploads may leave bodies unsigned.
 S3_NAMES = frozenset({"s3", "s3express", "s3-object-lambda", "s3-outposts"})
 #: Parts of a query that sign it.
 SIGNING_QUERY = frozenset(
@@ -37,7 +37,7 @@ SIGNING_QUERY = frozenset(
 )
 _SECRET_QUERY = frozenset({"x-amz-signature", "x-amz-security-token", "signature"})
 _SIGNATURE = re.compile(r"Signature\s*=\s*([^,\s]+)|^AWS [^:\s]+:(\S+)", re.I)
-#: What is said of a credential in the query that has not its form.
+#: The message for a malformed credential in the query.
 MALFORMED_CREDENTIAL = (
     "Error parsing the X-Amz-Credential parameter; the Credential is mal-formed; "
     'expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
@@ -45,7 +45,7 @@ MALFORMED_CREDENTIAL = (
 _DATE = re.compile("[0-9]{8}")
 _SIGV4, _SIGV4A = "AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"
 _ALGORITHMS = (_SIGV4, _SIGV4A)
-#: A signature of version 4. What is verified must have it, what is only read needs none.
+#: A signature of version 4. Verification requires this form; mere reading does not.
 _DIGITS = re.compile("[0-9A-Fa-f]{64}")
 #: A signature that is not verified, such as the `abc` of clients of emulators: one word, in which
 #: no server finds another key.
@@ -53,7 +53,7 @@ _ANY_SIGNATURE = re.compile(r"[\w.~+-]+={0,2}", re.ASCII)
 _SIGNATURE_PART = ", Signature="
 _SEPARATOR = re.compile(r"[\s;]")
 _SIGV2 = re.compile(r"AWS ([^:/,=\s]+):[A-Za-z0-9+/_-]+={0,2}")
-#: What makes an `Authorization` of another scheme readable as one of AWS's.
+#: Marks in another scheme's `Authorization` that let a server read it as AWS's.
 _LIKE_AWS = re.compile(r"AWS\S{0,30}\s|AWS4-|Credential\s*=", re.I)
 _PARTS = ("Credential", "Signature", "SignedHeaders")
 _CLAIMING_QUERY = {
@@ -101,7 +101,7 @@ class Credential:
     version: str
     #: CloudTrail's `AuthenticationMethod`: `AuthHeader`, `QueryString`, `HTMLForm`.
     method: str
-    #: What is wrong with the scope, in AWS's words; AWS would refuse the call.
+    #: The flaw of the scope, in AWS's words; AWS would refuse the call.
     flaw: str | None = None
 
 
@@ -126,10 +126,10 @@ def read_signer_in_body(request: Request) -> Credential | None:
 def read_claim(request: Request) -> Credential | None:
     """Returns the signer that header or query of a request claim; None for neither.
 
-    The body is not looked at.
+    The body is not read.
 
     Raises:
-        ClaimRefused: there are two claims, or one that is not of AWS's form.
+        ClaimRefused: the request has two claims, or a claim that does not have AWS's form.
     """
     authorization = request.headers.get("authorization", "").strip()
     pairs = _claims_of_query(request.query) if request.query else None
@@ -141,7 +141,7 @@ def read_claim(request: Request) -> Credential | None:
 
 
 def parse_authorization(text: str) -> SignedHeader:
-    """Parses an `Authorization` header whose signature is to be verified.
+    """Parses an `Authorization` header with a signature to verify.
 
     Raises:
         ClaimRefused: it has not exactly the algorithm and the three parts, each of its form.
@@ -218,7 +218,7 @@ def _from_header(text: str, request: Request) -> Credential | None:
 
 @cached_if_short(400, 1_024)
 def _claimed_before(signature_start: str) -> Credential:
-    """Returns the signer of a header by what precedes its signature."""
+    """Returns the signer of a header from the part before its signature."""
     algorithm, parts = _parts_of(f"{signature_start}{_SIGNATURE_PART}0")
     return _scoped(parts["Credential"], algorithm, None)
 
@@ -296,7 +296,7 @@ def _scoped(
 
 
 def _flaw(date: str, region: str | None, terminator: str) -> str | None:
-    """Returns what is wrong with a scope, None if it has AWS's form."""
+    """Returns the flaw of a scope, None if it has AWS's form."""
     if terminator != "aws4_request":
         return "Credential should be scoped with a valid terminator: 'aws4_request'."
     if not _DATE.fullmatch(date):

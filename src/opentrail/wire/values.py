@@ -90,7 +90,7 @@ def _parts_of(text: str) -> Iterator[str]:
 
 
 def _json_text(text: Any) -> Any:
-    """Returns the JSON in a header; boto3 sends strings as JSON, too, which are decoded."""
+    """Returns the JSON in a header, decoded; boto3 sends strings as JSON as well."""
     try:
         document = base64.b64decode(text, validate=True).decode()
     except (binascii.Error, TypeError, ValueError):

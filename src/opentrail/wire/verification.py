@@ -1,8 +1,8 @@
 """Verification of signature version 4 (cloudtrail-format §10.3).
 
-Canonical requests are those of "Create a signed AWS API request" in the IAM user guide, over the
-bytes as they were received. What has two readings (a header twice, two mechanisms, a broken percent
-encoding) is refused: an upstream might read it the other way.
+Canonical requests follow "Create a signed AWS API request" in the IAM user guide, over the bytes
+as received. opentrail refuses ambiguous requests (a header twice, two mechanisms, a broken percent
+encoding): an upstream might read them the other way.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from opentrail.wire.sigv4 import (
     parse_authorization,
 )
 
-#: Services of which some operations leave bodies unsigned.
+#: Services with operations that leave bodies unsigned.
 _UNSIGNED_BODIES = frozenset({"ebs", "lex", "mediastore", "omics"})
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _UNSIGNED = "UNSIGNED-PAYLOAD"
@@ -47,7 +47,7 @@ _STAMP_FORM = "%Y%m%dT%H%M%SZ"
 _HEADER_NAME = re.compile(rb"[a-z0-9!#$%&'*+.^_`|~-]+")
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _WEEK = 7 * 24 * 3600
-#: Seconds by which a request's time may differ from ours: S3's, and that of other services.
+#: Seconds by which a request's time may differ from ours: for S3, and for other services.
 _S3_WINDOW, _WINDOW = 900, 300
 _PARAMETERS = (
     "X-Amz-Algorithm",
@@ -59,9 +59,9 @@ _PARAMETERS = (
 )
 _SIGNING = frozenset(name.lower() for name in _PARAMETERS)
 _TOKEN = "x-amz-security-token"  # noqa: S105 - the header's name
-#: Fields of a form that say who signed it.
+#: Fields of a form that name its signer.
 _SIGNING_FIELDS = ("policy", "x-amz-date", "x-amz-credential", "x-amz-signature", _TOKEN)
-#: Headers of which a second one would be read in two ways.
+#: Headers that are ambiguous if sent twice.
 _ONCE = (b"authorization", b"host", b"x-amz-date", b"x-amz-content-sha256", _TOKEN.encode())
 #: Secret that is computed with for unknown keys, so that they take as long as known ones.
 _NO_SECRET = "0" * 40
@@ -69,7 +69,7 @@ _NO_SECRET = "0" * 40
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """A request as it was received.
+    """A request as received.
 
     `body_sha256` is the hash of the body in lowercase hex; None while the body has not been read.
     """
@@ -82,7 +82,7 @@ class SignedRequest:
 
 @dataclass(frozen=True, slots=True)
 class SigningSecret:
-    """What is known of an access key."""
+    """The known properties of an access key."""
 
     secret_access_key: str = field(repr=False)
     #: SHA-256 of the session token; None for a long-term key.
@@ -93,7 +93,7 @@ class SigningSecret:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a signature must be made for, and how refusals are worded."""
+    """The place that a signature must be made for, and the wording of refusals."""
 
     wording: Wording
     #: Signing names of the service; None if any will do.
@@ -117,7 +117,7 @@ class VerifiedCaller:
     signature: str
     #: Until when the signature is accepted.
     valid_until: datetime
-    #: The hash that the body must have, if the body was not known yet.
+    #: The hash that the body must have, if the body was still unread.
     body_sha256: str | None = None
     #: Verifies a body in signed chunks as it passes.
     chunks: ChunkVerifier | None = None
@@ -157,10 +157,10 @@ def verify(
     """Returns the signer of a request.
 
     Args:
-        request: the request as it was received.
+        request: the request as received.
         find_secret: looks an access key up; None for an unknown one.
         now: the time, aware.
-        place: what the signature must be made for.
+        place: the place that the signature must be made for.
 
     Raises:
         SignatureRefused: the request is not signed, or not by the key that it names.
@@ -358,7 +358,7 @@ def _credential(
 
 
 def _stamp(headers: Mapping[bytes, list[bytes]], wording: Wording) -> tuple[str, datetime]:
-    """Returns the time of a request as it is signed: `X-Amz-Date`, else `Date`."""
+    """Returns the signed time of a request: `X-Amz-Date`, else `Date`."""
     if b"x-amz-date" in headers:
         text = headers[b"x-amz-date"][0].decode("latin-1").strip()
     else:
@@ -405,7 +405,7 @@ def _check_scope(claim: _Claim, place: Place) -> None:
 def _check_signed_headers(
     claim: _Claim, headers: Mapping[bytes, list[bytes]], wording: Wording
 ) -> None:
-    """Checks that all headers are signed that say where a request goes and what it does."""
+    """Checks that every header is signed that affects a request's destination or effect."""
     names = claim.signed_headers
     if names != sorted(set(names)) or not all(map(_HEADER_NAME.fullmatch, names)):
         raise wording.refusal(Problem.MISMATCH)
