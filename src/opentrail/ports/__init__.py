@@ -1,1 +1,1 @@
-"""What opentrail needs from an engine, as small protocols."""
+"""The functions that opentrail needs from an engine, as small protocols."""

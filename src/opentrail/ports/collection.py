@@ -26,7 +26,7 @@ async def retry_on_conflict(attempt: Callable[[], Awaitable[T]], failure: str) -
         failure: the text of the error if every attempt fails.
 
     Raises:
-        Conflict: so does every attempt.
+        Conflict: every attempt met a change.
     """
     for _ in range(_MAX_ATTEMPTS):
         try:
@@ -38,7 +38,7 @@ async def retry_on_conflict(attempt: Callable[[], Awaitable[T]], failure: str) -
 
 @dataclass(frozen=True, slots=True)
 class Codec(Generic[T]):
-    """How a document becomes a value, and which members the document of a value has."""
+    """Converts documents to values and values to documents."""
 
     read: Callable[[Stored], T]
     write: Callable[[T], Document]
@@ -51,7 +51,7 @@ class Codec(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Item(Generic[T]):
-    """A value as it was read."""
+    """A value as read from the store."""
 
     stored: Stored
     value: T
@@ -64,21 +64,21 @@ class Collection(Generic[T]):
     control: ControlStore
     kind: str
     codec: Codec[T]
-    #: What an error says of a value that is not there: `NOUN 'KEY' MISSING`.
+    #: The error message for a missing value is `NOUN 'KEY' MISSING`.
     noun: str = ""
     missing: str = ""
-    #: Maximum values that `put` adds, and what the error says then.
+    #: Maximum values that `put` adds, and the error message beyond.
     limit: int | None = None
     full: str = ""
 
     def __post_init__(self) -> None:
         #: Held while values are counted and one is added.
         self._adding = asyncio.Lock()
-        #: Held from reading a value to replacing it, so that only other servers come between.
+        #: Held from reading a value to replacing it, so that only other servers interfere.
         self.turn = asyncio.Lock()
 
     async def items(self) -> list[Item[T]]:
-        """Returns all values as they are in the store, by key."""
+        """Returns all values in the store, by key."""
         return [self._item(stored) for stored in await self.control.scan(self.kind)]
 
     async def all(self) -> list[T]:
@@ -86,12 +86,12 @@ class Collection(Generic[T]):
         return [item.value for item in await self.items()]
 
     async def find(self, key: str) -> Item[T] | None:
-        """Returns a value as it is in the store; None if there is none."""
+        """Returns a value in the store; None if there is none."""
         stored = await self.control.get(self.kind, key)
         return self._item(stored) if stored else None
 
     async def get(self, key: str) -> Item[T]:
-        """Returns a value as it is in the store.
+        """Returns a value in the store.
 
         Raises:
             UsageError: there is none.
@@ -101,7 +101,7 @@ class Collection(Generic[T]):
         raise UsageError(f"{self.noun} {key!r} {self.missing}")
 
     async def revision(self) -> str:
-        """Returns a text, another one after a change."""
+        """Returns a string that differs after each change."""
         return (await self.control.revisions([self.kind]))[self.kind]
 
     async def put(self, key: str, value: T, expected: int | None = None) -> None:
@@ -141,7 +141,7 @@ class Collection(Generic[T]):
         """Returns the result of the first attempt that meets no change of others to a value.
 
         Raises:
-            Conflict: so does every attempt.
+            Conflict: every attempt met a change.
         """
         failure = f"{self.noun} {key} is being changed by others; try again"
         async with self.turn:
@@ -172,7 +172,7 @@ class Collection(Generic[T]):
         return [Remove(self.kind, key) for key in keys]
 
     async def apply(self, changes: Sequence[StoreWrite]) -> None:
-        """Makes all of these changes, or none.
+        """Makes all of these changes atomically.
 
         Raises:
             Conflict: a value has changed since it was read.
@@ -196,14 +196,14 @@ class KnownCollection(Collection[T], Generic[T, V]):
         self._changing = asyncio.Lock()
 
     async def load(self) -> set[str]:
-        """Reads what others have changed; returns the keys of what is not as it was."""
+        """Reads others' changes; returns the keys of the changed values."""
         async with self._changing:
             rows, former = await self.control.scan(self.kind), self.known
             self.known = known = {row.key: self.view(row.key, row.document) for row in rows}
         return {key for key in former.keys() | known.keys() if former.get(key) != known.get(key)}
 
     async def apply(self, changes: Sequence[StoreWrite]) -> None:
-        """Makes all of these changes, or none, also in memory.
+        """Makes all of these changes atomically, also in memory.
 
         Raises:
             Conflict: a value has changed since it was read.

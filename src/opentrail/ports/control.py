@@ -1,4 +1,4 @@
-"""Configuration and state, as versioned JSON documents; leases on what one process may do."""
+"""Configuration and state, as versioned JSON documents; leases, for work of one process only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A document as it was read; changing it requires its `version`."""
+    """A document as read from the store; changing it requires its `version`."""
 
     key: str
     version: int
@@ -57,9 +57,9 @@ class ControlStore(Protocol):
         ...
 
     async def revisions(self, kinds: Sequence[str]) -> dict[str, str]:
-        """Return a text for each kind: another one after a document of it was changed.
+        """Return a string for each kind, which differs after a change of its documents.
 
-        A document that was removed and created again is a change, too, unless it is as it was.
+        A document that was removed and created again counts as a change, unless it is the same.
         """
         ...
 
@@ -99,7 +99,7 @@ class Leases(Protocol):
         """Return the lease with a new epoch; None if another holder has it.
 
         Raises:
-            StorageFailed: it is not known whether it was acquired; a later attempt may succeed.
+            StorageFailed: the outcome is unknown; a later attempt may succeed.
         """
         ...
 
@@ -107,7 +107,7 @@ class Leases(Protocol):
         """Extend a lease; return False if another process has acquired it.
 
         Raises:
-            StorageFailed: it is not known whether it was extended.
+            StorageFailed: the outcome is unknown.
         """
         ...
 
@@ -121,9 +121,9 @@ class Leases(Protocol):
 
 
 class StoredDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A document whose members are those of its class; absent ones have their defaults."""
+    """A document with its class's members; absent members have their defaults."""
 
-    #: Members of other versions, which are stored again as they were.
+    #: Members of other versions, stored again unchanged.
     others: dict[str, Any] = msgspec.field(default_factory=dict)
 
     @classmethod

@@ -13,7 +13,7 @@ from opentrail.core.expression import Expression
 
 #: Greater than any position.
 LAST_POSITION = 2**62
-#: A page ends with the event with which its records have more characters than this.
+#: A page ends once its records have more characters than this.
 PAGE_TEXT = 16 << 20
 #: The categories whose events expire before others.
 DATA_CATEGORIES = (DATA, NETWORK_ACTIVITY)
@@ -21,7 +21,7 @@ DATA_CATEGORIES = (DATA, NETWORK_ACTIVITY)
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The events that a store contained at a moment; by default those that it contains now.
+    """The events that a store contained at a moment; by default its current events.
 
     `recorded` is the last recorded event's position, `imported` the last imported event's number.
     """
@@ -52,7 +52,7 @@ class EventQuery:
     end: datetime | None = None
     before: tuple[datetime, int] | None = None
     expression: Expression | None = None
-    #: Only what was recorded or imported since then.
+    #: Only events recorded or imported since this time.
     recorded_since: datetime | None = None
     #: The same for the events of `DATA_CATEGORIES`.
     data_since: datetime | None = None
@@ -60,7 +60,7 @@ class EventQuery:
 
 @dataclass(frozen=True, slots=True)
 class FoundEvent:
-    """One event of a page, with what LookupEvents shows beside the record.
+    """One event of a page, with LookupEvents' fields in addition to the record.
 
     `position` is the event's position in the journal. Imported events are not in the journal:
     they are numbered in order of import, and their position is that number below zero.
@@ -84,7 +84,7 @@ class FoundEvent:
 
     @property
     def order(self) -> tuple[datetime, int]:
-        """The event's time, then its order of arrival among those of the same second."""
+        """The event's time, then its order of arrival among events of the same second."""
         return self.event_time, abs(self.position)
 
     @classmethod
@@ -125,7 +125,7 @@ class CallCounts:
 
 @dataclass(frozen=True, slots=True)
 class CallKey:
-    """What a call rate or an error rate is about.
+    """The subject of a call rate or an error rate.
 
     With an error code, the key has all events with this code. Without one it has the events that
     count for a call rate (cloudtrail-format §11.1): writes among management events, all data
@@ -174,9 +174,9 @@ NO_ERROR = "null"
 
 @dataclass(frozen=True, slots=True)
 class PrincipalActivity:
-    """The number of events of a principal, how many of them failed, and their first and last time.
+    """The numbers of events and of failed events of a principal, and its first and last time.
 
-    `arn` is the caller's ARN, that of its session if it has one.
+    `arn` is the caller's ARN; for a session, the session's ARN.
     """
 
     arn: str
@@ -191,7 +191,7 @@ class ValueCounts:
     """The number of a key's events, and their most frequent values in descending order.
 
     The lists are the attributions of an Insights event (cloudtrail-format §11.2). Events without an
-    ARN are counted by `invokedBy`, then by `principalId`; those without the value, in no list.
+    ARN are counted by `invokedBy`, then by `principalId`; events without the value, in no list.
     """
 
     events: int
@@ -209,8 +209,8 @@ class PeriodCounts:
     failed: int
 
 
-#: Fields of an event whose most frequent values a store can find; the names are those of
-#: `Attributes`, and `resource_types` has the types of all resources of an event.
+#: Fields of an event whose most frequent values a store can find. The names are the same as in
+#: `Attributes`; `resource_types` has the types of all resources of an event.
 CountedField = Literal[
     "access_key_id",
     "account",
@@ -237,7 +237,7 @@ class EventOverview:
 
 @dataclass(frozen=True, slots=True)
 class SharedFile:
-    """A range of positions, and the file in S3 that has what the journal has not lost of it."""
+    """A range of positions, and the file in S3 with its records, except lost ones."""
 
     first: int
     last: int
@@ -245,7 +245,7 @@ class SharedFile:
     name: str | None
     #: When it was listed, after all of its records were made.
     listed: datetime
-    #: SHA-256 of its index, in hexadecimal digits; None: it has none yet.
+    #: SHA-256 of its index, in hexadecimal digits; None without an index.
     index: str | None = None
 
 
@@ -255,7 +255,7 @@ ExpiryReason = Literal["retention", "size", "disk"]
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """The bytes by which a store must shrink: the oldest data events go first.
+    """The bytes by which a store must shrink, beginning with the oldest data events.
 
     With `only_data` no other events go.
     """
@@ -299,7 +299,7 @@ class EventStore(Protocol):
 
     @property
     def snapshot(self) -> Snapshot:
-        """What lookups see now."""
+        """The events that lookups see now."""
         ...
 
     async def add(self, entries: Sequence[Entry]) -> None:
@@ -339,7 +339,7 @@ class EventStore(Protocol):
     async def overview(
         self, query: EventQuery, seconds: int, fields: Sequence[CountedField], limit: int
     ) -> EventOverview:
-        """Return what `histogram` and `top_values` would; what decides both is read once."""
+        """Return the results of `histogram` and `top_values`; shared data is read once."""
         ...
 
     async def list_principals(self, query: EventQuery, limit: int) -> list[PrincipalActivity]:

@@ -66,7 +66,7 @@ class WatchedFollower:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Remembers whether what is done within it fails, and why."""
+        """Remembers whether the block fails, and why."""
         try:
             yield
         except OpentrailError as error:
@@ -96,7 +96,7 @@ class StoredCursor:
         self._position: int | None = None
 
     async def position(self) -> int:
-        """Returns what was stored last."""
+        """Returns the last stored position."""
         if self._position is None:
             stored = await self._control.get(self._kind, "place")
             if stored is None:
@@ -144,7 +144,7 @@ async def follow(
 
     Args:
         journal: the journal to read.
-        follower: what it feeds.
+        follower: the follower to feed.
         linger: seconds to wait after a batch while records gather for the next one. A batch costs
             nearly the same whatever its size, so few large ones leave the processor to others.
         flush_now: ends that wait, because a caller waits for the follower or its cursor moved back.
@@ -173,7 +173,7 @@ async def _follow(
     while True:
         try:
             if cursor < 0 or failures:
-                cursor = await follower.cursor()  # it may have lost what it held in memory
+                cursor = await follower.cursor()  # it may have lost its state in memory
             progress.note(follower, cursor)
             entries = await journal.read(cursor, BATCH)
             if not entries:

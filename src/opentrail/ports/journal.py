@@ -12,7 +12,7 @@ from opentrail.core.event import Entry, NewEntry
 QUEUE_RECORDS = 50_000
 #: Maximum bytes that wait.
 QUEUE_BYTES = 64 * 1024 * 1024
-#: The chain at a position where it is not known, because the entry was lost.
+#: The chain at a position with an unknown chain, because the entry was lost.
 UNKNOWN_CHAIN = b""
 
 
@@ -32,7 +32,7 @@ class LostPositions:
         return self.last is not None and self.first <= first and last <= self.last
 
 
-#: The reason of positions that are lost because the journal is an older one.
+#: The reason of positions lost because PostgreSQL has an older version of the journal.
 RESTORED = "records of the journal are missing on PostgreSQL"
 
 
@@ -51,7 +51,7 @@ def first_not_lost(lost: Sequence[LostPositions], first: int, last: int) -> int 
 
 @dataclass(frozen=True, slots=True)
 class KnownPositions:
-    """Positions that others know of; a journal that does not have them has lost records.
+    """Positions that others have seen; a journal without them has lost records.
 
     `sealed` is the last position whose record is also in event history, `written` a position that
     was written.
@@ -82,7 +82,7 @@ class JournalWriter(Protocol):
     async def write(self, entries: Sequence[NewEntry]) -> object:
         """Return only once the records are durable; they may get their positions later.
 
-        What is durable before a later call begins has lower positions than what that one writes.
+        Records that are durable before a later call begins have lower positions than its records.
 
         Raises:
             RecordRefused: as `append`.
@@ -93,7 +93,7 @@ class JournalWriter(Protocol):
         """Return only once the records are durable; the result is the last one's position.
 
         The records of a call have consecutive positions. Where the journal is reached over a
-        network, they are sent again after a lost connection, and are written once all the same.
+        network, it sends them again after a lost connection, and still writes them once.
 
         Raises:
             RecordRefused: nothing was acknowledged; a later retry may succeed.
@@ -113,16 +113,16 @@ class Journal(JournalWriter, Protocol):
         """Return once everything that is durable has a position: the last one, `head` then.
 
         Raises:
-            StorageFailed: it is not known.
+            StorageFailed: the position is unknown.
         """
         ...
 
     async def read(self, after: int, limit: int, until: int | None = None) -> list[Entry]:
         """Return up to `limit` entries with `after < position <= until`, in order.
 
-        There may be fewer of large ones, but none only if there are none. Lost positions are left
-        out; every other entry is verified by the hash chain. What was trimmed is never left out: a
-        `TrimmedJournal` has no answer to it.
+        There may be fewer if they are large, but none only if no entry follows. Lost positions are
+        left out; every other entry is verified by the hash chain. Trimmed entries are never left
+        out: a `TrimmedJournal` fails to read them.
 
         Raises:
             StorageFailed: the journal cannot be read, or one of the positions was trimmed.
@@ -150,7 +150,7 @@ async def append_once(journal: Journal, entry: NewEntry) -> None:
 
 @dataclass(frozen=True, slots=True)
 class JournalEngine:
-    """What holds a journal: `sqlite` or `postgresql`."""
+    """The engine that holds a journal: `sqlite` or `postgresql`."""
 
     name: str
     #: Whether a commit is on a standby as well before a record is acknowledged; None where the
@@ -163,7 +163,7 @@ class TrimmedJournal(Journal, Protocol):
 
     @property
     def engine(self) -> JournalEngine:
-        """What holds the journal."""
+        """The engine that holds the journal."""
         ...
 
     @property
@@ -173,16 +173,16 @@ class TrimmedJournal(Journal, Protocol):
 
     @property
     def is_checked(self) -> bool:
-        """Whether every record that is here was verified since the start."""
+        """Whether every existing record was verified since the start."""
         ...
 
     @property
     def unverified(self) -> str | None:
-        """Why records could not be verified; None if that is not known."""
+        """Why records could not be verified; None if unknown."""
         ...
 
     async def keep_checking(self) -> None:
-        """Return once every record that is here was verified; damaged ones are repaired or lost."""
+        """Return once all existing records are verified; damaged ones are repaired or lost."""
         ...
 
     async def repair(self, first: int, last: int) -> None:
@@ -193,7 +193,7 @@ class TrimmedJournal(Journal, Protocol):
         """Delete the oldest parts that end at `until` at most; return their number.
 
         Args:
-            until: the last position that the archive has, too.
+            until: the last position in the archive.
             keep: number of newest parts that are never deleted.
         """
         ...
@@ -215,15 +215,15 @@ class Archive(Protocol):
 
 
 class JournalSource(Protocol):
-    """Reads what a journal has acknowledged; methods block, and hold nothing open in between.
+    """Reads a journal's acknowledged records; methods block, and hold nothing open between calls.
 
-    Every method raises `JournalDamaged` if the content is not what was written, and
+    Every method raises `JournalDamaged` if the content is damaged, and
     `StorageFailed` if the journal cannot be read.
     """
 
     @property
     def address(self) -> str:
-        """The argument with which a child process opens this journal; without a password."""
+        """The argument for child processes to open this journal; without a password."""
         ...
 
     @property
@@ -251,9 +251,9 @@ class JournalSource(Protocol):
         ...
 
     def restored_between(self, first: int, last: int) -> list[LostPositions]:
-        """Return those lost because the journal was restored from an older backup.
+        """Return the positions lost because the journal was restored from an older backup.
 
-        Servers that share it have different events there, if any: event history forgets them.
+        Servers that share it may have different events there; event history forgets these.
         """
         ...
 

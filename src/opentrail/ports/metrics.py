@@ -26,7 +26,7 @@ from opentrail.core.selectors.selection import LeftOut
 #: Name, labels and value of a sample of a counter or histogram.
 Sample = tuple[str, tuple[tuple[str, str], ...], float]
 
-#: Gauges of each process whose sum is that of the server.
+#: Gauges of each process; the server's value is their sum.
 SUMMED_GAUGES = frozenset(
     {"opentrail_open_connections", "opentrail_connection_limit", "opentrail_spilled_bytes"}
 )
@@ -243,7 +243,7 @@ class Metrics:
         return generate_latest(registry)
 
 
-# What is counted for each call costs a sixth of prometheus_client's own counters.
+# The counters for each call cost a sixth of prometheus_client's own counters.
 
 
 class _Totals(Collector):
@@ -314,7 +314,7 @@ class Freshness(Collector):
         self._seconds = _Durations(
             "opentrail_visible_seconds", "From a record's making until lookups find it", registry
         )
-        #: When a batch became visible, and the seconds that its records took.
+        #: Time at which a batch became visible, and the seconds that its records took.
         self._recent: deque[tuple[float, list[float]]] = deque()
         self._remembered = 0
         registry.register(self)
@@ -390,6 +390,6 @@ def total(
     name: str,
     labels: tuple[tuple[str, str], ...] | None = None,
 ) -> int:
-    """Returns a counter's sum over processes, of these labels or of all; or that of a gauge."""
+    """Returns a counter's or gauge's sum over processes, of these labels or of all."""
     of_all = (sample for samples in sample_sets for sample in samples if sample[0] == name)
     return int(sum(value for _, has, value in of_all if labels is None or has == labels))

@@ -9,7 +9,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class NewObject:
-    """An object to write; `content` is stored as it is."""
+    """An object to write; the store keeps `content` unchanged."""
 
     bucket: str
     key: str
@@ -32,7 +32,7 @@ class StoredContent:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket's Region, and its policy (JSON) if it has one."""
+    """A bucket's Region, and its policy (JSON), if any."""
 
     region: str
     policy: str | None

@@ -1,4 +1,4 @@
-"""Services beside buckets: topics, log groups, buses, keys, log collectors, the organization."""
+"""Services other than buckets: topics, log groups, buses, keys, log collectors, organization."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Topics(Protocol):
     """SNS-like topics. Methods raise `ServiceError` (or `ServiceMissing`) on failure."""
 
     async def publish(self, topic_arn: str, subject: str, message: str) -> None:
-        """Return once the topic has accepted the message; on an error it may have it as well."""
+        """Return once the topic has accepted the message; despite an error, it may have it."""
         ...
 
 
@@ -38,7 +38,7 @@ class LogGroups(Protocol):
         ...
 
     async def put(self, group_arn: str, stream: str, events: Sequence[LogEvent]) -> int:
-        """Return once the stream has accepted the events; the result is how many it rejected.
+        """Return once the stream has accepted the events; the result is the number rejected.
 
         Args:
             group_arn: the group.
@@ -66,7 +66,7 @@ class EventBus(Protocol):
     """EventBridge-like default buses, one per Region. Methods raise `ServiceError` on failure."""
 
     async def rule_states(self, region: str) -> frozenset[str]:
-        """Return the states in which the bus has rules, such as `ENABLED`."""
+        """Return the states of the bus's rules, such as `ENABLED`."""
         ...
 
     async def put(self, region: str, events: Sequence[BusEvent]) -> list[int]:
@@ -94,7 +94,7 @@ class LogCollector(Protocol):
     """Takes logs of OpenTelemetry."""
 
     async def send(self, logs: Json) -> int:
-        """Return once the collector has answered; the result is how many records it rejected.
+        """Return once the collector has answered; the result is the number of rejected records.
 
         Args:
             logs: an `ExportLogsServiceRequest`, as JSON has it.
@@ -109,7 +109,7 @@ class Webhook(Protocol):
     """Takes events, one by one."""
 
     async def send(self, event_id: str, body: bytes) -> bool:
-        """Return once it has answered: whether it has accepted the event, or refuses it for good.
+        """Return whether the receiver accepted the event; False: it refuses the event for good.
 
         Args:
             event_id: the same if an event is sent again.
@@ -150,7 +150,7 @@ class IdentityProvider(Protocol):
     """Signs users in by a browser's redirects."""
 
     async def begin(self, redirect_uri: str) -> tuple[str, BegunSignIn]:
-        """Return the URL to send a browser to, and what must be known when it comes back.
+        """Return the URL to send a browser to, and the sign-in state for its return.
 
         Raises:
             SignInRefused: the provider does not answer as it must.
@@ -161,8 +161,8 @@ class IdentityProvider(Protocol):
         """Return the claims about a user, only if the provider made them for this sign-in.
 
         Args:
-            begun: what `begin` returned for this browser.
-            answer: the query with which the browser came back; its state has been compared.
+            begun: the result of `begin` for this browser.
+            answer: the query of the returning browser; its state has been compared.
 
         Raises:
             SignInRefused: it is not certain who the user is.

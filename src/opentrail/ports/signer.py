@@ -23,11 +23,11 @@ class Signer(Protocol):
 
     @property
     def problems(self) -> Sequence[str]:
-        """What is wrong with the stored keys, as of the last check; without paths."""
+        """The faults of the stored keys, as of the last check; without paths."""
         ...
 
     async def check(self) -> Sequence[str]:
-        """Return what is wrong with the stored keys now; without paths."""
+        """Return the current faults of the stored keys, without paths."""
         ...
 
     async def keys(self) -> list[SigningKey]:
@@ -63,9 +63,9 @@ class Sealer(Protocol):
         ...
 
     def unseal(self, sealed: str, context: str) -> bytes:
-        """Return what was sealed, only if it was sealed in this context by this master key.
+        """Return the sealed content, only if it was sealed in this context by this master key.
 
         Raises:
-            StorageFailed: it was changed, moved to another context, or the master key is another.
+            StorageFailed: it was changed or moved to another context, or another key sealed it.
         """
         ...
