@@ -1,4 +1,4 @@
-"""What rules would have found in recorded events."""
+"""Matches that rules would have had in recorded events."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def _time(seconds: int) -> str:
 def narrowing(rules: Sequence[DetectionRule]) -> str:
     """Returns a search expression that finds all events that any of the rules could match.
 
-    It asks for names of events, or parts of them, or is empty if a rule asks for none or they are
-    too many. What it finds is matched by the rules themselves, so that there is one meaning.
+    It requires names of events, or parts of them; it is empty if a rule requires none or they are
+    too many. The rules themselves match the events that it finds, so their meaning has one source.
     """
     terms: set[str] = set()
     for rule in rules:
@@ -107,7 +107,7 @@ def _part_of(field_name: str, value: str) -> str:
 
 
 class Replay:
-    """Applies rules to records, which may come in any order, and in parts.
+    """Applies rules to records, which may arrive in any order, and in parts.
 
     Raises:
         UsageError: a regular expression is wrong.
@@ -158,7 +158,7 @@ class Replay:
             self._counted.append((occurrence, number, group, name))
 
     def outcomes(self) -> list[Backtest]:
-        """Returns what each rule would have found in all that was read."""
+        """Returns the matches that each rule would have had in the records so far."""
         windows = [Window(rule.correlation) if rule.correlation else None for rule in self._rules]
         for occurrence, number, group, name in sorted(self._counted):
             window = windows[number]
@@ -172,7 +172,7 @@ class Replay:
 
 
 def backtest(rules: Sequence[DetectionRule], records: Iterable[Record]) -> list[Backtest]:
-    """Returns what each rule would have found in records.
+    """Returns the matches that each rule would have had in records.
 
     Raises:
         UsageError: a regular expression is wrong.

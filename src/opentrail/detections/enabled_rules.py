@@ -1,4 +1,4 @@
-"""The rules that are applied to new events: which they are, what they match, and its records."""
+"""The rules that are enabled for new events: their list, their matches, and match records."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def match_event(
     Its id depends on the rule and the matched events alone.
 
     Args:
-        rule: what matched.
+        rule: the rule that matched.
         entry: the event that completed the match.
         record: the record of that event.
         now: when the match is recorded.
@@ -135,16 +135,16 @@ _KEY = "place"
 MAX_PER_HOUR = 1_000
 #: Events that are matched before others tasks run, a few milliseconds.
 _SLICE = 50
-#: How often the cursor is stored while there are no matches.
+#: Interval at which the cursor is stored while nothing matches.
 _STORED_EVERY = timedelta(seconds=10)
 
 
 class DetectionCursor(msgspec.Struct, frozen=True):
-    """How far events are matched, as the control store has it."""
+    """The progress of matching, as the control store has it."""
 
     #: The last position whose matches are recorded.
     position: int
-    #: The position from which correlations must read again to know what they knew.
+    #: The position from which correlations must read again to restore their state.
     resume_after: int
 
 
@@ -168,11 +168,11 @@ class DetectionFollower:
         self._control, self._rules, self._journal = control, rules, journal
         self._clock, self._metrics = clock, metrics
         self._revision = ""
-        #: What is applied, by name; a rule that RE2 does not take here is left out.
+        #: The enabled rules, by name; without rules that RE2 rejects here.
         self._enabled: dict[str, EnabledRule] = {}
         self._index: RuleIndex[tuple[str, int]] = RuleIndex(())
         self._windows: dict[str, Window] = {}
-        #: The last position that was read; None: what is in memory must be read again.
+        #: The last position read; None: the state in memory must be read again.
         self._cursor: int | None = None
         #: The last position whose matches are recorded: before it, correlations only count.
         self._recorded = 0
@@ -196,10 +196,10 @@ class DetectionFollower:
         return self._cursor
 
     async def process(self, entries: Sequence[Entry]) -> None:
-        """Matches entries, and records what is found.
+        """Matches entries, and records the matches.
 
         Raises:
-            OpentrailError: it is not recorded; everything after the stored cursor is read again.
+            OpentrailError: no record; everything after the stored cursor is read again.
         """
         try:
             await self._load_rules()  # after the entries were read: none precedes its rule
@@ -263,7 +263,7 @@ class DetectionFollower:
         return match
 
     def _may_record(self, name: str) -> bool:
-        """Counts a match of a rule; returns whether it is not one too many of this hour."""
+        """Counts a match of a rule; returns whether it is within this hour's limit."""
         hour = self._clock.now().replace(minute=0, second=0, microsecond=0)
         if hour != self._hour:
             self._hour, self._in_hour = hour, Counter()
@@ -276,7 +276,7 @@ class DetectionFollower:
         return True
 
     async def _append(self, found: Sequence[NewEntry]) -> None:
-        """Records matches, except those that were recorded before a crash."""
+        """Records matches, except matches already recorded before a crash."""
         matches = {match.event_id: match for match in found}
         new = [
             match

@@ -1,4 +1,4 @@
-"""Which rules an event matches, and how often events of a group do within a period.
+"""Matches events with rules, and counts the events of a group within a period.
 
 Rules are compiled once, and found by the event's name.
 
@@ -39,7 +39,7 @@ from opentrail.detections.rules import (
 K = TypeVar("K")
 Test = Callable[[Record], bool]
 Fits = Callable[[str], bool]
-#: Fields by which rules are found.
+#: Fields that select rules for an event.
 EVENT_NAME = "eventName"
 EVENT_SOURCE = "eventSource"
 
@@ -60,10 +60,10 @@ _SAME: dict[str, Callable[[str, str], bool]] = {
 
 
 class RuleIndex(Generic[K]):
-    """Conditions, each with a key: those that an event could match are found by its name.
+    """Conditions, each with a key; an event's name selects the conditions it could match.
 
-    A condition that asks for no name is found by the event source, one without that is tried for
-    every event.
+    The event source selects conditions that require no name. Conditions that require neither are
+    tested on every event.
 
     Raises:
         UsageError: a regular expression is wrong, or RE2 is not installed.
@@ -105,7 +105,7 @@ class RuleIndex(Generic[K]):
 
 
 def compiled(condition: Condition) -> Test:
-    """Returns a function that says whether a record matches.
+    """Returns a function that decides whether a record matches.
 
     Raises:
         UsageError: a regular expression is wrong, or RE2 is not installed.
@@ -164,7 +164,7 @@ def _texts(value: Any, path: Sequence[str]) -> Iterator[str]:
 def json_of(value: Any) -> bytes:
     """Returns JSON without spaces, also of lone surrogates and integers that orjson refuses.
 
-    What is nested too deep for any encoder is an empty object.
+    A value nested too deep for any encoder is an empty object.
     """
     try:
         return orjson.dumps(value)
@@ -222,7 +222,7 @@ def _network(network: str) -> Fits:
 
 
 def _regex(pattern: str) -> Fits:
-    """Returns what searches for a regular expression, in time linear in the length of the text."""
+    """Returns a search for a regular expression, in time linear in the length of the text."""
     try:
         import re2
     except ImportError as error:
@@ -242,7 +242,7 @@ def _regex(pattern: str) -> Fits:
 
 
 def glob(pattern: str, cased: bool = False) -> Fits:
-    r"""Returns what matches a whole text.
+    r"""Returns a matcher for a whole text.
 
     >>> glob("*Kali*Linux*")("Boto3/1.9 kali-linux"), glob("a?c")("abbc")
     (True, False)
@@ -274,9 +274,9 @@ class Occurrence(NamedTuple):
 def occurrences_of(
     correlation: Correlation, selection: int, record: Record, time: int, position: int
 ) -> list[tuple[Group, Occurrence]]:
-    """Returns the group of an event, and what is counted of it; nothing if a field is missing.
+    """Returns the group of an event and its counted values; nothing if a field is missing.
 
-    A group is of one account, so that a match shows its readers only what is theirs.
+    A group belongs to one account, so that a match shows its readers only their own events.
     """
     chosen = correlation.selections[selection]
     identity = as_object(record.get("userIdentity"))
@@ -307,8 +307,8 @@ class Window:
     """The events of one correlation that may still count, by group: the newest, up to its count.
 
     A match is reported when the condition begins to hold for a group: a burst is one match, until
-    fewer events are within the period again. What is remembered depends only on the events, not on
-    their order, so that it is the same when they are read again.
+    fewer events are within the period again. The remembered events do not depend on the order of
+    reading, so that they are the same after reading again.
     """
 
     def __init__(self, correlation: Correlation) -> None:

@@ -29,7 +29,7 @@ _STORED_EVERY = 10_000
 QUIET = timedelta(minutes=1)
 #: Insights that are recorded later than this are left out: a scan of old events found them.
 _OLD = timedelta(days=1)
-#: What shares an alert: the matches of a rule, or insights.
+#: A group of events that share alerts: the matches of a rule, or insights.
 Group = tuple[str, ...]
 
 
@@ -39,7 +39,7 @@ class Alerts:
     Args:
         form: returns the body of an alert, as JSON has it.
         journal: has the events that matched.
-        clock: says when the minute of a rule is over.
+        clock: the time, to know when the minute of a rule is over.
         console_url: where users open the console, if that is known.
         resolves: whether an alert is open in the service until it is resolved.
     """
@@ -57,9 +57,9 @@ class Alerts:
         self.clock = clock
 
     def group(self, entry: Entry) -> Group | None:
-        """Returns what an event shares alerts with; None if there is no alert about it.
+        """Returns the group whose events share alerts; None if the event gets no alert.
 
-        In a service that resolves alerts, each insight that will end has its own.
+        In a service that resolves alerts, each insight that will end has its own group.
         """
         if entry.category == DETECTION:
             return (DETECTION, EventRecord(entry.record).document["detectionDetails"]["eventName"])
@@ -89,7 +89,7 @@ class Alerts:
 
 
 def _insight(entry: Entry) -> IncidentReport | None:
-    """Returns what an event says of an insight; None if it is about something else."""
+    """Returns the insight that an event reports; None for other events."""
     if entry.category != INSIGHT:
         return None
     return next(iter(incidents_of([orjson.loads(entry.record)])), None)
@@ -117,11 +117,11 @@ class _Held:
 
 
 class WebhookFollower:
-    """A follower that sends each match, and each new insight if asked, at least once, in order.
+    """A follower that sends each match, and each new insight if enabled, at least once, in order.
 
-    What the webhook refuses is counted and left out; while it does not answer, events wait. As
-    alerts, the events of a group within a minute of its last alert become one, which `send_held`
-    sends once the minute is over. The stored cursor stays before all that wait.
+    It counts and skips events that the webhook refuses; while the webhook does not answer, events
+    wait. As alerts, the events of a group within a minute of its last alert become one, which
+    `send_held` sends after the minute. The stored cursor stays before all waiting events.
 
     Args:
         control: has the cursor.
@@ -129,7 +129,7 @@ class WebhookFollower:
         metrics: count them.
         head: returns the last position of the journal.
         alerts: makes alerts of events; None: the webhook gets the events.
-        with_insights: whether it gets insights, too.
+        with_insights: whether the webhook also gets insights.
     """
 
     name = "webhook"
@@ -145,10 +145,10 @@ class WebhookFollower:
     ) -> None:
         self._webhook, self._metrics, self._alerts = webhook, metrics, alerts
         self._with_insights = with_insights
-        #: The last position that was read, and the cursor as it is stored.
+        #: The last position read, and the stored cursor.
         self._cursor: int | None = None
         self._stored = StoredCursor(control, "webhook", head)
-        #: By group: what waits, or that its minute is not over.
+        #: By group: the waiting events, or a sign that its minute is not over.
         self._held: dict[Group, _Held] = {}
         self._lock = asyncio.Lock()
 
@@ -162,7 +162,7 @@ class WebhookFollower:
         """Sends the matches and insights among entries, one by one, or holds them.
 
         Raises:
-            ServiceError: the webhook accepts none now; it may have the one that was sent.
+            ServiceError: the webhook accepts none now; it may have the last event sent.
         """
         async with self._lock:
             taken_until = await self.cursor()
@@ -183,7 +183,7 @@ class WebhookFollower:
         return bool(self._due())
 
     async def send_held(self) -> None:
-        """Sends what waits for minutes that are over.
+        """Sends the events whose minute is over.
 
         Raises:
             ServiceError: the webhook accepts nothing now; the rest waits.

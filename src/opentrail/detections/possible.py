@@ -45,7 +45,7 @@ _IDENTITY = frozenset(
         *("userId", "userName"),
     }
 )
-#: First labels of event sources that have no API of their own, or none any more.
+#: First labels of event sources that have no API themselves, or have one no longer.
 _OTHER_SOURCES = ("console", "robomaker", "signin", "sso-directory", "vpce")
 #: Events of S3 named like a permission, not like their operation.
 _S3_EVENTS = frozenset(
@@ -63,7 +63,7 @@ def impossible(condition: Condition, warnings: list[str]) -> list[str]:
 
     Args:
         condition: the condition of a rule.
-        warnings: gets what alternatives of the condition can never match.
+        warnings: gets the reasons why alternatives of the condition can never match.
     """
     return _Check(values_that(condition, EVENT_SOURCE), warnings).reasons(condition)
 
@@ -96,7 +96,7 @@ class _Check:
         return _unknown_fields(condition)
 
     def _alternatives(self, reasons: list[str], is_every: bool) -> list[str]:
-        """Returns the reasons if they are of every alternative; those of some are warnings."""
+        """Returns the reasons if they hold for every alternative; else they become warnings."""
         if is_every:
             return reasons
         self._warnings += reasons
@@ -116,7 +116,7 @@ class _Check:
         return None
 
     def _about_name(self, value: str) -> str | None:
-        """Returns why no event has a name: it is that of a permission only."""
+        """Returns why no event has a name, such as a permission's name."""
         name = without_version(value).lower()
         if name == "passrole":
             return "there is no event 'PassRole': iam:PassRole is a permission, which calls need"
@@ -188,7 +188,7 @@ def _services_of(source: str) -> Sequence[Service]:
 
 @cache
 def _operations(service: Service) -> frozenset[str]:
-    """Returns the names of a service's events: those of its operations, and S3's own."""
+    """Returns the names of a service's events: its operations' names, and S3's own."""
     names = {without_version(name).lower() for name in service.model.operation_names}
     names |= _S3_EVENTS if service.name == "s3" else set()
     return frozenset(names | {name.lower() for name in ACTION_NAMES.get(service.name, ())})

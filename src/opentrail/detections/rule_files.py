@@ -1,4 +1,4 @@
-"""Reads rules: files of Sigma rules, which need pySigma, a text, or the starter rules.
+"""Reads rules: files of Sigma rules, which need pySigma, YAML strings, or the starter rules.
 
 Starter rules come with opentrail; none is enabled by default.
 
@@ -38,7 +38,7 @@ def read(names: Sequence[str]) -> RuleSet:
 
 
 def read_text(text: str) -> RuleSet:
-    """Returns the rules in a text of Sigma.
+    """Returns the rules in Sigma's YAML.
 
     Raises:
         UsageError: there are no rules, or pySigma is not installed.
@@ -48,13 +48,13 @@ def read_text(text: str) -> RuleSet:
 
 
 def located(text: str, reason: str) -> str:
-    r"""Returns why a text is refused, with the line of what the reason quotes.
+    r"""Returns the reason to refuse a file's text, with the line of the reason's quotation.
 
     >>> located("title: x\nlevel: high\nlevle: low", "there is no 'levle'")
     "line 3: there is no 'levle'"
     """
     if ", line " in reason:
-        return reason  # the reader of YAML says where
+        return reason  # the YAML reader has named the line
     for quoted in re.findall(r"'([^']+)'", reason):
         for number, line in enumerate(text.splitlines(), 1):
             if re.search(rf"(?<!\w){re.escape(quoted)}(?!\w)", line):
@@ -70,7 +70,7 @@ def _sigma() -> Any:
     return sigma
 
 
-#: Begins what commands take in place of a file of rules.
+#: Prefix of starter rules where commands take a file of rules.
 PREFIX = "starter:"
 _ALL = "all"
 

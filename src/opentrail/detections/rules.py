@@ -1,4 +1,4 @@
-"""Rules as they are stored and applied: what Sigma rules are compiled to."""
+"""Stored and enabled rules: the compiled form of Sigma rules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 #: Maximum bytes of a rule as JSON, without its source.
 MAX_RULE_BYTES = 64 * 1024
-#: Maximum bytes of a rule's YAML; a description may be as long as what it compiles to.
+#: Maximum bytes of a rule's YAML; a description may be as long as the compiled rule.
 MAX_SOURCE_BYTES = 2 * MAX_RULE_BYTES
 #: Maximum levels of conditions.
 MAX_CONDITION_DEPTH = 50
@@ -147,7 +147,7 @@ class DetectionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def selections(self) -> tuple[RuleSelection, ...]:
-        """What the rule looks for in single events."""
+        """The rule's condition on single events."""
         if self.correlation is not None:
             return self.correlation.selections
         assert self.condition is not None  # noqa: S101
@@ -156,7 +156,7 @@ class DetectionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(slots=True)
 class RuleSet:
-    """What was read: rules, and what is wrong with others, by name of the rule or file."""
+    """Rules read from files, and the errors in others, by name of the rule or file."""
 
     rules: list[DetectionRule] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
@@ -167,7 +167,7 @@ def rule_of(document: Any) -> DetectionRule:
     """Returns the rule in a JSON document.
 
     Raises:
-        UsageError: it is none; the text names the member and what was expected.
+        UsageError: it is not a rule; the message names the member and the expected value.
     """
     try:
         rule = msgspec.convert(document, DetectionRule)
@@ -226,7 +226,7 @@ def _depth(condition: Condition) -> int:
 
 
 def values_that(condition: Condition, field: str) -> frozenset[str] | None:
-    """Returns lowercase values of a field of which every matching event has one; None for any.
+    """Returns lowercase values of a field, one of which every match has; None for any.
 
     >>> sorted(values_that(AnyOf((OneOf("a", ("X",)), OneOf("a", ("y",)))), "a"))
     ['x', 'y']

@@ -96,7 +96,7 @@ def read_rules(paths: Iterable[Path]) -> RuleSet:
 
 
 def read_text(text: str) -> RuleSet:
-    """Returns the Sigma rules in a text.
+    """Returns the Sigma rules in YAML.
 
     Raises:
         UsageError: there are none.
@@ -108,7 +108,7 @@ def read_text(text: str) -> RuleSet:
 
 
 def _compile(documents: dict[str, Document], found: RuleSet, place: str) -> RuleSet:
-    """Adds the rules in documents to what was found."""
+    """Compiles the rules in documents and adds them to a rule set."""
     rules: dict[str, DetectionRule] = {}
     selections: dict[str, RuleSelection] = {}
     # Rules on single events first, since correlations refer to them by name or id.
@@ -155,7 +155,7 @@ def _text_of(file: Path) -> bytes:
 
 
 class _Loader(yaml.SafeLoader):
-    """Loads YAML without aliases, with which a short text makes a rule without end."""
+    """Loads YAML without aliases, which could expand a short file without end."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -177,7 +177,7 @@ def _documents_in(content: bytes | str) -> Iterator[tuple[Any, str]]:
 def _read(
     content: bytes | str, place: str, stem: str, documents: dict[str, Document], found: RuleSet
 ) -> None:
-    """Adds the documents of a text by the names of their rules."""
+    """Adds the documents in YAML by the names of their rules."""
     try:
         parts = [part for part in _documents_in(content) if part[0] is not None]
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -277,7 +277,7 @@ def _checked(rule: DetectionRule) -> DetectionRule:
 def _correlation_of(
     name: str, document: Json, selections: dict[str, RuleSelection]
 ) -> tuple[DetectionRule, bool]:
-    """Returns the correlation in a document, and whether its rules are rules of their own, too.
+    """Returns the correlation in a document, and whether its rules also match alone.
 
     Raises:
         SigmaError, UsageError: it is not valid.
@@ -414,7 +414,7 @@ def _reference(name: str, value: SigmaFieldReference) -> Condition:
 
 
 def _keyword(value: Any) -> Condition:
-    """Returns a condition on all values of a record, of which a part is enough."""
+    """Returns a condition that some value of a record contains a keyword."""
     if isinstance(value, SigmaNumber):
         value = SigmaString(str(value.number))
     if not isinstance(value, SigmaString):

@@ -1,4 +1,4 @@
-"""What a webhook gets of matches and insights, in the forms of the services that alert people."""
+"""A webhook's messages on matches and insights, in the forms of services that alert people."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class MatchAlert:
-    """What one request says of the matches of a rule, of which the first and the last are named.
+    """One request's matches of a rule, with the first and the last match.
 
     Args:
         count: the number of matches.
-        first: the first one.
-        last: the last one; the first one again if there is no other.
+        first: the first match.
+        last: the last match; the first one again if there is no other.
         console_url: where users open the console, if that is known.
     """
 
@@ -85,7 +85,7 @@ class MatchAlert:
 
     @property
     def labels(self) -> dict[str, str]:
-        """With the event id, each alert is one that Alertmanager does not know yet."""
+        """With the event id, each alert is new to Alertmanager."""
         return {"event_id": self.event_id}
 
     @property
@@ -105,7 +105,7 @@ class MatchAlert:
 
     @property
     def text(self) -> str:
-        """One sentence: what happened. Values cannot be mistaken for its words."""
+        """One sentence: the matched event. Values cannot be mistaken for its words."""
         details = self.last.details
         rule = f"rule {_value(details['eventName'])}"
         if author := details.get("author"):
@@ -140,12 +140,12 @@ class MatchAlert:
 
 @dataclass(frozen=True, slots=True)
 class InsightAlert:
-    """What one request says of insights of one type that began, or ended, or are first uses.
+    """One request's insights of one type that began, or ended, or are first uses.
 
     Args:
         count: the number of insights.
-        first: the first one, from the record of its start or that of its end.
-        last: the last one; the first one again if there is no other.
+        first: the first insight, from the record of its start or of its end.
+        last: the last insight; the first one again if there is no other.
         console_url: where users open the console, if that is known.
     """
 
@@ -185,7 +185,7 @@ class InsightAlert:
 
     @property
     def text(self) -> str:
-        """One sentence: what is unusual, and since when. Values as in `MatchAlert.text`."""
+        """One sentence: the unusual activity and its start. Values as in `MatchAlert.text`."""
         head = f"{self.title} ({_value(self.name)})"
         if self.count == 1:
             return f"{head}: {_described_insight(self.last)}."
@@ -304,7 +304,7 @@ FORMS: Mapping[str, Callable[[Alert], Any]] = {
     "teams": teams,
     "alertmanager": alertmanager,
 }
-#: Forms of services in which an alert is open until it is resolved.
+#: Forms of services whose alerts are open until resolved.
 RESOLVING = frozenset({"pagerduty", "alertmanager"})
 
 
@@ -315,7 +315,7 @@ def _link(console_url: str | None, page: str, name: str, title: str) -> tuple[st
 
 
 def _described_insight(incident: IncidentReport) -> str:
-    """Returns what is unusual, and since when."""
+    """Returns the unusual activity and its start."""
     safe = replace(
         incident,
         event_source=_value(incident.event_source),
@@ -339,7 +339,7 @@ def _described_insight(incident: IncidentReport) -> str:
 
 
 def _described(match: Match) -> str:
-    """Returns what happened: who called what, when, from where."""
+    """Returns the event in words: who called what, when, from where."""
     record, details = match.record, match.details
     if principals := details.get("principals"):
         who = _value(principals[0])
@@ -374,7 +374,7 @@ def _value(value: Any) -> str:
 
 
 def _printable(text: str) -> str:
-    r"""Returns a text in which control characters, such as those of direction, are escaped.
+    r"""Returns a string with control characters escaped, such as marks of text direction.
 
     >>> print(_printable("a\x07b\u202ec"))
     a\u0007b\u202ec
