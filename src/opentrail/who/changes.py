@@ -1,6 +1,6 @@
 """How calls change resources: tables, which a new row extends.
 
-- `MAKERS`, `UNMAKERS`: calls that create or delete a resource, though their names do not say so.
+- `MAKERS`, `UNMAKERS`: calls that create or delete a resource without a name that shows it.
 - `RENAMES`: calls that rename a resource.
 - `CHANGERS`: calls that change a resource without naming its type.
 """
@@ -41,7 +41,7 @@ MAKERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "AWS::STS::AssumedRole": _CREDENTIALS[:3],
     }
 )
-#: Calls that return a resource as it is, if there is one, and create it otherwise.
+#: Calls that return an existing resource unchanged, and create it otherwise.
 IDEMPOTENT = frozenset({"CreateBucket", "CreatePlatformEndpoint", "CreateQueue", "CreateTopic"})
 
 UNMAKERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -107,7 +107,7 @@ CHANGERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 _CREATING = "Allocate|Copy|Create|Import|Publish|Put|Register|Request|Run|Upload"
-#: Calls that create a resource or overwrite it; Create and the like fail if there is one.
+#: Calls that create a resource or overwrite it; Create and the like fail if one exists.
 _OVERWRITING = re.compile(r"(Import|Publish|Put|Register)[A-Z]|(CopyObject|PostObject)$|Complete")
 #: Calls that can rename a resource → the member with the new name.
 RENAMES: Mapping[str, str] = MappingProxyType(
@@ -164,7 +164,7 @@ def creates(event_name: str, resource_type: str | None) -> bool:
 
 
 def overwrites(event_name: str) -> bool:
-    """Returns whether a call of this name that creates a resource changes one that exists.
+    """Returns whether a call of this name that creates a resource may change an existing one.
 
     >>> overwrites("PutParameter"), overwrites("CopyObject"), overwrites("CopySnapshot")
     (True, True, False)

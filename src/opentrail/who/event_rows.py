@@ -46,7 +46,7 @@ async def rows_of(events: Sequence[FoundEvent]) -> list[EventRow]:
 
 
 def row_of(event: FoundEvent) -> EventRow:
-    """Returns what a row and the head of an event's page need."""
+    """Returns the content of an event's row and of its page's head."""
     record = orjson.loads(event.record)
     attributes = attributes_of(record)
     identity = as_object(record.get("userIdentity"))
@@ -98,7 +98,7 @@ def agent_row(agent: Agent | None) -> AgentRow | None:
 
 
 def nearest_row(item: Nearest) -> NearestRow:
-    """Returns a value and the one that is most like it."""
+    """Returns a searched value and the most similar value of events."""
     return {
         "field": item.field,
         "label": item.label,

@@ -1,6 +1,6 @@
-"""What a name may mean.
+"""The possible meanings of a name.
 
-A name is that of a resource, an ARN in any form, `s3/NAME` or `BUCKET/KEY`.
+A name is a resource's name, an ARN in any form, `s3/NAME` or `BUCKET/KEY`.
 
 """
 
@@ -41,7 +41,7 @@ TAGGING_CALLS = (
     *("CreateNatGateway", "CreateRouteTable", "CreateSecurityGroup", "CreateSnapshot"),
     *("CreateSubnet", "CreateTags", "CreateVolume", "CreateVpc", "RunInstances", "TagResource"),
 )
-#: Parts of a name that JSON does not escape, by which records are selected fast.
+#: Parts of a name that JSON does not escape, for a fast selection of records.
 _PLAIN = re.compile(r"[A-Za-z0-9 _.:,;=@#+-]+")
 
 
@@ -66,7 +66,7 @@ class SearchedName:
 
 
 def parse_name(text: str, kind: str | None = None, account: str | None = None) -> SearchedName:
-    """Parses what a user searches for.
+    """Parses a user's search.
 
     >>> parse_name("AWS::IAM::User Mary").kind
     'AWS::IAM::User'
@@ -88,7 +88,7 @@ def parse_name(text: str, kind: str | None = None, account: str | None = None) -
 def readings_of(
     text: str, kind: str | None = None, account: str | None = None
 ) -> Iterator[SearchedName]:
-    """Yields what a text may mean, until one of them is a resource of event history.
+    """Yields the meanings of a search to try until event history has such a resource.
 
     >>> [searched.name for searched in readings_of("arn:aws:lambda:us-east-1:1:function:f:PROD")]
     ['f:PROD', 'f']
@@ -114,14 +114,14 @@ def readings_of(
 
 
 def _whole(arn: str) -> str:
-    """Returns the ARN of the resource of which an ARN names a part, a version or a session."""
+    """Returns the ARN of the resource whose part, version or session an ARN names."""
     for part, whole in _OF_PARTS:
         arn = part.sub(whole, arn)
     return arn
 
 
 def short_name(name: str) -> str:
-    """Returns the name in an ARN, which calls use as well as the ARN; of a secret, without suffix.
+    """Returns the name in an ARN, which calls also use; of a secret, without suffix.
 
     >>> short_name("arn:aws:iam::123456789012:user/staff/Mary"), short_name("Mary")
     ('Mary', 'Mary')

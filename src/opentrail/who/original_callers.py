@@ -25,14 +25,14 @@ _MAX_NEXT = 5
 _MAKING = timedelta(minutes=1)
 #: Maximum events of a period that are searched for them.
 _MAX_IN_WINDOW = 2_000
-#: Periods after a call in which its caller's next calls are searched for, shortest first.
+#: Periods after a call to search for its caller's next calls, shortest first.
 _WINDOWS = tuple(timedelta(seconds=s) for s in (2, 60, 900, 7_200, 86_400, 90 * 86_400))
 _PEOPLE = ("IAMUser", "Root", "SAMLUser", "WebIdentityUser", "IdentityCenterUser", "Directory")
 
 
 @dataclass(frozen=True, slots=True)
 class OriginalCaller:
-    """The original caller: the parts of its name, empty if it is not known; how the chain ends."""
+    """The original caller: the parts of its name, empty if unknown; how the chain ends."""
 
     parts: Sequence[Part]
     kind: Literal["human", "service", "unknown"]
@@ -50,7 +50,7 @@ class RoleChain:
 
     steps: Sequence[Record]
     origin: OriginalCaller
-    #: What the sessions carry: the source identity, None if there is none, and tags by key.
+    #: The sessions' source identity, None if there is none, and their tags by key.
     source_identity: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -84,7 +84,7 @@ def _source_identity(records: Iterable[Record]) -> str | None:
 
 
 def _session_tags(steps: Iterable[Record]) -> dict[str, str]:
-    """Returns the tags with which sessions were issued; the nearest session's come first.
+    """Returns the tags given when sessions were issued; the nearest session's tags are first.
 
     They are a list in the request, and by key where a provider or an earlier session passes them.
     """

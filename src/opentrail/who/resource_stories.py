@@ -1,6 +1,6 @@
 """Who created, changed and deleted a resource, and who was behind the credentials.
 
-An answer holds sentences with their evidence, and says so if something is not recorded.
+An answer holds sentences with their evidence, and names gaps in the records.
 """
 
 from __future__ import annotations
@@ -72,13 +72,13 @@ class Step(NamedTuple):
     names: tuple[str, ...]
     #: The former and the new name, if the call renames a resource.
     rename: tuple[str, str] | None = None
-    #: The number of the version that the call wrote; None: the answer has none.
+    #: The number of the version that the call wrote; None if not in the answer.
     version: int | None = None
 
 
 @dataclass(slots=True, eq=False)
 class Life:
-    """What is recorded of a resource from its creation to its deletion."""
+    """A resource's recorded history from its creation to its deletion."""
 
     #: Every name that it had, the last one last.
     names: list[str]
@@ -99,12 +99,12 @@ class Life:
 
     @property
     def ends(self) -> list[Change]:
-        """Its creation, last change and deletion, as far as they are recorded."""
+        """Its recorded creation, last change and deletion."""
         return [end for end in (self.created, *self.changed[-1:], self.deleted) if end]
 
     @property
     def last_change(self) -> Change:
-        """The last of `ends`, of which there must be one."""
+        """The last of `ends`, which must not be empty."""
         return max(self.ends, key=lambda change: change.event.order)
 
     @property
@@ -113,7 +113,7 @@ class Life:
         return self.created or self.last_change
 
     def has(self, name: str) -> bool:
-        """Whether this is one of its present names, or of those that it had when it ended."""
+        """Whether this is one of its current names, or of its names when it ended."""
         return name in self.names and name not in self.left
 
 
@@ -163,7 +163,7 @@ class Lives:
             self._create(step, life, event_name)
         elif deletes(event_name, kind):
             ended = self._or_unknown(life, step)
-            ended.deleted = ended.deleted or change  # what is gone may be deleted again
+            ended.deleted = ended.deleted or change  # a call may delete a deleted resource again
         elif step.rename and step.rename[0] in step.names:
             self._rename(self._or_unknown(life, step), step.rename, change)
         elif life and life.deleted and restores(event_name, kind):
@@ -175,7 +175,7 @@ class Lives:
             self._or_unknown(life, step)
 
     def _create(self, step: Step, life: Life | None, event_name: str) -> None:
-        """Begins a life, unless the call changes or returns what was there before."""
+        """Begins a life, unless the call changes or returns an existing resource."""
         is_sure = not overwrites(event_name) and event_name not in IDEMPOTENT
         if step.version is not None and overwrites(event_name):
             # Each revision of a task definition has its own name, `web:2`.
@@ -234,7 +234,7 @@ _MAX_TAGGING, _MAX_TAGGED = 100, 5
 _MAX_FORMER = 20
 #: Types of resources that are the same in every Region.
 _GLOBAL = ("AWS::IAM::", "AWS::S3::", "AWS::CloudFront::", "AWS::Route53::", "AWS::STS::")
-#: Type of resources whose names are unique only in another one → members that name that one.
+#: Type of resources whose names are unique only in their holder → members that name the holder.
 _HOLDERS = {
     OBJECT: ("bucketName",),
     "AWS::ECS::Service": ("cluster",),
@@ -266,7 +266,7 @@ class _Resource(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """What event history has of a name."""
+    """The resources of a name in event history."""
 
     events: list[FoundEvent]
     #: Whether all writes are among the events.
@@ -316,7 +316,7 @@ async def _find(history: History, searched: SearchedName, renames: Renames) -> _
 
 
 async def _find_by_tag(history: History, searched: SearchedName, renames: Renames) -> _Found | None:
-    """Returns what history has of the resources with a Name tag; None if none has it."""
+    """Returns the resources with a Name tag in event history; None if none has it."""
     if searched.arn:
         return None
     search = Search(searched.account, categories=(MANAGEMENT,))
@@ -412,7 +412,7 @@ def _any_of(calls: Iterable[str]) -> Expression:
 def _other_names(
     events: Iterable[FoundEvent], searched: SearchedName, known: set[str]
 ) -> list[str]:
-    """Returns other names: the ARN, the id of the call that created it, those of renames."""
+    """Returns other names: the ARN, the id of the call that created it, names before renames."""
     names: dict[str, None] = {}
     for event in events:
         if event.event_name in RENAMES:
@@ -437,7 +437,7 @@ def _resources(searched: SearchedName, events: Sequence[FoundEvent]) -> list[_Re
     names = {searched.text, searched.name}
     while others := _other_names(events, searched, names):
         names.update(others)
-    # Calls that only read matter if what they name may have been created later.
+    # Calls that only read matter if a later call may have created the resource.
     puts = [e for e in events if overwrites(e.event_name) or e.event_name in IDEMPOTENT]
     groups: dict[ResourceKey, list[Step]] = {}
     for event in reversed(_without_copies(events)):
@@ -460,7 +460,7 @@ def _resources(searched: SearchedName, events: Sequence[FoundEvent]) -> list[_Re
     ]
 
     def rank(resource: _Resource) -> tuple[bool, datetime, int]:
-        # A resource that has the name comes before one that a rename took it from.
+        # A resource that has the name comes before a resource that a rename took it from.
         life = resource.life
         return any(map(life.has, asked)), *life.last_change.event.order
 
@@ -468,7 +468,7 @@ def _resources(searched: SearchedName, events: Sequence[FoundEvent]) -> list[_Re
 
 
 def _without_copies(events: Iterable[FoundEvent]) -> list[FoundEvent]:
-    """Returns events without the copies for other accounts, which say less about the caller."""
+    """Returns events without the copies for other accounts, which have less about the caller."""
     shared: dict[int, Record] = {
         event.position: orjson.loads(event.record)
         for event in events
@@ -486,9 +486,9 @@ def _without_copies(events: Iterable[FoundEvent]) -> list[FoundEvent]:
 def _steps(
     event: FoundEvent, about: Iterable[Resource], record: Record
 ) -> list[tuple[ResourceKey, Step]]:
-    """Returns what a call means for the lives of the resources that it names."""
+    """Returns the steps that a call adds to the lives of the resources that it names."""
     parameters = as_object(record.get("requestParameters"))
-    # CreateDBInstanceReadReplica names the instance that it makes, and one that it copies.
+    # CreateDBInstanceReadReplica names the instance that it makes, and the source of the copy.
     sources = [value for name, value in parameters.items() if name.lower().startswith("source")]
     # A role of another account has its sessions there, whatever the account of the event.
     owners = {resource.type: arn.account for resource in about if (arn := parse_arn(resource.name))}

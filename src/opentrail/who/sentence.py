@@ -214,7 +214,7 @@ _KINDS = {
     "WebIdentityUser": "web identity",
 }
 
-#: What marks the user agent of calls from opentrail's own web console.
+#: Mark in the user agent of calls from opentrail's own web console.
 CONSOLE_AGENT = f"opentrail-console/{__version__}"
 #: Services that have well-known names; others are named by their host.
 _SERVICES = {
@@ -226,7 +226,7 @@ _SERVICES = {
 
 
 class Part(NamedTuple):
-    """Words of a clause, with the spaces around them, and what they name.
+    """Words of a clause, with the spaces around them, and the thing that they name.
 
     An `actor-type` may be left out where there is little room: `IAM user`, `AWS service`.
     """
@@ -269,14 +269,14 @@ def clause(record: Record, resource: Resource | None = None) -> str:
 
 
 def action_of(record: Record) -> str:
-    """Returns what a call did, without its caller and its method: `created IAM user Mary`."""
+    """Returns the action of a call, without its caller and its method: `created IAM user Mary`."""
     return join(_action(record, _main(record)))
 
 
 def parts(record: Record, resource: Resource | None = None) -> list[Part]:
-    """Returns the parts of `clause`, whose texts make it when joined.
+    """Returns the parts whose concatenation is `clause`.
 
-    Records of what was found in calls, such as unusual activity, are not by a caller.
+    Records derived from calls, such as unusual activity, have no caller.
     """
     if "eventName" not in record:
         details = as_object(record.get(FOUND_DETAILS.get(str(record.get("eventCategory")), "")))
@@ -300,7 +300,7 @@ def join(words: Iterable[Part]) -> str:
 
 
 def _describe_refused(record: Record, target: Resource | None) -> list[Part]:
-    """Returns the words for a refused call, which do not say that it had an effect."""
+    """Returns the words for a refused call, which must not imply an effect."""
     if record.get("eventSource") == SIGN_IN:
         return [Part("verb", f"tried to sign in to {_console_of(record)}")]
     call = Part("verb", f"called {record['eventName']}")
@@ -325,7 +325,7 @@ def _main(record: Record) -> Resource | None:
 
 
 def _caller(record: Record) -> list[Part]:
-    """Returns the parts of the caller, with the agent that it says made the call."""
+    """Returns the parts of the caller, with the agent that it claims to be."""
     words = actor_parts(record)
     agent = agent_of(record)
     if agent is None or agent["kind"] != "agent" or "AWS service" in join(words):
@@ -405,7 +405,7 @@ def _last_part(arn: Any) -> str:
 
 
 def method_of(record: Record) -> Method | None:
-    """Returns the method by which a call was made; None if it is not recorded.
+    """Returns the method of a call; None if it is not recorded.
 
     A service that called on behalf of the caller precedes the console and the user agent.
     """
@@ -483,7 +483,7 @@ def _action(record: Record, target: Resource | None) -> list[Part]:
 
 
 def _phrase(record: Record, event_name: str) -> list[Part] | None:
-    """Returns the phrase of `CALL_PHRASES` for a call, None if the record lacks a member of it."""
+    """Returns the phrase of `CALL_PHRASES` for a call, None without one of its members."""
     source = str(record.get("eventSource", "")).partition(".")[0]
     words = CALL_PHRASES.get(source, {}).get(re.sub(r"\d.*", "", event_name))
     if words is None:

@@ -97,7 +97,7 @@ class EventRow(CallRow):
     sentence: str
     #: The same without its time.
     clause: str
-    #: The parts of `clause`, whose texts make it when joined.
+    #: The parts whose concatenation is `clause`.
     parts: list[SentencePart]
     #: None: it is not recorded.
     method: MethodRow | None
@@ -114,7 +114,7 @@ class NearestRow(TypedDict):
     value: str
     nearest: str
     events: int
-    #: `case`: they differ in nothing else.
+    #: `case`: they differ in case only.
     difference: Literal["case", "letters"]
 
 
@@ -283,7 +283,7 @@ class FoundEvents(SearchHints):
     """Events in the form of LookupEvents, newest first, and hints on the search."""
 
     events: list[EventDocument]
-    #: A description of each range that event history lacks.
+    #: A description of each range missing from event history.
     missing: list[str]
 
 
@@ -294,7 +294,7 @@ class ResourceStories(TypedDict):
     sentence: str | None
     #: Number of events that name the resource.
     events: int
-    #: What was asked for.
+    #: The searched resource.
     resource: str
     #: The most recent first.
     answers: list[ResourceLife]
@@ -319,7 +319,7 @@ class IncidentFigures(TypedDict):
     eventName: Word
     insightType: Word
     errorCode: Word | None
-    #: Calls, or errors, in each minute, and how many are usual.
+    #: Calls, or errors, in each minute, and their usual number.
     average: float
     baseline: float
     identity: str | None

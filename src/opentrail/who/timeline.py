@@ -1,4 +1,4 @@
-"""A timeline: events in the order in which they happened, calls of one kind in one sentence."""
+"""A timeline: events in the order of their times, calls of one kind in one sentence."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class CallGroup:
 
     @property
     def words(self) -> str:
-        """What was done: `IAM user John created 3 IAM users through the AWS CLI`."""
+        """The action: `IAM user John created 3 IAM users through the AWS CLI`."""
         if len(self.clauses) == 1:
             times = "" if self.calls == 1 else f", {self.calls:,} times"
             return join(self.parts) + times
@@ -97,7 +97,7 @@ def entries_of(events: Iterable[FoundEvent]) -> list[CallGroup]:
 
 
 async def name_original_callers(history: History, entries: Iterable[CallGroup]) -> None:
-    """Sets who was behind each session, as far as that is recorded."""
+    """Sets the original caller of each session, if recorded."""
     behind: dict[str, str | None] = {}
     for entry in entries:
         identity = as_object(entry.record.get("userIdentity"))
@@ -111,7 +111,7 @@ async def name_original_callers(history: History, entries: Iterable[CallGroup]) 
 
 
 def _kind_of(event: FoundEvent, record: Record) -> tuple[object, ...]:
-    """Returns what the calls of an entry have in common."""
+    """Returns the properties that the calls of an entry share."""
     identity = as_object(record.get("userIdentity"))
     caller = identity.get("arn") or identity.get("principalId") or identity.get("invokedBy")
     members = (caller, *_credentials_of(identity), *map(record.get, _SAME), event.event_name)
@@ -119,7 +119,7 @@ def _kind_of(event: FoundEvent, record: Record) -> tuple[object, ...]:
 
 
 def _credentials_of(identity: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Returns what distinguishes credentials: sessions of one name may be of different callers."""
+    """Returns the identity of credentials: sessions of one name may be of different callers."""
     context = as_object(identity.get("sessionContext"))
     created = as_object(context.get("attributes")).get("creationDate")
     return identity.get("arn"), identity.get("accessKeyId"), created
