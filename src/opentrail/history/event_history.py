@@ -80,7 +80,7 @@ def round_period(first: int, last: int, most: int) -> int:
 def histogram_of(counts: Sequence[PeriodCounts], seconds: int, first: int, last: int) -> Histogram:
     """Returns the histogram of counts between two times, in seconds since 1970.
 
-    The periods of the counts are as long as those of the histogram, or parts of them.
+    The periods of the counts are as long as the histogram's, or parts of them.
     """
     sums = {number: [0, 0] for number in range(first // seconds, last // seconds + 1)}
     for period in counts:
@@ -185,13 +185,13 @@ class History:
     """Finds events, and counts them.
 
     Args:
-        store: where they are.
+        store: the events.
         clock: the time.
-        metrics: where it is counted how soon records were visible.
-        token_key: seals the tokens of pages.
-        retention: how long events are found.
+        metrics: count the time until records were visible.
+        token_key: seals page tokens.
+        retention: the time for which events are found.
         newest: returns the last durable position; None if lookups do not wait for it.
-        data_retention: how long data events are found; None: as long as others.
+        data_retention: the time for which data events are found; None: the same as for others.
     """
 
     def __init__(
@@ -226,7 +226,7 @@ class History:
     async def search(self, search: Search, limit: int = PAGE, token: str | None = None) -> Page:
         """Returns one page, newest first.
 
-        A token freezes what the first page saw: later arrivals do not move later pages.
+        A token freezes the first page's view: later arrivals do not move later pages.
 
         Raises:
             CloudTrailError: `InvalidNextTokenException` for a token that is not ours, or was given
@@ -237,7 +237,7 @@ class History:
     async def count(self, search: CountSearch, limit: int, token: str | None = None) -> CountPage:
         """Returns one page of counts, in order of time; as with `search`, a token freezes them.
 
-        Every period is counted completely, including those that contain `start` and `end`.
+        Every period is counted completely, including the periods that contain `start` and `end`.
 
         Raises:
             CloudTrailError: as `search`.
@@ -287,7 +287,7 @@ class History:
     async def overview(
         self, search: Search, fields: Sequence[str], buckets: int = 60, limit: int = TOP_VALUES
     ) -> tuple[Histogram, dict[str, list[ValueCount]]]:
-        """Returns what `histogram` and `facets` would, in the time of one of them.
+        """Returns the results of `histogram` and `facets`, in the time of one of them.
 
         Raises:
             CloudTrailError: as `facets`.
@@ -419,7 +419,7 @@ class History:
         return Page(page, self._tokens.write(next_page, self._conditions(search)))
 
     async def _page_token(self, token: str, search: Search | CountSearch) -> PageToken:
-        """Returns what a token says, once this server sees what the one that issued it saw.
+        """Returns the content of a token, once this server has every event that its issuer had.
 
         Raises:
             CloudTrailError: it is not ours, or was given for another search.
@@ -448,7 +448,7 @@ class History:
         )
 
     def _limit(self, expression: Expression | None) -> Expression | None:
-        """Returns what must hold for an event, including that its account is one of the view's."""
+        """Returns the condition on events, including that the view has their account."""
         if self._accounts is None:
             return expression
         own: Expression = Or(
@@ -460,7 +460,7 @@ class History:
         return self._accounts is None or account in self._accounts
 
     async def _newest_query(self, search: Search, limit: int = 0) -> EventQuery:
-        """Returns the query of a search over all that was durable before."""
+        """Returns the query of a search over all records that were durable before."""
         await self.follower.until_newest()
         return replace(self._query(search, self._store.snapshot), limit=limit)
 
@@ -504,7 +504,7 @@ class History:
 
 
 def has_all(events: Sequence[FoundEvent], limit: int) -> bool:
-    """Returns whether what `History.latest` returned for `limit` is certainly all there is."""
+    """Returns whether `History.latest` has certainly returned every event for `limit`."""
     return len(events) < limit and sum(len(e.record) for e in events) <= MAX_LATEST_TEXT
 
 

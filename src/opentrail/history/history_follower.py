@@ -1,4 +1,4 @@
-"""Makes the journal's entries visible in event history; lookups wait for those still missing."""
+"""Makes the journal's entries visible in event history; lookups wait for the missing entries."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class HistoryFollower:
     """Makes the entries of the journal visible.
 
     Args:
-        store: where they become visible.
-        clock: the time, for how long that took.
-        metrics: where that is counted.
+        store: the store in which they become visible.
+        clock: the time, to measure the delay.
+        metrics: count the delay.
         newest: returns the last durable position.
     """
 
@@ -81,7 +81,7 @@ class HistoryFollower:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Lets lookups wait, while events are in event history twice or not at all."""
+        """Lets lookups wait, while events are in event history twice or missing from it."""
         self._is_whole.clear()
         try:
             yield
@@ -101,11 +101,11 @@ class HistoryFollower:
                 await self._caught_up.wait()
 
     async def until_newest(self) -> None:
-        """Returns once all that was durable before is visible, so that callers find their calls.
+        """Returns once all records durable now are visible, so that callers find their calls.
 
         Raises:
-            Throttled: it does not become visible in time, or the journal does not answer. A
-                lookup would find less than there is, without a sign.
+            Throttled: they do not become visible in time, or the journal does not answer. A
+                lookup would silently miss events.
         """
         try:
             async with asyncio.timeout(_MAX_NEWEST_SECONDS):

@@ -1,4 +1,4 @@
-"""What a search without results may have meant: values of events that are like its own."""
+"""Suggestions for a search without results: values of events similar to its own."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _SEARCH_SECONDS = 5.0
 #: Minimum likeness of values, 0 to 1.
 _LIKE = 0.7
 _HOST = ".amazonaws.com"
-#: What a path into the record is called in messages.
+#: The word for a path into the record in messages.
 _PATH = "path"
 #: Maximum members that are named.
 _MAX_MEMBERS = 3
@@ -70,14 +70,14 @@ class Nearest:
 
     @property
     def label(self) -> str:
-        """What the field is called in messages."""
+        """The field's name in messages."""
         return _FIELDS.get(self.field, self.field)
 
 
 async def nearest_values(history: History, search: Search) -> list[Nearest]:
-    """Returns what values of a search, of which no event has any, may have meant.
+    """Returns suggestions for values of a search that no event has.
 
-    After some seconds it returns those found so far, since they are hints only.
+    After some seconds it returns the suggestions so far, since they are hints only.
 
     Args:
         history: where events are counted.
@@ -176,7 +176,7 @@ def _leaves(record: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 
 def _words(expression: Expression | None) -> Iterator[Text]:
-    """Yields the words that must occur, or some of which must."""
+    """Yields the words of which all or some must occur."""
     match expression:
         case And(parts) | Or(parts):
             for part in parts:
@@ -216,7 +216,7 @@ def _other(expression: Expression, values: dict[tuple[str, str], str]) -> Expres
 
 
 def _compared(expression: Expression | None) -> Iterator[Compare]:
-    """Yields the comparisons that must hold, or one of which must."""
+    """Yields the comparisons of which all or one must hold."""
     match expression:
         case And(parts) | Or(parts):
             for part in parts:
@@ -229,7 +229,7 @@ def _compared(expression: Expression | None) -> Iterator[Compare]:
 
 
 def _paths(expression: Expression | None) -> Iterator[tuple[str, ...]]:
-    """Yields the paths of comparisons that must hold, or one of which must."""
+    """Yields the paths of comparisons of which all or one must hold."""
     match expression:
         case And(parts) | Or(parts):
             for part in parts:
@@ -240,7 +240,7 @@ def _paths(expression: Expression | None) -> Iterator[tuple[str, ...]]:
 
 
 async def _nearest_path(history: History, path: tuple[str, ...]) -> Nearest | None:
-    """Returns the path that is most like one that none of the newest events has."""
+    """Returns the path most similar to a path missing from the newest events."""
     events = await history.latest(Search(), _MAX_VALUES)
     return await in_thread(_like_path, path, [event.record for event in events], pool=NEAREST)
 
@@ -263,7 +263,7 @@ def _like_path(path: tuple[str, ...], raw_records: Sequence[str]) -> Nearest | N
 
 
 async def _values(history: History, compare: Compare) -> dict[str, int]:
-    """Returns the values of a field, and how many events have each."""
+    """Returns the values of a field, each with its number of events."""
     field = compare.path[0]
     if field == "resource_names":
         return await _resources(history, compare)

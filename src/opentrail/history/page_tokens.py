@@ -1,4 +1,4 @@
-"""Tokens of pages: what the first page saw and where the next one begins, sealed."""
+"""Sealed page tokens: the first page's snapshot, and the start of the next page."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class PageTokens:
         """Returns a token as text.
 
         Args:
-            token: what it says.
+            token: its content.
             conditions: the whole search, with the accounts that the caller may see.
         """
         body = json.dumps(msgspec.to_builtins(token)).encode()

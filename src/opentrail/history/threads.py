@@ -1,4 +1,4 @@
-"""Threads in which answers are made."""
+"""Threads that make answers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-#: Apart from those of `asyncio.to_thread`: calls are recorded and policies are read in those, which
-#: must not wait until readers have their answers.
+#: Apart from the threads of `asyncio.to_thread`: these record calls and read policies, and must not
+#: wait until readers have their answers.
 ANSWERS = ThreadPoolExecutor(4, "answers")
 #: Reads the records of up to a thousand events, which takes seconds if they are large.
 WHO = ThreadPoolExecutor(1, "who")

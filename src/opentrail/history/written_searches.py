@@ -46,16 +46,16 @@ def search_in(query: Mapping[str, str], now: datetime) -> Search:
     )
 
 
-#: Fields by which one searches for events of any call.
+#: Fields for searches of any call's events.
 _OF_ANY_CALL = {"account", "category", "event_time", "read_only", "region"}
 _NO_QUESTION = Not(Compare(("event_source",), "=", AGENT_SOURCE, is_field=True))
 
 
 def listed(search: Search) -> Search:
-    """Returns the search of a list: without the questions of agents, unless they are asked for.
+    """Returns the search of a list: without agents' questions, unless the search requests them.
 
-    They are asked for by any condition other than time, account, Region, category, outcome and
-    kind. An agent would else find its own questions before what it looks for.
+    Any condition other than time, account, Region, category, outcome and kind requests them.
+    Otherwise an agent would find its own questions first.
     """
     for condition in conditions_in(search.expression) if search.expression else ():
         match condition:
@@ -101,13 +101,13 @@ async def read_newest(
     add: Callable[[Iterator[Mapping[str, Any]]], bool],
     report: Report | None = None,
 ) -> tuple[int, str | None]:
-    """Returns how many events were read, and the time of the oldest if others were not.
+    """Returns the number of events read, and the time of the oldest if others were not read.
 
     Args:
-        history: what the caller may see.
-        search: which events.
+        history: the events that the caller may see.
+        search: the searched events.
         add: takes the records of a page, in a thread; returns whether it takes more.
-        report: takes how many events were read, and of how many; None: it is not followed.
+        report: takes the number of events read, and the total; None: no reports.
     """
     end, count = time.monotonic() + _READ_SECONDS, 0
     token: str | None = None
