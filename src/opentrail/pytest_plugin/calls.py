@@ -15,7 +15,7 @@ from opentrail.permissions.event_actions import prefix_of, source_label
 _MAX_VALUE_LENGTH = 60
 #: Maximum members of a value in a message.
 _MAX_MEMBERS = 6
-#: Members of requests and responses about how they were sent, not about what was asked for.
+#: Members of requests and responses that concern their transport.
 _TRANSPORT = re.compile(
     r"Host|x-id|x-amz-(?:id-2|request-id|checksum-.*|sdk-checksum-algorithm|te|trailer)"
 )
@@ -54,7 +54,7 @@ class RecordedCall:
 
     @property
     def response(self) -> Mapping[str, Any]:
-        """What the record has of the response; calls that only read have nothing."""
+        """The recorded part of the response; for calls that only read, nothing."""
         return as_object(self.record.get("responseElements"))
 
     @property
@@ -110,7 +110,7 @@ class RecordedCall:
 
 
 def is_transport(member: str) -> bool:
-    """Returns whether a member says how a call was sent, such as S3's checksums."""
+    """Returns whether a member concerns the transport of a call, such as S3's checksums."""
     return _TRANSPORT.fullmatch(member) is not None
 
 

@@ -22,9 +22,9 @@ from opentrail.permissions.needs import NeededPermission, permissions_of
 from opentrail.permissions.replay import request_of
 from opentrail.pytest_plugin.calls import RecordedCall, short
 
-#: The default of what may be any value.
+#: The default of expected values that may be anything.
 ANY: Any = object()
-#: What a keyword may leave out at the end of a member's name.
+#: Words that a keyword may omit at the end of a member's name.
 _ENDINGS = ("name", "id", "arn", "identifier", "url")
 _ACTION = re.compile(r"[\w.*?-]+:[\w*?]+")
 #: Services by the names of SDKs, where these differ from event sources and prefixes of actions.
@@ -35,7 +35,7 @@ _LIKE = 0.6
 
 @dataclass(frozen=True, slots=True)
 class ExpectedCall:
-    """What a call must be."""
+    """Requirements on a call."""
 
     #: Such as `s3:PutObject`, with wildcards.
     action: str
@@ -62,7 +62,7 @@ class ExpectedCall:
         return self._has_service(call) and self._has_name(call)
 
     def differences(self, call: RecordedCall) -> list[str]:
-        """Returns what of a call is not as expected."""
+        """Returns the differences between a call and the expected call."""
         differences = []
         if not self.has_action(call):
             differences.append(f"event: expected {self.action}, recorded {call.action}")
@@ -70,7 +70,7 @@ class ExpectedCall:
         return differences + self._shown_differences(call)
 
     def undecided(self, call: RecordedCall) -> list[str]:
-        """Returns what alone keeps a call from matching and is not recorded, so may be right."""
+        """Returns the differences in unrecorded values, if a call differs in no others."""
         if not self.has_action(call) or self._shown_differences(call):
             return []
         return self._hidden_differences(call)
@@ -105,7 +105,7 @@ class ExpectedCall:
         return differences
 
     def nearness(self, call: RecordedCall) -> tuple[bool, bool, int, float] | None:
-        """Returns how near a call is, the greater the nearer; None if it has nothing in common."""
+        """Returns how near a call is, the greater the nearer; None if nothing matches."""
         name = self.action.lower().split(":", 1)[1]
         likeness = max(_likeness(name, event_name.lower()) for event_name in names_of(call))
         is_service = self._has_service(call)
@@ -114,7 +114,7 @@ class ExpectedCall:
         return is_service, self._has_name(call), -len(self.differences(call)), likeness
 
     def hint(self, call: RecordedCall) -> str | None:
-        """Returns what to write if the action is IAM's name of what a call did."""
+        """Returns the expectation to write if the action is a permission, not an event name."""
         if self.has_action(call):
             return None
         if any(
@@ -141,7 +141,7 @@ def expected_call(
     parameters: Mapping[str, Any] | None = None,
     **members: Any,
 ) -> ExpectedCall:
-    """Returns what `RecordedCalls.assert_called` expects with these arguments.
+    """Returns the call that `RecordedCalls.assert_called` expects with these arguments.
 
     Raises:
         UsageError: the action is not one.
@@ -179,7 +179,7 @@ def _operations() -> dict[tuple[str, str], set[str]]:
 
 
 def named_members(parameters: Any, name: str) -> list[tuple[str, Any]]:
-    """Returns the members that a keyword means, with their paths: those nearest to the top.
+    """Returns the members that a keyword means, with their paths: the nearest to the top.
 
     `user_name`, `UserName` and `user` mean `userName`; an exact name goes before a shortened one.
 
@@ -249,7 +249,7 @@ def _describe(value: Any) -> str:
 
 
 def _difference(name: str, expected: Any, actual: list[tuple[str, Any]]) -> list[str]:
-    """Returns how the values of members differ from what is expected, nothing if one fits."""
+    """Returns the differences between members' and expected values, nothing if one fits."""
     if any(_fits(expected, value, member) for member, value in actual):
         return []
     if not actual:
@@ -377,9 +377,10 @@ def _failed_conditions(policy: Policy, request: AccessRequest) -> tuple[str, ...
 
 
 def smallest_statements(denied: Iterable[DeniedPermission]) -> list[dict[str, Any]]:
-    """Returns statements that allow what is denied and nothing else.
+    """Returns statements that allow exactly the denied permissions.
 
-    Statements have the actions that need the same resources; what a Deny refuses, none can allow.
+    A statement has the actions that need the same resources. No statement can allow a permission
+    that a Deny refuses.
     """
     resources: dict[str, set[str]] = {}
     for permission in denied:

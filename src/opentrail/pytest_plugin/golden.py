@@ -1,4 +1,4 @@
-"""Golden trails: recorded calls in a file beside the test, without what differs from run to run."""
+"""Golden trails: recorded calls in a file next to the test, without values that vary by run."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from opentrail.core.errors import UsageError
 from opentrail.core.event import as_object
 from opentrail.pytest_plugin.calls import is_transport
 
-#: Members of a record that a golden trail leaves out: when, from where and how a call was sent, and
-#: what the name of an event implies.
+#: Members of a record that a golden trail leaves out: time, source and transport of a call, and
+#: members that follow from the name of an event.
 LEFT_OUT = frozenset(
     {
         "additionalEventData",
@@ -53,9 +53,9 @@ _VOLATILE_MEMBERS = {
     "versionid": "<id>",
     "x-amz-version-id": "<id>",
 }
-#: A member with a time, of which the value may be a number.
+#: A member with a time, whose value may be a number.
 _TIME_MEMBER = re.compile(r".*(?:Date|Time|Timestamp)|(?:date|time|timestamp)|.*[a-z]At")
-#: What strings contain that differs from run to run → its name. The same text has the same mask.
+#: Parts of strings that vary by run → their name. The same text has the same mask.
 _VOLATILE_TEXTS = (
     ("time", r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?"),
     ("time", r"[A-Z][a-z]{2} \d{1,2}, \d{4},? \d{1,2}:\d\d:\d\d\s[AP]M"),
@@ -74,7 +74,7 @@ Mask = Mapping[str, str]
 
 @dataclass(slots=True)
 class GoldenFolder:
-    """Where the golden trails of a test are: `golden/` beside it."""
+    """The folder of a test's golden trails: `golden/` next to it."""
 
     test_file: Path
     test_name: str
@@ -140,7 +140,7 @@ def golden_text(records: Iterable[Mapping[str, Any]], mask: Mask | None = None) 
 
     Args:
         records: the records, in order.
-        mask: regular expression → what replaces its matches.
+        mask: regular expression → replacement of its matches.
     """
     masked = _Masks(mask or {})
     masked_records = [masked.record(record) for record in records]
@@ -148,7 +148,7 @@ def golden_text(records: Iterable[Mapping[str, Any]], mask: Mask | None = None) 
 
 
 class _Masks:
-    """Masks the records of one golden trail: what is the same in two places has the same mask."""
+    """Masks the records of one golden trail: equal values have the same mask."""
 
     def __init__(self, own: Mask) -> None:
         self._numbers: dict[str, dict[str, int]] = {}
@@ -161,7 +161,7 @@ class _Masks:
         ]
 
     def record(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns a record without what is left out, masked."""
+        """Returns a masked record, without the members that golden trails leave out."""
         members = {name: value for name, value in record.items() if name not in LEFT_OUT}
         caller = as_object(record.get("userIdentity"))
         if caller:
@@ -195,7 +195,7 @@ class _Masks:
         return text
 
     def _numbered(self, name: str) -> Callable[[re.Match[str]], str]:
-        """Returns what replaces a match: the name, with a number that distinguishes values."""
+        """Returns the replacement of a match: the name, with a number that distinguishes values."""
         if name in ("time", "host"):
             return lambda _match: f"<{name}>"
         if name == "suffix":

@@ -1,4 +1,4 @@
-"""What tests get: the calls that were recorded, and assertions about them."""
+"""The tests' view of recorded calls, and assertions about them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MAX_NAMED = 8
 class RecordedCalls(Sequence[RecordedCall]):
     """The calls recorded after a mark, oldest first; up to another mark once `record()` has ended.
 
-    Until then each look at it reads what has been recorded in the meantime.
+    Until then each access reads the calls recorded since.
     """
 
     def __init__(self, server: TestServer, golden: GoldenFolder) -> None:
@@ -60,7 +60,7 @@ class RecordedCalls(Sequence[RecordedCall]):
         self._position, records = self._server.records(self._position, until)
         shared = {call.record.get("sharedEventID") for call in self._calls} - {None}
         for record in records:
-            # A call that touches another account's resource is recorded there, too.
+            # A call that touches another account's resource is also recorded there.
             shared_id = record.get("sharedEventID")
             if record.get("eventCategory") == INSIGHT or shared_id in shared:
                 continue
@@ -166,11 +166,11 @@ class RecordedCalls(Sequence[RecordedCall]):
         mask: Mask | None = None,
         only: Callable[[RecordedCall], bool] | None = None,
     ) -> None:
-        """Fails unless the calls are those of a golden trail; `--update-golden` writes it.
+        """Fails unless the calls match a golden trail; `--update-golden` writes it.
 
         Args:
-            name: the file `golden/NAME.json` beside the test; by default named after the test.
-            mask: regular expression → text, for what else differs from run to run.
+            name: the file `golden/NAME.json` next to the test; by default named after the test.
+            mask: regular expression → text, for other values that differ between runs.
             only: returns whether a call is part of the golden trail; by default all are.
         """
         __tracebackhide__ = True
@@ -190,7 +190,7 @@ class Oracle(RecordedCalls):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables with which other programs call the endpoint."""
+        """The variables for other programs to call the endpoint."""
         return self._server.environment
 
     @contextmanager

@@ -27,7 +27,7 @@ _CONFTEST = "conftest.py"
 
 
 def imports_use_of_fixture(collector: pytest.Collector) -> bool:
-    """Returns whether a collector may import what uses a fixture: a module, or a conftest.py."""
+    """Returns whether a collector may import users of a fixture: a module, or a conftest.py."""
     if isinstance(collector, pytest.Module):
         return uses_fixture(collector.path, collector.config.rootpath)
     if isinstance(collector, pytest.Directory | pytest.Session):
@@ -75,8 +75,8 @@ def importing(address: str, endpoint: str | None, data_dir: str | None) -> Itera
     """Points clients that are created in the block to the tests' server.
 
     Args:
-        address: of the server that will be started for the tests.
-        endpoint: the console's address of one that runs already.
+        address: the address of the server that the plugin will start for the tests.
+        endpoint: the console's address of a running server.
         data_dir: its data directory.
     """
     from opentrail.commands.server_process import ADMIN_ACCESS, environment_of

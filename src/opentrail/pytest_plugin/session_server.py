@@ -1,4 +1,4 @@
-"""The server behind the fixtures: opentrail in front of moto, or one that runs already."""
+"""The server behind the fixtures: opentrail in front of moto, or a running server."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def refuse_other_hosts(
     Args:
         monkeypatch: pytest's fixture.
         endpoint: the address of the server.
-        allowed: hosts that may be called all the same, `HOST` or `HOST:PORT`; `*` is any.
+        allowed: hosts that calls may still reach, `HOST` or `HOST:PORT`; `*` is any.
     """
     sessions: list[Any] = [URLLib3Session]
     if (module := sys.modules.get("aiobotocore.httpsession")) is not None:
@@ -107,7 +107,7 @@ def _place() -> str:
     return ""
 
 
-#: Variables that are left as they are if the server runs already.
+#: Variables left unchanged if the server runs already.
 _ACCESS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE")
 
 
@@ -134,14 +134,14 @@ class TestServer:
     endpoint: str
     #: moto's address, if it was started for these tests.
     moto: str | None = None
-    #: Variables of AWS that say who calls, and which certificate to trust.
+    #: Variables of AWS for the caller and the trusted certificate.
     access: Mapping[str, str] = field(default_factory=lambda: ADMIN_ACCESS)
     #: The process of the server, if it was started for these tests.
     process: ServerProcess | None = None
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables with which an AWS client calls this server."""
+        """The variables for an AWS client to call this server."""
         return environment_of(self.endpoint, self.access)
 
     def apply_to(self, monkeypatch: pytest.MonkeyPatch, allowed: Sequence[str] = ()) -> None:
@@ -153,10 +153,10 @@ class TestServer:
         refuse_other_hosts(monkeypatch, self.endpoint, allowed)
 
     def reset(self, is_fresh: bool = False) -> None:
-        """Empties the server and moto, as far as they were started for these tests.
+        """Empties the server and moto, if they were started for these tests.
 
-        A server in which trails, keys, policies, users or other settings were made is replaced by
-        a new one at the same addresses, which has no history either. `is_fresh`: in any case.
+        A new server at the same addresses, without history, replaces a server with changed trails,
+        keys, policies, users or other settings. `is_fresh`: in any case.
         """
         if self.process is not None and (is_fresh or self.process.is_changed()):
             self.console = self.process.restart()
@@ -199,9 +199,9 @@ def connected(endpoint: str | None, data_dir: str | None) -> TestServer:
 def running(
     folder: Path, upstream: str | None, port: ReservedPort | None = None
 ) -> Iterator[TestServer]:
-    """Runs a server in front of an upstream, or of a moto server of its own.
+    """Runs a server in front of an upstream, or of a new moto server.
 
-    `port` is that of its endpoint; by default it has a free one.
+    `port` is the port of its endpoint; by default a free port.
 
     Raises:
         UsageError: moto is not installed.
