@@ -27,7 +27,7 @@ class KeyAdministration:
 
     Args:
         keys: the directory.
-        policies: those of the users that keys are created for.
+        policies: the policies of the users that get keys.
         on_change: called with the id of each key that was changed.
     """
 
@@ -217,7 +217,7 @@ def _describe_key(key: AccessKey) -> Answer:
 
 
 def _principal(arguments: Arguments) -> str:
-    """Returns the ARN in `principal`, or that of `user` or `root` in `account`."""
+    """Returns the ARN in `principal`, or the ARN of `user` or `root` in `account`."""
     account = _text(arguments, "account") or DEFAULT_ACCOUNT
     members = [name for name in ("principal", "user", "root") if arguments.get(name)]
     if len(members) != 1:
@@ -283,7 +283,7 @@ class NamedKeys:
         )
 
     async def load(self) -> set[str]:
-        """Reads the stored entries; returns the ids of the keys whose entry is not as it was."""
+        """Reads the stored entries; returns the ids of the keys whose entry has changed."""
         return await self._stored.load() - self._configured.keys()
 
     def all(self) -> dict[str, Arguments]:

@@ -43,7 +43,7 @@ class AccessKey:
     account: str
     created: datetime
     is_active: bool
-    #: When the key, or its session token, is no longer accepted; None if never.
+    #: Time at which the key, or its session token, expires; None if never.
     expires: datetime | None
     is_temporary: bool
 
@@ -63,7 +63,7 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True)
 class KnownKey:
-    """What the recorder needs of a key: whose it is, and what its signatures are verified with."""
+    """A key's owner and secret, for the recorder."""
 
     identity: Identity
     secret: SigningSecret
@@ -97,7 +97,7 @@ class KnownKeys:
         return list(self._keys.values())
 
     def find(self, access_key_id: str) -> SigningSecret | None:
-        """Returns what a signature of the key is verified with."""
+        """Returns the secret that verifies a signature of the key."""
         key = self._keys.get(access_key_id)
         return key.secret if key else None
 
@@ -105,7 +105,7 @@ class KnownKeys:
 class KeyDirectory:
     """The access keys in a control store.
 
-    `find` answers from memory; `load` reads what other processes have changed. Changes are
+    `find` answers from memory; `load` reads other processes' changes. Changes are
     compare-and-set, so that several processes may make them concurrently.
     """
 
@@ -118,7 +118,7 @@ class KeyDirectory:
         )
 
     async def load(self) -> set[str]:
-        """Reads all keys; returns the ids of those that are not as they were.
+        """Reads all keys; returns the ids of the changed keys.
 
         Raises:
             StorageFailed: a secret cannot be unsealed, such as with another master key.
@@ -126,7 +126,7 @@ class KeyDirectory:
         return await self._keys.load()
 
     def find(self, access_key_id: str) -> SigningSecret | None:
-        """Returns what a signature of the key is verified with."""
+        """Returns the secret that verifies a signature of the key."""
         key = self._keys.known.get(access_key_id)
         return key.secret if key else None
 
@@ -261,7 +261,7 @@ class KeyDirectory:
         return NewKey(key, _random_text(30), token)
 
     def _addition(self, new: NewKey) -> Put:
-        """Returns the change that adds a key; it fails if there is one with its id."""
+        """Returns the change that adds a key; it fails if a key has its id already."""
         key_id, token = new.key.access_key_id, new.session_token
         sealed = {
             "secret": self._sealer.seal(new.secret_access_key.encode(), _context(key_id)),
@@ -332,7 +332,7 @@ def _account_of(principal: str) -> str:
 
 
 def _context(access_key_id: str) -> str:
-    """Returns what a sealed secret is bound to."""
+    """Returns the context to which a sealed secret is bound."""
     return f"access key {access_key_id}"
 
 

@@ -1,8 +1,8 @@
 """The policy directory: identity-based policies, and the users and roles they are attached to.
 
 Policies that an account has made itself are in the control store, all of an account in one
-document, so that what is attached always exists. AWS's managed policies are built in; those below
-are all, and of each only what concerns CloudTrail's actions.
+document, so that attached policies always exist. AWS's managed policies are built in: only the
+policies below, and only their statements about CloudTrail's actions.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class CustomerPolicy:
 
     account: str
     name: str
-    #: The JSON document as it was given.
+    #: The JSON document as given.
     document: str
 
     @property
@@ -101,7 +101,7 @@ class _Account:
 class PolicyDirectory:
     """The identity-based policies in a control store.
 
-    `policies_of` answers from memory; `load` reads what other processes have changed. Changes are
+    `policies_of` answers from memory; `load` reads other processes' changes. Changes are
     compare-and-set, so that several processes may make them concurrently.
     """
 
@@ -115,7 +115,7 @@ class PolicyDirectory:
         """Reads all policies.
 
         Raises:
-            StorageFailed: a policy in the store is not valid; what was read before stays in effect.
+            StorageFailed: a policy in the store is not valid; the earlier policies stay in effect.
         """
         await self._accounts.load()
 
@@ -136,7 +136,7 @@ class PolicyDirectory:
 
         Args:
             account: the account's 12 digits.
-            name: 1 to 128 letters, digits and `_+=,.@-`, and not that of an AWS managed policy.
+            name: 1 to 128 letters, digits and `_+=,.@-`, and not an AWS managed policy's name.
             document: JSON, at most 6,144 characters without white space.
 
         Raises:
@@ -232,7 +232,7 @@ class PolicyDirectory:
         ]
 
     async def list_attachments(self, account: str | None = None) -> list[PolicyAttachment]:
-        """Returns what is attached, in one account or all."""
+        """Returns the attachments in one account or all."""
         return [
             _attachment(attached)
             for _, document in await self._documents(account)
@@ -266,7 +266,7 @@ class PolicyDirectory:
         policies: dict[str, tuple[str, Policy]] = {}
         for name, text in document["policies"].items():
             if name in former and former[name][0] == text:
-                policies[name] = former[name]  # what it has cached stays
+                policies[name] = former[name]  # keeps its cached values
                 continue
             arn = CustomerPolicy(account, name, text).arn
             try:

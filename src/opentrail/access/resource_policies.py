@@ -25,7 +25,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
 class ResourcePolicies:
     """The resource-based policies in a control store.
 
-    `find` answers from memory; `load` reads what other processes have changed.
+    `find` answers from memory; `load` reads other processes' changes.
     """
 
     def __init__(self, control: ControlStore) -> None:
@@ -41,7 +41,7 @@ class ResourcePolicies:
         """Reads all policies.
 
         Raises:
-            StorageFailed: a policy in the store is not valid; what was read before stays in effect.
+            StorageFailed: a policy in the store is not valid; the earlier policies stay in effect.
         """
         await self._policies.load()
 
@@ -75,7 +75,7 @@ class ResourcePolicies:
             await self._policies.put(key, document, item.stored.version if item else 0)
 
     async def delete(self, arn: CloudTrailArn) -> None:
-        """Removes the policy of a resource if it has one."""
+        """Removes the policy of a resource, if any."""
         await self._policies.apply([removal(arn)])
 
 

@@ -1,4 +1,4 @@
-"""Personal tokens of the web console's users, with which programs ask on their behalf."""
+"""Personal tokens of the web console's users, for their programs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.collection import Codec, Collection
 from opentrail.ports.control import ControlStore
 
-#: Days that a token is valid if nothing else is said.
+#: Default days that a token is valid.
 DEFAULT_DAYS = 90
 MAX_DAYS = 366
 #: Maximum tokens of a user.
 MAX_TOKENS = 20
 
 _KIND = "console-user-token"
-#: What every token begins with.
+#: The prefix of every token.
 PREFIX = "ot_"
 _NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}")
 _SECRET_BYTES = 32
@@ -42,8 +42,8 @@ class UserToken:
 class UserTokens:
     """The tokens in a control store, each by the SHA-256 of its secret.
 
-    A secret has 256 random bits, so it needs no slow hash. Every use reads the token and its user:
-    what is removed, disabled or changed counts at once.
+    A secret has 256 random bits, so it needs no slow hash. Every use reads the token and its user,
+    so that removing, disabling or changing one takes effect immediately.
     """
 
     def __init__(self, control: ControlStore, users: ConsoleUsers, clock: Clock) -> None:
@@ -105,13 +105,13 @@ class UserTokens:
             return None
         token = item.value
         user = await self._users.find(token.user)
-        # A token that is older than its user is that of a former user of this name.
+        # A token older than its user belongs to a former user of this name.
         if user is None or not user.is_active or token.created < user.created:
             return None
         return user if self._clock.now() < token.expires else None
 
     async def _remove(self, user: str, name: str | None = None) -> bool:
-        """Removes the tokens of a user, or the one of a name; returns whether there was one."""
+        """Removes all tokens of a user, or its token of a name; returns whether any existed."""
         keys = [
             item.stored.key
             for item in await self._tokens.items()

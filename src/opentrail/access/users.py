@@ -34,14 +34,14 @@ from opentrail.ports.control import ControlStore, Document, Stored
 
 #: The user of a session that a one-time link began.
 OPERATOR = "operator"
-#: Maximum tries to sign in with one name from one address in a period. An address of IPv6 counts
+#: Maximum attempts to sign in with one name from one address in a period. An IPv6 address counts
 #: as its /64.
 MAX_TRIES = 5
-#: Maximum tries to sign in with any name from one address in a period.
+#: Maximum attempts to sign in with any name from one address in a period.
 MAX_TRIES_OF_ADDRESS = 20
 TRIES_PERIOD = timedelta(minutes=1)
 #: Maximum passwords that wait to be checked, of one address and of all; further sign-ins are
-#: refused. Addresses take turns, so that one with many tries delays no other.
+#: refused. Addresses take turns, so that many attempts from one delay no other.
 MAX_WAITING_OF_ADDRESS, MAX_WAITING = 8, 64
 #: Characters.
 MIN_PASSWORD_LENGTH = 12
@@ -51,10 +51,10 @@ MAX_PASSWORD_LENGTH = 1_024
 _KIND = "console-user"
 #: As IAM's user names.
 _NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}")
-#: Characters of a name that tries are counted by: more than a user's has.
+#: Maximum characters of a name in the counts of attempts: more than a user's name has.
 _MAX_NAME_LENGTH = 65
 _WORDS = re.compile("[a-z]{1,20}")
-#: Addresses, and pairs of name and address, whose tries are remembered; the oldest are forgotten.
+#: Maximum addresses, and pairs of name and address, with counted attempts; the oldest are dropped.
 _MAX_COUNTED = 10_000
 #: Hashes that are computed concurrently; each needs 32 MiB.
 _MAX_CONCURRENT_HASHES = 2
@@ -70,7 +70,7 @@ async def _stays() -> bool:
 
 
 class ConsoleRole(IntEnum):
-    """What a user may do; each role may do all that lesser ones may."""
+    """The rights of a user; each role has all rights of the lesser roles."""
 
     VIEWER = 1
     AUDITOR = 2
@@ -119,8 +119,8 @@ class ScryptCost:
 class ConsoleUsers:
     """The users in a control store.
 
-    Changes are compare-and-set, so that several processes may make them concurrently. Tries to sign
-    in are counted in memory.
+    Changes are compare-and-set, so that several processes may make them concurrently. Sign-in
+    attempts are counted in memory.
     """
 
     def __init__(self, control: ControlStore, clock: Clock, cost: ScryptCost | None = None) -> None:
@@ -130,10 +130,10 @@ class ConsoleUsers:
         self._tries = Tries(clock)
         self._clock = clock
         self._turn = asyncio.Semaphore(_MAX_CONCURRENT_HASHES)
-        #: Sign-ins that wait for their turn, and a lock for those of one address, by network.
+        #: Sign-ins that wait for their turn, and a lock per address, by network.
         self._waiting: Counter[str] = Counter()
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        #: What passwords of unknown users are compared with, so that the response time is the same.
+        #: The hash for passwords of unknown users, so that the response time is the same.
         self._decoy = _document_without_password(self._cost)
 
     async def create(
@@ -211,7 +211,7 @@ class ConsoleUsers:
     ) -> ConsoleUser:
         """Returns the user of a name and password; a new password replaces it.
 
-        An unknown or disabled user is answered like a wrong password, after the same time.
+        An unknown or disabled user gets the same answer as a wrong password, after the same time.
 
         Args:
             name: the user's name.
@@ -222,7 +222,7 @@ class ConsoleUsers:
 
         Raises:
             TooManyTries: as `MAX_TRIES`, `MAX_TRIES_OF_ADDRESS` and `MAX_WAITING` say, or the
-                caller has left; the password was not looked at.
+                caller has left; the password was not checked.
             SignInRefused: the name or the password is wrong, or the user is disabled.
             PasswordChangeNeeded: it is a single-use password: a new one must be given.
             UsageError: the new password is not acceptable.
@@ -279,10 +279,10 @@ class Tries:
         self._times: OrderedDict[tuple[str, ...], deque[datetime]] = OrderedDict()
 
     def count(self, name: str, address: str) -> None:
-        """Counts a try, before anything is done for it.
+        """Counts an attempt, before anything is done for it.
 
         Raises:
-            TooManyTries: there were as many as there may be in the period.
+            TooManyTries: the period had its maximum of attempts already.
         """
         now = self._clock.now()
         pair, alone = _counter_keys(name, address)
@@ -298,7 +298,7 @@ class Tries:
             self._times.popitem(last=False)
 
     def forget(self, name: str, address: str) -> None:
-        """Forgets the tries of a pair that has succeeded."""
+        """Forgets the attempts of a pair that has succeeded."""
         pair, alone = _counter_keys(name, address)
         good = len(self._times.pop(pair, ()))
         times = self._times.get(alone, deque())
@@ -319,13 +319,13 @@ def identity_of_user(account: str, name: str, subject: tuple[str, str] | None = 
 
 
 def _counter_keys(name: str, address: str) -> tuple[tuple[str, str], tuple[str]]:
-    """Returns what the tries of a name from an address are counted under."""
+    """Returns the keys that count the attempts for a name from an address."""
     network = _network_of(address)
     return (name[:_MAX_NAME_LENGTH], network), (network,)
 
 
 def _network_of(address: str) -> str:
-    """Returns what counts as one address."""
+    """Returns the network that counts as one address."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -381,7 +381,7 @@ def _password_document(password: str, cost: ScryptCost) -> Document:
 
 
 def _document_without_password(cost: ScryptCost) -> Document:
-    """Returns what no password matches, without the time that hashing one takes."""
+    """Returns a hash that no password matches, without the time that hashing one takes."""
     return _document(cost, secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_HASH_BYTES))
 
 
