@@ -56,16 +56,16 @@ _CSV_HINT = "download it as JSON, or use 'aws cloudtrail lookup-events --output 
 RECORD_TOO_LARGE = "no end of a record in 64 MiB"
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
-#: Reasons for which a text may be another text's part, or several documents.
+#: Reasons for which a text may be part of another, or several documents.
 _UNREADABLE = (NOT_JSON, NOT_UTF8, LONE_SURROGATE, TOO_DEEP, NUMBER_TOO_LARGE)
 #: Maximum times that a file is packed.
 _MAX_PACKINGS = 3
 #: The first line of the CSV file of the CloudTrail console, of Athena or Lake.
 _CSV_HEADER = re.compile(rb"\A[^{}\[\]:\n]*\bevent[ _]?(?:name|time|id)\b[^{}\[\]:\n]*,", re.I)
-#: What CloudWatch Logs writes before an event when it exports a log group, and `aws logs tail`.
+#: The prefix of an event in CloudWatch Logs' exports of log groups, and in `aws logs tail`.
 _LOG_PREFIX = re.compile(rb"\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d)? +(?:\S+ +)?(?=\{)")
 _MORE = re.compile(rb"[^ \t\r\n]")
-#: How AWS's own log files end.
+#: The end of AWS's own log files.
 _LOG_FILE_END = b"]}"
 _LISTED = "|".join(re.escape(reader.member) for reader in LISTS.values()).encode()
 _OPENING = re.compile(
@@ -73,10 +73,10 @@ _OPENING = re.compile(
 )
 _CLOSING = re.compile(rb"\][ \t\r\n]*\}[ \t\r\n]*\Z")
 _BETWEEN = re.compile(rb"\}[ \t\r\n]*(,)[ \t\r\n]*\{")
-#: What may be between documents: space, byte order marks of joined files, the commas of a list
+#: Separators of documents: space, byte order marks of joined files, the commas of a list
 #: without brackets, the separator of RFC 7464.
 _SEPARATOR = re.compile("[ \t\r\n,\ufeff\x1e]*")
-#: The text before a document that follows one that cannot be read.
+#: The text before a document that follows an unreadable document.
 _NEXT_DOCUMENT = re.compile(r"(?:\n|[}\]]\s*)(?=[{\[])")
 _DECODER = json.JSONDecoder(parse_int=len, parse_float=len)
 #: Maximum bytes of lines that are read together.
@@ -213,8 +213,8 @@ def _numbered_lines(lines: Iterable[bytes], first_line: int) -> Iterator[Result]
 def _joined(text: bytes, line: int) -> Iterator[Result]:
     """Yields the records of documents that follow each other, with or without line breaks.
 
-    One that cannot be read ends where the next begins: on a line of its own, or behind the end of
-    an object or list. Other text is rejected by the line.
+    An unreadable document ends where the next begins: on a new line, or behind the end of an object
+    or list. Other text is rejected by the line.
     """
     characters = text.decode("utf-8", "surrogateescape")
     start = counted = line_start = 0

@@ -4,8 +4,8 @@ An object can be a whole file, a line of NDJSON or an element of a JSON list: im
 
 A row that an SQL query of CloudTrail Lake, Athena or CloudWatch Logs Insights returned is imported
 if a column holds a whole record, such as Lake's `eventJson`, or if its columns are the members of
-one. Athena's names are in lower case, and what it prints of a structure is not JSON, so that such a
-column cannot be read.
+a record. Athena's names are in lower case, and it does not print structures as JSON, so that
+columns with structures cannot be read.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _member(name: str, value: str) -> Any:
     """Returns the value of a member from its text.
 
     Raises:
-        InvalidText: it is not JSON, or not what the member holds.
+        InvalidText: it is not JSON, or not a value of the member.
     """
     if name in _STRUCTURES:
         try:
@@ -234,7 +234,7 @@ class ListReader:
 
 #: The type of the messages by which CloudWatch Logs checks a destination: they hold no events.
 _CONTROL_MESSAGE = b'"CONTROL_MESSAGE"'
-#: How AWS's own log files begin, and their reader.
+#: The beginning of AWS's own log files, and their reader.
 LOG_FILE_START = b'{"Records":['
 LOG_FILE = ListReader("Records")
 
@@ -252,10 +252,10 @@ READERS: Mapping[str, Reader] = {
     "EventBridge event": ObjectReader("detail", identified_by="detail-type"),
     "CloudWatch Logs event": TextReader("message", opening="{"),
 }
-#: Members of members that hold another document in base64, often with gzip: what Lambda gets from
+#: Members of members that hold another document in base64, often with gzip: Lambda's events from
 #: CloudWatch Logs, and records of Kinesis and Firehose.
 _PACKED = (("awslogs", "data"), ("kinesis", "data"), ("data",), ("Data",))
-#: How base64 of gzip, and of a JSON object, begins.
+#: The beginnings of base64 of gzip, and of a JSON object.
 _BASE64_GZIP, _BASE64_OBJECT = "H4sI", "eyJ"
 
 
@@ -326,7 +326,7 @@ def read_element(raw: bytes, line: int) -> Iterator[Result]:
 
 
 def _is_record(value: Mapping[str, Any]) -> bool:
-    """Returns whether an object is a record; what Lambda gets from Kinesis has an eventName too."""
+    """Returns whether an object is a record; Lambda's events from Kinesis have an eventName."""
     return looks_like_record(value) and "kinesis" not in value
 
 
@@ -374,7 +374,7 @@ def _packed_text(value: Mapping[str, Any]) -> str | None:
 
 
 def _unpacked(text: str) -> bytes:
-    """Returns what base64, and gzip in it, holds.
+    """Returns the content of base64, and of gzip in it.
 
     Raises:
         InvalidText: it is damaged, or too large.

@@ -36,8 +36,8 @@ ID_IN_USE = "another event has this eventID"
 _READ_BYTES = 1 << 20
 #: Rows of a statement.
 _BATCH_ROWS = 2_000
-#: Maximum bytes of the rejections of a batch, which are sent in one answer, and bytes of one
-#: beside its texts.
+#: Maximum bytes of the rejections of a batch, which are sent in one answer, and bytes of a
+#: rejection without its strings.
 _MAX_REJECTED_BYTES, _REJECTION_BYTES = MAX_FRAME_BYTES // 2, 40
 _NICENESS = 10
 _TRIES = 5
@@ -76,7 +76,7 @@ class ImportWorker:
         return None
 
     async def staged_bytes(self, _request: StagedBytes) -> int:
-        """Returns how many bytes of the batch that is being staged are read."""
+        """Returns the number of bytes read of the batch that is being staged."""
         return self._read_bytes
 
     async def commit(self, request: Commit) -> list[Json]:

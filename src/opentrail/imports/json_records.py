@@ -84,7 +84,7 @@ def placed(result: Result, place: str) -> Result:
     return RejectedRecord(result.line, result.reason, detail)
 
 
-class InvalidText(Exception):  # noqa: N818 - named for what the text is
+class InvalidText(Exception):  # noqa: N818 - named after the text
     """Text that cannot be imported: one of the reasons, and details."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -149,7 +149,7 @@ def _check_names(raw: bytes) -> None:
 
 
 def looks_like_record(value: Mapping[str, Any]) -> bool:
-    """Returns whether an object is a record, perhaps an incomplete one.
+    """Returns whether an object is a record, even an incomplete one.
 
     >>> looks_like_record({"eventName": "CreateUser"}), looks_like_record({"Records": []})
     (True, False)

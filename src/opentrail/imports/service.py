@@ -26,7 +26,7 @@ from opentrail.ports.journal import JournalSource
 
 log = logging.getLogger(__name__)
 
-#: Names of batches under way; event history, which starts by itself, leaves them alone.
+#: Names of batches under way; event history, which starts independently, skips them.
 _BATCH = "batch-*.import"
 #: Requests that may wait for a worker.
 _WAITING = 16
@@ -37,7 +37,7 @@ _IDLE_SECONDS = 10.0
 _START_SECONDS = 30.0
 _SILENCE_SECONDS = 30.0
 _BATCH_SECONDS = 1_800.0
-#: Seconds between reports of how much is read.
+#: Seconds between reports of progress.
 _REPORT_SECONDS = 0.25
 
 #: Is called with the bytes of a batch that are read.
@@ -61,27 +61,27 @@ class _Worker:
 
 
 class OtherServers(Protocol):
-    """The servers of a cluster, which have what any of them imports."""
+    """The servers of a cluster, which share their imports."""
 
     #: Is held while files of imported events change.
     changing: asyncio.Lock
 
     async def take_over(self) -> None:
-        """Makes what the others have imported part of the files here."""
+        """Adds the files that other servers have imported to the files here."""
 
     async def publish(self) -> bool:
         """Shares the files that an import has written; False: another server was faster."""
 
 
 class Imports:
-    """Accepts batches; each is imported completely and durably before it is answered.
+    """Accepts batches; answers once a batch is imported completely and durably.
 
     Args:
         history: the folder of event history.
         journal: has records that history does not have yet.
-        store: shows what was imported.
-        reached: stores the number of the last imported event, so that a file that is gone shows.
-        others: the servers that share what is imported; None: there are none.
+        store: shows imported events.
+        reached: stores the number of the last imported event, to detect a missing file.
+        others: the servers that share imported events; None: there are none.
     """
 
     def __init__(
@@ -114,8 +114,8 @@ class Imports:
             on_read: is called several times with the bytes of the files that are read.
 
         Raises:
-            CloudTrailError: the body is not what it should be; nothing was imported.
-            RecordRefused: it could not be done now; what is sent again is imported once.
+            CloudTrailError: the body is not valid; nothing was imported.
+            RecordRefused: the import failed for now; repeating it imports each event once.
         """
         if self._under_way >= WORKERS + _WAITING:
             raise RecordRefused("too many imports are under way")
@@ -171,7 +171,7 @@ class Imports:
             files = await worker.child.ask(commit, _BATCH_SECONDS, resend=False)
             if self._others is not None and not await self._others.publish():
                 return None
-            # Also those of a commit whose answer was lost.
+            # Also shows files of a commit whose answer was lost.
             await self._store.show_imports()
             await self._reached(self._store.snapshot.imported)
         return files

@@ -71,7 +71,7 @@ def unpack(content: bytes, file_size: int = 0) -> bytes | Large:
 
     Args:
         content: the gzip file.
-        file_size: bytes of the file that it was packed in, if that is another one.
+        file_size: bytes of the outer file that holds it, if any.
 
     Raises:
         InvalidText: the file is damaged or too large.
@@ -153,7 +153,7 @@ class _Member:
         self.position -= len(inflate.unused_data)
 
 
-#: Byte order marks with their encodings. That of UTF-16 is the start of that of UTF-32.
+#: Byte order marks with their encodings. UTF-16's mark is the start of UTF-32's.
 _MARKS = (
     (codecs.BOM_UTF8, ""),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -161,7 +161,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-#: Encodings without a mark by which of the first bytes are zero: JSON begins with ASCII.
+#: Encodings without a mark, by the zero bytes at the start: JSON begins with ASCII.
 _ZEROS = (
     ((True, True, True, False), "utf-32-be"),
     ((False, True, True, True), "utf-32-le"),
@@ -173,7 +173,7 @@ _ZEROS = (
 def to_utf8(content: bytes) -> bytes:
     r"""Returns the text of a file in UTF-8, without its byte order mark.
 
-    What is not valid in its encoding becomes bytes that are not valid UTF-8, so that only the
+    Bytes invalid in the text's encoding become bytes that are not valid UTF-8, so that only the
     document that has them is rejected.
 
     >>> to_utf8(b"\xff\xfe{\0}\0"), to_utf8(b"\xef\xbb\xbf{}"), to_utf8(b"{}")
