@@ -27,7 +27,7 @@ LOG_FOLDERS = (
 #: Where the part of a key begins that CloudTrail names.
 ROOT = "AWSLogs/"
 
-# Years are those from 2000 to 2999: other times could not be added to.
+# Years from 2000 to 2999: arithmetic on other times could overflow.
 _PLACE = (
     r"AWSLogs/(?:(?P<organization>o-[a-z0-9]{10,32})/)?(?P<account>[0-9]{12})/"
     r"(?P<folder>CloudTrail[A-Za-z-]*)/(?P<region>[a-z0-9-]+)/(?P<day>2[0-9]{3}/[0-9]{2}/[0-9]{2})/"
@@ -158,7 +158,7 @@ def folder_of(tail: str) -> str:
 
 
 def log_minute(short: bytes) -> datetime | None:
-    """Returns the minute in which a log file was delivered; None if it is not a time."""
+    """Returns the minute of a log file's delivery; None if it is not a time."""
     try:
         return datetime.strptime(short[:14].decode(), "%Y%m%dT%H%MZ").replace(tzinfo=UTC)
     except ValueError:
@@ -262,7 +262,7 @@ class MisnamedFile:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Filters for what is validated; None selects all."""
+    """Filters for objects to validate; None selects all."""
 
     accounts: Sequence[str] | None = None
     regions: Sequence[str] | None = None
@@ -330,7 +330,7 @@ class Inventory:
         return self.wanted.includes_place(account, after[0] if after else "")
 
     def identify_copies(self, claims: Iterable[tuple[Root, str, str, str]]) -> None:
-        """Sets bucket and prefix of copies to those that most of their digests name.
+        """Sets bucket and prefix of copies to the values that most of their digests name.
 
         Args:
             claims: root and tail of a digest, and the bucket and key in it.
@@ -370,7 +370,7 @@ class Inventory:
         return None
 
     def mark_listed(self, bucket: str, key: str) -> None:
-        """Removes a log file from those that no digest lists."""
+        """Removes a log file from the unlisted log files."""
         log = log_name(split_key(key)[1])
         if log is not None:
             for root, _ in self.locations(bucket, key):

@@ -50,7 +50,7 @@ class DigestFile:
     reason: str | None = None
     #: A signature that proves the content, from metadata, the next digest or `--signatures`.
     proof: str | None = None
-    #: Whether its signature is not known from any source.
+    #: Whether no source knows its signature.
     is_unsigned: bool = False
     #: Why the file could not be read; None if it was read.
     unread: str | None = None

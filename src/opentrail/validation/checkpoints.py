@@ -58,7 +58,7 @@ class KnownDigest:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a server or an earlier run knows of a chain.
+    """A server's or an earlier run's knowledge of a chain.
 
     `starts` are all digests that start or restart the chain from `since` on; all there ever were if
     `since` is None. `ends` are the digests before each restart. `newest` is the newest digest at
@@ -71,7 +71,7 @@ class Known:
     newest: KnownDigest
     since: datetime | None
     origin: str
-    #: Whether the trail's server says this now; then the trail did not exist before `since`.
+    #: Whether this comes from the trail's server now; then the trail did not exist before `since`.
     is_current: bool = False
 
     def knows_beginning(self, start: datetime) -> bool:
@@ -94,7 +94,7 @@ class Known:
 
 
 def known_from(document: Mapping[str, Any], origin: str, is_current: bool = False) -> Known:
-    """Reads what `Known.as_json` returned.
+    """Reads the result of `Known.as_json`.
 
     Raises:
         UsageError: the document has another form.
@@ -227,7 +227,7 @@ class CheckpointChecks:
         return list(self._known)
 
     def check(self, chain: Chain) -> None:
-        """Reports known digests that are missing, and ends of chains that are not known."""
+        """Reports known digests that are missing, and unknown ends of chains."""
         for checkpoint in self._known.get(chain.id, ()):
             self._newest(chain, checkpoint)
             self._starts(chain, checkpoint)

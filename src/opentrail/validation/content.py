@@ -33,7 +33,7 @@ class Readable(Protocol):
 
 
 class BadContent(Exception):  # noqa: N818 - a finding, not an error of this program
-    """The content is invalid; the text says why."""
+    """The content is invalid; the message has the reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,7 +180,7 @@ _MAX_NAMED = 50
 
 
 class Coverage(IntEnum):
-    """How a chain covers the time of a log file; of several chains the largest value is used."""
+    """A chain's coverage of a log file's time; of several chains the largest value counts."""
 
     #: A digest covers it and does not list it.
     COVERED = 0
@@ -255,7 +255,7 @@ class UnlistedLogs:
                 elif self._is_in_range(minute):
                     self._classify_log(root, place, short, minute, chains)
         for files in self._ended.values():
-            # Logging may have started again: then its first digest is still to come.
+            # Logging may have started again: its first digest may not exist yet.
             is_on = any(_starts_logging(file) for file in files)
             for file in files:
                 if is_on:
@@ -414,7 +414,7 @@ def _behind(
 def report_gaps(chain: Chain, report: Report, has_events: bool) -> None:
     """Reports the times of a chain that no digest covers, and why.
 
-    `has_events` says whether the home Region's events are available, which would show that logging
+    `has_events`: whether the home Region's events are available, which would show that logging
     was stopped.
     """
     for gap in chain.gaps:

@@ -51,7 +51,7 @@ class ListedLog:
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """A parsed digest file; only its signature proves what it says."""
+    """A parsed digest file; only its signature proves its content."""
 
     bucket: str
     key: str

@@ -46,20 +46,20 @@ from opentrail.validation.report import FindingKind, Report, Status
 MAX_LOGS = 100
 #: Maximum digests that are read for a log file.
 _MAX_DIGESTS = 10
-#: How long after an event its log file may come (cloudtrail-format §5.2).
+#: Maximum time from an event to its log file (cloudtrail-format §5.2).
 _LATEST = timedelta(days=30)
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
-#: How long after an event its log file usually comes.
+#: Usual time from an event to its log file.
 _USUAL = timedelta(hours=1)
 _OTHER_RECORD = "The log file was changed: it has another record with this event ID."
 
 
 class ProofState(StrEnum):
-    """What is known of an event in a trail's bucket."""
+    """The result of a search for an event in a trail's bucket."""
 
     PROVEN = "proven"
-    #: The log file or its digest is still to come.
+    #: The log file or its digest does not exist yet.
     PENDING = "pending"
     BROKEN = "broken"
     #: No digest lists the log file, because validation is off.
@@ -90,18 +90,18 @@ class EventQuestion(msgspec.Struct, frozen=True, kw_only=True):
     #: Id of the organization of an organization trail.
     organization: str = ""
     validation: bool
-    #: Whether the trail selects the event; None if its settings at that time are not known.
+    #: Whether the trail selects the event; None if its settings at that time are unknown.
     is_selected: bool | None
     #: Whether the server has delivered all events up to this one.
     is_delivered: bool
     #: Whether another trail writes log files to the same folder.
     is_shared: bool = False
-    #: What the server knows of the chain, as `DigestChains.known` returns it; None if nothing.
+    #: The server's knowledge of the chain, from `DigestChains.known`; None if nothing.
     known: dict[str, Any] | None = None
 
     @property
     def folder_prefix(self) -> str:
-        """What the keys have before `AWSLogs/`."""
+        """The part of keys before `AWSLogs/`."""
         return f"{self.prefix}/" if self.prefix else ""
 
 
@@ -113,7 +113,7 @@ class EventProof(msgspec.Struct, frozen=True, rename="camel"):
     bucket: str
     key: str | None = None
     digest_key: str | None = None
-    #: Key of the file that is not as it was written, if the proof is broken.
+    #: Key of the faulty file, if the proof is broken.
     fault: str | None = None
 
 
@@ -134,7 +134,7 @@ class _LogSearch:
     reader: BucketReader
     question: EventQuestion
     now: datetime
-    #: Keys that were listed; hashes of those that were read; why others could not be.
+    #: Keys that were listed; hashes of files that were read; reasons for files that could not be.
     listed: set[str] = field(default_factory=set)
     hashes: dict[str, str] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
@@ -212,7 +212,7 @@ class EventProver:
         self._now = now
 
     def prove(self, question: EventQuestion) -> EventProof | None:
-        """Returns what is known; None if nothing shows that the trail delivered the event."""
+        """Returns the proof; None if nothing shows that the trail delivered the event."""
         try:
             return self._search(question, _LogSearch(self._reader, question, self._now))
         except ObjectStoreError as error:
@@ -244,7 +244,7 @@ class EventProver:
     # The event is in a log file
 
     def _by_digest(self, question: EventQuestion, log: _FoundLog) -> tuple[EventProof, bool]:
-        """Returns what the digests say of a log file, and whether one lists it."""
+        """Returns the digests' proof of a log file, and whether a digest lists it."""
         place = (question.bucket, log.key)
         files = []
         for file in self._digests(question, log.minute):
@@ -326,7 +326,7 @@ class EventProver:
         return EventProof(ProofState.PENDING, "The log file is still to come.", question.bucket)
 
     def _altered(self, question: EventQuestion, search: _LogSearch) -> EventProof | None:
-        """Returns the first log file after the event that is not as the trail's digest says."""
+        """Returns the first log file after the event that differs from the trail's digest."""
         begin = minute_of(question.event_time)
         last = max(search.listed, default="")
         for file in self._digests(question, begin):
@@ -350,13 +350,13 @@ class EventProver:
     def _chain_fault(
         self, question: EventQuestion, begin: datetime, end: datetime, files: Sequence[DigestFile]
     ) -> tuple[str, str] | None:
-        """Returns what is wrong with the digests of a period, and the key of the digest.
+        """Returns the flaw of the digests of a period, and the key of the digest.
 
-        It is judged as `validate` does (`LinkChecks`, `CheckpointChecks`). Missing digests count,
-        and those that are there and not valid.
+        The checks are the same as in `validate` (`LinkChecks`, `CheckpointChecks`). Missing digests
+        count, as do invalid ones.
 
         Args:
-            question: names the chain, and what the server knows of it.
+            question: names the chain, and has the server's knowledge of it.
             begin: the start of the period.
             end: its end.
             files: the first digests that end after `begin`.
@@ -428,7 +428,7 @@ def _chain_of(question: EventQuestion) -> ChainId:
 
 
 def _known_of(question: EventQuestion) -> list[Known]:
-    """Returns what the server knows of the digests in the bucket that is asked about."""
+    """Returns the server's knowledge of the digests in the event's bucket."""
     if question.known is None:
         return []
     checkpoint = known_from(question.known, "the server", is_current=True)
@@ -456,7 +456,7 @@ def _record_in(content: bytes, event_id: str) -> Any:
 
 
 def _hash_in(digest: Digest, bucket: str, key: str) -> str | None:
-    """Returns the hash with which a digest lists a log file; None if it does not list it."""
+    """Returns the hash of a log file in a digest; None if the digest does not list it."""
     logs = (log for log in digest.logs() if (log.bucket, log.key) == (bucket, key))
     return next((log.sha256 for log in logs), None)
 

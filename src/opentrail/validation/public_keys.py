@@ -15,7 +15,7 @@ import orjson
 from opentrail.core.errors import UsageError
 from opentrail.validation.bucket_objects import format_time
 
-#: How far outside its validity a key is accepted: a digest is signed some time after it ends.
+#: Tolerance for a key's validity: a digest is signed some time after it ends.
 _SLACK = timedelta(hours=2)
 
 #: Returns the keys of a Region for digests of a time range, in the form of the API.
@@ -46,7 +46,7 @@ class PublicKey:
 
 
 class PublicKeys:
-    """The trusted keys; those of a Region are fetched when they are needed."""
+    """The trusted keys; the keys of a Region are fetched on first use."""
 
     def __init__(self, keys: Iterable[PublicKey] = (), ask: FetchKeys | None = None) -> None:
         self._given = list(keys)

@@ -16,7 +16,7 @@ _VERDICTS = {GOOD: "good", NOT_GOOD: "not good", UNDECIDED: "cannot be decided"}
 
 
 class Status(StrEnum):
-    """What a finding means for the verdict."""
+    """The effect of a finding on the verdict."""
 
     BAD = "bad"
     UNKNOWN = "unknown"
@@ -33,7 +33,7 @@ class FindingKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found about one object or period."""
+    """A result about one object or period."""
 
     status: Status
     kind: FindingKind
@@ -106,7 +106,7 @@ class ChainCount:
 
 @dataclass(slots=True)
 class Report:
-    """All findings; `show` is called with each one as it is added."""
+    """All findings; a new finding calls `show` immediately."""
 
     show: Callable[[Finding], object] = lambda _: None
     findings: list[Finding] = field(default_factory=list)

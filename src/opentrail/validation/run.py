@@ -63,7 +63,7 @@ class CheckedLog:
 
 
 class LogChecks:
-    """Checks log files and collects those that are not valid."""
+    """Checks log files and collects the invalid ones."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class LogChecks:
 
 @dataclass(slots=True)
 class Task:
-    """What is validated, and with which keys and checkpoints."""
+    """The scope of a validation, with its keys and checkpoints."""
 
     verifier: Verifier
     keys: PublicKeys
