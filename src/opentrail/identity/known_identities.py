@@ -1,6 +1,6 @@
 """Identities by access key id: configured in the directory, or learned from recorded calls.
 
-The first call with an unknown key waits until others were asked about it.
+The first call with an unknown key waits for the answer of the other servers, or of the upstream.
 
 """
 
@@ -41,7 +41,7 @@ _CURSOR_LAG = 10_000
 _YIELD_AFTER = 100
 #: Maximum records whose results are remembered until they are stored; others are parsed again.
 _MAX_TAUGHT = 20_000
-#: Maximum temporary and deleted keys, of which the newest are remembered. Temporary ones expire
+#: Maximum temporary and deleted keys, of which the newest are remembered. Temporary keys expire
 #: after hours on AWS, but not on every emulator, so they are not removed by age.
 MAX_SESSIONS = 100_000
 #: Maximum users in memory; the others are read from the control store when they get a key.
@@ -63,7 +63,7 @@ class KnownIdentities:
         self._learned: dict[str, Identity] = {}
         self._users: dict[tuple[str, str], tuple[str, str]] = {}
         self._most_sessions, self._most_users = most_sessions, most_users
-        #: Temporary and deleted keys, and those that no record teaches, in the order in which they
+        #: Temporary and deleted keys, and keys that no record teaches, in the order in which they
         #: were learned or deleted.
         self._sessions: dict[str, None] = {}
 
@@ -224,14 +224,14 @@ class Identities(KnownIdentities):
         most_users: int = MAX_USERS,
         is_stored: bool = True,
     ) -> None:
-        """Starts without any.
+        """Starts without known identities.
 
         Args:
             control: where identities are stored.
             directory: the configured identities.
             most_sessions: maximum temporary and deleted keys in memory.
             most_users: maximum users in memory.
-            is_stored: whether this process stores what it learns; else another one does.
+            is_stored: whether this process stores learned identities; else another process does.
         """
         super().__init__(directory, most_sessions, most_users)
         self._control = control
@@ -246,7 +246,7 @@ class Identities(KnownIdentities):
         self._share: Callable[[Learned], Awaitable[None]] | None = None
 
     def share_with(self, share: Callable[[Learned], Awaitable[None]]) -> None:
-        """Lets other processes of this server know what another server has recorded.
+        """Shares identities that another server has recorded with this server's other processes.
 
         Args:
             share: returns once they know it.
@@ -293,7 +293,7 @@ class Identities(KnownIdentities):
             self._keep(identity)
 
     async def know_account(self, account: str) -> None:
-        """Stores the account of callers whose key names none, as the upstream says it."""
+        """Stores the account of callers whose key names none, from the upstream's answer."""
         if account != self._account:
             self._account = account
             await self._control.apply([Put(*_ACCOUNT, {"account": account})])
@@ -434,8 +434,8 @@ def directory_identities(entries: Mapping[str, Mapping[str, Any]]) -> list[Ident
 
 log = logging.getLogger(__name__)
 
-#: Returns once all is known here that the other servers, or the upstream, know of a key; False if
-#: they could not say.
+#: Returns once this process has learned from the other servers, or the upstream, about a key; False
+#: if they could not say.
 CatchUp = Callable[[str], Awaitable[bool]]
 
 #: Maximum seconds that a call waits for it.
@@ -447,7 +447,7 @@ _MAX_KEY_LENGTH = 1_024
 
 
 class Newcomers:
-    """Makes the first call of an unknown key wait until others were asked about it."""
+    """Makes the first call of an unknown key wait for the other servers or the upstream."""
 
     def __init__(self, identities: KnownIdentities, catch_up: CatchUp) -> None:
         self._identities = identities
@@ -455,7 +455,7 @@ class Newcomers:
         self._strangers: dict[str, None] = {}
 
     def meet(self, access_key_id: str) -> Awaitable[None] | None:
-        """Returns what ends once others were asked about a key; None if there is nothing to ask."""
+        """Returns the wait for others' answer about a key; None if no question is needed."""
         if not self._identities.is_stranger(access_key_id) or access_key_id in self._strangers:
             return None
         return self._ask(access_key_id) if len(access_key_id) <= _MAX_KEY_LENGTH else None
@@ -476,10 +476,10 @@ class Newcomers:
 
 
 async def know_all(journal: Journal, identities: Identities, _access_key_id: str = "") -> bool:
-    """Returns once the identities of all records are known that any server had when it was called.
+    """Returns once this process knows the identities of all records any server had at the call.
 
     Raises:
-        StorageFailed: the journal does not say which these are.
+        StorageFailed: the journal cannot determine these records.
     """
     await identities.reach(await journal.newest())
     return True
