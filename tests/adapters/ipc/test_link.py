@@ -15,6 +15,7 @@ import pytest
 
 from opentrail.adapters.ipc import link as module
 from opentrail.adapters.ipc.link import MAX_FRAME_BYTES, Handlers, IpcRequest, Link, LinkError
+from opentrail.core.errors import StoreUnreachable
 from opentrail.core.identity import Identity
 from opentrail.settings import Settings
 from tests.factories import MOMENT, an_identity
@@ -187,6 +188,22 @@ async def test_an_error_whose_text_is_not_unicode_is_answered(
     async with linked(right={Echo: fail}) as (left, _):
         with pytest.raises(LinkError, match="no file named"):
             await left.ask(Echo())
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("error", "lines"), [(StoreUnreachable("no answer"), 0), (KeyError("a bug"), 1)]
+)
+async def test_only_bugs_are_logged_where_a_request_fails(
+    caplog: pytest.LogCaptureFixture, error: Exception, lines: int
+) -> None:
+    async def fail(_request: Echo) -> bytes:
+        raise error
+
+    async with linked(right={Echo: fail}) as (left, _):
+        with pytest.raises(LinkError, match=type(error).__name__):
+            await left.ask(Echo())
+    assert len(caplog.records) == lines
 
 
 @asynchronous

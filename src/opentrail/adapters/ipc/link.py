@@ -32,6 +32,7 @@ import msgspec
 from msgspec import structs
 
 from opentrail.core.batching import batches
+from opentrail.core.errors import OpentrailError
 from opentrail.core.event import Entry
 
 log = logging.getLogger(__name__)
@@ -163,7 +164,8 @@ class Link(asyncio.Protocol):
             if len(response) > MAX_FRAME_BYTES:
                 raise LinkError(f"a response of {len(response)} bytes is too long")
         except Exception as error:  # the other side must always get an answer
-            log.exception("a request of another process failed")
+            if not isinstance(error, OpentrailError):  # the other side logs why its work failed
+                log.exception("a request of another process failed")
             text = f"{type(error).__name__}: {error}"
             self._send(_Kind.FAILURE, number, text.encode(errors="backslashreplace"))
         else:
