@@ -450,7 +450,7 @@ class Settings:
         "record",
         _TRAILS,
         "FORM",
-        "body of these logs: record (default), ocsf, or none",
+        "body of these logs: record (default), ocsf or none",
         choices=("record", "ocsf", "none"),
     )
     #: `on`: unusual activity is recorded for event history; `off`: only for trails that want it.

@@ -109,7 +109,7 @@ async def test_keys_outlive_the_process(tmp_path: Path) -> None:
 async def test_with_another_master_key_nothing_is_loaded_and_the_key_is_named() -> None:
     disk: Documents = {}
     new = await directory(MemoryControl(disk)).create(ANN)
-    with pytest.raises(StorageFailed, match="restore the former key") as caught:
+    with pytest.raises(StorageFailed, match="restore the previous key") as caught:
         await directory(MemoryControl(disk), b"x" * 32).load()
     assert new.key.access_key_id in str(caught.value)
 
@@ -227,7 +227,7 @@ async def test_keys_made_elsewhere_are_imported_once() -> None:
     ],
 )
 @asynchronous
-async def test_what_is_no_key_is_not_imported(key_id: str, secret: str, principal: str) -> None:
+async def test_invalid_keys_are_not_imported(key_id: str, secret: str, principal: str) -> None:
     with pytest.raises(UsageError):
         await directory(MemoryControl()).import_key(key_id, secret, principal)
 

@@ -120,7 +120,7 @@ async def test_a_store_of_an_earlier_version_accepts_only_the_key_that_sealed_it
         await (await open_keys(place, control)).create(ANN)
         await control.apply([Remove("shared-key", "master-key")])
     await key_of(tmp_path / "two", Settings())
-    with pytest.raises(StorageFailed, match="restore the former key"):
+    with pytest.raises(StorageFailed, match="restore the previous key"):
         await key_of(tmp_path / "two", settings)
     await key_of(tmp_path / "one", settings)
     with pytest.raises(UsageError, match="sealed by master key"):

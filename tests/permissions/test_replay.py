@@ -81,7 +81,7 @@ def test_a_call_that_needs_no_permission_is_allowed() -> None:
         (["arn:aws:ec2:us-east-1::*", "arn:aws:ec2:us-east-1:123456789012:subnet/*"], DENIED),
     ],
 )
-def test_what_a_record_does_not_name_cannot_be_decided(resource: Any, judgement: Judgement) -> None:
+def test_missing_record_member_leaves_decision_open(resource: Any, judgement: Judgement) -> None:
     record = a_record(
         eventSource="ec2.amazonaws.com",
         eventName="CreateVolume",
@@ -96,7 +96,7 @@ def test_what_a_record_does_not_name_cannot_be_decided(resource: Any, judgement:
     ("source", "name", "reason"),
     [
         ("sqs", "FlyToTheMoon", "AWS's authorization data does not have the action"),
-        ("s3", "DeleteObjects", "the record does not say what the call needs"),
+        ("s3", "DeleteObjects", "the record does not name the needed permissions"),
     ],
 )
 def test_a_call_of_unknown_needs_cannot_be_decided(source: str, name: str, reason: str) -> None:

@@ -190,7 +190,7 @@ class OidcProvider:
         names = offered if isinstance(offered, list) else []
         algorithms = tuple(name for name in _ALGORITHMS if name in names)
         if not algorithms:
-            raise _refused(f"the provider signs by none of {', '.join(_ALGORITHMS)}")
+            raise _refused(f"the provider supports none of {', '.join(_ALGORITHMS)}")
         authorization, token, keys = endpoints
         return _Discovered(authorization, token, keys, algorithms)
 

@@ -47,7 +47,7 @@ class AesGcmSealer:
         if fingerprint != self.fingerprint:
             raise StorageFailed(
                 f"the secret of {context} was sealed by master key {fingerprint!r}, the present "
-                f"one is {self.fingerprint!r}: restore the former key"
+                f"one is {self.fingerprint!r}: restore the previous key"
             )
         try:
             content = base64.b64decode(text, validate=True)

@@ -164,7 +164,7 @@ class DataInventory:
         if texts:
             raise StateLost(
                 f"data directory {self._data.root}: with --auth enforced the server does not start "
-                f"while {texts[0]}; put the former control store back, or accept the loss: "
+                f"while {texts[0]}; restore the previous control store, or accept the loss: "
                 "opentrail doctor --accept-losses"
             )
 
@@ -340,7 +340,7 @@ def store_problem(
         text = f"{state.name} is empty, but the journal is not: {_GONE}"
         return DirectoryProblem("store", text) if state.has_records else None
     if former is not None and state.store != former:
-        text = f"{state.name} is of another data directory: the former content is lost"
+        text = f"{state.name} belongs to another data directory: the previous content is lost"
         return DirectoryProblem("store", text)
     if written is not None and (state.marked or 0) < written.marked:
         text = (

@@ -97,7 +97,7 @@ def add_conditions(parser: argparse.ArgumentParser, with_times: bool = True) -> 
     if with_times:
         add("--since", metavar="T", help=SINCE_HELP)
         add("--until", metavar="T", help="until this time")
-    add("--account", type=account_id, metavar="ID", help="account (that of the upstream)")
+    add("--account", type=account_id, metavar="ID", help="account (the upstream's)")
     add("--region", type=region_name, metavar="REGION", help="Region (AWS_REGION, else us-east-1)")
     add("--all-accounts", action="store_true", help="include all accounts")
     add("--all-regions", action="store_true", help="include all Regions")

@@ -26,7 +26,7 @@ _ROUTE = "/api/v1/detections"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = Actions(parser)
-    testing = actions.add("test", "show how often rules would have matched past events")
+    testing = actions.add("test", "count matches of rules in past events")
     testing.add_argument(
         "--since", metavar="T", default="90d", help="30m, 12h, 90d (default), or a time"
     )
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     starter = actions.add("starter", "list the rules that opentrail comes with, or print one")
     starter.add_argument("name", nargs="?", metavar="NAME", help="name of a starter rule")
     starter.add_argument("--json", action="store_true", help="print JSON")
-    listing = actions.add("list", "list the enabled rules, and how often they matched")
+    listing = actions.add("list", "list the enabled rules and their number of matches")
     disabling = actions.add("disable", "match no more events")
     disabling.add_argument("names", nargs="+", metavar="NAME", help="name of an enabled rule")
     for action_parser in (testing, enabling, listing, disabling):

@@ -428,7 +428,7 @@ class History:
         page_token = self._tokens.read(token, self._conditions(search))
         is_behind = self._store.snapshot.imported < page_token.imported
         if is_behind or not await self.follower.is_visible(page_token.snapshot.recorded):
-            message = "This server does not have the events of the former page yet; try again."
+            message = "This server does not have the events of the previous page yet; try again."
             raise Throttled(message)
         return page_token
 

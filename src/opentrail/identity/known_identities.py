@@ -467,7 +467,9 @@ class Newcomers:
                     return
         except (OpentrailError, OSError, TimeoutError) as error:
             reason = str(error) or "it takes too long"
-            log.warning("what others know of a key is not known", extra={"reason": reason})
+            log.warning(
+                "identities known to other servers could not be loaded", extra={"reason": reason}
+            )
             return
         if self._identities.is_stranger(access_key_id):
             if len(self._strangers) >= _MAX_STRANGERS:

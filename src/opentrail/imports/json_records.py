@@ -20,7 +20,7 @@ TOO_DEEP = "nested too deeply"
 DUPLICATE_MEMBER = "a member occurs twice in an object"
 #: A number beyond 64-bit floats; integers of up to 308 digits keep all digits.
 NUMBER_TOO_LARGE = "a number is too large"
-LONE_SURROGATE = "a text holds half of a surrogate pair"
+LONE_SURROGATE = "a string holds half of a surrogate pair"
 NOT_AN_OBJECT = "not a JSON object"
 NOT_A_RECORD = "not a CloudTrail record"
 DIGEST_FILE = "digest file"

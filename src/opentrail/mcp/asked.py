@@ -40,9 +40,7 @@ Account = Annotated[
 Region = Annotated[str, Field(max_length=63, description="only of this Region")]
 Since = Annotated[
     str,
-    Field(
-        max_length=40, description="from then on: 2026-01-01T09:00:00Z, or 30m, 2h, 7d before now"
-    ),
+    Field(max_length=40, description="start time: 2026-01-01T09:00:00Z, or 30m, 2h, 7d before now"),
 ]
 Until = Annotated[str, Field(max_length=40, description="up to then, in the same forms")]
 Limit = Annotated[
@@ -50,7 +48,7 @@ Limit = Annotated[
     Field(ge=1, le=MAX_LIMIT, description=f"maximum number of results, AT MOST {MAX_LIMIT}"),
 ]
 Cursor = Annotated[
-    str, Field(max_length=MAX_TEXT_LENGTH, description="`cursor` of the former page")
+    str, Field(max_length=MAX_TEXT_LENGTH, description="`cursor` of the previous page")
 ]
 EventId = Annotated[str, Field(min_length=1, max_length=200, description="the id of an event")]
 

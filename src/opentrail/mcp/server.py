@@ -157,7 +157,7 @@ class OpentrailMcpServer(MCPServer[Any]):
             " user=John, key=AKIA…, ip=10.0.0.0/8, source=iam, error:denied, is:failure, is:write,"
             " resource=logs, requestParameters.bucketName=logs, NOT, OR, parentheses, wildcards"
             ' in name=Create*, quotes in user="Mary Ann"; more in opentrail://reference/expressions.'
-            " Questions such as this one are events, too: NOT source=mcp.opentrail.internal leaves"
+            " Questions such as this one are also events: NOT source=mcp.opentrail.internal leaves"
             f" them out. Returns {DEFAULT_LIMIT} events, AT MOST {MAX_LIMIT}; get_event has the"
             " whole record of one.",
         )
@@ -209,7 +209,7 @@ class OpentrailMcpServer(MCPServer[Any]):
 
         @add(
             "Whether records are complete and unchanged",
-            "Read whether the store is healthy, and what the last verification of each trail found."
+            "Read the health of the store, and the findings of each trail's last verification."
             " It starts no verification: opentrail validate does.",
         )
         def verify(

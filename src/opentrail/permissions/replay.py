@@ -62,7 +62,7 @@ def _open_verdict(needs: Needs) -> Verdict | None:
         reason = "AWS's authorization data does not have the action"
         return Verdict(Judgement.UNKNOWN, permission, reason)
     if needs.open:
-        reason = needs.open[0] or "the record does not say what the call needs"
+        reason = needs.open[0] or "the record does not name the needed permissions"
         return Verdict(Judgement.UNKNOWN, None, reason)
     return None
 

@@ -270,7 +270,9 @@ class EventProver:
         if log.sha256 != sha256:
             reason = "The log file was changed: its hash value is not the one in the digest file."
             return EventProof(ProofState.BROKEN, reason, *place, fault=log.key)
-        reason = "The log file is as it was delivered: the signed digest file has its hash value."
+        reason = (
+            "The log file is unchanged since delivery: the signed digest file has its hash value."
+        )
         return EventProof(ProofState.PROVEN, reason, *place)
 
     def _unlisted(

@@ -164,7 +164,7 @@ class Stories:
         #: Held by an answer that holds thousands of events.
         self._turn = asyncio.Lock()
 
-    @route("GET", "/answer", VIEWER, "see what is known of a name", query=("name",))
+    @route("GET", "/answer", VIEWER, "look up a name", query=("name",))
     async def answer(self, request: Request) -> NameAnswer:
         """Returns who made what has a name, and what the user of that name did."""
         name = request.query_params.get("name", "").strip()
