@@ -77,7 +77,7 @@ def test_a_command_without_its_action_shows_the_help(
     assert said.endswith(f"error: the following arguments are required: {missing}\n")
 
 
-def test_what_is_known_is_parsed() -> None:
+def test_known_values_are_parsed() -> None:
     options = a_parser().parse_args(["keys", "create", "--user", "John"])
     assert options.user == "John"
     assert options.parser.prog == "tool keys create"

@@ -201,7 +201,7 @@ def test_a_collector_has_a_url_and_headers(write: Write) -> None:
         ({}, {"OPENTRAIL_OTLP_HEADERS": "A=s3cret\r\nB: c"}, "OTLP_HEADERS must be headers"),
     ],
 )
-def test_what_is_wrong_about_a_collector_is_named(
+def test_collector_problems_are_named(
     flags: dict[str, str], environment: dict[str, str], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message) as refused:
@@ -280,7 +280,7 @@ def test_a_webhook_has_a_form(write: Write) -> None:
         ),
     ],
 )
-def test_what_is_wrong_about_a_webhook_is_named(
+def test_webhook_problems_are_named(
     flags: dict[str, str], environment: dict[str, str], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message) as refused:
@@ -338,14 +338,14 @@ def test_console_url_must_be_an_origin(url: Any) -> None:
         ({"oidc_client_secret": "s3cret"}, "seen by other users"),
     ],
 )
-def test_what_is_wrong_about_a_provider_is_named(flags: dict[str, str], message: str) -> None:
+def test_provider_problems_are_named(flags: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message) as refused:
         load(flags, {})
     assert "s3cret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("table", ["oidc_roles = 1", '[oidc_roles]\na = "root"'])
-def test_what_is_no_role_in_the_file_is_named(table: str, write: Write) -> None:
+def test_invalid_roles_in_the_file_are_named(table: str, write: Write) -> None:
     with pytest.raises(UsageError, match=r"oidc_roles in .* viewer, auditor, operator, admin"):
         load(ISSUER, {}, write(table))
 
@@ -770,7 +770,7 @@ def test_the_console_may_be_on_any_address_with_tls_and_verified_signatures() ->
         ({"files": "s3://Logs/x"}, "files", "must be s3://BUCKET or s3://BUCKET/PREFIX"),
     ],
 )
-def test_what_contradicts_itself_or_is_beyond_reason_is_refused(
+def test_contradictory_or_excessive_values_are_refused(
     flags: dict[str, str], named: str, why: str
 ) -> None:
     said = refused(flags)

@@ -99,7 +99,7 @@ async def test_a_key_made_elsewhere_is_imported_once() -> None:
     ],
 )
 @asynchronous
-async def test_what_is_wrong_is_named(given: dict[str, Any], text: str) -> None:
+async def test_problems_are_named(given: dict[str, Any], text: str) -> None:
     given = dict(given)
     with pytest.raises(UsageError, match=text):
         await Administration()(given.pop("action", ""), **given)
@@ -163,6 +163,6 @@ async def test_a_policy_lives_through_all_actions() -> None:
     ],
 )
 @asynchronous
-async def test_what_is_wrong_with_a_policy_is_named(given: dict[str, Any], text: str) -> None:
+async def test_policy_problems_are_named(given: dict[str, Any], text: str) -> None:
     with pytest.raises(UsageError, match=text):
         await Administration().policies(given)

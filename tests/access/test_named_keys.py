@@ -97,6 +97,6 @@ async def test_the_file_takes_precedence() -> None:
     ],
 )
 @asynchronous
-async def test_what_is_wrong_is_named(action: str, given: dict[str, Any], named: str) -> None:
+async def test_problems_are_named(action: str, given: dict[str, Any], named: str) -> None:
     with pytest.raises(UsageError, match=named):
         await Directory(MemoryControl()).run(action, **given)

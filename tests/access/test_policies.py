@@ -178,7 +178,7 @@ async def test_a_policy_of_another_account_is_not_attached() -> None:
     ],
 )
 @asynchronous
-async def test_what_is_not_valid_is_refused_and_not_stored(
+async def test_invalid_values_are_refused_and_not_stored(
     account: str, name: str, text: str, error: type[OpentrailError], what: str
 ) -> None:
     policies = PolicyDirectory(MemoryControl())

@@ -42,7 +42,7 @@ async def test_a_policy_is_found_until_it_is_deleted() -> None:
 
 
 @asynchronous
-async def test_what_another_process_changed_is_found_once_it_is_loaded() -> None:
+async def test_reload_finds_changes_of_other_processes() -> None:
     control = MemoryControl()
     one, two = ResourcePolicies(control), ResourcePolicies(control)
     await one.put(STORE, DOCUMENT)

@@ -105,9 +105,7 @@ async def test_a_new_user_of_a_name_has_no_tokens_of_the_former_one() -> None:
     ],
 )
 @asynchronous
-async def test_what_is_wrong_with_a_new_token_is_named(
-    user: str, name: str, days: int, message: str
-) -> None:
+async def test_new_token_problems_are_named(user: str, name: str, days: int, message: str) -> None:
     world = await with_ann()
     await world.tokens.add("ann", "laptop2", 30)
     with pytest.raises(UsageError, match=message):

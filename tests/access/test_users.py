@@ -223,7 +223,7 @@ async def test_a_queue_that_is_full_refuses_at_once() -> None:
 
 
 @asynchronous
-async def test_nothing_is_computed_for_a_caller_who_has_left() -> None:
+async def test_computation_ends_when_its_caller_leaves() -> None:
     users = users_in(MemoryControl())
     await signed_in(users)
 
@@ -236,7 +236,7 @@ async def test_nothing_is_computed_for_a_caller_who_has_left() -> None:
 
 
 @asynchronous
-async def test_who_signs_in_well_is_not_limited() -> None:
+async def test_successful_sign_ins_are_not_limited() -> None:
     users = users_in(MemoryControl())
     await signed_in(users)
     for _ in range(3 * MAX_TRIES):
@@ -265,14 +265,14 @@ async def test_a_bad_new_password_is_refused_and_changes_nothing(new: str, messa
 
 @pytest.mark.parametrize("name", ["", "a b", "x" * 65, "ä", "a/b", OPERATOR])
 @asynchronous
-async def test_what_is_no_name_is_refused(name: str) -> None:
+async def test_invalid_names_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="name"):
         await users_in(MemoryControl()).create(name, ConsoleRole.VIEWER)
 
 
 @pytest.mark.parametrize("accounts", [[], ["1"], ["12345678901x"], ["١٢٣٤٥٦٧٨٩٠١٢"]])
 @asynchronous
-async def test_what_is_no_account_is_refused(accounts: list[str]) -> None:
+async def test_invalid_accounts_are_refused(accounts: list[str]) -> None:
     with pytest.raises(UsageError, match="12 digits"):
         await users_in(MemoryControl()).create("ann", ConsoleRole.VIEWER, accounts)
 

@@ -29,7 +29,7 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 @pytest.mark.parametrize("is_killed", [False, True])
-def test_nothing_is_created_or_changed(tmp_path: Path, is_killed: bool) -> None:
+def test_dry_run_changes_nothing(tmp_path: Path, is_killed: bool) -> None:
     folder = tmp_path / "folder with ? and %"
     folder.mkdir()
     made(folder / "a.db", is_killed=is_killed)
@@ -43,7 +43,7 @@ def test_nothing_is_created_or_changed(tmp_path: Path, is_killed: bool) -> None:
     assert contents(folder) == before
 
 
-def test_what_a_writer_has_not_checkpointed_is_read_while_it_runs(tmp_path: Path) -> None:
+def test_reader_sees_uncheckpointed_writes(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     made(path, is_killed=False)
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:

@@ -125,7 +125,7 @@ def test_a_directory_that_never_rests_is_given_up(
     assert not list(data.root.glob(".backup-*"))
 
 
-def test_what_a_killed_backup_left_is_removed(tmp_path: Path) -> None:
+def test_leftovers_of_killed_backup_are_removed(tmp_path: Path) -> None:
     data = a_data_directory(tmp_path / "data")
     (data.root / ".backup-999999999").mkdir()
     with snapshot(data, copy_nothing):
@@ -157,7 +157,7 @@ names = st.sampled_from(["state.db", "version", "journal/1.db", "journal/2.db", 
 @pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(st.dictionaries(names, st.binary(max_size=2_000)))
-def test_what_is_written_is_read_back(
+def test_written_values_are_read_back(
     tmp_path_factory: pytest.TempPathFactory, contents: dict[str, bytes]
 ) -> None:
     folder = tmp_path_factory.mktemp("archive")

@@ -39,7 +39,7 @@ def numbers(transaction: Transaction) -> list[int]:
     return [row[0] for row in transaction.rows("SELECT n FROM t ORDER BY n")]
 
 
-def test_what_work_raises_undoes_all_of_it(database: ControlDatabase) -> None:
+def test_failed_work_is_undone(database: ControlDatabase) -> None:
     database.run(create, TIMEOUT_SECONDS)
     database.run(
         lambda transaction: transaction.change("INSERT INTO t VALUES (?)", [1]),

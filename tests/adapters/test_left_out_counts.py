@@ -88,7 +88,7 @@ def test_number_of_counters_is_limited(tmp_path: Path) -> None:
     assert sums[OTHER] == 12
 
 
-def test_what_cannot_be_counted_is_said(tmp_path: Path) -> None:
+def test_uncountable_fields_are_named(tmp_path: Path) -> None:
     (tmp_path / "left-out").touch()
     assert not LeftOutCounts(tmp_path / "left-out", Now()).count(GET)
 

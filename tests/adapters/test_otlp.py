@@ -42,7 +42,7 @@ async def test_a_collector_that_takes_nothing_now_is_asked_later(status: int) ->
 
 @pytest.mark.parametrize("status", [400, 401, 413, 500, 307])
 @asynchronous
-async def test_what_is_refused_for_good_is_counted(status: int) -> None:
+async def test_permanent_refusals_are_counted(status: int) -> None:
     with stub_collector() as stub:
         stub.statuses = [status]
         assert await OtlpCollector(stub.url, {}).send(LOGS) == 2

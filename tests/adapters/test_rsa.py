@@ -143,7 +143,7 @@ async def test_old_keys_stay_listed_and_the_newest_signs(tmp_path: Path) -> None
 
 
 @asynchronous
-async def test_what_ended_before_a_key_was_made_is_signed_by_an_older_one(tmp_path: Path) -> None:
+async def test_older_key_signs_earlier_digests(tmp_path: Path) -> None:
     clock = SettableClock()
     signer = signer_in(tmp_path, clock)
     old = await signer.current()

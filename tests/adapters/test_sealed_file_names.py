@@ -58,7 +58,7 @@ def test_other_files_do_not_count(tmp_path: Path, name: str) -> None:
     assert read_name(tmp_path / name) is None
 
 
-def test_what_lies_in_a_wider_range_is_left_over(tmp_path: Path) -> None:
+def test_wider_ranges_are_left_over(tmp_path: Path) -> None:
     whole, later = a_file(tmp_path, 1, 20), a_file(tmp_path, 21, 30)
     parts = [a_file(tmp_path, 1, 10), a_file(tmp_path, 11, 20)]
     imported = tmp_path / f"{stem_of(Series.IMPORTED, 1, 10)}-{HASH}.duckdb"
@@ -70,7 +70,7 @@ def test_what_lies_in_a_wider_range_is_left_over(tmp_path: Path) -> None:
     assert sorted(left_over(tmp_path)) == sorted([*parts, half])
 
 
-def test_what_has_expired_counts_before_a_file_of_the_same_range(tmp_path: Path) -> None:
+def test_expiry_precedes_a_file_of_the_same_range(tmp_path: Path) -> None:
     older = a_file(tmp_path, 1, 20)
     gone = a_file(tmp_path, 1, 20, ".expired")
     assert [file.path for file in sealed_files(tmp_path, Series.JOURNAL)] == [gone]

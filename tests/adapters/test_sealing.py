@@ -46,7 +46,7 @@ def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "short", base64.b64encode(b"x" * 31).decode(), "ä" * 44])
-def test_what_is_no_key_is_refused_without_showing_it(tmp_path: Path, text: str) -> None:
+def test_invalid_keys_are_refused_and_hidden(tmp_path: Path, text: str) -> None:
     file = tmp_path / "master.key"
     file.write_text(text)
     file.chmod(0o600)

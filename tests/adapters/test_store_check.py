@@ -90,7 +90,7 @@ def flip_a_byte_of_a_sealed_file(world: World) -> None:
         (flip_a_byte_of_a_sealed_file, {21}),
     ],
 )
-def test_what_is_wrong_is_named_by_file_and_position(
+def test_problems_are_named_by_file_and_position(
     world: World, damage: Callable[[World], None], positions: set[int]
 ) -> None:
     damage(world)

@@ -10,7 +10,7 @@ from tests.postgres import shared_server
 
 
 @pytest.mark.slow
-def test_what_takes_too_long_is_cut_off() -> None:
+def test_slow_requests_are_cut_off() -> None:
     url, limit = shared_server().new_database(), TimeLimit()
     limit.connection = psycopg.connect(url)
     with pytest.raises(psycopg.OperationalError), limit.limited(0.2):

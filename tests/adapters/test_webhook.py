@@ -75,7 +75,7 @@ async def test_without_a_secret_there_is_no_signature() -> None:
 
 @pytest.mark.parametrize("status", [302, 401, 404, 408, 429, 500, 503])
 @asynchronous
-async def test_what_may_be_accepted_later_is_sent_again(status: int) -> None:
+async def test_temporary_refusals_are_retried(status: int) -> None:
     with stub_webhook() as stub:
         stub.statuses = [status]
         webhook = HttpWebhook(stub.url, None, LOOPBACK)
@@ -104,7 +104,7 @@ async def test_content_that_is_refused_is_not_sent_again(status: int) -> None:
     ],
 )
 @asynchronous
-async def test_nothing_is_sent_to_private_addresses(host: str) -> None:
+async def test_private_addresses_get_no_requests(host: str) -> None:
     with pytest.raises(ServiceError, match="which is not an address of the internet"):
         await HttpWebhook(f"http://{host}:9/", None, ("192.168.0.0/16",)).send("an-id", b"{}")
 

@@ -9,7 +9,7 @@ from opentrail.adapters.data_inventory import WRITTEN_NAME, Written, WrittenFile
 OWN = "0123456789abcdef" * 2
 
 
-def test_what_is_noted_is_read_again(tmp_path: Path) -> None:
+def test_notes_are_read_again(tmp_path: Path) -> None:
     assert read_written(tmp_path) == (None, None)
     file = WrittenFile(tmp_path, Written(OWN))
     assert read_written(tmp_path) == (Written(OWN), None)

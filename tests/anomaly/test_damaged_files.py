@@ -308,7 +308,7 @@ def looked_at(world: World, folder: Path, row: Row, capsys: Any, seconds: float)
         server.close()
 
 
-def test_nothing_is_said_of_a_whole_directory(
+def test_intact_directory_has_no_findings(
     tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "data"

@@ -24,7 +24,7 @@ async def test_health_needs_no_token_and_its_status_shows_failure(state: str, st
 
 @pytest.mark.parametrize("path", ["/health", "/metrics"])
 @asynchronous
-async def test_what_needs_no_token_is_not_for_pages_of_other_sites(path: str) -> None:
+async def test_public_routes_refuse_other_sites(path: str) -> None:
     api = Api()
     for host in ("localhost:4748", "LOCALHOST", "127.0.0.1:4748", "[::1]:4748", "opentrail:4748"):
         assert (await send(api.console, "GET", path, {"Host": host})).status == 200

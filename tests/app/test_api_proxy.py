@@ -92,7 +92,7 @@ async def test_the_server_learns_who_called_from_where() -> None:
 
 
 @asynchronous
-async def test_what_awaits_the_record_happens_once_when_it_is_durable() -> None:
+async def test_follow_up_runs_once_after_the_record() -> None:
     app = App(awaits_record=True)
     recorder, _ = joined(app)
     own = own_call()
@@ -105,7 +105,7 @@ async def test_what_awaits_the_record_happens_once_when_it_is_durable() -> None:
 
 
 @asynchronous
-async def test_what_awaits_a_record_that_is_lost_happens_after_all_that_is_recorded() -> None:
+async def test_follow_up_of_lost_record_runs_last() -> None:
     """A recorder process knows the positions of its own records only, at first none."""
     app = App(awaits_record=True)
     recorder, _ = joined(app)
@@ -117,7 +117,7 @@ async def test_what_awaits_a_record_that_is_lost_happens_after_all_that_is_recor
 
 
 @asynchronous
-async def test_nothing_awaits_the_record_of_a_call_that_changes_nothing() -> None:
+async def test_reads_have_no_follow_up_work() -> None:
     recorder, _ = joined(App())
     own = own_call()
     await recorder.ask(b"POST", b"/", [], b"", own)
@@ -125,7 +125,7 @@ async def test_nothing_awaits_the_record_of_a_call_that_changes_nothing() -> Non
 
 
 @asynchronous
-async def test_what_a_process_left_open_at_its_end_is_settled_once() -> None:
+async def test_open_work_of_ended_process_is_closed_once() -> None:
     app = App(awaits_record=True)
     recorder, server = joined(app)
     own = own_call()

@@ -255,7 +255,7 @@ async def test_clock_of_a_server_decides_nothing() -> None:
 
 
 @asynchronous
-async def test_what_a_server_that_starts_lacks_is_kept_for_ten_minutes() -> None:
+async def test_entries_for_a_starting_server_stay_ten_minutes() -> None:
     async with two_servers() as (url, one, other):
         await one.cluster.note("http://one", 120)
         one.start()

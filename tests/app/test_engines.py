@@ -70,7 +70,7 @@ async def test_servers_that_share_a_journal_refuse_to_limit_its_size(
 
 
 @asynchronous
-async def test_what_was_recorded_is_there_again(tmp_path: Path) -> None:
+async def test_recorded_events_are_restored(tmp_path: Path) -> None:
     async with opened(tmp_path) as engines:
         assert engines.journal.head == 0
         await engines.journal.append([a_new_entry(), a_new_entry()])

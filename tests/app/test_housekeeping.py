@@ -166,7 +166,7 @@ async def test_size_limits_history_but_not_what_is_needed(tmp_path: Path) -> Non
 
 
 @asynchronous
-async def test_what_the_journal_lost_in_several_pieces_does_not_stop_trimming(
+async def test_several_lost_ranges_do_not_stop_trimming(
     tmp_path: Path,
 ) -> None:
     for name in ("history", "journal"):

@@ -56,7 +56,7 @@ async def test_trails_are_added_once(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_nothing_is_done_while_a_server_runs(tmp_path: Path) -> None:
+async def test_running_server_blocks_the_command(tmp_path: Path) -> None:
     data = await recorded(tmp_path)
     server = DataDirectory(tmp_path)
     server.open()

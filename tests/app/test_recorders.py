@@ -131,7 +131,7 @@ def test_a_key_is_known_to_every_process_before_its_maker_has_it(moto: str, tmp_
 
 
 @pytest.mark.campaign
-def test_what_one_server_learned_the_processes_of_the_next_know(moto: str, tmp_path: Path) -> None:
+def test_next_server_knows_learned_identities(moto: str, tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", "--upstream", moto) as server:
         iam = server.boto("iam")
         iam.create_user(UserName="John")

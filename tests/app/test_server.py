@@ -146,7 +146,7 @@ def test_a_server_loads_no_library_that_only_its_other_processes_or_settings_nee
 
 
 @pytest.mark.live
-def test_nothing_that_is_kept_can_be_read_by_others(server: Server) -> None:
+def test_stored_files_are_private(server: Server) -> None:
     server.get("/api/v1/events", server.described["token"])
     assert server.end() == 0
     for path in (server.data_dir, *server.data_dir.rglob("*")):

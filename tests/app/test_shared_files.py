@@ -322,7 +322,7 @@ async def test_a_download_that_is_cut_short_is_made_up_for(
 
 
 @asynchronous
-async def test_what_the_journal_has_lost_is_not_asked_for(tmp_path: Path) -> None:
+async def test_lost_positions_are_not_requested(tmp_path: Path) -> None:
     cluster = Servers(tmp_path)
     for first, last, is_lost in ((1, 10, False), (11, 13, True), (14, 20, False)):
         await cluster.share(first, last, is_lost)
@@ -353,7 +353,7 @@ async def test_expired_files_are_not_asked_for(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_what_trails_need_stays_listed(tmp_path: Path) -> None:
+async def test_types_used_by_trails_stay_listed(tmp_path: Path) -> None:
     cluster = Servers(tmp_path, records=1_000)
     for first in (1, 11, 21):
         await cluster.share(first, first + 9)

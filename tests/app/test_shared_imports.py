@@ -131,7 +131,7 @@ async def until_all_find(servers: list[Server], count: int) -> None:
 
 
 @asynchronous
-async def test_what_one_server_imports_is_found_on_all(tmp_path: Path) -> None:
+async def test_imports_are_found_on_all_servers(tmp_path: Path) -> None:
     servers = Servers(tmp_path)
     async with AsyncExitStack() as stack:
         one, two = [await servers.start(stack, name) for name in ("one", "two")]
@@ -234,7 +234,7 @@ async def test_numbers_that_another_server_has_listed_are_not_used(tmp_path: Pat
 
 
 @asynchronous
-async def test_what_was_imported_before_files_were_shared_is_shared(tmp_path: Path) -> None:
+async def test_earlier_imports_become_shared(tmp_path: Path) -> None:
     servers = Servers(tmp_path)
     async with AsyncExitStack() as stack:
         await (await servers.start(stack, "one", is_alone=True)).take(1, 30)

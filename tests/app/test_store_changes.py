@@ -131,7 +131,7 @@ def test_documents_that_cannot_be_read_hold_up_no_other_kind() -> None:
     following(control, reloads, story)
 
 
-def test_what_is_known_stays_when_the_store_is_another_one() -> None:
+def test_known_state_survives_a_replaced_store() -> None:
     control, reloads = MemoryControl(), Reloads()
 
     async def story() -> None:

@@ -55,7 +55,7 @@ async def test_an_upstream_of_no_known_kind_is_not_asked_about_keys() -> None:
 
 @pytest.mark.parametrize("changes", [{"upstream_check": "off"}, {"auth": "enforced"}])
 @asynchronous
-async def test_nobody_is_asked_where_that_is_off(changes: dict[str, str]) -> None:
+async def test_key_lookup_can_be_turned_off(changes: dict[str, str]) -> None:
     with StubUpstream(keep=True) as stub:
         callers, _, _ = callers_of(stub.url, **changes)
         assert not callers.asks
@@ -65,7 +65,7 @@ async def test_nobody_is_asked_where_that_is_off(changes: dict[str, str]) -> Non
 
 
 @asynchronous
-async def test_nobody_is_asked_about_the_key_of_opentrails_own_calls() -> None:
+async def test_keys_of_own_calls_are_not_looked_up() -> None:
     callers, _, _ = callers_of(f"http://127.0.0.1:{free_port()}")
     assert await callers.name(key_for_account("000000000000")) is True
 

@@ -31,7 +31,7 @@ def test_each_service_has_its_line() -> None:
 
 
 @pytest.mark.slow
-def test_what_is_not_known_is_only_said_to_answer() -> None:
+def test_unknown_servers_are_only_said_to_answer() -> None:
     answer = b"HTTP/1.1 404 Not Found\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n"
     with StubUpstream(answer=lambda _request: answer) as stub:
         assert line(stub.url) == "answers (nginx)"

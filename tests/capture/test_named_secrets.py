@@ -650,7 +650,7 @@ def recorded(name: str) -> tuple[bytes, list[int], bytes]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_named_a_secret_is_in_no_record(name: str) -> None:
+def test_named_secrets_are_never_recorded(name: str) -> None:
     raw, canaries, sent = recorded(name)
     assert canaries
     assert leaks(sent, canaries) == canaries, "the test itself"
@@ -675,7 +675,7 @@ def test_parameters_that_the_template_lets_be_seen_are_shown(operation: str, sty
     assert shown["Spoken"] == "said"
 
 
-def test_what_only_stands_beside_a_name_is_shown() -> None:
+def test_values_next_to_a_name_are_shown() -> None:
     tags = [{"Key": "team", "Value": "password"}, {"Key": "secret-name", "Value": "x"}]
     request = an_sdk_request("ec2", "CreateTags", {"Resources": ["i-1"], "Tags": tags})
     record = Assembler(lambda key: unknown(ACCOUNT, key)).assemble(an_exchange(request)).record

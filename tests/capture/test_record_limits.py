@@ -181,7 +181,7 @@ def test_a_part_beyond_its_limit_is_replaced_by_awss_mark(member: str, limit: in
             }
 
 
-def test_what_is_not_there_is_not_marked() -> None:
+def test_missing_entries_are_not_marked() -> None:
     record: dict[str, Any] = {
         "requestParameters": None,
         "responseElements": {},

@@ -131,7 +131,7 @@ def test_keys_are_encrypted_with_a_passphrase(
     assert Path("other/keys/master.key").stat().st_mode & 0o077 == 0
 
 
-def test_what_exists_is_not_overwritten(data: Path, capsys: Capture) -> None:
+def test_existing_files_are_not_overwritten(data: Path, capsys: Capture) -> None:
     Path("b.tar").write_bytes(b"precious")
     arguments = ["backup", "b.tar", "--data-dir", str(data)]
     assert main(arguments) == 2

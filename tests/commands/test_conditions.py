@@ -36,7 +36,7 @@ def asked(**given: object) -> argparse.Namespace:
         ({"all_categories": True}, {"account", "region"}),
     ],
 )
-def test_what_is_asked_for_has_no_default(given: dict[str, object], left: set[str]) -> None:
+def test_required_arguments_have_no_default(given: dict[str, object], left: set[str]) -> None:
     assert set(defaults_of(asked(**given))) == left
 
 

@@ -74,7 +74,7 @@ def test_open_permissions_are_mended(folder: Path, capsys: Capture) -> None:
     assert findings(capsys, code=0)
 
 
-def test_what_killed_processes_left_is_removed(folder: Path, capsys: Capture) -> None:
+def test_leftovers_of_killed_processes_are_removed(folder: Path, capsys: Capture) -> None:
     described = json.loads((folder / "server.json").read_text())
     (folder / "server.json").write_text(json.dumps({**described, "pid": 999_999_999}))
     (folder / ".backup-999999999").mkdir()

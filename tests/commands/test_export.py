@@ -172,7 +172,7 @@ def test_no_events_make_one_empty_file(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", SUFFIXES)
-def test_what_is_not_whole_has_no_name(
+def test_incomplete_files_have_no_name(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_ROWS", 10)
@@ -265,9 +265,7 @@ def test_parquet_holds_columns_and_exact_records(
     assert EVIL in found[1][2]
 
 
-def test_what_event_history_lacks_is_named(
-    console: StubConsole, tmp_path: Path, capsys: Capture
-) -> None:
+def test_missing_ranges_are_named(console: StubConsole, tmp_path: Path, capsys: Capture) -> None:
     stream(console, records(), {"end": True, "events": 4, "missing": ["positions 2 to 3 of it"]})
     assert main(["export", "--ndjson", str(tmp_path / "out")]) == 0
     assert "opentrail: missing: positions 2 to 3 of it\n" in capsys.readouterr().err
@@ -319,7 +317,7 @@ def test_csv_can_be_read_and_its_records_are_exact(console: StubConsole, tmp_pat
 
 
 @pytest.mark.parametrize("kind", ["parquet", "ndjson", "ocsf", "csv"])
-def test_nothing_found_is_an_empty_file(
+def test_empty_result_makes_an_empty_file(
     kind: str, console: StubConsole, tmp_path: Path, capsys: Capture
 ) -> None:
     stream(console, [])

@@ -298,7 +298,7 @@ def test_a_batch_holds_no_more_files_than_a_request_may() -> None:
     assert sizes([BatchFile("a", b"")] * 10_001) == [10_000, 1]
 
 
-def test_what_is_not_sent_is_noted_and_sent_is_the_rest() -> None:
+def test_unsent_part_is_noted_and_the_rest_sent() -> None:
     noted: list[NotSent] = []
     lost = NotSent("b", "cannot be read")
     (batch,) = batches([FILE, lost, FILE], noted.append)

@@ -85,7 +85,7 @@ def test_a_link_that_is_named_is_followed(tmp_path: Path) -> None:
     assert names(link) == [f"{link}/d/e.json"]
 
 
-def test_what_is_neither_file_nor_folder_is_skipped_and_counted(tmp_path: Path) -> None:
+def test_special_files_are_skipped_and_counted(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert list(find_files([str(tmp_path)])) == [
         NotSent(f"{tmp_path}/pipe", import_sources.NO_FILE, is_lost=False)

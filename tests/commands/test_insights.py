@@ -207,7 +207,7 @@ def shown_of_principal(name: str) -> dict[str, Any]:
     return {**INCIDENT, "record": record, "extension": extension, "minutes": []}
 
 
-def test_what_a_principal_did_is_shown_without_a_chart(
+def test_principal_incident_has_no_chart(
     server: StubConsole, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.answers(shown_of_principal("new-api"))

@@ -62,7 +62,7 @@ def test_a_secret_is_imported_from_standard_input(
         (["disable", "AKIANONE"], "", "access key 'AKIANONE' not found"),
     ],
 )
-def test_what_is_wrong_is_named(
+def test_problems_are_named(
     data: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

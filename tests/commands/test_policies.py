@@ -56,7 +56,7 @@ def test_a_policy_is_put_attached_listed_and_removed(
         (["show", "Nothing"], "policy 'Nothing' not found"),
     ],
 )
-def test_what_is_wrong_is_named(
+def test_problems_are_named(
     data: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], text: str
 ) -> None:
     assert main(["policies", *arguments, "--data-dir", str(data)]) == 2

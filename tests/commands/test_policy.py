@@ -69,7 +69,7 @@ def test_a_principal_is_found_by_name_or_arn(principal: str, expression: str) ->
 
 
 @pytest.mark.parametrize("principal", ["", "a b", 'ada" OR user="john'])
-def test_what_cannot_be_a_principal_is_refused(principal: str, capsys: Capture) -> None:
+def test_invalid_principals_are_refused(principal: str, capsys: Capture) -> None:
     assert main(["policy", "generate", principal]) == 2
     assert "PRINCIPAL must be the name or ARN" in capsys.readouterr().err
 

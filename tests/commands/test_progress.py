@@ -112,7 +112,7 @@ def test_elsewhere_a_line_is_written_now_and_then(time: Time) -> None:
     ]
 
 
-def test_what_is_counted_may_have_another_name(time: Time) -> None:
+def test_counted_fields_have_aliases(time: Time) -> None:
     log = io.StringIO()
     progress = Progress(log, time, noun="files")
     time.now += 11

@@ -173,7 +173,7 @@ def test_a_narrow_terminal_gets_sources_without_their_domain(
     assert " iam.amazonaws.com  " in capsys.readouterr().out
 
 
-def test_what_is_no_terminal_gets_every_name_whole_and_no_endless_spaces(capsys: Capture) -> None:
+def test_pipes_get_whole_names_without_padding(capsys: Capture) -> None:
     print_events([*WIDE, an_event()])
     out = capsys.readouterr().out
     assert "日本語" * 30 in out

@@ -121,7 +121,7 @@ def test_a_lost_server_is_waited_for_and_nothing_comes_twice(
     assert captured.err.endswith("opentrail: that was all\n")
 
 
-def test_what_event_history_lacks_is_named_once(server: Server, capsys: Capture) -> None:
+def test_missing_ranges_are_named_once(server: Server, capsys: Capture) -> None:
     lacking = {"position": 4, "missing": ["positions 2 to 3 of event history"]}
     server.scripts = [[lacking, line(5)], [lacking, line(6)]]
     assert main(["tail", "--after", "1"]) == 2
@@ -164,9 +164,7 @@ def test_the_server_is_found_again_each_time(tmp_path: Path) -> None:
             assert other.url != url
 
 
-def test_a_server_that_was_never_there_is_not_waited_for(
-    server: Server, tmp_path: Path, capsys: Capture
-) -> None:
+def test_unknown_server_causes_no_wait(server: Server, tmp_path: Path, capsys: Capture) -> None:
     server.scripts = [(503, {"error": "busy"})]
     assert main(["tail"]) == 1
     assert main(["tail", "--data-dir", str(tmp_path / "nothing")]) == 2
@@ -215,7 +213,7 @@ def test_an_invalid_or_unwritable_position_file_is_an_error(
     assert "--resume" in capsys.readouterr().err
 
 
-def test_what_was_printed_when_interrupted_does_not_come_again(
+def test_resumed_output_does_not_repeat(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "place"

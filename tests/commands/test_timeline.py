@@ -59,7 +59,7 @@ def test_a_timeline_is_printed_by_day(console: StubConsole, capsys: Capture) -> 
     assert asked.startswith("/api/v1/timeline?name=Mary&kind=resource&since=2020-01-01T00%3A00")
 
 
-def test_nothing_that_happened_exits_with_1(console: StubConsole, capsys: Capture) -> None:
+def test_empty_history_exits_with_1(console: StubConsole, capsys: Capture) -> None:
     answer(console)
     assert main(["timeline", "Mary"]) == 1
     assert capsys.readouterr().out == "No event is about Mary.\n"

@@ -332,7 +332,7 @@ def test_most_names_of_the_collection_can_be_rebuilt() -> None:
 
 
 @pytest.mark.slow
-def test_what_the_models_do_not_know_is_little() -> None:
+def test_models_know_most_members() -> None:
     """A name is looked up without regard to case, so a wrong casing of ours is not among it."""
     unknown = collected_results().unknown
     assert sum(len(paths) for paths in unknown.values()) <= 40

@@ -169,7 +169,7 @@ async def test_a_full_collection_names_its_limit_and_takes_new_values_of_its_key
 
 
 @asynchronous
-async def test_what_is_known_follows_own_changes_and_those_of_others_once_loaded(
+async def test_directory_follows_own_and_reloaded_changes(
     open_store: Open,
 ) -> None:
     async with two_processes(open_store) as (mine, theirs):
@@ -191,7 +191,7 @@ async def test_what_is_known_follows_own_changes_and_those_of_others_once_loaded
 
 
 @asynchronous
-async def test_what_cannot_be_known_is_not_stored() -> None:
+async def test_unknown_values_are_not_stored() -> None:
     control = MemoryControl()
     codec = Codec(lambda stored: stored.document, dict)
     picky = KnownCollection(control, KIND, codec, view=lambda _, document: document["red"])

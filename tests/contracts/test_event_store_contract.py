@@ -428,7 +428,7 @@ async def test_pages_hold_each_event_once_though_others_arrive_meanwhile(place: 
 
 @pytest.mark.slow
 @asynchronous
-async def test_what_was_added_is_seen_as_soon_as_add_returns(place: Place) -> None:
+async def test_added_entries_are_visible_after_add(place: Place) -> None:
     async with filled(place, HAND_MADE) as store:
 
         async def look(number: int) -> None:
@@ -1011,7 +1011,7 @@ def test_any_page_is_the_one_a_plain_list_would_give(many: Filled, query: EventQ
 
 
 @pytest.mark.slow
-def test_what_a_person_writes_and_what_the_console_makes_of_it_find_the_same(many: Filled) -> None:
+def test_console_rewrites_searches_without_changing_results(many: Filled) -> None:
     """Every operator in every case, on every store; the console's tests have the same file."""
 
     def read(text: str) -> Expression:

@@ -202,7 +202,7 @@ async def test_bytes_of_a_record_come_back_as_they_were_after_reopening(
 
 
 @asynchronous
-async def test_what_was_appended_is_there_after_reopening_and_numbers_go_on(
+async def test_reopened_journal_keeps_entries_and_numbers(
     open_journal: Open,
 ) -> None:
     given = some_new_entries(60)
@@ -217,7 +217,7 @@ async def test_what_was_appended_is_there_after_reopening_and_numbers_go_on(
 
 
 @asynchronous
-async def test_what_is_written_is_durable_and_has_lower_positions_than_what_follows(
+async def test_written_entries_are_durable_and_ordered(
     open_journal: Open,
 ) -> None:
     given = some_new_entries(9)
@@ -559,9 +559,7 @@ async def test_a_read_of_trimmed_positions_fails_whatever_its_end(
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", TRIMMED_KINDS)
 @asynchronous
-async def test_what_is_trimmed_while_it_is_read_comes_from_the_archive(
-    kind: str, tmp_path: Path
-) -> None:
+async def test_entries_trimmed_while_read_come_from_the_archive(kind: str, tmp_path: Path) -> None:
     async with in_parts(kind, tmp_path) as (journal, entries):
         first = await trim_one(journal)
         archive = ListArchive(entries[first - 1 :])  # the first part has expired

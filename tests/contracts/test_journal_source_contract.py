@@ -107,7 +107,7 @@ async def test_the_chain_before_each_entry_is_that_of_the_one_before(opener: Ope
 
 
 @asynchronous
-async def test_what_is_behind_a_position_is_found_by_its_event_id(opener: Opener) -> None:
+async def test_later_entries_are_found_by_event_id(opener: Opener) -> None:
     wanted = {event_id(number) for number in (3, 12, 29)}
     async with opened(opener) as (journal, source):
         await append_one_by_one(journal, 10)

@@ -17,7 +17,7 @@ def sealer(fill: bytes = b"k") -> Sealer:
 
 @pytest.mark.hypothesis
 @given(plain=st.binary(max_size=100), context=st.text(max_size=10))
-def test_what_was_sealed_comes_back_in_its_context(plain: bytes, context: str) -> None:
+def test_sealed_secrets_open_in_their_context(plain: bytes, context: str) -> None:
     sealed = sealer().seal(plain, context)
     assert sealer().unseal(sealed, context) == plain
     with pytest.raises(StorageFailed):

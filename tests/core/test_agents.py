@@ -296,7 +296,7 @@ def test_a_source_identity_precedes_a_session_tag() -> None:
     assert agent == {"name": "Codex", "kind": "agent", "delegator": "ada"}
 
 
-def test_what_an_operator_sets_precedes_what_a_program_says() -> None:
+def test_operator_settings_override_the_program() -> None:
     terraform = f"{APN}/1.9.5 app/agent-codex"
 
     assert in_session("release", userAgent=terraform) == {"name": "Codex", "kind": "agent"}

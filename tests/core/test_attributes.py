@@ -98,7 +98,7 @@ def test_the_account_is_the_callers_where_no_recipient_is_named() -> None:
 
 
 @pytest.mark.parametrize("account", ["", "0000", "../../x", "anonymous", 123456789012, {"a": 1}])
-def test_what_is_no_account_of_12_digits_is_none(account: Any) -> None:
+def test_other_text_is_no_account(account: Any) -> None:
     record = a_record(recipientAccountId=account, userIdentity={"accountId": account})
     assert attributes_of(record).account == ""
     record = a_record(recipientAccountId=account, userIdentity=an_iam_user(account="9" * 12))
@@ -352,7 +352,7 @@ def written(source: str, event_name: str, asked: Any, answer: Any = None) -> lis
         ),
     ],
 )
-def test_what_no_table_has_is_named_by_rules(
+def test_rules_name_events_outside_tables(
     source: str, event_name: str, asked: Any, answer: Any, expected: list[Any]
 ) -> None:
     assert written(source, event_name, asked, answer) == expected

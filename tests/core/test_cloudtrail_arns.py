@@ -49,7 +49,7 @@ def test_other_texts_are_not_arns_of_resources(text: str) -> None:
     st.from_regex("[0-9]{12}", fullmatch=True),
     st.text(st.characters(codec="utf-8", exclude_characters="\n"), min_size=1),
 )
-def test_what_is_written_is_read_again(kind: str, region: str, account: str, name: str) -> None:
+def test_written_values_are_read_again(kind: str, region: str, account: str, name: str) -> None:
     arn = CloudTrailArn(kind, region, account, name)
     assert read_cloudtrail_arn(str(arn)) == arn
 

@@ -36,7 +36,7 @@ def test_the_version_of_an_api_makes_no_difference() -> None:
     assert found.top == {"id": "AWS::CloudFront::Distribution"}
 
 
-def test_what_is_copied_is_not_what_is_made() -> None:
+def test_copy_source_is_not_a_created_resource() -> None:
     members = derived_members("rds", "CopyDBSnapshot").top
     assert "targetDBSnapshotIdentifier" in members
     assert "sourceDBSnapshotIdentifier" not in members

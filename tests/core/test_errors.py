@@ -43,7 +43,7 @@ def test_an_api_error_is_a_bad_request_unless_said_otherwise() -> None:
     assert errors.CloudTrailError("TrailNotFoundException", "Unknown trail: x").status == 400
 
 
-def test_what_is_not_built_yet_is_named_in_its_error() -> None:
+def test_error_names_the_unsupported_operation() -> None:
     error = errors.Unsupported("CreateEventDataStore")
     assert error.code == "UnsupportedOperationException"
     assert "CreateEventDataStore" in error.message

@@ -50,7 +50,7 @@ def test_a_complete_record_gives_all_that_selectors_ask() -> None:
     )
 
 
-def test_what_a_record_lacks_is_none_and_not_read_only() -> None:
+def test_missing_members_are_none_and_not_read_only() -> None:
     assert fields(a_record(readOnly=ABSENT)) == EventFields(
         "iam.amazonaws.com", "CreateUser", event_type="AwsApiCall", user_arn=JOHN
     )

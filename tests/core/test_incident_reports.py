@@ -108,7 +108,7 @@ def test_a_sentence_says_how_much_is_usual_and_who_it_was() -> None:
         ),
     ],
 )
-def test_what_principals_did_is_one_sentence(record: dict[str, Any], expected: str) -> None:
+def test_principal_incident_is_one_sentence(record: dict[str, Any], expected: str) -> None:
     (incident,) = incidents_of([record])
     assert sentence(incident) == expected
 

@@ -47,7 +47,7 @@ def test_times_are_utc() -> None:
     assert TerminalLines().format(logging.makeLogRecord(record)).startswith("09:00:00Z ")
 
 
-def test_nothing_that_steers_a_terminal_is_written_raw() -> None:
+def test_terminal_controls_are_escaped() -> None:
     written = line("a\x1b[31m\nb\u202e\x9b", name_of_bucket="c\x07")
     assert written.isprintable()
     assert json.loads(written)["message"] == "a\x1b[31m\nb\u202e\x9b"
@@ -74,7 +74,7 @@ def test_a_line_on_a_terminal_is_in_words() -> None:
     assert (level, words) == ("warning", "delivery failed; trail: my-trail; attempt: 3")
 
 
-def test_what_a_terminal_shows_does_not_steer_it() -> None:
+def test_output_cannot_control_the_terminal() -> None:
     try:
         raise ValueError("w\x1b[31mrong")
     except ValueError:

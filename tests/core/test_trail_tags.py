@@ -21,7 +21,7 @@ def refused(*given: dict[str, str]) -> str:
 
 
 @given(TAGS)
-def test_what_is_listed_is_read_again(tags: tuple[tuple[str, str], ...]) -> None:
+def test_listed_values_are_read_again(tags: tuple[tuple[str, str], ...]) -> None:
     assert read_tags(as_tag_list(tags)) == tags
 
 

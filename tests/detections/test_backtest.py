@@ -46,7 +46,7 @@ def test_matches_are_counted_newest_first() -> None:
     assert "/John" in example["principal"] or ":user/" in example["principal"]
 
 
-def test_what_the_server_found_itself_is_no_event_of_a_rule() -> None:
+def test_own_findings_match_no_rule() -> None:
     any_event = DetectionRule("any", "Any", condition=Like("*", "eventID"))
     [outcome] = backtest([any_event], [login(1, eventCategory="Insight")])
     assert outcome.document()["last"] is None

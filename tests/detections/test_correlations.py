@@ -54,7 +54,7 @@ def test_late_events_count_where_they_belong() -> None:
 
 
 @pytest.mark.parametrize("correlation", [COUNT, VALUES])
-def test_what_is_remembered_does_not_depend_on_the_order(correlation: Correlation) -> None:
+def test_memory_does_not_depend_on_order(correlation: Correlation) -> None:
     seeded = random.Random(7)
     for _ in range(200):
         events = [event(time, seeded.choice("abc")) for time in seeded.sample(range(150), 12)]

@@ -118,7 +118,7 @@ async def test_events_before_a_rule_was_enabled_are_not_matched() -> None:
 
 
 @asynchronous
-async def test_what_a_rule_has_counted_remains_while_others_change() -> None:
+async def test_rule_counts_survive_changes_of_other_rules() -> None:
     world = World()
     await world.enable(THREE)
     await world.record(0, 2)

@@ -130,7 +130,7 @@ def test_values_and_selections_are_counted_too(tmp_path: Path) -> None:
         ("{s: {sourceIPAddress|cidr: 10.0.0.0/99}, condition: s}", "10.0.0.0/99"),
     ],
 )
-def test_what_cannot_match_is_refused(tmp_path: Path, detection: str, reason: str) -> None:
+def test_impossible_conditions_are_refused(tmp_path: Path, detection: str, reason: str) -> None:
     assert reason in refusal(tmp_path, sample_rule("r", detection))
 
 

@@ -769,7 +769,7 @@ async def test_a_token_waits_for_what_another_server_has_imported() -> None:
 
 
 @asynchronous
-async def test_nothing_is_waited_for_when_all_is_visible_already() -> None:
+async def test_visible_events_need_no_wait() -> None:
     world = World()
     await world.history.follower.process(entries_of(some_records(3)))
     world.history.follower.catch_up_to(3)
@@ -860,7 +860,7 @@ async def test_an_event_is_shown_in_the_shape_of_lookup_events() -> None:
     }
 
 
-def test_what_an_event_does_not_have_is_left_out() -> None:
+def test_absent_members_are_left_out() -> None:
     bare = FoundEvent(
         1, MOMENT, "i", "Decrypt", "kms", True, None, None, (Resource(None, "k"),), "{}"
     )

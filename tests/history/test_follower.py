@@ -18,7 +18,7 @@ def a_follower(head: int) -> HistoryFollower:
 
 
 @asynchronous
-async def test_who_waits_for_the_newest_hurries_the_follower() -> None:
+async def test_waiting_for_the_newest_event_hurries_the_follower() -> None:
     follower = a_follower(2)
     waiting = asyncio.ensure_future(follower.until_newest())
     await turns()
@@ -36,7 +36,7 @@ def test_lookup_without_newest_events_is_throttled() -> None:
 
 
 @asynchronous
-async def test_what_waits_for_a_position_gets_it_and_not_an_earlier_one() -> None:
+async def test_waiters_get_their_own_position() -> None:
     follower = a_follower(0)
     waiting = asyncio.ensure_future(follower.until_visible(3))
     await follower.process(entries_of(some_records(2)))

@@ -166,7 +166,7 @@ async def test_other_records_teach_nothing(record: Mapping[str, Any]) -> None:
 
 
 @asynchronous
-async def test_what_was_stored_is_known_after_a_restart_without_the_journal() -> None:
+async def test_stored_identities_survive_a_lost_journal() -> None:
     control, journal = MemoryControl(), MemoryJournal()
     session = assume_role()
     session["requestParameters"]["tags"] = [{"key": "agent", "value": "codex"}]
@@ -188,7 +188,7 @@ async def test_what_was_stored_is_known_after_a_restart_without_the_journal() ->
 
 
 @asynchronous
-async def test_what_was_learned_but_not_stored_is_known_again_from_the_journal() -> None:
+async def test_unstored_identities_are_relearned_from_the_journal() -> None:
     control, journal = MemoryControl(), MemoryJournal()
     first = Identities(control)
     for position, record in enumerate((create_user(), create_key()), 1):
@@ -505,7 +505,7 @@ async def test_of_deleted_keys_the_oldest_are_forgotten() -> None:
 
 
 @asynchronous
-async def test_what_is_learned_reaches_other_processes_whole() -> None:
+async def test_learned_identities_reach_other_processes_whole() -> None:
     ours = Identities(MemoryControl())
     learned = [ours.learn(record) for record in (create_user(), create_key(), assume_role())]
     theirs = KnownIdentities()
@@ -560,7 +560,7 @@ class StoredMeanwhile(MemoryControl):
 
 
 @asynchronous
-async def test_what_another_server_stores_during_the_start_is_read_from_the_journal() -> None:
+async def test_start_reads_concurrent_entries_from_the_journal() -> None:
     control = StoredMeanwhile()
     identities = Identities(control, is_stored=False)
     await identities.load()

@@ -41,9 +41,7 @@ def refused(body: bytes) -> str:
 
 
 @given(FILES, st.lists(st.integers(0, 60)))
-def test_what_was_packed_is_unpacked_however_it_comes(
-    files: list[BatchFile], sizes: list[int]
-) -> None:
+def test_packed_data_is_unpacked_in_any_pieces(files: list[BatchFile], sizes: list[int]) -> None:
     assert list(unpack(cut(pack(files), sizes))) == files
 
 

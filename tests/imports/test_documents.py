@@ -684,7 +684,7 @@ def test_a_log_file_is_recognised_by_its_ends(head: bytes, tail: bytes, does: bo
 @pytest.mark.parametrize(
     "rest", [b'{"a":}', b"{} {}", b'{"a":1', b'{}],"x":[{}', b'{}],"Records":[{}']
 )
-def test_what_is_wrong_later_leaves_what_came_before(rest: bytes) -> None:
+def test_later_errors_keep_earlier_entries(rest: bytes) -> None:
     text = b'{"Records":[' + b'{"a":1},' * 50 + rest + b"]}"
     given: list[bytes] = []
     with pytest.raises(InvalidText) as refused:

@@ -88,7 +88,7 @@ async def test_the_same_file_is_known_and_its_counts_are_reported_again(place: P
 
 
 @asynchronous
-async def test_what_was_staged_and_not_committed_is_not_imported(place: Place) -> None:
+async def test_uncommitted_staging_is_not_imported(place: Place) -> None:
     place.batch.write_bytes(pack([log_file("a", some_records(4))]))
     await place.worker.stage(Stage(str(place.batch)))
     (report,) = await place.bring(log_file("b", some_records(2)))

@@ -55,7 +55,7 @@ async def body(first: int, count: int, chunk: int = 1_000) -> AsyncIterator[byte
 
 
 @asynchronous
-async def test_what_is_answered_is_found(tmp_path: Path) -> None:
+async def test_answered_calls_are_found(tmp_path: Path) -> None:
     async with opened(tmp_path) as (imports, store):
         done = await imports.take(body(1, 40))
         assert [file["imported"] for file in done["files"]] == [40]

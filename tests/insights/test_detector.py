@@ -405,7 +405,7 @@ def test_the_dial_of_an_account_is_the_highest_ratio_beyond_its_budget(
     assert sorted(state.ratios) == sorted(each for each in ratios if each[0] >= TODAY - 28)
 
 
-def test_nothing_is_reported_below_the_dial_of_its_account(nine_days: Detector) -> None:
+def test_account_threshold_suppresses_smaller_findings(nine_days: Detector) -> None:
     detector = with_state(nine_days, dials=[1e6])
     detector.close(NOW, np.zeros(0, np.intp), np.zeros(0, np.float32))
     assert len(burst_at(detector, NOW + 1)) == 1, "the dial is set anew each day"

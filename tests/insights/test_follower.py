@@ -217,7 +217,7 @@ async def test_of_an_incident_that_began_unwanted_nothing_is_recorded(tmp_path: 
 
 @pytest.mark.slow
 @asynchronous
-async def test_what_was_expected_is_reported_again_only_if_it_is_larger(tmp_path: Path) -> None:
+async def test_expected_incident_is_reported_only_if_larger(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         await w.follow()
         await w.pass_minutes(5, 9, userIdentity=DEPLOY)
@@ -334,7 +334,7 @@ async def test_a_restart_or_a_crash_changes_no_record(tmp_path: Path, stops: Seq
 
 @pytest.mark.campaign
 @asynchronous
-async def test_what_principals_do_is_recorded_once_whatever_stops(tmp_path: Path) -> None:
+async def test_principal_incidents_are_recorded_once_despite_stops(tmp_path: Path) -> None:
     found = []
     for stops in ((), (0, 1, 2)):
         async with world(tmp_path / f"{len(stops)}", PRINCIPAL_TYPES) as w:

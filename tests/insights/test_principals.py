@@ -167,7 +167,7 @@ def test_an_event_is_new_up_to_three_hours_late() -> None:
         assert len(account.said()) == count, "later ones are only learned"
 
 
-def test_what_there_is_no_room_for_is_counted_and_not_reported(
+def test_overflow_is_counted_and_not_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     account = Account([NEW_API])
@@ -325,7 +325,7 @@ def learned(*days: PrincipalCounts) -> Principals:
     return principals
 
 
-def test_what_is_learned_from_event_history_is_not_new() -> None:
+def test_history_teaches_known_principals() -> None:
     account = Account()
     account.principals = learned(counts(0), counts(20, event_name="DeleteUser"))
     account.call(day(21), eventName="DeleteUser", userAgent="aws-cli/2.15")

@@ -41,7 +41,7 @@ def test_forgotten_values_leave_room(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen.see(2, 300)
 
 
-def test_what_was_seen_once_leaves_room_for_what_is_seen_again_and_again(
+def test_rare_values_make_room_for_frequent_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(principals, "MAX_VALUES", 4)

@@ -53,7 +53,7 @@ def test_the_first_day_only_learns() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("clock", ["12:00", "23:57", "23:58", "23:59", "00:00"])
-def test_what_is_learned_by_the_day_has_every_minute_of_it(clock: str) -> None:
+def test_daily_learning_covers_every_minute(clock: str) -> None:
     """The last minutes of a day are closed with the next one, for late events."""
     burst_at = minute_of(utc(f"2024-01-03T{clock}:00Z"))
     watch = a_watch()
@@ -122,7 +122,7 @@ def test_a_snapshot_goes_on_as_if_nothing_had_happened(cut: int, minutes: int) -
     assert second.snapshot() == whole.snapshot()
 
 
-def test_what_is_no_snapshot_is_refused() -> None:
+def test_invalid_snapshots_are_refused() -> None:
     for wrong in (b"", b"PK", a_watch().snapshot()[:-40]):
         with pytest.raises(StorageFailed, match="snapshot"):
             Watch.of(wrong)

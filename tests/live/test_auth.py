@@ -334,7 +334,7 @@ def test_accounts_do_not_see_each_other(server: Opentrail) -> None:
     assert {event["recipientAccountId"] for event in events} <= {"111122223333"}
 
 
-def test_what_a_user_of_the_console_does_is_recorded_with_the_users_name(server: Opentrail) -> None:
+def test_console_changes_are_recorded_with_the_user(server: Opentrail) -> None:
     made = server.opentrail("users", "create", "olga", "--role", "operator", "--json")
     once = json.loads(made.stdout)["password"]
     server.boto("s3").create_bucket(Bucket="by-console")

@@ -186,7 +186,7 @@ def test_a_call_that_breaks_off_has_an_error_and_is_not_a_success(
     assert all(record["responseElements"] is None for record in records)
 
 
-def test_who_does_not_count_an_upload_that_broke_off(tmp_path: Path) -> None:
+def test_who_ignores_aborted_uploads(tmp_path: Path) -> None:
     def upstream(wire: Wire) -> None:
         wire.request()
         wire.send(ok(b""))

@@ -317,9 +317,7 @@ def test_a_server_with_another_journal_is_refused(cluster: Cluster, tmp_path: Pa
 
 
 @pytest.mark.campaign
-def test_what_one_server_imports_is_found_on_each_and_once(
-    cluster: Cluster, tmp_path: Path
-) -> None:
+def test_imports_are_found_once_on_each_server(cluster: Cluster, tmp_path: Path) -> None:
     s3 = boto3.client(
         *("s3", "us-east-1"),
         endpoint_url=cluster.upstream,

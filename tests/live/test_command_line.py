@@ -59,7 +59,7 @@ def test_an_expression_that_names_a_default_searches_there(
         ("name=PutObject OR name=CreateQueue", "--all-categories --all-regions"),
     ],
 )
-def test_what_the_defaults_hide_is_counted_and_the_flags_named(
+def test_hidden_events_are_counted_with_their_flags(
     server: Opentrail, expression: str, flags: str
 ) -> None:
     done = typed(server, "lookup", expression)

@@ -126,7 +126,7 @@ def _serve(wheel: Path, folder: Path) -> None:
         server.close()
 
 
-def test_what_make_run_prints_is_pasted_into_another_terminal(source: Path, tmp_path: Path) -> None:
+def test_printed_variables_work_in_another_terminal(source: Path, tmp_path: Path) -> None:
     """The first two minutes, where aws-cli is not installed."""
     path = "/usr/sbin:/usr/bin:/sbin:/bin"
     if shutil.which("aws", path=path) or not shutil.which("make", path=path):

@@ -101,7 +101,7 @@ def test_a_policy_is_tested_on_past_calls(server: Opentrail, tmp_path: Path) -> 
     assert "the record does not have aws:multifactorauthpresent" in tested.stdout
 
 
-def test_what_is_never_used_is_listed(server: Opentrail, tmp_path: Path) -> None:
+def test_unused_entries_are_listed(server: Opentrail, tmp_path: Path) -> None:
     file = tmp_path / "wide.json"
     statement = {"Effect": "Allow", "Action": ["s3:*Object", "iam:CreateUser"], "Resource": "*"}
     file.write_text(json.dumps({"Version": "2012-10-17", "Statement": statement}))
@@ -121,7 +121,7 @@ def test_what_is_never_used_is_listed(server: Opentrail, tmp_path: Path) -> None
         (["generate", "ada", "--resources", "some"], "invalid choice: 'some'"),
     ],
 )
-def test_what_is_wrong_is_said(server: Opentrail, arguments: list[str], message: str) -> None:
+def test_problems_are_reported(server: Opentrail, arguments: list[str], message: str) -> None:
     answer = server.opentrail("policy", *arguments)
     assert answer.returncode != 0
     assert message in answer.stderr

@@ -93,7 +93,7 @@ def test_reads_of_one_bucket_are_left_out_and_counted(
         assert counter in metrics
 
 
-def test_nothing_of_a_left_out_call_is_kept(tmp_path: Path) -> None:
+def test_left_out_call_leaves_no_bytes(tmp_path: Path) -> None:
     """A body of several megabytes would be in a temporary file while its call is recorded."""
     secret = b"body-of-a-left-out-call-" * 100_000
     flags = (*selectors(tmp_path, MANAGEMENT), "--upstream")

@@ -370,7 +370,7 @@ def test_a_trail_that_disappears_is_read_as_gone(server: Opentrail) -> None:
     provider.destroy()
 
 
-def test_what_is_not_built_is_refused_by_name(server: Opentrail) -> None:
+def test_unsupported_operations_are_refused_by_name(server: Opentrail) -> None:
     client = server.boto("cloudtrail")
     with pytest.raises(botocore.exceptions.ClientError, match="EventDataStore"):
         client.put_insight_selectors(

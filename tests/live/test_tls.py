@@ -189,7 +189,7 @@ def test_an_upstream_hears_which_scheme_and_host_the_client_used(
 
 
 @pytest.mark.campaign
-def test_what_a_trusted_proxy_says_passes_as_it_came(
+def test_headers_of_trusted_proxy_pass_unchanged(
     tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
     context = ssl.create_default_context(cafile=str(certificate[0]))

@@ -59,7 +59,7 @@ async def test_a_question_is_recorded_with_the_agent_that_asked_it() -> None:
 
 
 @asynchronous
-async def test_what_cannot_be_recorded_is_not_answered() -> None:
+async def test_unrecorded_questions_get_no_answer() -> None:
     async with connected(a_record()) as agent:
         agent.desk.records = False
         refusal = await agent.refusal("who", resource="Mary")

@@ -222,7 +222,7 @@ def test_verify_has_the_state_of_the_store_and_of_trails() -> None:
         tools.verify("third")
 
 
-def test_who_may_not_see_trails_sees_the_store() -> None:
+def test_viewers_see_the_store_without_trails() -> None:
     answer = stub(health=health(), trails=UsageError("needs auditor")).verify("")
     assert answer.facts["note"] == "Trails cannot be seen; this needs the role auditor."
     assert answer.facts["store"]["status"] == "ok"

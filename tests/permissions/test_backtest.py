@@ -57,7 +57,7 @@ def test_a_denied_call_that_would_be_allowed_is_another_difference() -> None:
     assert tested.newly_denied == []
 
 
-def test_what_depends_on_more_than_the_record_is_not_decided() -> None:
+def test_conditions_outside_the_record_stay_undecided() -> None:
     needs_tag = {"Condition": {"StringEquals": {"aws:PrincipalTag/team": "a"}}}
     tested = backtest([CREATED, DENIED], [policy("iam:*", **needs_tag)])
     assert tested.was_allowed == tested.was_denied == {Judgement.UNKNOWN: 1}

@@ -58,7 +58,7 @@ def test_actions_on_the_same_resources_share_a_statement() -> None:
     ]
 
 
-def test_what_was_denied_or_failed_is_left_out() -> None:
+def test_denied_and_failed_calls_are_left_out() -> None:
     records = [
         an_s3_call("GetObject", "a"),
         an_s3_call("PutObject", "a", errorCode="AccessDenied"),
@@ -162,7 +162,7 @@ def test_characters_of_patterns_in_names_are_meant_literally() -> None:
 
 
 @pytest.mark.parametrize("name", ["*", "Create*", "GetObject?", "a b", "", "iam:*"])
-def test_what_is_no_name_of_an_action_allows_nothing(name: str) -> None:
+def test_invalid_action_names_allow_nothing(name: str) -> None:
     made = generate(kinds_of([an_s3_call(name, "a")]))
     assert made.documents == []
     assert made.unmapped == {f"s3.amazonaws.com {name}": 1}
@@ -175,7 +175,7 @@ def test_variables_in_records_are_meant_literally() -> None:
     assert "Condition" not in statement
 
 
-def test_what_is_left_open_is_counted() -> None:
+def test_open_parts_are_counted() -> None:
     made = generate(
         kinds_of(
             [

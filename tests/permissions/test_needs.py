@@ -64,7 +64,7 @@ def test_calls_that_do_not_pass_roles_may_name_them() -> None:
     assert [one.action for one in permissions_of(record)] == ["lambda:InvokeFunction"]
 
 
-def test_what_a_service_does_for_its_caller_is_needed_by_that_service_only() -> None:
+def test_calls_by_services_need_no_caller_permission() -> None:
     identity = {
         "type": "IAMUser",
         "arn": f"arn:aws:iam::{ACCOUNT}:user/ada",
@@ -94,7 +94,7 @@ def test_a_call_about_no_user_is_about_its_caller() -> None:
     assert needed.resource == "*"
 
 
-def test_what_is_made_by_a_call_of_ec2_must_be_allowed_too() -> None:
+def test_resources_created_by_ec2_need_permission() -> None:
     needed = permissions_of(a_call("ec2", "CreateVolume", snapshotId="snap-37beda4c"))
     volume = NeededPermission(
         "ec2:CreateVolume", f"arn:aws:ec2:us-east-1:{ACCOUNT}:volume/*", is_unnamed=True
@@ -144,7 +144,7 @@ def test_nor_by_the_parameters_of_what_it_runs(
     assert "iam:PassRole" in [one.action for one in needed]
 
 
-def test_what_a_call_of_ec2_makes_is_of_the_account_of_the_caller() -> None:
+def test_ec2_resources_belong_to_the_callers_account() -> None:
     record = a_call("ec2", "CreateVolume", snapshotId="snap-37beda4c")
     del record["recipientAccountId"]
     *_, made = permissions_of(record)

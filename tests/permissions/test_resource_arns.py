@@ -62,7 +62,7 @@ def test_a_copy_reads_its_source() -> None:
     assert copied_object(a_data_record()) is None
 
 
-def test_what_a_record_lists_counts() -> None:
+def test_listed_resources_count() -> None:
     table = f"arn:aws:dynamodb:{HERE}:table/t"
     listed = [{"accountId": ACCOUNT, "type": "AWS::DynamoDB::Table", "ARN": table}]
     given = {"tableName": "t"}

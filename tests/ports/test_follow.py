@@ -282,7 +282,7 @@ def test_a_follower_that_loses_its_place_while_nothing_comes_is_fed_again() -> N
 
 
 @asynchronous
-async def test_nothing_is_left_of_a_wait_that_a_caller_ended() -> None:
+async def test_cancelled_wait_is_cleaned_up() -> None:
     journal, collector, flush_now = MemoryJournal(), Collector(), asyncio.Event()
     task = asyncio.create_task(follow(journal, collector, flush_now=flush_now))
     await turns()

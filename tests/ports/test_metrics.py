@@ -85,7 +85,7 @@ def test_two_servers_in_one_process_do_not_share_numbers() -> None:
     assert samples(other)["opentrail_lost_records_total", ()] == 0
 
 
-def test_what_other_processes_counted_is_added_and_gauges_are_our_own() -> None:
+def test_counters_are_summed_and_gauges_are_local() -> None:
     ours, first, second = Metrics(), Metrics(), Metrics()
     ours.count("iam", "Management", 0.001)
     first.count("iam", "Management", 0.002, more=19)

@@ -75,7 +75,7 @@ def test_services_and_operations_have_more_than_one_name(
 
 
 @pytest.mark.parametrize("action", ["PutObject", "s3:", ":PutObject", "s3 PutObject", ""])
-def test_what_is_not_an_action_is_refused(action: str) -> None:
+def test_invalid_actions_are_refused(action: str) -> None:
     with pytest.raises(UsageError, match="such as 's3:PutObject'"):
         expected_call(action)
 
@@ -197,7 +197,7 @@ def test_a_hidden_value_matches_nothing_and_the_difference_says_so(
     assert expected.undecided(SECRET) == [difference]
 
 
-def test_what_differs_anyway_is_decided() -> None:
+def test_certain_differences_are_decided() -> None:
     cases: tuple[tuple[str, dict[str, Any]], ...] = (
         ("secretsmanager:CreateSecret", {"name": "other", "description": "x"}),
         ("secretsmanager:DeleteSecret", {"description": "x"}),

@@ -45,7 +45,7 @@ def test_a_golden_trail_has_caller_event_request_response_and_error() -> None:
     }
 
 
-def test_what_differs_from_run_to_run_makes_no_difference() -> None:
+def test_volatile_values_are_ignored() -> None:
     one = a_record()
     other = a_record(
         eventTime="2031-05-05T05:05:05Z",

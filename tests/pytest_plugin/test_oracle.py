@@ -119,7 +119,7 @@ def test_another_number_of_calls_is_shown_with_them(opentrail: Oracle, s3: Any) 
     )
 
 
-def test_what_is_not_near_is_listed_and_nothing_is_explained(opentrail: Oracle) -> None:
+def test_distant_matches_are_listed_without_explanation(opentrail: Oracle) -> None:
     assert "no call was recorded at all. Make clients after" in failure(
         opentrail.assert_called, "s3:PutObject"
     )

@@ -178,7 +178,7 @@ def test_tests_of_all_forms_run_one_after_the_other_and_beside_each_other(
 
 @pytest.mark.campaign
 @pytest.mark.live
-def test_what_a_test_makes_in_opentrail_is_gone_in_the_next(session: pytest.Pytester) -> None:
+def test_each_test_starts_with_an_empty_opentrail(session: pytest.Pytester) -> None:
     session.makepyfile(TRAILS)
     session.runpytest_subprocess().assert_outcomes(passed=6)
 

@@ -146,7 +146,7 @@ def test_a_policy_is_a_document_its_text_or_a_file(tmp_path: Path) -> None:
         (Path("there/is/none.json"), "the policy there/is/none.json cannot be read: No such file"),
     ],
 )
-def test_what_is_wrong_with_a_policy_is_said(given: Any, message: str) -> None:
+def test_policy_problems_are_reported(given: Any, message: str) -> None:
     with pytest.raises(UsageError) as error:
         read_policy(given)
     assert message in str(error.value)

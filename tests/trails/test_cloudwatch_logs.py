@@ -195,7 +195,7 @@ async def test_a_batch_keeps_to_the_limits(
 
 
 @asynchronous
-async def test_what_is_too_large_for_a_log_group_is_left_out_and_counted() -> None:
+async def test_oversized_log_events_are_left_out_and_counted() -> None:
     scene = Scene()
     huge = records(1, requestParameters={"text": "x" * MAX_EVENT_BYTES})
     await scene.plan(*huge)
@@ -252,7 +252,7 @@ async def test_a_group_that_is_gone_holds_up_no_other() -> None:
 
 
 @asynchronous
-async def test_who_may_not_read_the_stream_sends_a_batch_again(
+async def test_unauthorized_stream_reads_are_retried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scene = Scene()

@@ -555,7 +555,7 @@ async def test_records_lie_in_a_file_in_the_order_in_which_they_were_recorded() 
 
 
 @asynchronous
-async def test_nothing_is_written_where_nothing_happened() -> None:
+async def test_empty_interval_writes_nothing() -> None:
     world = World()
     await world.add()
     assert (await world.deliver()).logs == []
@@ -634,7 +634,7 @@ async def test_becoming_multi_region_takes_other_regions_from_that_call_on() -> 
 
 @pytest.mark.parametrize("moment", range(1, 13))
 @asynchronous
-async def test_nothing_behind_a_stop_is_delivered_whenever_in_a_round_it_comes(moment: int) -> None:
+async def test_events_after_stop_logging_are_not_delivered(moment: int) -> None:
     world = World()
     await world.add()
     expected = [await world.start_logging(), *await world.event(2)]
@@ -677,7 +677,7 @@ async def test_a_new_bucket_applies_from_its_call_on_whenever_in_a_round_it_come
 
 
 @asynchronous
-async def test_what_a_deleted_trail_took_is_delivered_and_then_it_is_forgotten() -> None:
+async def test_deleted_trail_delivers_its_rest_then_disappears() -> None:
     world = World()
     await world.add()
     expected = [await world.start_logging(), *await world.event(3)]
@@ -925,7 +925,7 @@ async def test_a_file_that_was_written_before_its_records_were_lost_stays_whole(
 
 @pytest.mark.parametrize("code", ["AccessDenied", "ObjectMismatch"])
 @asynchronous
-async def test_nothing_is_written_to_a_bucket_that_is_held_for_whatever_reason(code: str) -> None:
+async def test_held_bucket_gets_no_writes(code: str) -> None:
     world = World()
     await world.add()
     expected = [await world.start_logging()]

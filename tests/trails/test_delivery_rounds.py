@@ -228,7 +228,7 @@ async def test_a_server_that_takes_over_does_not_end_a_span_before_another_one_m
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_what_this_server_does_not_see_yet_is_not_passed_over() -> None:
+async def test_unseen_entries_are_not_skipped() -> None:
     """Another server has settled the end of a span, which is not in this one's journal yet."""
     world = World()
     await world.add()
@@ -809,7 +809,7 @@ async def test_a_server_that_was_off_for_a_month_tries_for_a_day_before_it_gives
 
 @pytest.mark.slow
 @asynchronous
-async def test_what_was_given_up_in_the_same_bucket_is_in_its_next_chain() -> None:
+async def test_abandoned_files_join_the_next_chain() -> None:
     """It takes no digests, though it takes log files."""
     world, _, lost = await with_a_lost_bucket(BUCKET)
     world.buckets.objects[BUCKET] = lost

@@ -263,7 +263,7 @@ async def test_group_and_role_belong_together_and_the_group_must_be_there() -> N
 
 
 @asynchronous
-async def test_what_does_not_change_is_not_tried_again() -> None:
+async def test_permanent_failures_are_not_retried() -> None:
     scene = Scene()
     trail = await scene.verify(topic=TOPIC, log_group=f"{GROUP}:*", log_role=ROLE, kms_key=KEY)
     scene.services.down = scene.objects.down = "Down"

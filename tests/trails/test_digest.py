@@ -132,7 +132,7 @@ async def test_a_month_without_rounds_is_made_up_for_a_day_at_a_time() -> None:
 
 
 @asynchronous
-async def test_what_must_be_signed_now_makes_up_for_all_and_ends_now() -> None:
+async def test_urgent_digest_covers_all_and_ends_now() -> None:
     world, expected = await logging_trail()
     world.clock.advance(3_600 * 30 + 17)
     assert len((await world.deliver(flush=True)).digests) == 31

@@ -131,9 +131,7 @@ async def test_insights_events_are_of_cloudtrail_and_match_every_rule() -> None:
     ("states", "reads"), [(("ENABLED",), False), ((ALL,), True), (("ENABLED", ALL), True)], ids=str
 )
 @asynchronous
-async def test_what_only_reads_goes_to_rules_that_want_all(
-    states: tuple[str, ...], reads: bool
-) -> None:
+async def test_reads_match_only_rules_on_all_events(states: tuple[str, ...], reads: bool) -> None:
     scene = Scene(*states)
     data = an_entry(3, a_data_record(eventID=event_id(3), readOnly=True, eventName="GetObject"))
     await scene.follower.process([*entries(1), *entries(1, first=2, readOnly=True), data])
@@ -216,7 +214,7 @@ async def test_new_rules_are_seen_within_half_a_minute() -> None:
 
 @pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.LOST_ANSWER])
 @asynchronous
-async def test_what_the_bus_did_not_take_comes_again(fault: Fault) -> None:
+async def test_events_that_the_bus_refuses_are_resent(fault: Fault) -> None:
     scene = Scene()
     await scene.follower.process(entries(1))
     many = entries(40, first=2)
@@ -263,7 +261,7 @@ async def test_an_upstream_without_event_buses_holds_nothing_up() -> None:
 
 
 @asynchronous
-async def test_what_is_too_old_or_too_large_is_counted() -> None:
+async def test_too_old_or_large_events_are_counted() -> None:
     scene = Scene()
     huge = a_record(eventID=event_id(1), requestParameters={"text": "x" * 300_000})
     await scene.follower.process([an_entry(1, huge)])
@@ -276,7 +274,7 @@ async def test_what_is_too_old_or_too_large_is_counted() -> None:
 
 
 @asynchronous
-async def test_what_the_bus_took_is_not_put_again_because_of_what_it_did_not(
+async def test_accepted_events_are_not_resent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scene = Scene()

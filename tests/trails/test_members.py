@@ -76,7 +76,7 @@ async def test_digest_chains_continue_as_accounts_join_and_leave() -> None:
 
 
 @asynchronous
-async def test_nothing_changes_while_the_accounts_stay_or_the_organization_is_not_known() -> None:
+async def test_unchanged_or_unknown_organization_changes_nothing() -> None:
     world = await a_world(FIRST)
     before = (await world.stored()).trail
     await world.members.update()

@@ -135,7 +135,7 @@ async def test_an_organization_needs_all_features() -> None:
 
 
 @asynchronous
-async def test_what_the_upstream_refuses_is_reported_as_such() -> None:
+async def test_upstream_refusals_are_reported() -> None:
     scene = Scene()
     scene.source.failure = ServiceError("AccessDeniedException", "no")
     assert await code(scene.administration.managed_by(MANAGEMENT)) == (

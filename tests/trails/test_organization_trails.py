@@ -72,7 +72,7 @@ async def test_events_of_other_accounts_are_in_no_file() -> None:
 
 
 @asynchronous
-async def test_what_a_trail_is_known_to_have_signed_names_organization_and_account() -> None:
+async def test_known_signatures_name_organization_and_account() -> None:
     world, _ = await logging_trail()
     await a_mixture(world)
     await world.deliver(flush=True)
@@ -164,7 +164,7 @@ async def test_a_trail_that_becomes_an_organizations_begins_new_chains_there() -
 
 
 @asynchronous
-async def test_what_an_earlier_version_stored_of_a_trail_is_continued() -> None:
+async def test_trail_state_of_earlier_version_is_continued() -> None:
     world = World()
     await world.add(validation=True, log_group=f"{GROUP}:*")
     world.services.groups[GROUP] = {}

@@ -258,7 +258,7 @@ async def test_requests_are_limited_and_those_taken_are_not_sent_again() -> None
 
 
 @asynchronous
-async def test_what_the_collector_rejects_is_counted_and_left_out() -> None:
+async def test_rejected_records_are_counted_and_left_out() -> None:
     scene = Scene()
     scene.collector.rejects = 2
     await scene.follower.process(entries(3))

@@ -60,14 +60,14 @@ def test_every_entry_of_a_range_comes_once_and_in_order(
 
 
 @asynchronous
-async def test_what_is_gone_is_left_out() -> None:
+async def test_deleted_entries_are_left_out() -> None:
     reading = SharedReading(CountingJournal(2_600, gone=[1, 500, *range(1_001, 2_001), 2_600]))
     expected = [n for n in range(1, 2_600) if n not in (1, 500) and not 1_000 < n <= 2_000]
     assert await all_of(reading, 0, 2_600) == expected
 
 
 @asynchronous
-async def test_who_reads_together_reads_the_journal_once() -> None:
+async def test_shared_readers_read_the_journal_once() -> None:
     journal = CountingJournal(3_000)
     reading = SharedReading(journal)
     with reading.together():
@@ -82,7 +82,7 @@ async def test_who_reads_together_reads_the_journal_once() -> None:
 
 
 @asynchronous
-async def test_what_may_still_grow_is_not_kept() -> None:
+async def test_growing_files_are_not_cached() -> None:
     journal = CountingJournal(1_500)
     reading = SharedReading(journal)
     with reading.together():

@@ -77,7 +77,7 @@ def test_log_files_of_other_kinds_are_log_files(folder: str) -> None:
     ),
     number=st.integers(),
 )
-def test_what_the_writer_names_is_read_back(
+def test_names_round_trip(
     prefix: str, account: str, region: str, moment: datetime, number: int
 ) -> None:
     moment = moment.replace(tzinfo=UTC, microsecond=0)
@@ -112,7 +112,7 @@ def test_what_the_writer_names_is_read_back(
         DIGEST,
     ],
 )
-def test_what_is_no_log_files_name_is_none(tail: str) -> None:
+def test_other_names_are_no_log_files(tail: str) -> None:
     assert log_name(tail) is None
 
 
@@ -128,7 +128,7 @@ def test_what_is_no_log_files_name_is_none(tail: str) -> None:
         DIGEST.replace("_backfill", "").replace(".json.gz", "_other.json.gz"),
     ],
 )
-def test_what_is_no_digest_files_name_is_none(tail: str) -> None:
+def test_other_names_are_no_digest_files(tail: str) -> None:
     assert digest_name(tail) is None
 
 

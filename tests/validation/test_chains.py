@@ -97,7 +97,7 @@ def test_a_signature_in_capital_letters_is_the_same_signature() -> None:
     assert trail.validate().code == 0
 
 
-def test_what_follows_proves_a_digest_whose_signature_was_changed() -> None:
+def test_later_digests_prove_a_resigned_digest() -> None:
     trail = six_hours()
     key = trail.digests()[2]
     trail.put(key, trail.content(key), signature="00" * 256)
@@ -122,7 +122,7 @@ def test_a_backfill_chain_needs_no_times_that_meet() -> None:
     assert all("(backfill)" in f.name for f in outcome.report.findings)
 
 
-def test_what_a_digest_holds_is_read_as_gzip_reads_it() -> None:
+def test_digest_is_unpacked_like_gzip() -> None:
     trail = six_hours()
     key = trail.digests()[0]
     packed = trail.bucket[key].content

@@ -16,7 +16,7 @@ from tests.fakes import utc
 from tests.validation.delivered import six_hours, stopped_and_started
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_written_values_are_read(tmp_path: Path) -> None:
     known = stopped_and_started().validate(known=[]).known
     file = tmp_path / "checkpoint.json"
     write_checkpoint(file, known, os.fsync)

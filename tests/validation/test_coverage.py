@@ -89,8 +89,6 @@ def test_the_longest_wait_is_twice_the_usual_time_and_a_quarter() -> None:
     ("minute", "where"),
     [("11:59", Coverage.COVERED), ("12:00", Coverage.NOT_YET), ("14:59", Coverage.NOT_YET)],
 )
-def test_what_came_while_the_clock_was_set_back_is_not_yet_covered(
-    minute: str, where: Coverage
-) -> None:
+def test_events_during_clock_step_back_are_not_covered(minute: str, where: Coverage) -> None:
     assert coverage_of(chain(), at(minute), now=at("12:30"))[0] is where
     assert coverage_of(chain(), at(minute), now=at("15:01"))[0] is Coverage.COVERED

@@ -277,7 +277,7 @@ def test_a_chain_that_ended_and_began_again_proves_both_sides() -> None:
     assert states == {ProofState.PROVEN}
 
 
-def test_what_the_trail_never_selected_is_left_out() -> None:
+def test_unselected_events_are_left_out() -> None:
     trail = six_hours()
     asked = question(trail, trail.logs()[0], event_id="unknown", is_selected=None)
     assert attempt(trail, asked) is None
@@ -369,7 +369,7 @@ def listing(trail: Trail, log: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("tamper", TAMPERED, ids=lambda tamper: tamper.__name__)
 @pytest.mark.parametrize("is_selected", [True, None], ids=["logging", "stopped since"])
-def test_what_validate_finds_breaks_the_proof_of_the_events_that_it_is_about(
+def test_validation_findings_break_the_proof_of_their_events(
     tamper: Tamper, is_selected: bool | None
 ) -> None:
     trail = six_hours()

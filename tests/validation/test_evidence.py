@@ -51,7 +51,7 @@ def event(name: str, trail: str = "my-trail", **more: Any) -> dict[str, Any]:
     ],
     ids=["StopLogging", "by ARN", "DeleteTrail", "UpdateTrail"],
 )
-def test_what_switches_logging_off_explains_the_end_of_a_chain(ending: dict[str, Any]) -> None:
+def test_stop_logging_explains_the_end_of_a_chain(ending: dict[str, Any]) -> None:
     outcome = run(_ended_by(ending)).validate()
     assert outcome.code == 0, outcome.text()
     assert all(ending["eventName"] in note.reason for note in outcome.of(Status.NOTE))
@@ -75,7 +75,7 @@ def test_what_switches_logging_off_explains_the_end_of_a_chain(ending: dict[str,
     ],
     ids=["other name", "other home", "denied", "other source", "on", "nothing", "read", "no name"],
 )
-def test_nothing_else_explains_it(ending: dict[str, Any]) -> None:
+def test_no_other_statement_explains_the_denial(ending: dict[str, Any]) -> None:
     outcome = run(_ended_by(ending)).validate()
     assert outcome.code == 1
     assert "no event shows that logging stopped" in outcome.text()
@@ -109,7 +109,7 @@ def test_the_final_digest_of_another_region_is_not_taken_for_granted() -> None:
     assert final in trail.validate().text()
 
 
-def test_who_has_no_chain_of_the_home_region_cannot_tell() -> None:
+def test_missing_home_region_chain_is_undecided() -> None:
     from opentrail.validation.bucket_objects import Inventory, Wanted
 
     evidence = Evidence(Inventory(Wanted()), {})

@@ -27,7 +27,7 @@ def test_an_export_is_validated_with_its_keys_and_signatures(tmp_path: Path) -> 
     assert [c.good_logs for c in outcome.report.counts.values()] == [18, 18]
 
 
-def test_what_is_not_good_is_exported_as_it_is(tmp_path: Path) -> None:
+def test_invalid_records_are_exported_unchanged(tmp_path: Path) -> None:
     trail = six_hours()
     one, two = trail.logs()[3:5]
     trail.put(one, b"other")
@@ -37,7 +37,7 @@ def test_what_is_not_good_is_exported_as_it_is(tmp_path: Path) -> None:
         assert (tmp_path / BUCKET / key).read_bytes() == trail.bucket[key].content
 
 
-def test_nothing_is_written_over(tmp_path: Path) -> None:
+def test_existing_output_is_kept(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="is not empty"):
         Export(tmp_path)

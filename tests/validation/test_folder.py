@@ -51,7 +51,7 @@ def test_with_its_signature_in_a_side_file_a_copy_is_good(tmp_path: Path) -> Non
     assert trail.validate_copy(tmp_path).code == 5
 
 
-def test_who_knows_the_newest_digest_knows_its_signature(tmp_path: Path) -> None:
+def test_newest_digest_has_a_known_signature(tmp_path: Path) -> None:
     trail = six_hours()
     outcome = trail.validate_copy(trail.write(tmp_path))
     assert outcome.code == 0, outcome.text()
@@ -132,7 +132,7 @@ def test_a_file_whose_name_is_no_text_is_named(tmp_path: Path) -> None:
     assert any(r"\xff.json.gz" in name for name in outcome.names(Status.BAD))
 
 
-def test_what_is_no_file_is_never_read(tmp_path: Path) -> None:
+def test_only_files_are_read(tmp_path: Path) -> None:
     trail = six_hours()
     trail.write(tmp_path)
     key = trail.logs()[4]

@@ -76,7 +76,7 @@ def test_an_object_is_looked_for_wherever_it_would_be() -> None:
     assert inventory.open("elsewhere", key) is None
 
 
-def test_what_a_digest_lists_is_struck_off() -> None:
+def test_listed_log_files_are_checked_off() -> None:
     trail = six_hours()
     inventory = listed(trail)
     key = trail.logs()[0]

@@ -83,7 +83,7 @@ def test_an_invalid_log_file_is_reported_with_the_new_place_of_its_content() -> 
     }
 
 
-def test_what_cannot_be_read_or_was_not_given_is_unknown() -> None:
+def test_missing_or_unreadable_values_are_unknown() -> None:
     class Refusing(MemoryReader):
         def open(self, bucket: str, key: str) -> Body:
             raise ObjectStoreError("AccessDenied", key)

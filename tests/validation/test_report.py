@@ -33,7 +33,7 @@ def test_findings_are_shown_as_they_come() -> None:
 
 
 @pytest.mark.parametrize("evil", ["\x1b[31m", "\r", "\n", "\u202e", "\t"])
-def test_what_could_steer_a_terminal_is_written_as_numbers(evil: str) -> None:
+def test_terminal_controls_become_escapes(evil: str) -> None:
     report = Report()
     report.bad(FindingKind.LOG, f"a{evil}b", f"c{evil}d")
     line = report.findings[0].line()

@@ -427,7 +427,7 @@ def names(tampers: list[Tamper]) -> pytest.MarkDecorator:
 
 
 @names(TAMPERED)
-def test_what_is_done_to_a_trail_is_found_and_named(tamper: Tamper) -> None:
+def test_tampering_with_a_trail_is_found(tamper: Tamper) -> None:
     trail = six_hours()
     named = tamper(trail)
     outcome = trail.validate()
@@ -439,14 +439,14 @@ def test_what_is_done_to_a_trail_is_found_and_named(tamper: Tamper) -> None:
 
 
 @names([tamper for tamper in TAMPERED if tamper not in AT_THE_ENDS])
-def test_what_is_done_within_a_trail_is_found_without_any_knowledge(tamper: Tamper) -> None:
+def test_tampering_is_found_without_prior_state(tamper: Tamper) -> None:
     trail = six_hours()
     tamper(trail)
     assert trail.validate(known=[]).code == 1
 
 
 @names(list(AT_THE_ENDS))
-def test_what_is_cut_off_is_never_good_without_knowledge(tamper: Tamper) -> None:
+def test_truncated_data_needs_known_positions(tamper: Tamper) -> None:
     trail = six_hours()
     tamper(trail)
     assert trail.validate(known=[]).code in (1, 5)
@@ -538,7 +538,7 @@ def test_without_knowledge_the_ends_cannot_be_decided() -> None:
     assert "after 2020-01-01T15:00:00Z" in reasons
 
 
-def test_what_a_run_learned_decides_the_next_one() -> None:
+def test_next_run_uses_learned_state() -> None:
     trail = six_hours()
     learned = trail.validate(known=[]).known
     assert trail.validate(known=learned).code == 0
@@ -880,7 +880,7 @@ def test_trails_in_one_bucket_are_distinguished_by_their_digests() -> None:
     assert [count.chain.trail for count in one.report.counts.values()] == ["my-trail"]
 
 
-def test_what_may_be_of_a_trail_not_asked_for_cannot_be_decided() -> None:
+def test_files_of_other_trails_stay_undecided() -> None:
     trail = run(_two_trails())
     others = [key for key in trail.digests() if "other_trail" in key]
     trail.edit(others[0], logFiles=[])
@@ -963,7 +963,7 @@ def test_log_files_that_go_on_long_after_the_digests_show_that_the_tail_is_cut()
     assert "no good digest file covers this time" in outcome.text()
 
 
-def test_nothing_at_all_cannot_be_decided() -> None:
+def test_empty_record_is_undecided() -> None:
     trail = six_hours()
     trail.bucket.clear()
     outcome = trail.validate(known=[])
@@ -1022,7 +1022,7 @@ def test_no_object_removed_renamed_swapped_or_added_is_ever_good(data: st.DataOb
     assert key in outcome.text() or other in outcome.text()
 
 
-def test_what_came_after_the_clock_was_set_back_is_not_yet_covered() -> None:
+def test_events_after_clock_step_back_are_not_covered() -> None:
     trail = six_hours().copy()
     planted(trail, "us-east-1", "1430")
     outcome = trail.validate(now=utc("2020-01-01T14:00:00"))

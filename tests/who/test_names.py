@@ -120,7 +120,7 @@ async def test_another_resource_is_not_found(text: str, record: dict[str, Any]) 
 
 
 @asynchronous
-async def test_what_a_text_says_comes_before_what_it_may_mean() -> None:
+async def test_explicit_form_precedes_guesses() -> None:
     named = at(1, requestParameters={"userName": "iam/Mary"}, responseElements=None)
     (one,) = (await asked("iam/Mary", a_record(), named))["answers"]
     assert one["name"] == "iam/Mary"

@@ -47,7 +47,7 @@ async def test_a_chain_of_roles_leads_to_its_first_human() -> None:
 
 
 @asynchronous
-async def test_what_sessions_carry_is_named() -> None:
+async def test_session_attributes_are_named() -> None:
     first, second = (
         {"roleArn": f"arn:aws:iam::{ACCOUNT}:role/{role}", "roleSessionName": "etl", **carried}
         for role, carried in (

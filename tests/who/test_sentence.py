@@ -121,7 +121,7 @@ def test_a_call_is_described_by_the_verb_of_its_name(event_name: str, deed: str)
         ("DeleteUserPolicy", {"userName": "Mary", "policyName": "p"}, None),
     ],
 )
-def test_what_was_made_or_removed_for_a_user_is_not_described_as_the_user(
+def test_resources_of_a_user_are_not_the_user(
     event_name: str, parameters: dict[str, Any], answer: dict[str, Any] | None
 ) -> None:
     said = sentence(
@@ -317,7 +317,7 @@ def test_a_caller_is_described_in_words(identity: dict[str, Any] | None, words: 
         ({"type": "AssumedRole", "arn": None}, "an unknown role"),
     ],
 )
-def test_what_is_not_recorded_of_a_caller_is_named_so(identity: dict[str, Any], words: str) -> None:
+def test_unrecorded_caller_details_are_labelled(identity: dict[str, Any], words: str) -> None:
     assert actor(a_record(userIdentity=identity)) == words
 
 

@@ -117,6 +117,6 @@ async def test_sessions_of_one_name_are_those_of_different_callers() -> None:
 
 
 @asynchronous
-async def test_what_was_found_in_calls_is_an_entry_although_it_is_no_call() -> None:
+async def test_findings_are_timeline_entries() -> None:
     (entry,) = await timeline(an_insight_record(eventName="RunInstances"))
     assert entry.words == "RunInstances: unusual activity"

@@ -26,7 +26,7 @@ VALUES = st.recursive(
 
 @pytest.mark.slow
 @given(st.dictionaries(st.text(), VALUES, max_size=5))
-def test_what_json_has_is_read_as_it_is(document: dict[str, Any]) -> None:
+def test_json_values_are_read_unchanged(document: dict[str, Any]) -> None:
     given = {name: value for name, value in document.items() if value is not None}
     assert parse(cbor2.dumps(document)) == given
 

@@ -51,7 +51,7 @@ def test_null_is_left_out_at_every_depth() -> None:
     assert decode("dynamodb", "DeleteItem", asked) == {"TableName": "t", "Key": {"k": {"S": "a"}}}
 
 
-def test_what_the_model_does_not_know_is_kept_under_its_own_name() -> None:
+def test_unknown_members_keep_their_names() -> None:
     asked = {"TableName": "t", "Newest": {"x": [1]}}
     assert decode("dynamodb", "DescribeTable", asked) == asked
 

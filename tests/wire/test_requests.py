@@ -159,7 +159,7 @@ OPERATIONS = [
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 @given(data=st.data())
-def test_what_an_sdk_sent_is_read_back(
+def test_sdk_requests_round_trip(
     service: str, operation: str, protocol: str, data: st.DataObject
 ) -> None:
     model = catalog().services[service].operation(operation)

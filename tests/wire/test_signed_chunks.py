@@ -110,7 +110,7 @@ def test_a_trailer_other_than_the_announced_one_is_refused() -> None:
         b"1;chunk-signature=" + b"0" * 64 + b"\r\nab\r\n",
     ],
 )
-def test_what_is_not_in_chunks_is_refused_at_once(body: bytes) -> None:
+def test_unchunked_bodies_are_refused_immediately(body: bytes) -> None:
     with pytest.raises(ChunksRefused):
         verifier(in_chunks(random.Random(1), False)).feed(body)
 
@@ -180,7 +180,7 @@ def test_an_upload_that_ends_before_its_last_chunk_is_not_whole(cut: int) -> Non
         b"0;chunk-signature=" + b"0" * 64 + b"\r\n" + b"x" * 20_000,
     ],
 )
-def test_what_is_not_in_signed_chunks_is_not_re_signed(body: bytes, has_trailer: bool) -> None:
+def test_unsigned_chunks_are_not_signed_again(body: bytes, has_trailer: bool) -> None:
     with pytest.raises(ChunksRefused):
         chunk_signer(has_trailer).resign(body)
 

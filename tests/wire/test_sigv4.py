@@ -417,7 +417,7 @@ _PARTS = st.lists(st.tuples(st.sampled_from(_NAMES), _TEXTS), max_size=4).map(
     | st.tuples(_TEXTS, _PAIRS).map(lambda parts: f"{parts[0]} {parts[1].replace('&', ', ')}"),
     content_type=_TYPES | st.text(max_size=40).map("multipart/form-data; boundary={}".format),
 )
-def test_nothing_that_is_sent_makes_the_reading_fail(
+def test_no_input_crashes_the_reader(
     body: bytes, query: str, authorization: str, content_type: str
 ) -> None:
     for headers in (

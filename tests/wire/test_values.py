@@ -224,7 +224,7 @@ def test_a_number_that_does_not_fit_is_kept_as_text(text: str, value: object) ->
 @pytest.mark.parametrize(
     "raw", [b"", b"{", b"{'a': 1}", b'{"a":}', b"\xff", b'"\x01"', b"01", b"//"]
 )
-def test_what_is_not_json_is_refused(raw: bytes) -> None:
+def test_invalid_json_is_refused(raw: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         JsonDocument(raw)
 

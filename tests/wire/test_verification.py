@@ -278,7 +278,7 @@ def test_a_part_without_equals_sign_is_named_only_by_its_hash() -> None:
 
 
 @pytest.mark.parametrize("name", ["authorization", "x-amz-date", "host", "x-amz-security-token"])
-def test_what_identifies_the_caller_must_not_be_given_twice(name: str) -> None:
+def test_duplicate_caller_headers_are_refused(name: str) -> None:
     made = signed(credentials=TEMPORARY)
     again = (name.upper().encode(), (made.header(name) or "").encode())
     assert refused(made.with_headers([*made.request.headers, again]))[:2] == (

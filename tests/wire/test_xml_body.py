@@ -65,7 +65,7 @@ def test_a_document_may_be_encoded_as_it_declares(encoding: str) -> None:
         b"{}",
     ],
 )
-def test_what_is_not_well_formed_is_refused(raw: bytes) -> None:
+def test_malformed_input_is_refused(raw: bytes) -> None:
     with pytest.raises(ValueError, match="XML"):
         parse_xml(raw)
 

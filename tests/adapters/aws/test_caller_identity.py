@@ -57,7 +57,7 @@ def test_a_key_that_no_header_may_hold_is_an_error(key: str) -> None:
         assert all(b"X-Evil" not in request.head for request in stub.requests)
 
 
-def test_what_is_not_http_is_an_error() -> None:
+def test_invalid_http_is_an_error() -> None:
     not_http = StubUpstream(answer=lambda _request: b"no HTTP\r\n\r\n")
     with not_http as stub, pytest.raises(OSError, match="no HTTP"):
         caller_identity(stub.url, ANY, None, 10)

@@ -78,7 +78,7 @@ def test_ceph_is_also_recognized_by_its_name() -> None:
 
 
 @pytest.mark.parametrize("body", [b"[]", b"text", b"{}", b"\xff"])
-def test_what_is_no_answer_of_a_kind_is_of_none(body: bytes) -> None:
+def test_unknown_answers_match_no_kind(body: bytes) -> None:
     assert recognize(lambda _path: ProbeAnswer({"server": "nginx"}, body, 200)) is None
 
 

@@ -293,7 +293,7 @@ def test_objects_under_a_prefix_are_listed_and_read(moto_url: str, bucket: str) 
 
 @pytest.mark.live
 @pytest.mark.usefixtures("own_access")
-def test_what_cannot_be_listed_or_read_is_named(bucket: str) -> None:
+def test_unreadable_entries_are_named(bucket: str) -> None:
     reader = S3Reader()
     with pytest.raises(ObjectMissing, match=f"NoSuchBucket: s3://{bucket}/x"):
         list(reader.keys(bucket, "x"))

@@ -91,7 +91,7 @@ async def test_a_refusal_has_its_code_and_names_what_was_asked(
 
 
 @asynchronous
-async def test_what_no_upstream_serves_is_never_asked_of_anybody_else() -> None:
+async def test_unserved_calls_reach_no_other_upstream() -> None:
     nobody = ServiceClients(lambda service, region: S3Access(None, "AKIAEXAMPLE", "secret"))
     with pytest.raises(ServiceError, match="--upstream sns=URL") as caught:
         await SnsTopics(nobody).publish("arn:aws:sns:us-east-1:1:topic", "subject", "message")

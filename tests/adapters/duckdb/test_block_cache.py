@@ -121,7 +121,7 @@ def test_a_block_that_was_not_written_completely_is_downloaded_again(
     assert s3.cache.read(name, 0, 100) == content(s3, name)[:100]
 
 
-def test_what_is_damaged_in_s3_is_refused_and_not_kept(s3: SharedFolder) -> None:
+def test_damaged_s3_blocks_are_refused_and_not_cached(s3: SharedFolder) -> None:
     name = names(s3)[0]
     whole = content(s3, name)
     (s3.folder / name).write_bytes(whole[:100] + b"x" + whole[101:])

@@ -44,7 +44,7 @@ def test_they_come_once_and_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_damaged_is_left_out(tmp_path: Path) -> None:
+def test_damaged_entries_are_left_out(tmp_path: Path) -> None:
     world = made(tmp_path)
     sorted(world.history.glob("*.duckdb"))[0].write_bytes(b"nothing" * 100)
     assert positions(world) == list(range(11, 31))

@@ -23,7 +23,7 @@ def a_source(first: int, last: int) -> EventTable:
 @pytest.mark.hypothesis
 @settings(max_examples=200, deadline=None)
 @given(counts=st.lists(st.integers(1, 1_300_000), max_size=40))
-def test_what_is_merged_are_neighbours_that_make_a_file_of_bounded_size(counts: list[int]) -> None:
+def test_merging_joins_neighbours_up_to_a_limit(counts: list[int]) -> None:
     sources, last = [], 0
     for count in counts:
         sources.append(a_source(last + 1, last + count))

@@ -155,7 +155,7 @@ async def test_data_events_have_their_own_age(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_nothing_expires_that_is_needed_or_not_checked(tmp_path: Path) -> None:
+async def test_needed_and_unchecked_files_do_not_expire(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         entries = await write(here, "md" * 30)
         await here.seal((1, 20), (21, 40))
@@ -306,7 +306,7 @@ parts = st.lists(st.text("mdn", min_size=1, max_size=25), min_size=1, max_size=6
 @pytest.mark.hypothesis
 @settings(max_examples=10, deadline=None)
 @given(files=parts, rest=st.text("md", max_size=10), kilobytes=st.integers(0, 6_000))
-def test_what_remains_is_what_the_rule_says(files: list[str], rest: str, kilobytes: int) -> None:
+def test_retention_follows_the_rule(files: list[str], rest: str, kilobytes: int) -> None:
     """File by file, the oldest data events go until there is room; then the oldest files."""
 
     async def story(root: Path) -> None:

@@ -46,7 +46,7 @@ WORDS = r"((^|[^A-Za-z0-9]|\\[bfnrt])(?i:mary\ ann)|[A-Za-z0-9]M(?i:ary\ ann))([
         "resourcetype:user",
     ],
 )
-def test_what_typed_columns_tell_is_decided_by_sql_alone(text: str) -> None:
+def test_typed_columns_are_filtered_in_sql(text: str) -> None:
     assert condition_of(parse(text, MOMENT)).exact
 
 

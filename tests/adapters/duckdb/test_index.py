@@ -151,7 +151,7 @@ def test_a_probe_gives_the_rows_of_wanted_categories(tmp_path: Path, is_merged: 
 
 
 @asynchronous
-async def test_a_resource_with_very_many_events_is_found_all_the_same(tmp_path: Path) -> None:
+async def test_resource_with_many_events_is_found(tmp_path: Path) -> None:
     async with a_sealed_store(tmp_path, 2_500) as store:
         query = EventQuery(50, attribute=("ResourceName", "Mary"))
         found = [event.position for event in await store.lookup(query)]

@@ -49,7 +49,7 @@ def test_no_part_has_much_more_than_the_largest_kind_makes_it_have(
     assert max(loads) <= mean + largest * (1 - 1 / PARTS)
 
 
-def test_what_is_most_has_a_part_for_itself_whenever_it_comes() -> None:
+def test_largest_group_gets_its_own_part() -> None:
     parting = ColumnPartitioning()
     few = [("iam", f"Call{number}", 1_000) for number in range(30)]
     assert len(set(parting.parts(few))) == PARTS
@@ -99,7 +99,7 @@ def test_only_the_larger_kinds_of_very_many_are_remembered() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, PARTS - 1), st.text(max_size=20)), max_size=30))
 @pytest.mark.slow
-def test_what_is_divided_is_read_whole(rows: list[tuple[int, str]]) -> None:
+def test_split_data_is_read_whole(rows: list[tuple[int, str]]) -> None:
     parts, records = [row[0] for row in rows], [row[1].replace("\0", "") for row in rows]
     with duckdb.connect(":memory:") as database:
         database.execute(f"CREATE TABLE once (number BIGINT, {DEFINED})")

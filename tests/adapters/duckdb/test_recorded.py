@@ -266,7 +266,7 @@ async def test_wherever_a_sealed_file_is_damaged_look_ups_stay_right(
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_what_neither_file_nor_journal_holds_is_named_and_the_rest_is_shown(
+async def test_lost_ranges_are_named_and_the_rest_shown(
     tmp_path: Path,
 ) -> None:
     async with world(tmp_path) as here:
@@ -375,7 +375,7 @@ async def test_answers_are_the_same_while_files_in_s3_replace_own_ones(
 
 
 @asynchronous
-async def test_what_the_journal_no_longer_has_is_found_in_s3(tmp_path: Path) -> None:
+async def test_trimmed_entries_are_found_in_s3(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         await here.write(100)
         s3 = SharedFolder(tmp_path, max_bytes=10_000_000)
@@ -411,7 +411,7 @@ async def test_a_server_that_is_behind_goes_on_after_the_files_in_s3(tmp_path: P
 
 
 @asynchronous
-async def test_what_the_journal_has_lost_is_reported_with_files_in_s3(tmp_path: Path) -> None:
+async def test_lost_positions_are_reported_with_s3_files(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         await here.write(40)
         s3 = SharedFolder(tmp_path, max_bytes=10_000_000)

@@ -40,7 +40,7 @@ def rows(entries: list[Entry]) -> list[tuple[Any, ...]]:
     return [row_of(entry, attributes_of(json.loads(entry.record))) for entry in entries]
 
 
-def test_what_is_inserted_is_selected() -> None:
+def test_inserted_rows_are_selected() -> None:
     entries = some_entries()
     query, table = EventQuery(limit=9, snapshot=Snapshot(18)), Table("events")
     with duckdb.connect(":memory:") as database:

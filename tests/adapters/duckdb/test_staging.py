@@ -85,7 +85,7 @@ def test_records_are_kept_with_their_exact_bytes(place: Place) -> None:
     assert place.held() == by_id(records)
 
 
-def test_what_is_brought_twice_is_there_once(place: Place) -> None:
+def test_repeated_imports_store_events_once(place: Place) -> None:
     records = some_records(30)
     assert place.bring(records[:20]) == (20, {}, {})
     assert place.bring(records[:20]) == (0, {0: 20}, {})
@@ -111,7 +111,7 @@ def test_the_same_event_written_in_another_way_is_the_same(place: Place) -> None
 
 
 @pytest.mark.parametrize("sealed", [0, 15, 30])
-def test_what_was_recorded_here_is_not_imported_again(place: Place, sealed: int) -> None:
+def test_own_records_are_not_imported(place: Place, sealed: int) -> None:
     records = some_records(40)
 
     async def write() -> None:
@@ -158,7 +158,7 @@ def test_reports_are_read_after_imported_events_have_expired(place: Place) -> No
     assert place.bring(some_records(3)) == (3, {}, {})
 
 
-def test_nothing_is_written_if_all_is_there_already(place: Place) -> None:
+def test_complete_output_is_not_rewritten(place: Place) -> None:
     assert place.bring() == (0, {}, {})
     assert place.bring([]) == (0, {}, {})
     assert place.held() == {}

@@ -78,7 +78,7 @@ async def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
     ],
 )
 @asynchronous
-async def test_what_a_cut_short_sealing_left_is_removed(tmp_path: Path, name: str) -> None:
+async def test_leftovers_of_interrupted_sealing_are_removed(tmp_path: Path, name: str) -> None:
     async with world(tmp_path) as here:
         await here.write(60)
         await here.seal((1, 40))

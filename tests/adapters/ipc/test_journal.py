@@ -66,7 +66,7 @@ def test_entries_arrive_as_they_were_sent(given_: list[NewEntry]) -> None:
 
 
 @asynchronous
-async def test_what_waits_while_a_batch_is_under_way_goes_in_the_next_one() -> None:
+async def test_records_during_a_batch_join_the_next() -> None:
     far = FarSide()
     journal = linked(far)
     far.open.clear()

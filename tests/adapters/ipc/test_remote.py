@@ -89,7 +89,7 @@ async def test_wrong_arguments_are_noticed_here_and_failures_there_are_told() ->
 
 
 @asynchronous
-async def test_who_stops_waiting_cancels_the_work() -> None:
+async def test_cancelled_wait_cancels_the_work() -> None:
     clerk, local, link = await clerks()
     waiting = asyncio.ensure_future(clerk.wait())
     await local.began.wait()

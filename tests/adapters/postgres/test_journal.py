@@ -166,7 +166,7 @@ async def test_connections_that_are_ended_again_and_again_cost_no_record_and_dou
 
 
 @asynchronous
-async def test_what_is_durable_is_known_after_connections_were_lost() -> None:
+async def test_durable_records_survive_lost_connections() -> None:
     url = shared_server().new_database()
     async with opened(url) as (journal,):
         assert await journal.newest() == 0
@@ -261,7 +261,7 @@ async def test_another_process_orders_batches_when_the_sequencer_is_gone() -> No
 
 
 @asynchronous
-async def test_what_was_durable_when_a_process_died_gets_its_position_after_a_restart() -> None:
+async def test_durable_records_get_positions_after_restart() -> None:
     url = shared_server().new_database()
     async with opened(url) as (journal,):
         await journal.append(some_new_entries(2))

@@ -190,7 +190,7 @@ class Held:
 
 
 @asynchronous
-async def test_nothing_is_seen_or_acknowledged_before_it_is_committed(
+async def test_uncommitted_records_are_invisible_and_unacknowledged(
     tmp_path: Path, held: Held
 ) -> None:
     async with opened(tmp_path) as journal:
@@ -279,9 +279,7 @@ async def test_more_bytes_than_the_queue_takes_are_refused(tmp_path: Path, held:
 
 
 @asynchronous
-async def test_what_waits_behind_a_failed_batch_is_refused_with_it(
-    tmp_path: Path, held: Held
-) -> None:
+async def test_failed_batch_refuses_waiting_records(tmp_path: Path, held: Held) -> None:
     async with opened(tmp_path) as journal:
         held.arm("journal.mid-commit", sqlite3.OperationalError("database or disk is full"))
         first = asyncio.create_task(journal.append(some_new_entries(1)))

@@ -17,7 +17,7 @@ from tests.fakes import GENESIS, asynchronous
 
 @pytest.mark.parametrize("at_once", [1, 4, 5_000])
 @asynchronous
-async def test_what_is_behind_a_position_is_found_by_its_event_id(
+async def test_later_entries_are_found_by_event_id(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setattr(module, "_IDS_PER_STATEMENT", at_once)
@@ -33,7 +33,7 @@ async def test_what_is_behind_a_position_is_found_by_its_event_id(
 
 
 @asynchronous
-async def test_who_looks_for_event_ids_leaves_the_journal_free(tmp_path: Path) -> None:
+async def test_event_id_searches_do_not_block_the_journal(tmp_path: Path) -> None:
     """Else what is written meanwhile cannot be moved into the database."""
 
     class Wanted:

@@ -60,7 +60,7 @@ async def test_an_event_is_shown_whole_with_its_record_as_text() -> None:
 
 
 @asynchronous
-async def test_nothing_found_is_an_empty_list() -> None:
+async def test_empty_result_is_an_empty_list() -> None:
     assert await (await filled()).ok("LookupEvents") == {"Events": []}
 
 
@@ -268,7 +268,7 @@ async def test_a_token_that_is_not_ours_is_refused(token: str) -> None:
     ],
 )
 @asynchronous
-async def test_what_does_not_fit_has_awss_error(given: dict[str, Any], expected: str) -> None:
+async def test_oversized_values_get_awss_error(given: dict[str, Any], expected: str) -> None:
     code, text = await (await filled(*some_records(3))).error("LookupEvents", **given)
     assert code == expected
     assert text

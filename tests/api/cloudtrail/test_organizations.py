@@ -68,7 +68,7 @@ async def test_administrators_are_registered_and_deregistered() -> None:
 
 @pytest.mark.parametrize("account", ["", "1", "abcdefghijkl", "1" * 17, 5])
 @asynchronous
-async def test_what_is_no_account_is_an_invalid_parameter(account: object) -> None:
+async def test_invalid_account_is_an_invalid_parameter(account: object) -> None:
     api = an_api()
     code, message = await api.error("RegisterOrganizationDelegatedAdmin", MemberAccountId=account)
     assert code in ("InvalidParameterException", "SerializationException")

@@ -24,7 +24,7 @@ def test_a_call_passes_and_its_copies_only_within_a_moment(calls: list[tuple[int
         assert found == (moment - first.setdefault(signature, moment) > MOMENT)
 
 
-def test_what_is_no_longer_valid_is_forgotten() -> None:
+def test_expired_entries_are_forgotten() -> None:
     replays = Replays()
     assert not replays.is_replay("a", NOW, NOW)
     assert not replays.is_replay("a", NOW, LATER)

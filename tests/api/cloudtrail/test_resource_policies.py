@@ -80,7 +80,7 @@ async def test_a_policy_is_set_replaced_returned_and_deleted(kind: str) -> None:
     ],
 )
 @asynchronous
-async def test_what_has_no_policy_is_refused_with_awss_codes(
+async def test_resources_without_policies_get_awss_error(
     operation: str, arn: str, code: str
 ) -> None:
     api = await an_api_with("eventdatastore")

@@ -80,7 +80,7 @@ async def test_tags_are_listed_from_every_region_and_changed_at_home() -> None:
     ],
 )
 @asynchronous
-async def test_what_has_no_tags_is_named(arn: str, code: str) -> None:
+async def test_untagged_resources_are_named(arn: str, code: str) -> None:
     api = await with_trail()
     assert (await api.error("ListTags", ResourceIdList=[arn]))[0] == code
     for operation in ("AddTags", "RemoveTags"):

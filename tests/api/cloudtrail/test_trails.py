@@ -843,7 +843,7 @@ async def test_an_empty_text_clears_a_setting(given: dict[str, str], gone: set[s
 
 
 @asynchronous
-async def test_what_is_not_there_makes_no_trail() -> None:
+async def test_missing_resources_make_no_trail() -> None:
     for setting, value, expected in (
         ("SnsTopicName", "other", "InsufficientSnsTopicPolicyException"),
         ("SnsTopicName", "a b", "InvalidSnsTopicNameException"),

@@ -80,7 +80,7 @@ def judged(shape: Any, value: dict[str, Any]) -> str | None:
         {"Count": None, "Items": None},
     ],
 )
-def test_what_fits_passes(value: dict[str, Any]) -> None:
+def test_values_within_limits_pass(value: dict[str, Any]) -> None:
     validate(SHAPE, {"Name": "ab", **value})
 
 

@@ -48,9 +48,7 @@ async def test_without_a_session_calls_are_refused_and_say_what_to_do() -> None:
     ],
 )
 @asynchronous
-async def test_what_another_page_could_send_is_refused(
-    changes: dict[str, str | None], status: int
-) -> None:
+async def test_cross_site_requests_are_refused(changes: dict[str, str | None], status: int) -> None:
     browser = Browser()
     answer = await browser.post("aws/DescribeTrails", {}, **changes)
     assert answer.status == status

@@ -249,7 +249,7 @@ async def test_a_user_has_the_best_name_that_can_be_shown(
 
 
 @asynchronous
-async def test_who_it_is_at_the_provider_is_recorded_whatever_name_it_has_there() -> None:
+async def test_provider_subject_is_recorded() -> None:
     browser, provider = with_provider()
     await come_back(browser, *await begin(browser))
     provider.claims |= {"preferred_username": "root", "groups": []}

@@ -95,7 +95,7 @@ async def test_unused_links_do_not_add_up() -> None:
 
 
 @asynchronous
-async def test_what_is_no_secret_is_refused() -> None:
+async def test_invalid_secrets_are_refused() -> None:
     sessions = Sessions(SettableClock(NOW))
     assert await sessions.begin("\ud800") is None
     assert await sessions.find("") is None

@@ -264,7 +264,7 @@ async def test_administrators_create_users() -> None:
     ],
 )
 @asynchronous
-async def test_what_is_missing_is_named(body: Any, member: str) -> None:
+async def test_missing_parts_are_named(body: Any, member: str) -> None:
     answer = await (await with_user()).post("login", body)
     assert (answer.status, answer.json["error"]) == (400, f"{member} must be a string")
 

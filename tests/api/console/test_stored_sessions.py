@@ -160,7 +160,7 @@ async def test_many_sessions_of_one_user_end_no_others(monkeypatch: pytest.Monke
 
 
 @asynchronous
-async def test_what_is_no_secret_is_refused() -> None:
+async def test_invalid_secrets_are_refused() -> None:
     cluster = Cluster()
     for secret in ("", "guessed", "\ud800"):
         assert await cluster.one.find(secret) is None

@@ -22,7 +22,7 @@ async def test_a_body_of_the_largest_size_is_read() -> None:
 
 
 @asynchronous
-async def test_what_takes_too_long_says_so() -> None:
+async def test_slow_answers_report_a_timeout() -> None:
     class Slow(Browser):
         async def _health(self) -> dict[str, Any]:
             raise TimeoutError

@@ -327,7 +327,7 @@ async def test_the_value_that_a_search_may_have_meant_is_named(
     ["", "user=John name=DeleteUser", "NOT user=john", "user=joh*", "user=Zzz", "john"],
 )
 @asynchronous
-async def test_what_events_have_or_nothing_is_like_has_no_nearest_value(expression: str) -> None:
+async def test_known_and_dissimilar_values_have_no_suggestion(expression: str) -> None:
     api = await named()
     found = await api.ask("/api/v1/events/nearest", expression=expression)
     assert found.json == {"nearest": []}

@@ -78,7 +78,7 @@ async def test_the_end_of_an_incident_is_known_though_the_period_is_before_it() 
 
 
 @asynchronous
-async def test_who_marks_an_incident_as_expected_is_recorded_first() -> None:
+async def test_marking_an_incident_is_recorded_first() -> None:
     browser = Browser()
     await browser.api.record([an_insight_record()])
     browser.become(ConsoleRole.OPERATOR)
@@ -238,7 +238,7 @@ async def test_only_an_account_and_a_region_are_listed() -> None:
 
 
 @asynchronous
-async def test_what_principals_did_is_listed_and_shown_with_its_extension() -> None:
+async def test_principal_incidents_show_their_extension() -> None:
     start, end = (a_principal_record("access-denied", each) for each in ("Start", "End"))
     first = a_principal_record()
     api = await at("2020-01-01T10:00:00Z", start, end, first)

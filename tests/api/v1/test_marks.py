@@ -111,9 +111,7 @@ async def test_an_answer_that_is_not_complete_is_continued_at_its_position() -> 
     ],
 )
 @asynchronous
-async def test_what_is_wrong_with_a_mark_is_said(
-    mark: str, query: dict[str, str], message: str
-) -> None:
+async def test_mark_problems_are_reported(mark: str, query: dict[str, str], message: str) -> None:
     api = Api()
     await api.record([a_record(), a_record()])
     answer = await read(api, mark, **query)

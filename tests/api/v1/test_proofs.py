@@ -123,7 +123,7 @@ async def test_an_organization_trail_proves_the_events_of_members() -> None:
 
 
 @asynchronous
-async def test_an_event_from_before_the_trail_was_created_is_not_searched_for() -> None:
+async def test_event_older_than_its_trail_is_not_searched() -> None:
     browser = await logging_browser()
     await record(browser, "old", eventTime="2019-12-31T09:00:00Z")
     assert await proofs(browser, "old") == []

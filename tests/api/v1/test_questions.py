@@ -80,7 +80,7 @@ async def test_a_question_that_was_refused_has_an_error() -> None:
 
 
 @asynchronous
-async def test_what_an_agent_says_of_itself_is_cut() -> None:
+async def test_agent_names_are_truncated() -> None:
     api = Api()
     await api.post("/api/v1/questions", json.dumps({**BODY, "agent": "x" * 5_000}).encode())
     (record,) = await recorded(api)

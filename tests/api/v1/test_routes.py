@@ -264,7 +264,7 @@ def reads() -> list[str]:
 
 
 @asynchronous
-async def test_nothing_of_another_account_is_answered_to_a_user_of_one() -> None:
+async def test_user_of_one_account_sees_only_that_account() -> None:
     browser = await two_accounts()
     seen: dict[bool, set[str]] = {}
     for is_limited in (False, True):

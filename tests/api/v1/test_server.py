@@ -20,7 +20,7 @@ FLUSH = "/api/v1/trails/flush"
 
 
 @asynchronous
-async def test_what_is_not_there_is_not_found_and_get_never_writes() -> None:
+async def test_missing_objects_are_not_found_and_get_never_writes() -> None:
     api = Api()
     assert (await api.ask("/api/v1/nothing")).status == 404
     assert (await api.ask("/")).status == 404

@@ -277,7 +277,7 @@ async def test_a_user_that_no_event_made_is_answered_with_the_last_call() -> Non
 
 
 @asynchronous
-async def test_what_is_no_name_has_no_answer() -> None:
+async def test_invalid_names_have_no_answer() -> None:
     browser = Browser()
     await browser.api.record([a_record()])
     answer = (await browser.get("answer", name="denied")).json
@@ -312,7 +312,7 @@ async def test_who_answers_in_a_sentence_with_the_evidence() -> None:
 
 
 @asynchronous
-async def test_who_finds_a_resource_by_its_arn_too() -> None:
+async def test_who_finds_a_resource_by_arn() -> None:
     api = await filled(a_record(eventID="the-id"))
     answer = await api.ask(WHO, resource=f"arn:aws:iam::{ACCOUNT}:user/Mary")
     assert answer.json["evidence"]["eventId"] == "the-id"
@@ -348,7 +348,7 @@ async def test_who_describes_the_latest_creation() -> None:
 
 
 @asynchronous
-async def test_who_knows_nothing_of_what_no_event_names() -> None:
+async def test_who_finds_only_recorded_names() -> None:
     api = await filled(a_record())
     said = (await api.ask(WHO, resource="Nobody")).json
     assert said == {

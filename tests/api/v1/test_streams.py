@@ -83,7 +83,7 @@ async def test_a_stream_may_be_limited_and_a_wrong_question_is_refused() -> None
 
 
 @asynchronous
-async def test_what_arrives_meanwhile_is_not_in_the_stream_and_moves_nothing() -> None:
+async def test_stream_excludes_events_that_arrive_later() -> None:
     api = await filled(*some_records(1_000))
     async with api.stream(ALL) as stream:
         found = [(await stream.line())["EventId"]]
@@ -95,7 +95,7 @@ async def test_what_arrives_meanwhile_is_not_in_the_stream_and_moves_nothing() -
 
 
 @asynchronous
-async def test_a_reader_who_takes_nothing_is_not_read_ahead_for() -> None:
+async def test_idle_reader_stops_reading_ahead() -> None:
     api = await filled(*some_records(9_000))
     asked = 0
     search = api.history.search

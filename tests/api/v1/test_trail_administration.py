@@ -112,7 +112,7 @@ async def test_an_error_of_the_bucket_has_a_remedy(code: str, hint: str) -> None
     ],
 )
 @asynchronous
-async def test_what_is_wrong_is_named(given: dict[str, object], named: str) -> None:
+async def test_problems_are_named(given: dict[str, object], named: str) -> None:
     answer = await (await with_trail()).post("trails", given)
     assert answer.status in (400, 404)
     assert named in answer.json["error"]

@@ -253,7 +253,7 @@ async def test_selectors_are_tried_on_the_events_of_the_last_day(
     ],
 )
 @asynchronous
-async def test_what_is_no_selection_cannot_be_tried(
+async def test_invalid_selections_cannot_be_previewed(
     selectors: dict[str, object], words: str
 ) -> None:
     answer = await Browser().post(PREVIEW, selectors)

@@ -72,7 +72,7 @@ async def test_all_settings_reach_the_trail() -> None:
 
 
 @asynchronous
-async def test_nothing_follows_a_step_that_failed() -> None:
+async def test_failed_step_ends_the_sequence() -> None:
     browser = Browser()
     browser.endpoint.missing = ("GetBucketPolicy",)
     browser.endpoint.refused = ("PutBucketPolicy",)
@@ -116,7 +116,7 @@ async def test_a_topic_is_made_only_on_request() -> None:
 
 
 @asynchronous
-async def test_what_earlier_steps_made_is_removed_when_a_step_fails() -> None:
+async def test_failed_step_undoes_earlier_steps() -> None:
     browser = Browser()
     browser.endpoint.missing = ("HeadBucket", "GetTopicAttributes")
     browser.endpoint.refused = ("StartLogging",)
@@ -135,7 +135,7 @@ async def test_what_earlier_steps_made_is_removed_when_a_step_fails() -> None:
 
 
 @asynchronous
-async def test_what_cannot_be_removed_is_named() -> None:
+async def test_undeletable_entries_are_named() -> None:
     browser = Browser()
     browser.endpoint.missing = ("HeadBucket",)
     browser.endpoint.refused = ("PutBucketPolicy", "DeleteBucket")

@@ -120,7 +120,7 @@ async def test_a_deleted_user_has_no_tokens() -> None:
     ],
 )
 @asynchronous
-async def test_what_is_wrong_with_a_token_is_named(body: Any, message: str) -> None:
+async def test_token_problems_are_named(body: Any, message: str) -> None:
     answer = await Browser().post("users/tokens", body)
     assert (answer.status, answer.json["code"]) == (400, "InvalidParameterException")
     assert message in answer.json["error"]

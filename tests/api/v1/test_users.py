@@ -126,7 +126,7 @@ async def _unreachable(_kind: str) -> Any:
     ],
 )
 @asynchronous
-async def test_what_is_wrong_is_named(given: Any, message: str) -> None:
+async def test_problems_are_named(given: Any, message: str) -> None:
     answer = await Administrator().send("POST", "users", given)
     assert (answer.status, answer.json["code"]) == (400, "InvalidParameterException")
     assert message in answer.json["error"]
@@ -166,7 +166,7 @@ async def test_an_administrator_of_some_accounts_manages_no_users() -> None:
 
 
 @asynchronous
-async def test_what_administrators_do_is_recorded_before_it_is_done() -> None:
+async def test_administrative_changes_are_recorded_first() -> None:
     browser = Browser()
     browser.become(ConsoleRole.ADMIN, name="root")
     await browser.post("users", {"name": "ann", "role": "viewer"})

@@ -88,7 +88,7 @@ async def test_a_name_must_be_visible(name: str) -> None:
     ],
 )
 @asynchronous
-async def test_what_is_wrong_with_a_state_is_named(state: Any, message: str) -> None:
+async def test_state_problems_are_named(state: Any, message: str) -> None:
     browser = Browser()
     answer = await save(browser, "mine", state)
     assert answer.status == 400

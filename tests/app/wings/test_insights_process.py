@@ -40,7 +40,7 @@ async def test_a_snapshot_that_cannot_be_read_is_set_aside(tmp_path: Path) -> No
 
 @pytest.mark.slow
 @asynchronous
-async def test_what_is_learned_outlives_the_process(tmp_path: Path) -> None:
+async def test_learned_identities_survive_restarts(tmp_path: Path) -> None:
     for expected in (False, True):
         watch = WatchProcess(tmp_path, "balanced")
         await watch.start()
@@ -109,7 +109,7 @@ async def test_another_preset_learns_again(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_nothing_is_adopted_before_it_is_learned(tmp_path: Path) -> None:
+async def test_identity_is_adopted_only_after_it_is_learned(tmp_path: Path) -> None:
     watch = WatchProcess(tmp_path, "balanced")
     await watch.start()
     try:

@@ -40,7 +40,7 @@ def test_a_request_becomes_a_record_of_its_own_source() -> None:
         assert secret not in json.dumps(record)
 
 
-def test_what_is_too_large_is_marked_as_in_any_record() -> None:
+def test_oversized_parts_are_marked() -> None:
     found = Collector()
     app = AsgiRecorder(orders, SOURCE, found)
     ask(app, "POST", "/orders", json.dumps({"note": "x" * 200_000}).encode())

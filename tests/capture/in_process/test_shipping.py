@@ -102,7 +102,7 @@ def test_a_shipper_that_takes_one_record_at_a_time_has_them_all() -> None:
     assert shipper.taken == [b"1", b"2"]
 
 
-def test_what_cannot_be_stored_is_refused_and_what_is_wrong_is_an_error(server: Server) -> None:
+def test_unstorable_values_are_refused(server: Server) -> None:
     shipper = ServerShipper(server.url, "token")
     server.statuses = [503]
     with pytest.raises(RecordRefused):
@@ -177,7 +177,7 @@ def test_a_record_that_is_wrong_loses_no_other(server: Server) -> None:
     assert shipper.lost == 1
 
 
-def test_what_is_sent_again_says_so(server: Server) -> None:
+def test_resent_messages_are_marked(server: Server) -> None:
     server.statuses = [503, 200]
     with ServerShipper(server.url, "token", wait=False) as shipper:
         shipper.ship(b"{}")

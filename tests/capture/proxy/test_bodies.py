@@ -42,7 +42,7 @@ def test_a_sender_is_paused_at_high_water_and_resumed_when_the_queue_drains() ->
     assert flow.take() == b""
 
 
-def test_what_came_before_a_break_is_still_given() -> None:
+def test_data_before_a_break_is_delivered() -> None:
     async def run() -> None:
         flow = Flow(lambda: None, lambda: None)
         flow.feed(b"a")

@@ -75,7 +75,7 @@ async def test_a_connection_that_has_just_been_accepted_is_answered_before_the_e
 
 
 @asynchronous
-async def test_what_the_system_has_queued_is_accepted_before_the_end() -> None:
+async def test_queued_connections_are_accepted_before_stop() -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
     accepted: asyncio.Queue[socket.socket] = asyncio.Queue()

@@ -140,7 +140,7 @@ def test_each_connection_is_answered_in_its_order() -> None:
         assert endpoint.recorder.lost == 0
 
 
-def test_what_was_sent_just_before_a_connection_ends_is_answered() -> None:
+def test_last_request_of_a_connection_is_answered() -> None:
     with an_endpoint() as (url, _):
         wire = Wire.to(url).send(get("/bucket/last"))
         wire.socket.shutdown(socket.SHUT_WR)

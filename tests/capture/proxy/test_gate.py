@@ -153,7 +153,7 @@ def test_two_signers_are_refused_whoever_they_are() -> None:
         b"SignedHeaders=host, Signature=00",
     ],
 )
-def test_what_cannot_be_verified_is_refused_for_a_known_key(authorization: bytes) -> None:
+def test_unverifiable_calls_of_known_keys_are_refused(authorization: bytes) -> None:
     request = signed(method="GET", url=S3_URL, service="s3", body=b"")
     with pytest.raises(SignatureRefused):
         admitted(header(request, b"Authorization", authorization))

@@ -316,7 +316,7 @@ def test_an_unknown_expectation_is_answered_417(tmp_path: Path) -> None:
         assert stub.connections == 0
 
 
-def test_what_is_ignored_of_a_request_reaches_no_upstream(tmp_path: Path) -> None:
+def test_ignored_request_parts_are_not_forwarded(tmp_path: Path) -> None:
     """Chunk extensions and further blanks mean nothing, so no reader can misread them."""
     seen: list[bytes] = []
 

@@ -181,7 +181,7 @@ async def test_a_change_of_more_resources_than_on_aws_changes_no_trail() -> None
 
 
 @asynchronous
-async def test_what_is_no_object_is_left_alone() -> None:
+async def test_other_values_stay_unchanged() -> None:
     world = await World().make()
     for asked in (b"", b"[]", b"{"):
         assert await world.tags.merged("GetResources", asked, 200, b"{}") is None

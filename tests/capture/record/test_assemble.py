@@ -442,9 +442,7 @@ def test_an_unsigned_call_is_of_the_default_account() -> None:
         (an_s3_request("OPTIONS", "/b/k"), "s3", "UnknownOperation"),
     ],
 )
-def test_what_cannot_be_named_is_recorded_all_the_same(
-    request_: Request, source: str, name: str
-) -> None:
+def test_unnamed_calls_are_recorded(request_: Request, source: str, name: str) -> None:
     record = recorded(an_exchange(request_))
     assert record["eventSource"] == f"{source}.amazonaws.com"
     assert record["eventName"] == name

@@ -194,7 +194,7 @@ def a_get_item() -> Request:
         (an_s3_request("PATCH", "/b/k"), None),
     ],
 )
-def test_what_the_head_does_not_name_is_recorded(
+def test_calls_without_a_known_head_are_recorded(
     request_: Request, expected: LeftOut | None
 ) -> None:
     assert left_out(recording(MANAGEMENT), request_) == expected

@@ -243,7 +243,7 @@ def test_an_error_of_an_object_does_not_repeat_the_signature() -> None:
     assert record["errorMessage"].startswith("not ")
 
 
-def test_nothing_of_an_answer_repeats_what_is_never_recorded() -> None:
+def test_answers_do_not_repeat_unrecorded_values() -> None:
     token, code = "T" * 40, "938271"
     headers = {"x-amz-security-token": token, "x-amz-mfa": f"arn:aws:iam::1:mfa/x {code}"}
     body = b"<Delete><Object><Key>a</Key></Object><Object><Key>b</Key></Object></Delete>"
@@ -278,7 +278,7 @@ def test_of_many_different_errors_the_codes_are_recorded() -> None:
     assert 0 < sum("errorMessage" in record for record in found) < 100
 
 
-def test_what_the_call_says_of_all_objects_is_said_of_each() -> None:
+def test_members_of_all_objects_are_in_each_record() -> None:
     headers = {
         "host": HOST,
         "x-amz-bypass-governance-retention": "true",
@@ -296,7 +296,7 @@ def test_what_the_call_says_of_all_objects_is_said_of_each() -> None:
     }
 
 
-def test_what_is_noted_of_the_caller_is_noted_in_each() -> None:
+def test_caller_notes_are_in_each_record() -> None:
     request = an_s3_request("POST", "/b", "delete", {}, asked("a").body, region="no_region")
     assembler = Assembler(lambda key: unknown(ACCOUNT, key))
     call = assembler.assemble(an_exchange(request, a_response(ANSWER, 200, IDS)))

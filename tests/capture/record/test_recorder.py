@@ -271,7 +271,7 @@ def test_large_calls_that_are_recorded_after_their_answers_wait_in_limited_memor
 
 
 @asynchronous
-async def test_what_is_being_recorded_is_recorded_before_the_end() -> None:
+async def test_stop_waits_for_pending_records() -> None:
     world = World(refuse=False)
     for _ in range(2):
         world.recorder.record_later(an_exchange())
@@ -281,7 +281,7 @@ async def test_what_is_being_recorded_is_recorded_before_the_end() -> None:
 
 
 @asynchronous
-async def test_what_is_not_durable_is_refused_and_teaches_nothing() -> None:
+async def test_lost_records_are_refused_and_teach_nothing() -> None:
     world = World(refuse=True)
     world.journal.failure = "no room"
     assert world.recorder.failure == "no room"

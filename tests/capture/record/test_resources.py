@@ -267,7 +267,7 @@ TABLE = f"arn:aws:dynamodb:{HERE}:table/Music"
         ),
     ],
 )
-def test_what_a_data_event_touches_follows_the_table(
+def test_resources_of_data_events_follow_the_table(
     service: str, target: str, parameters: dict[str, Any], arns: list[str] | None
 ) -> None:
     found = touched(json_call(service, target), service, parameters)

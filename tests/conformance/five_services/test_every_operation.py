@@ -96,7 +96,7 @@ def text(value: object) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def test_nothing_is_left_undecoded(recorded: Recorded) -> None:
+def test_every_member_is_decoded(recorded: Recorded) -> None:
     for records in recorded.records.values():
         for record in records:
             own = (record.get("additionalEventData") or {}).get("opentrail") or {}

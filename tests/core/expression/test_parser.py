@@ -165,7 +165,7 @@ def test_an_error_names_the_column_and_what_was_expected(
         "requestParameters.ip=10.0.0.0/99",
     ],
 )
-def test_what_events_can_have_may_be_looked_for(text: str) -> None:
+def test_all_event_values_are_searchable(text: str) -> None:
     assert isinstance(parse(text, NOW), Compare)
 
 
@@ -206,7 +206,7 @@ def test_an_operator_in_quotation_marks_is_a_text() -> None:
         parse("and", NOW)
 
 
-def test_what_is_too_long_or_too_deep_is_refused() -> None:
+def test_too_long_or_deep_input_is_refused() -> None:
     with pytest.raises(ExpressionError, match="longer than"):
         parse("x" * 20_000, NOW)
     with pytest.raises(ExpressionError, match="nested"):

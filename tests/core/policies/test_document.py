@@ -37,7 +37,7 @@ def with_members(**members: Any) -> dict[str, Any]:
     "text",
     ["", "null", "[]", '"x"', "{", "[" * 100_000, '{"Statement": NaN}', '{"Id":"a","Id":"b"}'],
 )
-def test_what_is_no_json_object_is_a_syntax_error(text: str) -> None:
+def test_other_json_is_a_syntax_error(text: str) -> None:
     with pytest.raises(MalformedPolicy, match=r"^Syntax errors in policy\.$"):
         parse_policy(text, PolicyKind.IDENTITY)
 
@@ -101,7 +101,7 @@ def test_one_statement_need_not_be_in_a_list() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_named(document: Any, expected: str) -> None:
+def test_problems_are_named(document: Any, expected: str) -> None:
     assert message(document) == expected
 
 

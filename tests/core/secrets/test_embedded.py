@@ -155,12 +155,12 @@ def test_no_secret_stays_in_a_document(document: str) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=range(len(DOCUMENTS)))
-def test_what_is_shown_once_stays(document: str) -> None:
+def test_shown_values_stay(document: str) -> None:
     shown = redact(document)
     assert redact(shown) == shown
 
 
-def test_what_is_packed_with_a_secret_in_it_is_hidden_whole() -> None:
+def test_packed_secrets_are_hidden_whole() -> None:
     packed = base64.b64encode(gzip.compress(json.dumps({"password": SECRET}).encode())).decode()
     harmless = base64.b64encode(gzip.compress(b'{"a": "b"}')).decode()
     assert redact(packed) == HIDDEN
@@ -223,7 +223,7 @@ def test_a_signed_token_is_hidden_whole() -> None:
         "eyJub3QgYmFzZTY0",
     ],
 )
-def test_what_holds_no_secret_stays_byte_for_byte(text: str) -> None:
+def test_values_without_secrets_keep_their_bytes(text: str) -> None:
     assert redact(text) == text
 
 
@@ -363,7 +363,7 @@ def test_no_real_record_holds_anything_that_is_hidden() -> None:
         {"args": ["--user", "a", "--secret-id", "b"], "more": ["--token", "--quiet"]},
     ],
 )
-def test_what_only_looks_like_variables_and_options_is_shown(document: dict[str, Any]) -> None:
+def test_lookalike_variables_and_options_are_shown(document: dict[str, Any]) -> None:
     text = json.dumps(document)
     assert redact(text) == text
 

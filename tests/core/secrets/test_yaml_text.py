@@ -59,7 +59,7 @@ def test_a_value_is_hidden_with_all_of_its_lines(text: str, shown: str | None) -
         "not yaml, at all\n  : x\n\t- : y",
     ],
 )
-def test_what_is_no_secret_stays_byte_for_byte(text: str) -> None:
+def test_other_values_keep_their_bytes(text: str) -> None:
     assert without_yaml_secrets(text) == text
 
 
@@ -74,7 +74,7 @@ def test_what_is_no_secret_stays_byte_for_byte(text: str) -> None:
         (None, False),
     ],
 )
-def test_what_is_not_said_to_be_false_is_not_echoed(value: object, hushed: bool) -> None:
+def test_unasserted_values_are_not_echoed(value: object, hushed: bool) -> None:
     assert is_hushed(value) == hushed
 
 

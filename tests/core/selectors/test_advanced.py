@@ -96,7 +96,7 @@ def refusal(*given: Json, owner: SelectorOwner = TRAIL) -> str:
 
 
 @pytest.mark.parametrize("name", [None, "", "Log data events for only two S3 buckets"])
-def test_what_is_given_is_shown_again(name: str | None) -> None:
+def test_given_values_are_shown_again(name: str | None) -> None:
     fields = {**DATA, "eventName": {"Equals": ["a", "b"], "NotStartsWith": ["c"]}}
     given = selector(fields) if name is None else selector(fields, Name=name)
     assert AdvancedSelector.from_json(given).to_json() == given

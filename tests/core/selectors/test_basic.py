@@ -30,7 +30,7 @@ def of_values(kind: str, *values: str) -> dict[str, Any]:
     return {"DataResources": [{"Type": kind, "Values": list(values)}]}
 
 
-def test_what_is_left_out_has_awss_defaults() -> None:
+def test_omitted_members_get_awss_defaults() -> None:
     expected = {
         "ReadWriteType": "All",
         "IncludeManagementEvents": True,
@@ -43,7 +43,7 @@ def test_what_is_left_out_has_awss_defaults() -> None:
     assert list(BasicSelector().to_json()) == list(expected)
 
 
-def test_what_is_given_is_kept() -> None:
+def test_given_values_are_kept() -> None:
     given = {
         "ReadWriteType": "WriteOnly",
         "IncludeManagementEvents": False,

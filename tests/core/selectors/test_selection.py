@@ -90,9 +90,7 @@ def chosen_or_refused(request: Json, taker: SelectorOwner) -> Selection | CloudT
 @pytest.mark.slow
 @settings(deadline=None, max_examples=2_000)
 @given(requests, st.sampled_from(SelectorOwner))
-def test_what_the_model_allows_is_accepted_or_refused_and_documents_are_inverse(
-    request: Json, taker: SelectorOwner
-) -> None:
+def test_model_inputs_are_accepted_or_refused(request: Json, taker: SelectorOwner) -> None:
     validate(INPUT, request)
     selection = chosen_or_refused(request, taker)
     if isinstance(selection, CloudTrailError):
