@@ -140,8 +140,7 @@ def _in_python(text: str) -> Iterator[tuple[int, str]]:
             for offset, line in enumerate(token.string.split("\n")):
                 yield token.start[0] + offset, line
     for node in ast.walk(ast.parse(text)):
-        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        if is_function and node.name.startswith("test_"):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
             yield node.lineno, f"def {node.name}"
 
 

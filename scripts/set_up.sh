@@ -84,7 +84,10 @@ say "installing opentrail"
 mkdir -p .venv/commands
 ln -sf ../bin/opentrail .venv/commands/opentrail
 aws --version >/dev/null 2>&1 || ln -sf ../bin/aws .venv/commands/aws
-[ "$kind" != dev ] || [ ! -d .git/hooks ] || ln -sf ../../scripts/commit_message.py .git/hooks/commit-msg
+if [ "$kind" = dev ] && [ -d .git ]; then
+    mkdir -p .git/hooks
+    ln -sf ../../scripts/commit_message.py .git/hooks/commit-msg
+fi
 touch "$stamp"
 # The development packages hold everything that running needs.
 [ "$kind" != dev ] || touch .venv/.opentrail-run
