@@ -120,9 +120,9 @@ class Journal(JournalWriter, Protocol):
     async def read(self, after: int, limit: int, until: int | None = None) -> list[Entry]:
         """Return up to `limit` entries with `after < position <= until`, in order.
 
-        There may be fewer if they are large, but none only if no entry follows. Lost positions are
-        left out; every other entry is verified by the hash chain. Trimmed entries are never left
-        out: a `TrimmedJournal` fails to read them.
+        There may be fewer if they are large, but none only if none are in this range. Lost
+        positions are left out; every other entry is verified by the hash chain. Trimmed entries are
+        never left out: a `TrimmedJournal` fails to read them.
 
         Raises:
             StorageFailed: the journal cannot be read, or one of the positions was trimmed.

@@ -555,7 +555,7 @@ class BucketComparison:
 
 
 def _logs_of(pending: PendingDigest) -> list[DeliveredLog]:
-    """Returns the log files that the next digest lists."""
+    """Returns the log files that a pending digest lists."""
     return logs_in(json.loads(pending.content))
 
 

@@ -222,7 +222,7 @@ class TrailWorker:
         return run.delivered
 
     async def _run_round(self, run: _Round, head: int) -> None:
-        """Runs a round: plans, then for each span files and digests.
+        """Runs a round: files already planned, then for each span its files and digests.
 
         Raises:
             ObjectStoreError: a file or digest could not be written.

@@ -1,6 +1,6 @@
 """The shared PostgreSQL database of several machines, and the leases in one of its tables.
 
-Only the holder of a lease changes a control store.
+`FencedControl` is a control store that only the holder of a lease can change.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class PostgresJournal:
         node: this process's name among the journal's users; the same after a restart.
         lease_seconds: time after which another process orders batches if this one has ended.
         clock: decides the partition of a batch.
-        trim_limit: returns, in the transaction that trims, the last position to trim.
+        trim_limit: returns, in the transaction that trims, the last position that may be trimmed.
         has_history: whether trimmed entries must be in event history here; else they are lost.
 
     Raises:

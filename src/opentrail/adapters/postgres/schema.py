@@ -13,7 +13,7 @@ from opentrail.ports.journal import UNKNOWN_CHAIN, JournalSource
 
 #: Version of the tables that this version of opentrail makes and knows.
 VERSION = 1
-#: The initial state of a journal that several servers use.
+#: The prefix of a journal's owner if several servers use the journal.
 _CLUSTER = "cluster "
 #: Key of the advisory lock held during the creation of tables.
 _LOCK = 0x6F70656E7472

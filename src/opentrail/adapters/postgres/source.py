@@ -142,7 +142,7 @@ class PostgresJournalSource:
             first = (entries[-1].position if entries else end) + 1
 
     def read(self, first: int, last: int) -> list[Entry]:
-        """Returns the written entries `first`…`last` except lost ones.
+        """Returns the entries `first`…`last` except lost ones; all must have been written.
 
         Large entries reduce their number; the result is empty only if all are lost.
 
