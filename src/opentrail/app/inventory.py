@@ -340,7 +340,7 @@ def store_problem(
         text = f"{state.name} is empty, but the journal is not: {_GONE}"
         return DirectoryProblem("store", text) if state.has_records else None
     if former is not None and state.store != former:
-        text = f"{state.name} belongs to another data directory: the previous content is lost"
+        text = f"{state.name} is of another data directory: the previous content is lost"
         return DirectoryProblem("store", text)
     if written is not None and (state.marked or 0) < written.marked:
         text = (
