@@ -364,13 +364,17 @@ def test_a_password_signs_in_alone(own: str, other: str) -> None:
 async def test_tries_of_one_address_delay_no_other() -> None:
     users = users_in(MemoryControl())
     await signed_in(users)
-    ended: list[str] = []
+    started: list[str] = []
 
     async def sign_in(name: str, password: str, address: str) -> None:
+        async def has_left() -> bool:  # asked when its turn comes
+            started.append(address)
+            return False
+
         with contextlib.suppress(SignInRefused, TooManyTries):
-            await users.sign_in(name, password, address)
-        ended.append(address)
+            await users.sign_in(name, password, address, has_left=has_left)
 
     tries = [sign_in(f"eve{number}", "x", "192.0.2.9") for number in range(MAX_WAITING_OF_ADDRESS)]
     await asyncio.gather(*tries, sign_in("ann", OWN, ADDRESS))
-    assert ended.index(ADDRESS) <= 3
+    assert len(started) == MAX_WAITING_OF_ADDRESS + 1
+    assert started.index(ADDRESS) <= 3
