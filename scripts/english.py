@@ -15,7 +15,7 @@ import io
 import re
 import subprocess
 import tokenize
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +94,9 @@ CONSTRUCTIONS = {
     ),
     "which of two": (r"\b(?:of which|in which case of|the latter|the former)\b", "name it"),
 }
-_PATTERNS = {name: re.compile(pattern, re.IGNORECASE) for name, (pattern, _) in CONSTRUCTIONS.items()}
+_PATTERNS = {
+    name: re.compile(pattern, re.IGNORECASE) for name, (pattern, _) in CONSTRUCTIONS.items()
+}
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,9 @@ def _in_python(text: str) -> Iterator[tuple[int, str]]:
             for offset, line in enumerate(token.string.split("\n")):
                 yield token.start[0] + offset, line
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith(
+            "test_"
+        ):
             yield node.lineno, f"def {node.name}"
 
 
@@ -176,13 +180,14 @@ def spaced(line: str) -> str:
     return line.replace("_", " ") if line.startswith("def test_") else line
 
 
+def rate(hits: Sequence[Hit], words: int) -> float:
+    """Returns the hits per 1,000 words."""
+    return round(1000 * len(hits) / max(1, words), 2)
+
+
 def rates() -> dict[str, float]:
-    """Returns the hits per 1,000 words of each part."""
-    found = {}
-    for part in PARTS:
-        hits, words = read(files([part]))
-        found[part] = round(1000 * len(hits) / max(1, words), 2)
-    return found
+    """Returns the rate of each part."""
+    return {part: rate(*read(files([part]))) for part in PARTS}
 
 
 def main() -> None:
@@ -191,16 +196,19 @@ def main() -> None:
     parser.add_argument("paths", nargs="*", help="files or folders (all parts)")
     parser.add_argument("--list", action="store_true", help="print each hit")
     options = parser.parse_args()
-    hits, words = read(files(options.paths or PARTS))
+    groups = [[part] for part in PARTS] if not options.paths else [options.paths]
+    hits: list[Hit] = []
+    words = 0
+    for group in groups:
+        found, size = read(files(group))
+        hits += found
+        words += size
+        if not options.paths:
+            print(f"{rate(found, size):6.2f}  {group[0]}")
     if options.list:
         for hit in hits:
             print(f"{hit.file}:{hit.line}: {hit.construction}: {hit.text[:120]}")
-    of_part: defaultdict[str, float] = defaultdict(float)
-    if not options.paths:
-        of_part |= rates()
-    for part, rate in of_part.items():
-        print(f"{rate:6.2f}  {part}")
-    print(f"{1000 * len(hits) / max(1, words):6.2f}  in all, {words:,} words")
+    print(f"{rate(hits, words):6.2f}  in all, {words:,} words")
     for construction, number in Counter(hit.construction for hit in hits).most_common():
         print(f"{number:6}  {construction}: {CONSTRUCTIONS[construction][1]}")
 
