@@ -24,11 +24,11 @@ FLAGS = (
 _TIMEOUT = 30_000
 #: Accessibility checks, installed with the console's own tests.
 _AXE = Path(__file__).parents[2] / "console/node_modules/axe-core/axe.min.js"
-#: Returns only what is needed: all that axe finds right is megabytes.
+#: Returns violations only: axe's full report has megabytes.
 _FIND_VIOLATIONS = """async ([part, options]) =>
     (await axe.run(part, options)).violations.flatMap(violation =>
         violation.nodes.map(node => `${violation.id}: ${node.html.slice(0, 200)}`))"""
-#: What moves is still somewhere else, and may hide what is behind it.
+#: A moving element may cover others, and its position still changes.
 _IS_STILL = """() => document.getAnimations().every(each => each.playState !== "running"
     || each.effect.getComputedTiming().iterations === Infinity)"""
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -72,7 +72,7 @@ class Browser:
             pytest.skip("axe-core is not installed: run npm ci in console/")
         self.page.wait_for_function(_IS_STILL)
         if not self.page.evaluate("'axe' in window"):
-            # A value, since that of the script itself is all of axe.
+            # Without `null`, the script would return all of axe.
             self.page.evaluate(f"{_AXE.read_text(encoding='utf-8')}\n;null")
         options = {
             "runOnly": _RULES,
@@ -83,7 +83,7 @@ class Browser:
         return found
 
     def overflow(self) -> int:
-        """Returns by how many pixels the page is wider than its window."""
+        """Returns the number of pixels by which the page is wider than its window."""
         wider = "document.scrollingElement.scrollWidth - window.innerWidth"
         return int(self.page.evaluate(wider))
 

@@ -34,7 +34,7 @@ def main(unit: str, command: list[str]) -> None:
         )
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _load(allowed)
-    os.execvp(command[0], command)  # noqa: S606 - that is what it is for
+    os.execvp(command[0], command)  # noqa: S606 - this script's purpose
 
 
 def _expanded(name: str) -> Iterator[str]:

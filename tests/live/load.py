@@ -18,7 +18,7 @@ PACE = 45  # calls a second of one client
 
 @dataclass
 class Load:
-    """Clients that call until they are stopped, and remember what was answered."""
+    """Clients that call until they are stopped, and remember the answers."""
 
     port: int
     prefix: str

@@ -74,7 +74,7 @@ class Opentrail:
         port: int = 0,
         python: str = sys.executable,
     ) -> None:
-        #: A command that runs the server, such as one that sets limits.
+        #: A command that runs the server, such as `sh -c "ulimit …"`.
         self.prefix: tuple[str, ...] = ()
         self.data_dir = data_dir
         self.flags = flags
@@ -127,7 +127,7 @@ class Opentrail:
         self._wait()
 
     def wait(self) -> int:
-        """Waits until the server has ended by itself."""
+        """Waits until the server has exited."""
         return self._wait()
 
     def _wait(self, timeout: float = TIMEOUT_SECONDS) -> int:
@@ -163,7 +163,7 @@ class Opentrail:
         return session.client(service, endpoint_url=self.url, config=config)
 
     def aws(self, *arguments: str, key: str = ADMIN_KEY_ID, secret: str = ADMIN_SECRET) -> str:
-        """Runs the real aws-cli against this endpoint and returns what it printed."""
+        """Runs the real aws-cli against this endpoint and returns its output."""
         return self.try_aws(*arguments, key=key, secret=secret, check=True).stdout
 
     def try_aws(
@@ -206,7 +206,7 @@ class Opentrail:
     def opentrail(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs one of our own commands against this server.
 
-        It runs in this process: in one of its own it would take ten times as long.
+        It runs in this process: another process would take ten times as long.
         """
         said, warned = io.StringIO(), io.StringIO()
         command = [*arguments, "--data-dir", str(self.data_dir)]
@@ -270,7 +270,7 @@ def unthrottled(call: Callable[[], T], text_of: Callable[[T], str | bytes]) -> T
 
 
 def health(server: Opentrail) -> dict[str, Any]:
-    """Returns what the server says of itself."""
+    """Returns the server's health report."""
     try:
         with urllib.request.urlopen(f"{server.console}/health", timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - of this machine
             return dict(json.load(answer))
@@ -288,7 +288,7 @@ def until_well(server: Opentrail) -> None:
 
 @contextmanager
 def stalled_disk(server: Opentrail) -> Iterator[None]:
-    """Holds the journal's write lock in another process: nothing becomes durable meanwhile."""
+    """Holds the journal's write lock in another process, so that nothing becomes durable."""
     file = max((server.data_dir / "journal").glob("*.db"))
     holder = sqlite3.connect(file, isolation_level=None, timeout=30)
     holder.execute("BEGIN IMMEDIATE")
@@ -306,7 +306,7 @@ def runs(pid: int) -> bool:
 
 
 def of_process(file: Path) -> bytes:
-    """Returns what is in a file of a process, nothing of one that is gone by now."""
+    """Returns the content of a file in `/proc`, or nothing if the process has ended."""
     try:
         return file.read_bytes()
     except (FileNotFoundError, ProcessLookupError):
@@ -314,14 +314,14 @@ def of_process(file: Path) -> bytes:
 
 
 def files_in(folder: Path) -> dict[Path, bytes]:
-    """Returns what is in all files of a folder; reads again if a server moves one meanwhile."""
+    """Returns the content of all files of a folder; reads again if a server moves one."""
     while True:
         with contextlib.suppress(FileNotFoundError):
             return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def run_opentrail(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs `opentrail` in a process of its own, and returns what came of it."""
+    """Runs `opentrail` in a separate process, and returns its exit code and output."""
     return subprocess.run(
         [sys.executable, "-m", "opentrail", *arguments],
         capture_output=True,

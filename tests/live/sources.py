@@ -1,4 +1,4 @@
-"""A copy of the source as git knows it, and what is built from it."""
+"""A copy of the source as git knows it, and its builds."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ APP_ID = {"user_agent_appid": "agent-claude-code"}
 
 
 def agent_in_record(server: Opentrail, name: str) -> Any:
-    """Returns what the record of the call that names a resource says of its agent."""
+    """Returns the agent from the record of the call that names a resource."""
     (record,) = server.records(f"resource={name}")
     return record["additionalEventData"]["opentrail"].get("agent")
 

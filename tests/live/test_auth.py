@@ -1,4 +1,4 @@
-"""`--auth enforced` with real SDKs: who is let in, who is not, and what is recorded."""
+"""`--auth enforced` with real SDKs: accepted calls, refused calls and their records."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.live.processes import TIMEOUT_SECONDS, Opentrail, opentrail_server
 
 pytestmark = pytest.mark.live
 
-#: Else boto3 signs URLs and forms with version 2, which nothing can verify any more.
+#: Otherwise boto3 signs URLs and forms with version 2, which the server cannot verify.
 V4 = Config(signature_version="s3v4", s3={"addressing_style": "path"})
 UNKNOWN_KEY = key_for_account("123456789012", tail=b"none")
 
@@ -211,7 +211,7 @@ def test_calls_of_unknown_keys_are_left_to_the_upstream(server: Opentrail) -> No
     assert not is_verified(record)
 
 
-def test_disabled_and_rotated_keys_are_refused_at_once(server: Opentrail) -> None:
+def test_disabled_and_rotated_keys_are_refused_immediately(server: Opentrail) -> None:
     key = create_key(server, "--user", "Rob")
     client_of(server, "iam", key).list_users()
     rotated = server.opentrail("keys", "rotate", key["AccessKeyId"], "--json")
@@ -288,7 +288,7 @@ def _post(url: str, fields: dict[str, str]) -> int:
     return requests.post(url, fields, files={"file": b"abc"}, timeout=30).status_code
 
 
-def test_policies_decide_what_a_user_may_do(server: Opentrail, tmp_path: Path) -> None:
+def test_policies_decide_the_calls_of_a_user(server: Opentrail, tmp_path: Path) -> None:
     reader = create_key(server, "--user", "Rita", "--policy", "AWSCloudTrail_ReadOnlyAccess")
     trails = client_of(server, "cloudtrail", reader)
     assert trails.describe_trails()["ResponseMetadata"]["HTTPStatusCode"] == 200
@@ -411,7 +411,7 @@ def test_too_many_wrong_signatures_close_the_gate_for_the_key(server: Opentrail)
 
 
 def test_trails_deliver_and_the_console_opens(server: Opentrail, tmp_path: Path) -> None:
-    """The server's own calls are let in, too."""
+    """The server's own calls are also accepted."""
     s3 = server.boto("s3")
     s3.create_bucket(Bucket="trail-logs")
     trails = server.boto("cloudtrail")

@@ -30,12 +30,12 @@ ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/evidence"
 
 def answered(load: Load, count: int) -> set[str]:
     """Waits for so many answers and returns the names in them."""
-    eventually(lambda: len(load.answered) >= count, "so many calls are answered", 300)
+    eventually(lambda: len(load.answered) >= count, f"{count} calls are answered", 300)
     return set(load.answered)
 
 
 def test_a_backup_under_load_has_everything_up_to_its_point(tmp_path: Path) -> None:
-    """Meanwhile files are sealed every 200 records, and merged."""
+    """During the backup, history seals files every 200 records and merges them."""
     flags = ("--history-seal-records", "200")
     before = []
     with (
@@ -67,7 +67,7 @@ def test_a_backup_under_load_has_everything_up_to_its_point(tmp_path: Path) -> N
         assert sum(found.values()) == json.loads(restored.stdout)["position"]
 
 
-def test_a_trail_goes_on_after_a_restore_with_its_keys(tmp_path: Path) -> None:
+def test_a_restored_trail_continues_with_its_keys(tmp_path: Path) -> None:
     with moto_server() as upstream:
         s3 = boto3.client(
             "s3",

@@ -97,7 +97,7 @@ def reads_what_comes(wire: Wire) -> None:
 
 
 OWN = "client in a call to our own API"
-#: What the client sends, how it goes on, what the upstream does, the event's name, error, message.
+#: The client's bytes and next steps, the upstream's steps, the event's name, error and message.
 BREAKS: dict[str, tuple[str, Callable[[Wire], None], Callable[[Wire], None], str, str, str]] = {
     "client before the body": (
         f"{HEAD}Content-Length: 9\r\n\r\n",

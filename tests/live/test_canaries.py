@@ -26,7 +26,7 @@ from tests.live.processes import Opentrail, files_in, moto_server, opentrail_ser
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
-#: Operations whose models hold secrets, beside the cases of the unit test.
+#: Operations whose models hold secrets; the unit test has more cases.
 OPERATIONS = {
     "kms": ("Encrypt", "ImportKeyMaterial", "ReEncrypt"),
     "secretsmanager": ("CreateSecret", "PutSecretValue", "UpdateSecret"),
@@ -69,7 +69,7 @@ def base64_of(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-#: Calls with secrets in texts, maps and pairs that their models do not mark.
+#: Calls with secrets in strings, maps and pairs that their models do not mark.
 UNKNOWING: list[tuple[str, str, Callable[[Secret], dict[str, Any]]]] = [
     (
         "events",
@@ -538,7 +538,7 @@ def looks_like_a_secret(name: str) -> bool:
 
 @dataclass
 class Planter:
-    """Fills parameters, secret ones with canaries of their own."""
+    """Fills parameters, secret ones with canaries."""
 
     next_number: int
 
@@ -606,7 +606,7 @@ def calls() -> list[tuple[str, Request, list[int], bytes]]:
 
 
 def _told_by_errors(number: int) -> list[tuple[str, Request, list[int], bytes]]:
-    """Returns calls whose errors repeat what was sent: a session token, a blob in base64."""
+    """Returns calls whose errors repeat the request: a session token, a blob in base64."""
     token, blob = canary(number), canary(number + 1)
     listing = an_sdk_request("dynamodb", "ListTables", {})
     listing = replace(listing, headers={**listing.headers, "x-amz-security-token": token})
@@ -713,7 +713,7 @@ def test_there_are_enough_secrets_and_operations() -> None:
 
 
 def found_in(text: str) -> list[int]:
-    """Returns the canaries in a text, also behind quoting and base64."""
+    """Returns the canaries in a string, also behind quoting and base64."""
     return leaks(json.dumps({"text": text}).encode(), numbers())
 
 

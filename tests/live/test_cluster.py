@@ -88,7 +88,7 @@ class Cluster:
         return [one for one in self.servers if one.process and one.process.poll() is None]
 
     def users_in_files(self) -> Counter[str]:
-        """Returns how often each user's creation is in the log files of the bucket."""
+        """Counts the creations of each user in the log files of the bucket."""
         s3 = boto3.client(
             *("s3", "us-east-1"),
             endpoint_url=self.upstream,
@@ -112,7 +112,7 @@ class Cluster:
 
 
 def users_of(records: Sequence[Any]) -> Counter[str]:
-    """Returns how often the creation of each user is in records."""
+    """Counts the creations of each user."""
     created = [record for record in records if record["eventName"] == "CreateUser"]
     return Counter(record["requestParameters"]["userName"] for record in created)
 
@@ -162,7 +162,7 @@ def test_any_server_records_finds_and_delivers_and_none_is_needed(cluster: Clust
     three.boto("cloudtrail").start_logging(Name="main")
     names = cluster.create_users([one, two, three], 30)
 
-    # What one has answered, the others find and deliver at once, in the same order.
+    # Every server finds and delivers the calls of the others, in the same order.
     first, *others = (users_in_history(server) for server in (one, two, three))
     assert sorted(first) == sorted(before + names)
     assert others == [first, first]
@@ -172,7 +172,7 @@ def test_any_server_records_finds_and_delivers_and_none_is_needed(cluster: Clust
         flush(server)
     assert cluster.users_in_files() == Counter(names)
 
-    # The worker is lost; another one goes on.
+    # The worker is killed; another server becomes the worker.
     worker = cluster.worker()
     worker.kill()
     left = cluster.others(worker)
@@ -183,7 +183,7 @@ def test_any_server_records_finds_and_delivers_and_none_is_needed(cluster: Clust
     flush(left[1])
     assert cluster.users_in_files() == Counter(names)
 
-    # The lost one comes back, with what it missed.
+    # The killed server restarts and catches up.
     worker.start(**cluster.environment)
     assert set(users_in_history(worker)) >= set(names)
     validated = worker.validate(arn)
@@ -220,7 +220,7 @@ def test_a_new_key_is_known_to_a_server_that_did_not_create_it(
 
 
 @pytest.mark.campaign
-def test_one_server_moves_to_several_with_all_that_it_has(cluster: Cluster, tmp_path: Path) -> None:
+def test_one_server_becomes_a_cluster_with_its_data(cluster: Cluster, tmp_path: Path) -> None:
     alone = Opentrail(tmp_path / "alone", "--upstream", cluster.upstream)
     alone.start(**{MASTER_KEY_VARIABLE: MASTER_KEY})
     try:
@@ -345,7 +345,7 @@ def test_imports_are_found_once_on_each_server(cluster: Cluster, tmp_path: Path)
 
 
 def exported(server: Opentrail) -> Counter[str]:
-    """Returns how often event history has each event that was imported."""
+    """Counts the occurrences of each imported event in event history."""
     done = server.opentrail(
         "lookup", "--all-accounts", "--all-regions", "--limit", "5000", "--json"
     )

@@ -34,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
 
 
 def typed(server: Opentrail, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command against the server in a process of its own."""
+    """Runs a command against the server in a separate process."""
     return run_opentrail(*arguments, "--data-dir", str(server.data_dir))
 
 
@@ -179,7 +179,7 @@ def test_one_port_for_both_listeners_is_wrong_use(tmp_path: Path) -> None:
     assert "give them different ports" in done.stderr
 
 
-def test_two_forms_of_output_at_once_are_wrong_use(server: Opentrail) -> None:
+def test_two_forms_of_output_are_wrong_use(server: Opentrail) -> None:
     for command in (["lookup"], ["tail"]):
         done = typed(server, *command, "--json", "--csv")
         assert done.returncode == 2

@@ -45,7 +45,7 @@ class Network:
         self._stack = stack
         self._prefix = f"ot{os.getpid()}"
         base = subnet.rpartition(".")[0]
-        # The host's address is that of the bridge.
+        # The bridge has the host's address.
         given = {name: f"{base}.{number}" for number, name in enumerate(("host", *services), 1)}
         self._addresses = {**given, **fixed}
         self._add("host")
@@ -66,7 +66,7 @@ class Network:
         return self._addresses[name]
 
     def resolved(self, text: str) -> str:
-        """Returns a text of a file with addresses instead of the names of services."""
+        """Returns the content of a file with addresses in place of service names."""
         for name, address in self._addresses.items():
             text = text.replace(f"//{name}:", f"//{address}:")
         return text
@@ -75,9 +75,9 @@ class Network:
         return f"http://{self.address_of(name)}:{port}"
 
     def inside(self, name: str) -> tuple[str, ...]:
-        """Returns what begins a command that runs in a namespace.
+        """Returns the start of a command that runs in a namespace.
 
-        `ip netns exec` would mount a file system, too, which not every machine allows.
+        `ip netns exec` would also mount a file system, which some machines forbid.
         """
         return ("nsenter", f"--net=/run/netns/{self._prefix}{name}")
 
@@ -107,7 +107,7 @@ class Network:
         self._ip(name, "link", "set", "lo", "up")
 
     def _connect(self, name: str, address: str, gateway: str) -> None:
-        """Connects a namespace with that of the host, whose end of the cable has its name."""
+        """Connects a namespace with the host's, whose end of the cable has its name."""
         far_end = ("netns", self._prefix + name)
         self._ip("host", "link", "add", name, "type", "veth", "peer", "name", "eth0", *far_end)
         self._ip("host", "link", "set", name, "up")

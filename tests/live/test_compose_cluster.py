@@ -45,7 +45,7 @@ def test_the_file_is_consistent(document: Mapping[str, Any]) -> None:
         for server in servers
     )
 
-    # What it names is there: services, volumes, files, flags of the command and its variables.
+    # Its services, volumes, files, and the command's flags and variables exist.
     (flags,) = {tuple(server["command"]) for server in servers}
     parser("serve").parse_args(list(flags))
     page = (ROOT / "docs/howto/run-several-servers.md").read_text()
@@ -117,7 +117,7 @@ def balancer_in(network: Network, folder: Path) -> Iterator[None]:
 
 
 def found_on(server: Opentrail, *conditions: str) -> str:
-    """Returns what a server's history has, as JSON."""
+    """Returns a server's event history as JSON."""
     asked = (*server.prefix, sys.executable, "-m", "opentrail", "lookup", *conditions, "--json")
     found = subprocess.run(
         [*asked, "--endpoint", server.console],

@@ -24,7 +24,7 @@ MARY = (
     "On January 1, 2020 at 9:00 AM UTC, IAM user John created IAM user Mary "
     "through the AWS Management Console"
 )
-#: Texts that run, become markup, hide or reorder others where a page takes them for more than text.
+#: Strings that would run, become markup, or hide or reorder their neighbors on a careless page.
 HOSTILE = (
     'javascript:window.ran=1//"><img src=x onerror="document.title=\'run\'">'
     "</textarea></title><script>document.title='run'</script>"
@@ -316,7 +316,7 @@ def test_principals_and_resources_have_their_stories(console: Browser, server: O
     expect(page.get_by_role("heading", name="created IAM user Paula")).to_be_visible()
 
 
-def test_a_principal_has_a_policy_of_what_it_did(console: Browser, server: Opentrail) -> None:
+def test_a_principal_page_shows_a_generated_policy(console: Browser, server: Opentrail) -> None:
     iam, page = server.boto("iam"), console.page
     iam.create_user(UserName="Opal")
     key = iam.create_access_key(UserName="Opal")["AccessKey"]
@@ -348,7 +348,7 @@ def test_a_principal_has_a_policy_of_what_it_did(console: Browser, server: Opent
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("number", range(len(HOSTILE)))
-def test_texts_of_records_are_shown_as_texts(
+def test_record_values_never_run_or_become_markup(
     console: Browser, server: Opentrail, number: int
 ) -> None:
     text = HOSTILE[number]
@@ -382,12 +382,12 @@ def test_texts_of_records_are_shown_as_texts(
         expect(page.locator(shown).first).to_be_visible()
         expect(page.get_by_text("Loading", exact=False)).to_have_count(0)
         _check_harmless(page)
-    # Searches that such a text is not valid for are refused.
+    # The server refuses searches for which such a string is invalid.
     console.problems[:] = [each for each in console.problems if "status of 4" not in each]
 
 
 def _of_text(text: str, number: int) -> dict[str, Any]:
-    """Returns a record in which everything that a caller chooses is a text."""
+    """Returns a record in which everything that a caller chooses is the same string."""
     identity = an_iam_user("Eve")
     return a_record(
         eventID=event_id(100 + number),
@@ -408,7 +408,7 @@ def _of_text(text: str, number: int) -> dict[str, Any]:
 
 
 def _check_harmless(page: Page) -> None:
-    """Fails if a text ran, became markup, or has characters that hide or reorder others."""
+    """Fails if a string ran, became markup, or has characters that hide or reorder others."""
     assert page.title() != "run"
     assert page.locator("img[src=x], iframe, a[href^='javascript:']").count() == 0
     assert page.evaluate("() => window.ran === undefined")
@@ -417,9 +417,7 @@ def _check_harmless(page: Page) -> None:
 
 
 @pytest.mark.campaign
-def test_a_page_whose_session_ended_goes_on_with_a_new_link(
-    console: Browser, server: Opentrail
-) -> None:
+def test_a_new_link_continues_a_page_without_session(console: Browser, server: Opentrail) -> None:
     page = console.page
     console.go("trails")
     expect(page.get_by_role("heading", name="Trails", level=1).first).to_be_visible()

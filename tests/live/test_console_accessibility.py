@@ -88,7 +88,7 @@ def _arn(server: Opentrail) -> str:
 
 
 def _settle(page: Page, scheme: str) -> None:
-    """Returns once nothing is being loaded, and the colors are those of the scheme."""
+    """Returns once the page has loaded in the colors of the scheme."""
     expect(page.get_by_text("Loading", exact=False)).to_have_count(0)
     is_dark = "document.body.classList.contains('awsui-dark-mode')"
     page.wait_for_function(f"() => {is_dark} === {str(scheme == 'dark').lower()}")
@@ -171,7 +171,7 @@ def test_a_page_at_twice_its_size_and_in_forced_colors_can_be_used(
             expect(console.page.get_by_role("heading").first).to_be_visible()
             _settle(console.page, "light")
             assert console.overflow() == 0, path
-            # The colors are the system's: axe compares those of the style sheets.
+            # The system chooses the colors: axe compares the style sheets' colors.
             assert console.violations("color-contrast") == [], path
 
 

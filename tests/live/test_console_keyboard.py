@@ -69,7 +69,7 @@ def test_who_created_mary_is_found(console: Browser, server: Opentrail, tmp_path
     expect(page.get_by_role("heading", name=MARY)).to_have_count(0)
 
 
-def test_from_anywhere_a_name_is_answered_by_three_keys(
+def test_three_keys_find_a_name_from_anywhere(
     console: Browser, server: Opentrail, tmp_path: Path
 ) -> None:
     record = a_record(userAgent="Mozilla/5.0 (X11; Linux x86_64)", responseElements=None)

@@ -111,7 +111,7 @@ def test_events_arrive_wait_during_a_pause_and_are_bounded(
     live.check()
 
 
-def test_a_page_goes_on_after_its_server_was_restarted(live: Browser, server: Opentrail) -> None:
+def test_a_page_continues_after_its_server_restarts(live: Browser, server: Opentrail) -> None:
     page = live.page
     _ship(server, range(10))
     expect(page.get_by_text(_sentence(9))).to_be_visible()
@@ -132,9 +132,7 @@ def test_a_page_goes_on_after_its_server_was_restarted(live: Browser, server: Op
     ]
 
 
-def test_a_page_that_is_too_late_says_how_many_events_it_leaves_out(
-    live: Browser, server: Opentrail
-) -> None:
+def test_a_late_page_shows_the_number_of_skipped_events(live: Browser, server: Opentrail) -> None:
     page = live.page
     _ship(server, range(10))
     expect(page.get_by_text(_sentence(9))).to_be_visible()

@@ -134,7 +134,7 @@ def _in(address: str, network: str) -> bool:
         ),
     ],
 )
-def test_a_filter_finds_and_downloads_what_a_scan_finds(
+def test_a_filter_finds_and_downloads_the_scanned_events(
     console: Browser, expression: str, matches: Callable[[Record], bool]
 ) -> None:
     expected = {record["eventID"] for record in RECORDS if matches(record)}
@@ -159,7 +159,7 @@ def test_a_csv_file_has_every_event_and_no_formulas(console: Browser) -> None:
     assert {row["userAgent"] for row in rows} == {"Boto3/1.43", f"'{FORMULA}"}
 
 
-def test_the_chart_counts_what_the_list_counts_and_narrows_it(console: Browser) -> None:
+def test_the_chart_counts_and_narrows_the_list(console: Browser) -> None:
     page = console.page
     start = f"{LAST - timedelta(hours=20):%Y-%m-%dT%H:%M:%SZ}"
     console.go(_history("is:write", since=start))
@@ -277,7 +277,7 @@ def test_a_laptop_shows_twenty_rows_and_more_in_one_stop_of_the_tab_key(console:
     page.set_viewport_size({"width": 1440, "height": 900})
     console.go(_history("is:write"))
     expect(page.locator("[data-row]").first).to_be_visible()
-    # Beside their values, the chart and the filter's token.
+    # Next to their values, the chart and the filter's token.
     expect(page.get_by_role("complementary", name="Facets").get_by_text("John")).to_be_visible()
     bottoms = page.locator("[data-row]").evaluate_all(
         "rows => rows.map(row => row.getBoundingClientRect().bottom)"
@@ -287,7 +287,7 @@ def test_a_laptop_shows_twenty_rows_and_more_in_one_stop_of_the_tab_key(console:
     assert stops.count() == 1
 
 
-def test_values_beside_the_list_narrow_it(console: Browser) -> None:
+def test_values_next_to_the_list_narrow_it(console: Browser) -> None:
     page = console.page
     console.go(_history("is:write"))
     facets = page.get_by_role("complementary", name="Facets")
@@ -365,7 +365,7 @@ def test_an_empty_page_says_what_to_do(console: Browser) -> None:
     expect(page.get_by_role("heading", name="Event history (400)")).to_be_visible()
 
 
-def test_an_outage_keeps_what_is_shown_and_passes(console: Browser) -> None:
+def test_the_list_stays_visible_during_an_outage(console: Browser) -> None:
     page = console.page
     console.go(_history("user=John"))
     row = page.locator("[data-row]").first
@@ -380,7 +380,7 @@ def test_an_outage_keeps_what_is_shown_and_passes(console: Browser) -> None:
     console.problems.clear()  # the calls that failed
 
 
-def test_an_invalid_filter_says_what_is_wrong(console: Browser) -> None:
+def test_an_invalid_filter_shows_its_error(console: Browser) -> None:
     page = console.page
     console.go(_history("usr=John"))
     expect(page.get_by_text("expected a field such as").first).to_be_visible()

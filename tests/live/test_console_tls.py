@@ -141,7 +141,7 @@ def test_a_user_sees_events_of_its_accounts_in_a_real_store(
         def found(path: str) -> Any:
             return ask(browser, "GET", f"/api/v1/{path}", cookie=cookie)[2]
 
-        # Neither sign-ins nor what was done with users.
+        # Neither sign-ins nor changes of users.
         search = "categories=all&expression=source%3Diam.amazonaws.com"
         assert len(found(f"events?{search}")["events"]) == count
         assert found(f"events/count?{search}")["value"] == count
@@ -158,7 +158,7 @@ def serial_of(url: str) -> int:
 
 
 @pytest.mark.parametrize("recorders", ["1", "2"])
-def test_a_new_certificate_is_used_after_sighup_and_connections_go_on(
+def test_sighup_loads_a_new_certificate_without_closing_connections(
     tmp_path: Path, files: Files, recorders: str
 ) -> None:
     with (
@@ -194,9 +194,7 @@ def test_a_new_certificate_is_used_after_sighup_and_connections_go_on(
         eventually(lambda: server.opentrail("status").returncode == 0, "status: ok")
 
 
-def test_a_certificate_that_cannot_be_used_leaves_the_former_one(
-    tmp_path: Path, files: Files
-) -> None:
+def test_an_unusable_certificate_leaves_the_old_one(tmp_path: Path, files: Files) -> None:
     with opentrail_server(
         tmp_path / "data", "--upstream", "http://127.0.0.1:9", *files.flags
     ) as server:
@@ -219,7 +217,7 @@ def hang_up(server: Opentrail) -> None:
     os.kill(server.process.pid, signal.SIGHUP)
 
 
-def test_plain_http_on_the_consoles_port_is_answered(tmp_path: Path, files: Files) -> None:
+def test_the_consoles_tls_port_answers_plain_http(tmp_path: Path, files: Files) -> None:
     with opentrail_server(
         tmp_path / "data", "--upstream", "http://127.0.0.1:9", *files.flags
     ) as server:

@@ -1,4 +1,4 @@
-"""Users of the console in a browser: first sign-in, what each role is shown, administration."""
+"""Users of the console in a browser: first sign-in, the pages of each role, administration."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def administering(chromium: Chromium, server: Opentrail, name: str) -> Iterator[
 
 
 def check(opened: Browser) -> None:
-    """Fails unless all that went wrong is that calls were refused, as these tests want."""
+    """Fails on any problem other than the refused calls that these tests make."""
     refused = re.compile(r"Failed to load resource: .* 40[13]")
     opened.problems = [text for text in opened.problems if not refused.match(text)]
     opened.check()
 
 
-def test_a_viewer_signs_in_chooses_a_password_and_sees_what_is_for_viewers(
+def test_a_viewer_signs_in_and_sees_viewer_pages(
     chromium: Chromium,
     server: Opentrail,
 ) -> None:
@@ -144,6 +144,6 @@ def test_an_administrator_creates_and_removes_tokens(chromium: Chromium, server:
 
 
 def looks_up(server: Opentrail, token: str) -> int:
-    """Returns the exit code of a look-up with a personal token."""
+    """Returns the exit code of a lookup with a personal token."""
     endpoint = ("--endpoint", server.console)
     return run_opentrail("lookup", *endpoint, OPENTRAIL_TOKEN=token).returncode

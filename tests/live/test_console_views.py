@@ -127,7 +127,7 @@ def test_these_pages_have_no_violation(
         page.get_by_role("button", name="Saved views").click()
         page.get_by_role("menuitem", name="Save this view").click()
         expect(page.get_by_label("Save this view as")).to_be_focused()
-        # What a dialog half hides is too small to hit, until the dialog is closed.
+        # The dialog leaves too little of a half-hidden link to hit, until it is closed.
         look("saved views", within="[role=dialog]")
         console.go(f"events/{event_id}?tab=proof")
         # Whatever the trails of other tests have made of it.

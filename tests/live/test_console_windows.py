@@ -73,7 +73,7 @@ _FIND_CUT = """rows => rows.flatMap(row => {
     return [...row.querySelectorAll(".events-time, .object:not(.long), .object .kept")]
       .filter(isCut).map(element => element.innerText)
 })"""
-#: Returns texts that are cut, and that hovering does not show.
+#: Returns truncated strings without a title.
 _FIND_UNTITLED = """() => [...document.querySelectorAll("main *")].filter(element => {
     const {overflowX, textOverflow} = getComputedStyle(element)
     const isCut = overflowX !== "visible" && textOverflow === "ellipsis"
@@ -265,7 +265,7 @@ def test_filter_speaks_the_search_language(console: Browser, mary: str) -> None:
     expect(terms).to_have_text("(resource=user-7 OR resource=user-8)")
 
 
-def test_filter_marks_what_is_wrong(console: Browser, mary: str) -> None:
+def test_filter_marks_its_errors(console: Browser, mary: str) -> None:
     page = console.page
     field = page.get_by_role("combobox", name="Filter events")
     console.go("events?expression=")
@@ -353,7 +353,7 @@ def test_first_row_is_high_up(typeset: Browser, mary: str) -> None:
         assert place["y"] <= 2 * most
 
 
-def test_cut_texts_have_a_title(typeset: Browser, callers: None, mary: str) -> None:
+def test_truncated_text_has_a_title(typeset: Browser, callers: None, mary: str) -> None:
     for path in ("events?expression=", "live", *(name for name in PATHS if name)):
         typeset.go(path)
         expect(typeset.page.get_by_role("heading", level=1).first).to_be_visible()
@@ -383,9 +383,7 @@ def test_narrow_panel_shows_all_tabs(chromium: Chromium, server: Opentrail, mary
         console.check()
 
 
-def test_lists_show_how_long_ago_events_were(
-    chromium: Chromium, server: Opentrail, mary: str
-) -> None:
+def test_lists_show_the_age_of_events(chromium: Chromium, server: Opentrail, mary: str) -> None:
     with browser(chromium, server) as console:
         console.open()
         page = console.page

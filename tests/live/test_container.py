@@ -26,7 +26,7 @@ _AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 class Buildah:
-    """Debian's buildah with storage of its own, which builds and runs without a daemon."""
+    """Debian's buildah with separate storage, which builds and runs without a daemon."""
 
     def __init__(self, folder: Path) -> None:
         storage = ("--root", f"{folder}/root", "--runroot", f"{folder}/run")
@@ -44,7 +44,7 @@ class Buildah:
         return done.stdout.strip()
 
     def inside(self, container: str, *command: str) -> str:
-        """Returns what a command printed, from files: buildah may lose the end of its output."""
+        """Returns the output of a command, from files: buildah may lose the end of its output."""
         command = ("sh", "-c", '"$@" >/tmp/stdout 2>/tmp/stderr', "sh", *command)
         folder = Path(self.run("mount", container)) / "tmp"
         try:

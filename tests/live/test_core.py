@@ -12,7 +12,7 @@ from tests.live.processes import Opentrail, clean_environment, moto_server, unti
 
 pytestmark = pytest.mark.live
 
-#: What the core must not load.
+#: Modules that the core must not load.
 WINGS = (
     "opentrail.app.wings",
     "opentrail.insights",
@@ -48,7 +48,7 @@ serve(
 
 
 class CoreServer(Opentrail):
-    """A server without wings, in a process that says what it has loaded."""
+    """A server without wings, in a process that prints its loaded modules."""
 
     loaded: list[str]
 
@@ -89,7 +89,7 @@ def test_a_server_without_wings_records_finds_delivers_and_answers(tmp_path: Pat
             assert server.opentrail("trail", "flush", "core").returncode == 0
             validated = server.validate(made["TrailARN"])
             assert validated.returncode == 0, validated.stdout + validated.stderr
-            # What a wing would answer is not there, and says so.
+            # Questions of a missing wing get an error.
             assert "there is no" in server.opentrail("insights", "status").stderr
             assert "there is no" in server.opentrail("detections", "list").stderr
             assert server.opentrail("insights").returncode == 0

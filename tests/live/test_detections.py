@@ -277,6 +277,6 @@ def test_a_rule_is_written_in_the_console(console: Browser, server: Opentrail) -
     page.get_by_role("button", name="Disable and remove").click()
     expect(page.get_by_text("This rule is disabled")).to_be_visible()
     assert "user_created" not in counts(server)
-    # The browser notes each answer that is an error: one of the test, one of the rule that is gone.
+    # The browser logs each error: one of the test, one of the deleted rule.
     assert [text.partition("status of ")[2][:3] for text in console.problems] == ["400", "404"]
     console.problems.clear()

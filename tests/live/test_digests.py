@@ -1,4 +1,4 @@
-"""Log files and digests that AWS's own verifier accepts, and what it says of tampering."""
+"""AWS's own verifier accepts log files and digests, and reports tampering."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def test_one_deleted_file_is_found(world: World, kind: str) -> None:
 
 
 def kept(stored: dict[str, Any]) -> dict[str, Any]:
-    """Returns what an object is put back with, beside its content."""
+    """Returns the attributes of an object for `put_object`, other than its content."""
     return {name: stored[name] for name in ("Metadata", "ContentEncoding", "ContentType")}
 
 

@@ -14,7 +14,7 @@ KEY = "AKIAIOSFODNN7EXAMPLE"
 
 
 def callers(server: Opentrail, name: str) -> set[tuple[str, str | None]]:
-    """Returns type and name of the callers of ten calls on connections of their own."""
+    """Returns type and name of the callers of ten calls on separate connections."""
     for _ in range(10):
         server.boto("iam", key=KEY).create_user(UserName=name)
     return {

@@ -1,4 +1,4 @@
-"""Every example of the documents runs, and says what the document says."""
+"""Every example in the docs runs and prints the documented output."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ VOLATILE = (
     (r"^ot_[\w-]{43}$", "TOKEN"),
     (r"position [\d,]+, [\d,]+ bytes", "POSITION"),
     (r"[\d,]+ records? verified in \d+ journal segments?, \d+ sealed files?", "VERIFIED"),
-    (r"^\d+% of .* left\n", ""),  # what takes long says how far it is
+    (r"^\d+% of .* left\n", ""),  # progress of slow work
     (r"^opentrail \d+\.\d+\.\d+", "opentrail VERSION"),
     (r"[ \t]+", " "),
 )
-#: Ports that pages name, each of which stands for a free one.
+#: Ports in the pages, each replaced by a free one.
 PORTS = ("4566", "4747", "4748", "5000", "8080", "8333", "8888", "9333")
-#: Commands that run until they are stopped, each in a terminal of its own.
+#: Commands that run until they are stopped, each in its own terminal.
 SERVERS = ("opentrail serve", "moto_server", "ministack", "weed")
 
 
@@ -74,7 +74,7 @@ def plain(text: str) -> list[str]:
 
 
 class Ports:
-    """Free ports in place of those that a page names."""
+    """Free ports in place of a page's ports."""
 
     def __init__(self, sandbox: Opentrail | None = None) -> None:
         # SeaweedFS adds 10,000 for a second port of each kind, which must not be one of these.
@@ -128,9 +128,9 @@ class Shell:
         return self.ports.restore("".join(lines))
 
     def serve(self, command: str, shown: str) -> str:
-        """Starts a server, in a terminal of its own, until it has printed the lines shown.
+        """Starts a server in its own terminal and waits until it has printed the lines shown.
 
-        Returns those that it has printed of them.
+        Returns the printed lines among them.
         """
         server = self._start(
             "-c",
@@ -179,14 +179,14 @@ def test_settings_that_a_document_shows_are_settings(tmp_path: Path) -> None:
 
 @pytest.fixture
 def sandbox(tmp_path: Path) -> Iterator[Opentrail]:
-    # What is delivered by itself every few seconds would change what the examples count.
+    # Deliveries every few seconds would change the counts in the examples.
     rarely = ("--delivery-interval", "300", "--digest-interval", "3600")
     with opentrail_server(tmp_path / "opentrail-data", *rarely, command="sandbox") as server:
         yield server
 
 
 def new_shell(folder: Path, sandbox: Opentrail | None = None) -> Shell:
-    """Returns a shell with the variables that the sandbox prints, or with those of no server."""
+    """Returns a shell with the sandbox's variables, or with none of a server."""
     environment = clean_environment(
         PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}",
         AWS_CONFIG_FILE=os.devnull,
@@ -204,7 +204,7 @@ def new_shell(folder: Path, sandbox: Opentrail | None = None) -> Shell:
 
 
 def follow(document: Path, shell: Shell) -> int:
-    """Runs the examples of a document; returns how many there were."""
+    """Runs the examples of a document; returns their number."""
     count = 0
     for command, shown in examples(document.read_text()):
         is_server = command.startswith(SERVERS)
@@ -258,7 +258,7 @@ WITH_EXAMPLES = [d for d in DOCUMENTS if "```console" in d.read_text()]
         for document in WITH_EXAMPLES
     ],
 )
-def test_the_examples_of_a_document_say_what_it_says(
+def test_the_examples_of_a_document_print_its_output(
     document: Path, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     write_files(document, tmp_path)
@@ -272,7 +272,7 @@ def test_the_examples_of_a_document_say_what_it_says(
 @pytest.mark.campaign
 @pytest.mark.live
 def test_documents_may_be_followed_one_after_the_other(sandbox: Opentrail, tmp_path: Path) -> None:
-    """Those that use the sandbox; the others have servers of their own, so are always alone."""
+    """Runs the documents that use the sandbox; the others start their own servers."""
     count = 0
     with closing(new_shell(tmp_path, sandbox)) as shell:
         for document in [README, *(d for d in WITH_EXAMPLES if d != README)]:
@@ -287,7 +287,7 @@ def test_documents_may_be_followed_one_after_the_other(sandbox: Opentrail, tmp_p
 #: Lines of shell blocks that no test runs, by how they begin, each with the reason.
 NOT_RUN = {
     "make ": "runs for minutes, or until it is stopped",
-    "pip install ": "installs what the test environment has",
+    "pip install ": "would install the packages of the test environment",
     "python3 -m venv ": "tests/live/test_install.py has it",
     "~/opentrail/": "tests/live/test_install.py has it",
     "pipx ": "tests/live/test_install.py has it",
@@ -316,7 +316,7 @@ NOT_STARTED = {
 
 
 def shell_lines(text: str) -> Iterator[str]:
-    """Yields each command of the sh blocks, and those of opentrail in text blocks."""
+    """Yields each command of the sh blocks, and each opentrail command of the text blocks."""
     for language, block in re.findall(r"^```(sh|text)\n(.*?)^```", text, re.M | re.S):
         for line in block.replace("\\\n", " ").splitlines():
             command = re.sub(r"\s+# .*", "", line).strip()
@@ -386,7 +386,7 @@ def test_links_between_documents_lead_somewhere() -> None:
 
 
 @pytest.mark.slow
-def test_the_reference_pages_are_what_the_code_says() -> None:
+def test_the_reference_pages_match_the_code() -> None:
     done = subprocess.run(
         [sys.executable, "scripts/reference.py", "--check"],
         cwd=ROOT,

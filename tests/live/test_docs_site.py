@@ -62,7 +62,7 @@ def build(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def sources(folder: Path) -> Path:
-    """Copies what the site is made of."""
+    """Copies the sources of the site."""
     shutil.copytree(ROOT / "docs", folder / "docs")
     shutil.copy(ROOT / "zensical.toml", folder)
     return folder

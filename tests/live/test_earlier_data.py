@@ -30,7 +30,7 @@ def test_earlier_data_opens_whole(tmp_path: Path, commit: str) -> None:
         packed.extractall(folder, filter="data")
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o700 if path.is_dir() else 0o600)
-    for _ in range(2):  # as it was left, and as the first start left it
+    for _ in range(2):  # the earlier version's data, then the data of the first start
         with opentrail_server(folder, *FLAGS) as server:
             state = eventually(
                 lambda: (

@@ -197,7 +197,7 @@ def run_load_over_restarts(server: Opentrail, emulator: StandInEmulator) -> None
     stop.set()
     for thread in threads:
         thread.join()
-    # While it starts again, it is away, or its folder has the key of the run before.
+    # A starting emulator is unreachable, or still has the key of the run before.
     assert set(outcomes) <= {"answered", "403", "502"}
     eventually(lambda: server.count() == len(outcomes), "every call has one record")
     created = [record for record in server.records("eventname = CreateQueue") if ok(record)]

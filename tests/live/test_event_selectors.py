@@ -1,4 +1,4 @@
-"""Event selectors with real clients: boto3 gives them, buckets show what was taken."""
+"""Event selectors with real clients: boto3 sets them, buckets show the delivered events."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_trail_delivers_what_its_selectors_take_over_a_crash_and_aws_validates
     trails.start_logging(Name=ARN)
     some_calls(world.server)
 
-    # The process ends when the file is planned; selectors change before it is made again.
+    # The process ends once the file is planned; selectors change before the next attempt.
     world.server.stop()
     world.server.start(OPENTRAIL_CRASH_AT="delivery.planned:1")
     assert world.server.opentrail("trail", "flush", "selected").returncode != 0

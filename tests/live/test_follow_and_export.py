@@ -1,4 +1,4 @@
-"""`tail` over restarts of a real server, and `export` of what it recorded."""
+"""`tail` across restarts of a real server, and `export` of its records."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def create(server: Opentrail, *names: str) -> None:
         iam.create_user(UserName=name)
 
 
-def test_a_tail_goes_on_over_restarts_with_nothing_twice_and_nothing_left_out(
+def test_a_tail_continues_over_restarts_without_gap_or_repetition(
     tmp_path: Path,
 ) -> None:
     place = tmp_path / "place"

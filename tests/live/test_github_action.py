@@ -35,7 +35,7 @@ class Runner:
         self.used: list[tuple[str, dict[str, str]]] = []
 
     def environment(self) -> dict[str, str]:
-        """Returns what a later step of the job gets."""
+        """Returns the outputs and variables for later steps of the job."""
         pairs = dict(line.split("=", 1) for line in self.variables.read_text().splitlines())
         return clean_environment(
             PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}",

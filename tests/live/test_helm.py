@@ -1,4 +1,4 @@
-"""The Helm chart: Helm accepts it, and what it renders runs as a cluster."""
+"""The Helm chart: Helm accepts it, and its rendered manifests run as a cluster."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def rendered(*settings: str) -> dict[tuple[str, str], Any]:
-    """Returns what the chart makes of settings, by kind and name."""
+    """Returns the chart's manifests for settings, by kind and name."""
     flags = [word for setting in settings for word in ("--set", setting)]
     done = helm("template", "audit", str(CHART), "--set", f"upstreams={{{UPSTREAM}}}", *flags)
     assert done.returncode == 0, done.stderr

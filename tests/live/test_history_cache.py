@@ -1,4 +1,4 @@
-"""Several servers whose event history is in S3, of which each keeps a part on its disk."""
+"""Several servers with event history in S3, each with a part on its disk."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Servers:
         )
 
     def objects(self) -> list[str]:
-        """Returns what is in the bucket."""
+        """Returns the keys in the bucket."""
         listed = self.s3.list_objects_v2(Bucket="history").get("Contents", ())
         return [item["Key"] for item in listed]
 
@@ -85,7 +85,7 @@ def events_of(server: Opentrail, name: str) -> list[str]:
     return [record["requestParameters"]["userName"] for record in records]
 
 
-def test_a_new_server_finds_what_is_in_s3_and_says_so_if_it_is_away(servers: Servers) -> None:
+def test_a_new_server_finds_files_in_s3(servers: Servers) -> None:
     servers.s3.create_bucket(Bucket="history")
     one = servers.start("one")
     names = [f"user-{number}" for number in range(100)]
@@ -119,5 +119,5 @@ def test_a_new_server_finds_what_is_in_s3_and_says_so_if_it_is_away(servers: Ser
     three.boto("iam").create_user(UserName="after-the-outage")
     eventually(
         lambda: events_of(three, "after-the-outage") == ["after-the-outage"],
-        "what is not in S3 is found",
+        "events outside S3 are found",
     )

@@ -1,4 +1,4 @@
-"""Importing into a real server: what a user does, and what happens when it is killed."""
+"""Importing into a real server: a user's steps, and a kill."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def ship_insight(data_dir: Path, number: int, **details: str) -> None:
     record |= {
         "eventID": event_id(number),
         "eventTime": f"{MINUTE - timedelta(minutes=5):%Y-%m-%dT%H:%M:%SZ}",
-        # What the API for other processes requires of every record.
+        # The API for other processes requires these of every record.
         "eventSource": "iam.amazonaws.com",
         "eventName": "CreateUser",
     }
@@ -71,7 +71,7 @@ def test_insights_events_are_delivered_valid_for_both_verifiers_and_found(tmp_pa
         assert not any("Username" in event for event in found)
 
 
-def test_insights_data_is_listed_and_rates_are_those_of_the_calls(tmp_path: Path) -> None:
+def test_insights_data_has_the_rates_of_the_calls(tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", command="sandbox") as server:
         server.aws("s3", "mb", "s3://evidence")
         server.aws(

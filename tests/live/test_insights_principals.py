@@ -46,7 +46,7 @@ def test_a_first_use_is_found_listed_and_shown(tmp_path: Path) -> None:
         numbers = itertools.count(101)
 
         def listed() -> str:
-            """Calls what was never called; what is called before all is learned is not new."""
+            """Calls a new operation; calls before the baseline is complete are not new."""
             number = next(numbers)
             call = a_record(
                 eventID=event_id(number),
@@ -58,7 +58,7 @@ def test_a_first_use_is_found_listed_and_shown(tmp_path: Path) -> None:
             return server.opentrail("insights", "--json").stdout
 
         found = eventually(listed, "an incident", _DEADLINE)
-        incident = json.loads(found.splitlines()[0])  # two may have been found meanwhile
+        incident = json.loads(found.splitlines()[0])  # there may be two by now
         called = incident["extension"]["value"]
         assert (
             incident["sentence"] == f"IAM user John called {called} for the first time in 20 days"

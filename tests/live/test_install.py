@@ -1,4 +1,4 @@
-"""Opentrail as it is installed: wheels from a source tree and from a source distribution."""
+"""Installed opentrail: wheels from a source tree and from a source distribution."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _run(*command: str, folder: Path, **environment: str) -> None:
     done = subprocess.run(
         command,
         cwd=folder,
-        # pip compiles all that it installs, tens of seconds for modules that no test imports.
+        # pip compiles every module that it installs, tens of seconds for modules that no test imports.
         env=clean_environment(OPENTRAIL_REQUIRE_CONSOLE="1", PIP_COMPILE="0", **environment),
         capture_output=True,
         text=True,
@@ -107,7 +107,7 @@ def _copy_console(source: Path, packages: Path = ROOT / "src") -> None:
 
 
 def _serve(wheel: Path, folder: Path) -> None:
-    """Installs a wheel beside this environment's packages, and asks it for the console."""
+    """Installs a wheel next to this environment's packages, and asks it for the console."""
     made = folder / "installed"
     venv.create(made, with_pip=False)
     python = str(made / "bin/python")
@@ -183,7 +183,7 @@ class Installer:
     program: str
 
 
-#: The folders are those that `_tools` has the tools use.
+#: `_tools` has the tools use these folders.
 INSTALLERS = {
     "pip": Installer(
         lambda folder, wheel: [
@@ -244,10 +244,10 @@ def test_an_installed_wheel_records_a_call_and_names_its_caller(
 
 
 def test_two_builds_of_a_release_have_the_same_bytes(wheel: Path, tmp_path: Path) -> None:
-    """Each is made in a clone of its own, so in another folder.
+    """Builds in two clones, so in different folders.
 
-    One commit has the console of the wheel, which was built where there is no Node, the other one
-    that of this checkout. A console is built once more if it is not of the commit's sources.
+    One commit has the wheel's console, built on a machine without Node; the other one has this
+    checkout's console. The console is built once more if the commit's sources differ.
     """
     status = ("git", "status", "--porcelain")
     git = subprocess.run(status, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -273,7 +273,7 @@ def test_two_builds_of_a_release_have_the_same_bytes(wheel: Path, tmp_path: Path
         names = {name.partition("/")[2] for name in distribution.getnames()}
     assert {"Containerfile", "compose.yaml", "packaging/opentrail.service"} <= names
     (released,) = (tmp_path / "one").glob("*.whl")
-    if not git.stdout:  # else a release is not of what the wheel is of
+    if not git.stdout:  # uncommitted changes would be in the wheel only
         assert _files(released) == _files(wheel)
     _run("sha256sum", "--check", "--strict", "SHA256SUMS", folder=tmp_path / "one")
     for name in one:
@@ -302,7 +302,7 @@ def checkout(tmp_path: Path) -> Path:
     _run("git", "remote", "set-url", "origin", str(tmp_path / "origin"), folder=clone)
     programs = tmp_path / "programs"
     programs.mkdir()
-    # What `make dist` builds has a test of its own; `gh` would publish.
+    # `make dist` has its own test; `gh` would publish.
     for name, script in (
         ("make", "mkdir -p dist && touch dist/NOTES.txt dist/opentrail.whl"),
         ("gh", 'echo "$@" > ../published'),

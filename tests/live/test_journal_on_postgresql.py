@@ -94,7 +94,7 @@ def test_a_killed_server_has_every_acknowledged_call_once_and_the_password_is_no
     assert not any(SECRET.encode() in file.read_bytes() for file in files)
 
 
-def test_calls_go_on_after_postgresql_crashed_and_each_is_recorded_once(tmp_path: Path) -> None:
+def test_a_postgresql_crash_loses_and_repeats_no_call(tmp_path: Path) -> None:
     with own_server() as postgres:
         server = Opentrail(tmp_path / "data", command="sandbox")
         try:
@@ -106,7 +106,7 @@ def test_calls_go_on_after_postgresql_crashed_and_each_is_recorded_once(tmp_path
 
             acknowledged = create_users(server, "during", crash)
             server.boto("iam").create_user(UserName="after")
-            # Look-ups wait for half a second, and history may be tried again only after a second.
+            # Lookups wait for half a second, and may be a second late with a retry.
             eventually(lambda: "after" in recorded_users(server), "the last call is visible")
             users = recorded_users(server)
             assert {*acknowledged, "after"} <= set(users)

@@ -1,4 +1,4 @@
-"""The command and the HAProxy file for servers on machines of their own, as network namespaces."""
+"""The command and the HAProxy file for servers on separate machines, as network namespaces."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def servers_in(network: Network, folder: Path) -> Iterator[dict[str, Opentrail]]
 
 
 def opentrail(network: Network, name: str, server: Opentrail, *arguments: str) -> str:
-    """Runs a command on the machine of a server; returns what it printed."""
+    """Runs a command on the machine of a server; returns its output."""
     command = (sys.executable, "-m", "opentrail", *arguments, "--data-dir", str(server.data_dir))
     done = subprocess.run(
         [*network.inside(name), *command],

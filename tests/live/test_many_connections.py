@@ -31,11 +31,11 @@ def test_idle_connections_block_no_client_and_health_counts_them(
         assert connections(server) == {"open": 0, "limit": limit, "idleClosed": 0, "refused": 0}
         idle = [raw(server) for _ in range(limit + 50)]
         assert Wire.to(server.url).send(get()).answer()[0] == 502
-        # A process that answers too late is counted as it was.
+        # A late process keeps its previous count.
         found = eventually(
             lambda: (now := connections(server))["idleClosed"] >= 50 and now, "closed connections"
         )
-        # The one that asked has gone again.
+        # The asking connection has closed.
         assert limit - 2 <= found["open"] <= limit
         assert found["refused"] == 0
         assert 50 <= found["idleClosed"] <= 52

@@ -85,7 +85,7 @@ def words(answer: Answer) -> str:
 
 
 @asynchronous
-async def test_ten_questions_about_real_records_are_answered_right(server: Opentrail) -> None:
+async def test_ten_questions_about_real_records_get_right_answers(server: Opentrail) -> None:
     async with connected(server.data_dir) as client:
         with case("who created the user malicious-iam-user, and is it still there?"):
             answer = await ask(client, "who", resource="malicious-iam-user", type="AWS::IAM::User")
@@ -171,7 +171,7 @@ async def test_questions_are_events_that_are_found(server: Opentrail) -> None:
 
 
 @asynchronous
-async def test_a_server_that_starts_again_is_asked_with_its_new_token(tmp_path: Path) -> None:
+async def test_a_restarted_server_accepts_its_new_token(tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", "--upstream", NO_UPSTREAM) as server:
         async with connected(server.data_dir) as client:
             assert event_ids(await ask(client, "lookup")) == []
@@ -185,7 +185,7 @@ async def test_a_server_that_starts_again_is_asked_with_its_new_token(tmp_path: 
 
 
 @asynchronous
-async def test_an_agent_with_the_token_of_a_user_sees_what_the_user_sees(server: Opentrail) -> None:
+async def test_an_agent_sees_what_its_token_allows(server: Opentrail) -> None:
     accounts = ("--accounts", "903144391865")
     made = server.opentrail("users", "create", "ann", "--role", "viewer", *accounts)
     assert made.returncode == 0, made.stderr

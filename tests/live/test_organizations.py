@@ -55,7 +55,7 @@ class World:
         return [self.management, *self.members]
 
     def records(self) -> dict[str, list[dict[str, Any]]]:
-        """Returns what is in the log files, by folder: `o-…/account`."""
+        """Returns the events in the log files, by folder: `o-…/account`."""
         s3 = self.server.boto("s3")
         found: dict[str, list[dict[str, Any]]] = {}
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket="evidence")
@@ -141,7 +141,7 @@ def test_both_verifiers_accept_the_files_of_every_account(world: World) -> None:
         assert f"/{world.organization}/{account.id}/CloudTrail/us-east-1/" in done.stdout
 
 
-def test_both_verifiers_notice_a_file_of_a_member_that_is_gone(world: World) -> None:
+def test_both_verifiers_report_a_missing_file_of_a_member(world: World) -> None:
     member = world.members[0]
     s3 = world.server.boto("s3")
     prefix = f"AWSLogs/{world.organization}/{member.id}/CloudTrail/us-east-1/"
@@ -184,7 +184,7 @@ def test_a_delegated_administrator_manages_the_trail_until_it_is_deregistered(
     world: World,
 ) -> None:
     server, delegate = world.server, world.members[1]
-    # A trail that is stopped delivers, and other tests count the files of theirs.
+    # A stopped trail delivers, and other tests count the files of their trails.
     server.aws("s3", "mb", "s3://delegated")
     management = server.boto("cloudtrail")
     made = management.create_trail(

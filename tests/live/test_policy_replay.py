@@ -1,7 +1,7 @@
 """Policies made of thousands of varied calls, some of them denied, and tested on the same calls.
 
-moto decides who may do what: by the action for all services, by the resource for S3. What each call
-needs on AWS is in `World`, as the Service Authorization Reference has it. OPENTRAIL_TEST_CALLS sets
+moto decides by the action for all services, by the resource for S3. `World` holds the
+permissions of each call on AWS, from the Service Authorization Reference. OPENTRAIL_TEST_CALLS sets
 the number of calls.
 """
 
@@ -45,7 +45,7 @@ Needs = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of a boto3 client, and what it needs."""
+    """A call of a boto3 client, and its permissions."""
 
     service: str
     method: str
@@ -55,7 +55,7 @@ class Call:
 
 @dataclass(slots=True)
 class Principal:
-    """A principal, its policy, and what came of its calls."""
+    """A principal, its policy, and the outcomes of its calls."""
 
     arn: str
     policy: dict[str, Any]
@@ -475,7 +475,7 @@ def made_callers(server: Opentrail) -> list[Principal]:
 
 
 def make_calls(server: Opentrail, world: World, caller: Principal, count: int) -> None:
-    """Makes calls as a principal, and remembers what came of them."""
+    """Makes calls as a principal, and remembers their outcomes."""
     clients: dict[str, Any] = {}
     for call in itertools.islice(world.calls(Random(caller.arn)), count):
         if call.service not in clients:
@@ -509,7 +509,7 @@ def is_allowed(policies: Sequence[Policy], caller: Principal, call: Call) -> boo
     )
 
 
-def test_policies_allow_what_was_allowed_and_deny_what_was_denied(tmp_path: Path) -> None:
+def test_generated_policies_repeat_the_decisions_of_moto(tmp_path: Path) -> None:
     with (
         moto_server(ends=True) as upstream,
         opentrail_server(tmp_path / "data", "--upstream", upstream) as server,
@@ -574,7 +574,7 @@ def assert_the_same(
 
 
 def agree_with_aws(caller: Principal, documents: list[dict[str, Any]]) -> None:
-    """Compares policies with what the calls need by AWS's documentation."""
+    """Compares policies with the permissions in AWS's documentation."""
     policies = [parse_policy(json.dumps(each), PolicyKind.IDENTITY) for each in documents]
     refused = [call for call in caller.allowed if not is_allowed(policies, caller, call)]
     assert not refused, refused[:3]

@@ -151,7 +151,7 @@ def typed(name: str, arguments: dict[str, Any], folder: Path) -> list[str]:
 
 
 def _as_short(answer: Any, shown: Any) -> Any:
-    """Returns an answer with lists as short as an agent's, and how many each leaves out."""
+    """Returns an answer with lists as short as an agent's, and the number of omitted items."""
     if isinstance(answer, list):
         return [_as_short(*each) for each in zip(answer, shown, strict=False)]
     if not isinstance(answer, dict):

@@ -1,4 +1,4 @@
-"""`--record`: what is left out is passed on, counted, and leaves nothing else."""
+"""`--record`: excluded calls are forwarded and counted; no other trace remains."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_upload_that_waits_for_continue_is_left_out(tmp_path: Path) -> None:
 
 
 def test_uploads_over_tls_are_left_out_and_re_signed(tmp_path: Path) -> None:
-    """SDKs send uploads over TLS in chunks, each of which is signed anew; nothing is recorded."""
+    """SDKs send uploads over TLS in separately signed chunks; the server records none of them."""
     pem, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     write(issue("opentrail", "127.0.0.1"), pem, key)
     config = tmp_path / "opentrail.toml"
@@ -195,7 +195,7 @@ def test_uploads_over_tls_are_left_out_and_re_signed(tmp_path: Path) -> None:
 
 
 def test_restored_backup_has_no_counts(tmp_path: Path) -> None:
-    """The server that goes on records them; the restored one would count them again."""
+    """The original server records them; the restored one would count them again."""
 
     def answering(wire: Wire) -> None:
         while True:
@@ -217,7 +217,7 @@ def test_restored_backup_has_no_counts(tmp_path: Path) -> None:
     assert count_files(restored / "left-out") == []
 
 
-def test_upstream_that_is_gone_is_answered_and_counted(tmp_path: Path) -> None:
+def test_an_unreachable_upstream_gets_an_answer_and_a_count(tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         upstream = f"http://127.0.0.1:{closed.getsockname()[1]}"

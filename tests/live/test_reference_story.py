@@ -142,7 +142,7 @@ def test_failed_and_denied_calls_carry_their_error(story: tuple[Opentrail, dict[
 
 
 @pytest.mark.campaign
-def test_the_sandbox_says_what_a_restart_took_and_its_admin_is_a_whole_user(tmp_path: Path) -> None:
+def test_the_sandbox_reports_a_restart_and_has_a_full_admin(tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", command="sandbox") as server:
         server.boto("iam").create_user(UserName="John")
         (caller,) = (r["userIdentity"] for r in server.records("eventName=CreateUser"))

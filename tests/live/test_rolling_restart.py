@@ -85,7 +85,7 @@ class LoadBalancer:
                 threading.Thread(target=self._pass_on, args=(client,), daemon=True).start()
 
     def _candidates(self) -> Iterator[Connection]:
-        """Yields a connection to each server, which counts from now on."""
+        """Yields a connection to each server, which counts the calls on it."""
         with self._lock:
             self._servers.rotate()
             servers = list(self._servers)
@@ -135,7 +135,7 @@ def _connect(server: Opentrail) -> socket.socket | None:
 
 
 class Callers:
-    """Clients that create users, each call by a connection of its own and made once."""
+    """Clients that create users, each call on its own connection and without retry."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -164,7 +164,7 @@ class Callers:
                 connection.close()
 
     def wait_for_more(self) -> None:
-        """Returns once more calls were answered."""
+        """Returns once clients have received more answers."""
         before = len(self.answered)
         eventually(lambda: len(self.answered) > before + 20, "calls are answered")
 

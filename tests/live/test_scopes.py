@@ -56,7 +56,7 @@ def test_the_api_refuses_a_scope_that_has_not_awss_form(tmp_path: Path, recorder
 def test_a_call_that_is_only_forwarded_is_left_to_its_upstream(
     tmp_path: Path, scope: str, region: str, noted: str | None
 ) -> None:
-    """Stores have Regions such as `garage`; what is no Region is not recorded as one."""
+    """Stores have Regions such as `garage`; records leave out invalid Regions."""
     heads: list[bytes] = []
 
     def upstream(wire: Wire) -> None:

@@ -1,4 +1,4 @@
-"""The programs of the pages about SDKs and about recording from within do what the pages say."""
+"""The programs in the docs on SDKs and in-process recording do their documented work."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_the_hook_and_the_middleware_find_the_server(server: Opentrail) -> None:
     hook, middleware = programs("record-from-within.md", "python")
     folder = server.data_dir.parent
     run([sys.executable, "-c", hook], server, folder)
-    # The endpoint records the call, too.
+    # The endpoint also records the call.
     names = [record["eventName"] for record in server.records()[:2]]
     assert names == ["GetCallerIdentity"] * 2
     run([sys.executable, "-c", f"app = application = print\n{middleware}"], server, folder)

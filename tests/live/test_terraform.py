@@ -57,7 +57,7 @@ _DEFAULT_SELECTOR = [{"ReadWriteType": "All", "IncludeManagementEvents": True, "
 
 
 class Provider:
-    """Does what the provider does, and keeps what it would keep as state."""
+    """Acts like the provider, and keeps the same state."""
 
     def __init__(self, server: Opentrail, name: str) -> None:
         self._cloudtrail = server.boto("cloudtrail")
@@ -97,7 +97,7 @@ class Provider:
             )
 
     def update(self, before: Config, config: Config) -> None:
-        """Calls UpdateTrail with what has changed, then logging, tags and selectors."""
+        """Calls UpdateTrail with the changes, then logging, tags and selectors."""
         wanted, old = {**DEFAULTS, **config}, {**DEFAULTS, **before}
         changed = {name for name in wanted if wanted[name] != old[name]}
         members = {_MEMBERS[name]: wanted[name] for name in changed if name in _MEMBERS}
@@ -150,7 +150,7 @@ class Provider:
         return state
 
     def _insights(self) -> list[dict[str, Any]]:
-        """Returns the Insights types, which are all that the provider knows of selectors."""
+        """Returns the Insights types; the provider knows no other selectors."""
         found = self._cloudtrail.get_insight_selectors(TrailName=self.arn)["InsightSelectors"]
         return [{"InsightType": selector["InsightType"]} for selector in found]
 

@@ -1,4 +1,4 @@
-"""Secrets in texts through a real server: none is in a file, a metric, the state or the log."""
+"""Secrets in strings, sent to a real server, reach no file, metric, state or log."""
 
 from __future__ import annotations
 

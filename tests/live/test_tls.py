@@ -142,7 +142,7 @@ def test_urls_in_answers_have_the_scheme_of_the_client(
         assert url.startswith(f"{server.url}/")
         assert sqs.get_queue_url(QueueName="jobs")["QueueUrl"] == url
         assert sqs.list_queues()["QueueUrls"] == [url]
-        # What callers keep there is theirs, even if it looks like a URL of the endpoint.
+        # Message bodies stay unchanged, even if they look like a URL of the endpoint.
         text = f"see {server.url.replace('https:', 'http:')}/jobs"
         sqs.send_message(QueueUrl=url, MessageBody=text)
         (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
@@ -219,7 +219,7 @@ def speaking(headers: list[tuple[str, str]]) -> dict[str, str]:
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("recorders", ["1", "2"])
-def test_plain_http_on_the_port_that_speaks_tls_is_answered(
+def test_the_tls_port_answers_plain_http(
     tmp_path: Path, certificate: tuple[Path, Path], recorders: str
 ) -> None:
     flags = (*flags_of(certificate), "--upstream", "http://127.0.0.1:9", "--recorders", recorders)
@@ -229,7 +229,7 @@ def test_plain_http_on_the_port_that_speaks_tls_is_answered(
         assert (status, headers["connection"]) == (400, "close")
         assert b"https://" in body
         wire.close()
-        # Whatever is neither is not answered, and TLS goes on.
+        # Other bytes get no answer, and TLS still works.
         assert Wire.to(server.url.replace("https://", "http://")).send(b"\x00\x01junk").rest() in (
             b"",
             *ALERTS,

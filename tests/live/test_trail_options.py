@@ -1,4 +1,4 @@
-"""Every option of a trail with aws-cli, and what each does."""
+"""Every option of a trail with aws-cli, and its effect."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class World:
         return arn
 
     def messages(self, queue: str) -> list[dict[str, Any]]:
-        """Takes what is in a queue."""
+        """Receives and deletes the messages in a queue."""
         found: list[dict[str, Any]] = []
         sqs = self.server.boto("sqs")
         while True:
@@ -76,7 +76,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield World(server)
 
 
-def test_a_trail_with_every_option_does_what_each_says_until_it_is_cleared(world: World) -> None:
+def test_every_trail_option_works_until_it_is_cleared(world: World) -> None:
     with case("every option of create-trail is accepted and shown"):
         create_with_every_option(world)
     with case("files are announced, encrypted and streamed, and rules get events"):

@@ -62,7 +62,7 @@ def plain(text: str) -> list[str]:
 
 @pytest.mark.campaign
 @pytest.mark.live
-def test_a_reader_sees_what_the_tutorial_shows(tmp_path: Path) -> None:
+def test_the_tutorial_prints_its_documented_output(tmp_path: Path) -> None:
     environment = clean_environment(PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}", COLUMNS="80")
     for name in ("PYTEST_ADDOPTS", "CI", "BUILD_NUMBER"):  # they change what pytest prints
         environment.pop(name, None)

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/watched"
 Record = Mapping[str, Any]
-#: The next minute may just have begun, ends after 60 s, and is looked at 30 s later.
+#: The next minute may have just begun; it ends after 60 s, and is evaluated 30 s later.
 _DEADLINE = 180.0
 _WEEK = 10_080
 

@@ -47,7 +47,7 @@ class World:
         self.s3.delete_object(Bucket="evidence", Key=key)
 
     def alter(self, key: str) -> None:
-        """Changes a byte of what an object holds."""
+        """Changes a byte of an object."""
         self.delete(key)
         raw = bytearray(gzip.decompress(self._kept[key]["Body"]))
         raw[len(raw) // 2] ^= 1
@@ -55,7 +55,7 @@ class World:
         self.s3.put_object(Bucket="evidence", Key=key, **changed)
 
     def put_back(self) -> None:
-        """Undoes all that was done."""
+        """Undoes all changes."""
         for key, kept in self._kept.items():
             self.s3.put_object(Bucket="evidence", Key=key, **kept)
         self._kept.clear()
