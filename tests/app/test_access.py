@@ -48,7 +48,7 @@ def test_buckets_are_reached_in_the_region_of_their_credentials() -> None:
     assert store_access(Settings(upstream={"": EVERYTHING})).region == "us-east-1"
 
 
-def test_the_server_has_no_keys_of_its_own_while_signatures_are_not_verified() -> None:
+def test_the_server_makes_keys_only_to_verify_signatures() -> None:
     settings = Settings(access={"s3": UpstreamAccess("AKIAEXAMPLE", "secret")})
     assert server_keys(settings, lambda key: unknown("123456789012", key), None).all() == []
     assert own_access(settings, "http://x", None, ACCOUNT).access_key_id == "AKIAEXAMPLE"

@@ -47,7 +47,7 @@ def shared_settings() -> Settings:
 async def started(
     folder: Path, settings: Settings
 ) -> AsyncIterator[tuple[SqlControl, ControlPlace]]:
-    """Opens the control store of a server with a data directory of its own."""
+    """Opens the control store of a server with a separate data directory."""
     data = DataDirectory(folder)
     data.open()
     place = control_place(settings, data)
@@ -129,7 +129,7 @@ async def test_a_store_of_an_earlier_version_accepts_only_the_key_that_sealed_it
 
 @pytest.mark.slow
 @asynchronous
-async def test_only_database_can_be_that_of_a_cluster(tmp_path: Path) -> None:
+async def test_only_a_shared_database_serves_a_cluster(tmp_path: Path) -> None:
     for settings in (Settings(), shared_settings()):
         async with started(tmp_path, settings) as (control, place):
             await place.require_no_cluster(control)

@@ -23,7 +23,7 @@ def resolve(key: str) -> Identity:
 
 
 class App:
-    """Answers with what it was asked; `when_recorded` is kept."""
+    """Echoes the request; keeps `when_recorded`."""
 
     def __init__(self, awaits_record: bool = False) -> None:
         self.awaits_record = awaits_record
@@ -106,7 +106,7 @@ async def test_follow_up_runs_once_after_the_record() -> None:
 
 @asynchronous
 async def test_follow_up_of_lost_record_runs_last() -> None:
-    """A recorder process knows the positions of its own records only, at first none."""
+    """A recorder process knows only the positions of its records, at first no position."""
     app = App(awaits_record=True)
     recorder, _ = joined(app)
     own = own_call()

@@ -1,4 +1,4 @@
-"""Tasks beside a server: they end with it, and none fails unseen."""
+"""Background tasks end with the server, and log their failures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def test_a_task_runs_until_the_stack_closes(caplog: pytest.LogCaptureFixtu
 
 
 @asynchronous
-async def test_a_task_that_fails_is_logged_and_ends_nothing_else(
+async def test_a_failed_task_is_logged_and_stops_no_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def work() -> None:

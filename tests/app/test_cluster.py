@@ -1,4 +1,4 @@
-"""Servers of a cluster: which one is the worker, and what they know of each other."""
+"""Servers of a cluster: the election of the worker, and the state that they share."""
 
 from __future__ import annotations
 
@@ -85,7 +85,6 @@ async def pass_time(server: Server, time: timedelta) -> None:
 
 
 async def database_of(url: str, work: Callable[[Transaction], int]) -> int:
-    """Returns what a transaction returns."""
     database = SharedDatabase(url)
     try:
         return await database.run(work)
@@ -106,7 +105,7 @@ async def two_servers() -> AsyncIterator[tuple[str, Server, Server]]:
     await other.close()
 
 
-def test_servers_share_what_is_in_one_database() -> None:
+def test_servers_share_one_database() -> None:
     url = "postgresql://user:secret@host/opentrail"
     assert is_cluster(settings_of(url))
     assert is_cluster(replace(settings_of(url), journal="postgresql://user@host/opentrail"))
@@ -306,7 +305,7 @@ async def test_the_journal_is_trimmed_without_servers_that_keep_no_event_history
 
 
 @asynchronous
-async def test_with_files_in_s3_only_servers_that_run_are_waited_for() -> None:
+async def test_with_files_in_s3_only_running_servers_delay_trimming() -> None:
     async with two_servers() as (url, one, other):
         await other.cluster.note("http://other", 80)
         await pass_time(one, timedelta(hours=1))
@@ -323,7 +322,7 @@ async def test_with_files_in_s3_only_servers_that_run_are_waited_for() -> None:
         await other.cluster.note(None, 0)
         await pass_time(
             one, timedelta(seconds=60)
-        )  # one that starts may be busy with its downloads
+        )  # a starting server may be busy with its downloads
         await one.cluster.note("http://one", 120)
         assert await database_of(url, one.cluster.sealed_everywhere) == 0
 

@@ -1,4 +1,4 @@
-"""What a server does with its records, from a start on an empty directory."""
+"""A server and its records, from a start on an empty directory."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_a_record_is_in_event_history_and_its_positions_in_the_next_run(
 
 @pytest.mark.slow
 @asynchronous
-async def test_history_that_cannot_start_is_tried_again(
+async def test_a_failed_start_of_history_is_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reasons: list[str] = []

@@ -1,4 +1,4 @@
-"""The disk: when it warns, what must expire, how long it lasts, how soon it is checked again."""
+"""The disk: warnings, expiry, the forecast of its end, the interval of checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the endpoint of one process is made of."""
+"""The parts of one process's endpoint."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_every_service_has_its_upstream_or_the_default() -> None:
         upstreams_of(Settings(upstream={"": "ftp://x"}))
 
 
-def test_names_of_the_endpoint_are_those_that_buckets_may_precede() -> None:
+def test_base_hosts_exclude_ip_addresses() -> None:
     assert "localhost" in base_hosts(Address("127.0.0.1", 1))
     assert "127.0.0.1" not in base_hosts(Address("127.0.0.1", 1))
     assert "trail.local" in base_hosts(Address("trail.local", 1))
@@ -63,7 +63,7 @@ def test_a_certificate_that_is_none_is_wrong_use(tmp_path: Path) -> None:
     ("descriptors", "connections"),
     [(65_536, 32_384), (4_096, 1_680), (1_024, 336), (100, 16)],
 )
-def test_the_limit_of_connections_follows_that_of_descriptors(
+def test_the_connection_limit_follows_the_descriptor_limit(
     descriptors: int, connections: int
 ) -> None:
     assert connection_limit(descriptors) == connections

@@ -81,7 +81,7 @@ async def test_recorded_events_are_restored(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_a_journal_that_is_gone_is_a_loss(tmp_path: Path) -> None:
+async def test_a_deleted_journal_is_a_loss(tmp_path: Path) -> None:
     async with opened(tmp_path) as engines:
         await engines.journal.append([a_new_entry(), a_new_entry()])
     for file in (tmp_path / "journal").iterdir():

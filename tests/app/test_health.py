@@ -96,7 +96,7 @@ def test_a_trail_that_does_not_deliver_is_named() -> None:
     assert health.document(Settings(), [])["trailProblems"] == health.trail_problems
 
 
-def test_a_signing_key_that_is_gone_is_named() -> None:
+def test_a_missing_signing_key_is_named() -> None:
     health = health_of(Journal(), Store())
     health.key_problems = ["signing key signing-2026-01-01T000000Z.pem is missing"]
     assert health.status == "degraded"

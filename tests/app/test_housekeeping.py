@@ -61,7 +61,7 @@ pytestmark = pytest.mark.slow
 async def sealed(
     folder: Path, clock: SettableClock, records: Sequence[Mapping[str, Any]] = some_records(220)
 ) -> tuple[SqliteJournal, IpcEventStore, History, TrailDeliveries]:
-    """Returns a journal of 220 records, of which 200 are in sealed files; and who reads it."""
+    """Returns a journal of 220 records with 200 in sealed files, and its followers."""
     for name in ("history", "journal"):
         (folder / name).mkdir()
     kept = SqliteJournal(folder / "journal", segment_bytes=24 * 1024)
@@ -124,7 +124,7 @@ def limits(
 
 
 @asynchronous
-async def test_size_limits_history_but_not_what_is_needed(tmp_path: Path) -> None:
+async def test_size_limit_spares_unread_history(tmp_path: Path) -> None:
     clock = SettableClock(MOMENT)
     records = [
         a_data_record(eventID=event_id(n)) if n % 4 else a_record(eventID=event_id(n))

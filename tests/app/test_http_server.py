@@ -1,4 +1,4 @@
-"""The limits of the console's port are those of the endpoint (guarantee N2)."""
+"""The console's port has the limits of the endpoint (guarantee N2)."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def sent(port: int, data: bytes) -> tuple[asyncio.StreamReader, asyncio.St
 
 
 async def rest(reader: asyncio.StreamReader) -> bytes:
-    """Returns what comes until the connection has ended."""
+    """Returns the bytes received until the connection ends."""
     read = b""
     with contextlib.suppress(ConnectionError):
         async with asyncio.timeout(SECONDS):
@@ -110,7 +110,7 @@ async def test_a_target_may_name_a_long_resource() -> None:
 
 
 @asynchronous
-async def test_a_head_that_does_not_arrive_in_time_is_answered_408() -> None:
+async def test_an_unfinished_head_gets_408_at_the_deadline() -> None:
     async with console(Connections(head_seconds=2)) as port:
         reader, _ = await sent(port, b"GET / HTTP/1.1\r\nHost:")
         assert (await rest(reader)).startswith(b"HTTP/1.1 408")
@@ -144,7 +144,7 @@ async def test_a_client_that_may_not_send_more_is_not_silent() -> None:
         writer.write(b"a" * size)
         (connection,) = await connections_of(limits)
         assert isinstance(connection, HttpConnection)
-        # The deadline passes while reading is paused, and is checked as soon as it goes on.
+        # The deadline passes while reading is paused; the server checks it on resuming.
         while not connection.flow.read_paused:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
         late = asyncio.get_running_loop().time() + 60.0

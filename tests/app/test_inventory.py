@@ -1,4 +1,4 @@
-"""A control store, a journal or keys that are gone or replaced are never silent."""
+"""The server reports missing or replaced control stores, journals and keys."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def test_of_a_whole_directory_nothing_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_control_store_that_is_gone_is_named_until_that_is_accepted(tmp_path: Path) -> None:
+async def test_a_missing_control_store_is_named_until_accepted(tmp_path: Path) -> None:
     await made(tmp_path)
     remove_state(tmp_path)
     assert (await named(tmp_path))[0].startswith("the control store state.db is missing: trails")
@@ -114,7 +114,7 @@ async def test_a_running_server_takes_the_acceptance(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_the_former_control_store_may_be_put_back(tmp_path: Path) -> None:
+async def test_an_old_control_store_may_be_restored(tmp_path: Path) -> None:
     await made(tmp_path)
     shutil.copy(tmp_path / "state.db", tmp_path / "kept")
     remove_state(tmp_path)
@@ -127,7 +127,7 @@ async def test_the_former_control_store_may_be_put_back(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_a_control_store_of_an_older_version_that_is_gone_is_named(tmp_path: Path) -> None:
+async def test_a_missing_control_store_of_an_older_version_is_named(tmp_path: Path) -> None:
     await made(tmp_path)
     remove_state(tmp_path)
     for name in ("inventory.json", "history/inventory.json", "written"):
@@ -246,7 +246,7 @@ async def test_imports_and_keys_are_known_without_the_control_store(tmp_path: Pa
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_master_key_that_is_gone_or_another_one_is_named(tmp_path: Path) -> None:
+async def test_a_missing_or_replaced_master_key_is_named(tmp_path: Path) -> None:
     master, other = tmp_path / "keys" / "master.key", tmp_path / "other"
     for file in (other, master):
         load_master_key(file, None, may_create=True)
@@ -276,7 +276,7 @@ async def shared_by(folder: Path) -> Settings:
 
 
 async def signing_keys(engines: Engines, folder: Path) -> list[str]:
-    """Makes the signing key if there is none; returns what is wrong with them."""
+    """Makes the signing key if there is none; returns the problems with the keys."""
     lifetime = timedelta(days=90)
     signer = RsaSigner(folder / "keys", SystemClock(), lifetime, engines.control, engines.sealer)
     await signer.keys()

@@ -118,7 +118,7 @@ async def test_positions_that_postgresql_has_lost_are_not_given_to_other_records
 
 
 @asynchronous
-async def test_the_journal_of_another_data_directory_is_refused_and_stays_as_it_is(
+async def test_the_journal_of_another_data_directory_is_refused_unchanged(
     tmp_path: Path,
 ) -> None:
     one, other = (shared_server().new_database() for _ in range(2))
@@ -153,7 +153,7 @@ async def test_another_journal_with_as_many_records_is_noticed(tmp_path: Path) -
 
 
 @asynchronous
-async def test_history_seals_what_is_on_postgresql(tmp_path: Path) -> None:
+async def test_history_seals_entries_on_postgresql(tmp_path: Path) -> None:
     url = shared_server().new_database()
     settings = replace(on_postgresql(tmp_path, url), history_seal_records=50)
     async with opened_engines(settings) as (_, engines, _data):

@@ -1,4 +1,4 @@
-"""What was lost is recorded, however often a server ends in between."""
+"""Losses are recorded, even if the server ends several times before."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOST = LostPositions(4, 6, "the segment is gone")
 
 
 async def details(journal: MemoryJournal) -> list[dict[str, Any]]:
-    """Returns what the records say of the losses."""
+    """Returns the details in the records of the losses."""
     records = [json.loads(entry.record) for entry in await journal.read(0, 100)]
     return [record["serviceEventDetails"] for record in records]
 
@@ -69,7 +69,7 @@ async def test_a_gap_that_cannot_be_recorded_waits_for_the_next_start(tmp_path: 
     assert len(await details(journal)) == 1
 
 
-def test_a_loss_is_tried_until_it_is_recorded_and_is_recorded_once() -> None:
+def test_a_loss_is_retried_until_it_is_recorded_once() -> None:
     failures: list[Exception] = [RecordRefused("disk full"), StorageFailed("disk full")]
 
     class FailingJournal(MemoryJournal):
@@ -94,7 +94,7 @@ def test_a_loss_is_tried_until_it_is_recorded_and_is_recorded_once() -> None:
 
 
 @asynchronous
-async def test_an_expiry_is_recorded_once_however_often_it_is_tried(tmp_path: Path) -> None:
+async def test_repeated_attempts_record_an_expiry_once(tmp_path: Path) -> None:
     class FailingJournal(MemoryJournal):
         left = 1
 

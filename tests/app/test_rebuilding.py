@@ -1,4 +1,4 @@
-"""The trails of a control store that is gone come back from the journal."""
+"""The trails of a lost control store are restored from the journal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recorder process by itself: its sockets, its signals, its end."""
+"""A single recorder process: its sockets, its signals, its end."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_signals_meant_for_the_server_do_not_end_it(number: signal.Signals) -> N
         assert process.poll() is None
 
 
-def test_a_question_it_does_not_know_is_answered_as_a_failure() -> None:
+def test_an_unknown_question_is_answered_as_a_failure() -> None:
     with a_process() as (_, link):
         kind, reason = ask(link, {"type": "Nonsense"})
         assert kind == 2

@@ -46,7 +46,7 @@ def children(server: Opentrail) -> list[int]:
 
 
 def new_children(server: Opentrail, before: list[int]) -> set[int]:
-    """Returns those that were not there before."""
+    """Returns the new processes."""
     return set(children(server)) - set(before)
 
 
@@ -57,14 +57,14 @@ def get(server: Opentrail, path: str) -> str:
 
 
 def create_user(server: Opentrail, name: str, key: str | None = None) -> int:
-    """Calls over a connection of its own, and returns the status."""
+    """Calls over a new connection, and returns the status."""
     return create(server, name, key)[0]
 
 
 def create(
     server: Opentrail, name: str, key: str | None = None
 ) -> tuple[int, dict[str, str], bytes]:
-    """Calls over a connection of its own, and returns the answer."""
+    """Calls over a new connection, and returns the answer."""
     body = f"Action=CreateUser&Version=2010-05-08&UserName={name}"
     signed = scope("iam", key=key) if key else scope("iam")
     wire = Wire.to(server.url).send(
@@ -79,7 +79,7 @@ def create(
 
 
 def create_unthrottled(server: Opentrail, name: str) -> int:
-    """Calls over a connection of its own, again while it is throttled; returns the status."""
+    """Calls over a new connection, again while it is throttled; returns the status."""
     return unthrottled(partial(create, server, name), itemgetter(2))[0]
 
 
@@ -99,7 +99,7 @@ def test_connections_are_shared_out_and_each_call_is_recorded_once(tmp_path: Pat
         assert all(x != y for x, y in zip(before, after, strict=True)), "one had nothing to do"
         recorded = Counter(r["requestParameters"]["userName"] for r in server.records())
         assert recorded == Counter(names)
-        # A process that answers too late is counted as it was.
+        # A late process keeps its previous count.
         for total in (
             'opentrail_calls_total{service="iam"} 120.0',
             'opentrail_records_total{category="Management"} 120.0',
@@ -114,7 +114,7 @@ def test_connections_are_shared_out_and_each_call_is_recorded_once(tmp_path: Pat
 
 @pytest.mark.campaign
 def test_a_key_is_known_to_every_process_before_its_maker_has_it(moto: str, tmp_path: Path) -> None:
-    """Each new connection lands in the next process, at once after the key's answer."""
+    """Each new connection lands in the next process, immediately after the key's answer."""
     with opentrail_server(tmp_path / "data", "--upstream", moto, "--recorders", "3") as server:
         iam = server.boto("iam")
         for name in ("John", "Jane", "Joan"):
@@ -204,7 +204,7 @@ def test_a_server_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
         server.process.kill()
         eventually(lambda: [pid for pid in pids if runs(pid)] == [stopped], "end of the others")
         os.kill(stopped, signal.SIGCONT)
-        eventually(lambda: not runs(stopped), "end of the process that was stopped")
+        eventually(lambda: not runs(stopped), "end of the stopped process")
 
 
 @pytest.mark.campaign
@@ -249,7 +249,7 @@ def test_every_process_takes_calls_again_when_the_journal_does(tmp_path: Path) -
             gaps = server.records("EventName=RecordsLost")
             return sum(gap["serviceEventDetails"]["lostRecords"] for gap in gaps)
 
-        eventually(lambda: lost() == statuses.count(503), "record of those that were lost")
+        eventually(lambda: lost() == statuses.count(503), "record of the lost calls")
 
 
 @pytest.mark.campaign
@@ -287,7 +287,7 @@ def test_sigterm_to_all_processes_lets_a_call_under_way_finish(tmp_path: Path) -
         assert server.process is not None
         for pid in (*children(server), server.process.pid):
             os.kill(pid, signal.SIGTERM)
-        assert idle.rest() == b"", "idle connections are closed at once"
+        assert idle.rest() == b"", "idle connections are closed immediately"
         go_on.set()
         assert wire.answer()[2] == b"late but whole"
         assert server.wait() == 0

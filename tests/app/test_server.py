@@ -49,7 +49,7 @@ def start(
 
 
 def run_to_end(data_dir: Path, *flags: str, **environment: str) -> tuple[int, str]:
-    """Returns the exit code of a server that cannot start, and what it complained of."""
+    """Returns the exit code of a server that cannot start, and its error message."""
     with start(data_dir, *flags, stdin=subprocess.DEVNULL, **environment) as process:
         try:
             _, complaint = process.communicate(timeout=TIMEOUT_SECONDS)
@@ -186,7 +186,7 @@ def test_a_server_ends_in_order_with_the_terminal_it_began_on(tmp_path: Path) ->
 
 @pytest.mark.campaign
 @pytest.mark.live
-def test_a_service_goes_on_after_a_hangup(server: Server) -> None:
+def test_a_service_continues_after_a_hangup(server: Server) -> None:
     server.process.send_signal(signal.SIGHUP)
     assert server.get("/health")[0] == 200
     assert server.end() == 0

@@ -82,7 +82,7 @@ async def test_missing_file_is_named_until_a_server_has_it(tmp_path: Path) -> No
 
 
 class Trimmed(SqliteJournalSource):
-    """A journal that has none of the files' positions any more."""
+    """A journal whose first entries, up to the files' last, are trimmed."""
 
     def first_position(self) -> int:
         """Returns a position after all of them."""

@@ -1,4 +1,4 @@
-"""Files of event history in S3: what the worker uploads, and what a server that starts takes."""
+"""Event history's files in S3: uploads by the worker, downloads by a starting server."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Servers:
         await self.control.apply([Put(SHARED_FILE, f"{first:020d}", document)])
 
     def has(self, name: str, first: int, last: int, is_expired: bool = False) -> None:
-        """Lets a server have a file of its own."""
+        """Writes a file into a server's history."""
         content = f"own {first}-{last}".encode()
         stem = stem_of(Series.JOURNAL, first, last)
         file = f"{stem}.expired" if is_expired else f"{stem}-{_digest(content)}.duckdb"
@@ -131,13 +131,13 @@ def _digest(content: bytes) -> str:
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_new_server_finds_what_another_one_shared(tmp_path: Path) -> None:
+async def test_a_new_server_finds_shared_files(tmp_path: Path) -> None:
     cluster = Servers(tmp_path)
     journal, source = a_journal(tmp_path)
     await journal.append(some_new_entries(35))
     worker = cluster.server("worker")
     await worker.publish(journal, source, ALL)
-    await worker.publish(journal, source, ALL)  # what is there is not uploaded again
+    await worker.publish(journal, source, ALL)  # existing files are not uploaded again
     listed = await worker.files()
     assert [(file.first, file.last) for file in listed] == [(1, 10), (11, 20), (21, 30)]
     assert [key for key in sorted(cluster.objects.disk.objects[BUCKET]) if "index" not in key] == [
@@ -213,7 +213,7 @@ async def _as_worker(
 
 @pytest.mark.slow
 @asynchronous
-async def test_another_worker_goes_on_where_the_first_was_interrupted(tmp_path: Path) -> None:
+async def test_another_worker_continues_an_interrupted_upload(tmp_path: Path) -> None:
     cluster = Servers(tmp_path)
     journal, source = a_journal(tmp_path)
     await journal.append(some_new_entries(20))
@@ -244,7 +244,7 @@ class UnwritableControl(MemoryControl):
 
 @pytest.mark.slow
 @asynchronous
-async def test_files_from_before_the_journal_was_trimmed_are_shared_as_they_are(
+async def test_files_older_than_the_journal_are_shared_unchanged(
     tmp_path: Path,
 ) -> None:
     cluster = Servers(tmp_path)
@@ -269,7 +269,7 @@ class TrimmedTo:
 
 
 @asynchronous
-async def test_a_server_without_a_file_that_the_journal_lacks_says_so(tmp_path: Path) -> None:
+async def test_a_worker_names_the_position_of_a_missing_file(tmp_path: Path) -> None:
     cluster = Servers(tmp_path)
     worker = cluster.server("worker")
     with pytest.raises(StorageFailed, match="no file here begins at position 1"):
@@ -294,7 +294,7 @@ async def test_a_damaged_file_is_refused_and_nothing_is_changed(tmp_path: Path) 
 
 @pytest.mark.parametrize("moved", [0, 1])
 @asynchronous
-async def test_a_download_that_is_cut_short_is_made_up_for(
+async def test_an_interrupted_download_is_completed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: int
 ) -> None:
     cluster = Servers(tmp_path)
@@ -414,7 +414,7 @@ def test_own_and_shared_files_become_one_line(
         ranges = cluster.ranges("one")
         assert [first for first, *_ in ranges] == [1, *(end + 1 for _, end, _ in ranges[:-1])]
         assert ranges[-1][1] == max(last, own_last)
-        # Nothing but what the cluster, or this server, had expired is gone.
+        # Only events that the cluster or this server had expired are missing.
         expired = max((end for _, end, is_expired in ranges if is_expired), default=0)
         assert expired <= max(begin, own[0] if own and has_expired else 0)
 
@@ -461,7 +461,7 @@ async def test_a_server_with_a_cache_downloads_indexes_and_reads_blocks(tmp_path
 
 @pytest.mark.slow
 @asynchronous
-async def test_files_of_an_earlier_version_get_an_index_of_their_own(tmp_path: Path) -> None:
+async def test_files_of_an_earlier_version_get_an_index(tmp_path: Path) -> None:
     cluster = Servers(tmp_path)
     journal, source = a_journal(tmp_path)
     await journal.append(some_new_entries(10))

@@ -58,7 +58,7 @@ class Server:
     shared: SharedImports
 
     async def take(self, first: int, count: int) -> int:
-        """Returns how many of these events were imported."""
+        """Returns the number of newly imported events."""
         done = await self.imports.take(body(first, count))
         return int(done["files"][0]["imported"])
 
@@ -84,7 +84,7 @@ class Servers:
         return made
 
     def use(self, breaker: Breaker) -> None:
-        """Has servers that start from now on meet a breaker."""
+        """Gives a breaker to servers that start later."""
         documents, buckets = self.disks
         self.control = MemoryControl(documents, breaker)
         self.objects = MemoryObjects(BUCKET, disk=buckets, breaker=breaker)
@@ -103,7 +103,7 @@ class Servers:
     async def start(
         self, stack: AsyncExitStack, name: str, *, is_alone: bool = False, follows: bool = True
     ) -> Server:
-        """Starts a server, as `serve` does; one that is alone shares nothing."""
+        """Starts a server, as `serve` does; `is_alone` starts one without shared files."""
         shared, history, journal = self.shared(name), self.history(name), self._folder / "journal"
         journal.mkdir(exist_ok=True)
         if not is_alone:
@@ -137,14 +137,14 @@ async def test_imports_are_found_on_all_servers(tmp_path: Path) -> None:
         one, two = [await servers.start(stack, name) for name in ("one", "two")]
         assert await one.take(1, 40) == 40
         await until_all_find([one, two], 40)
-        assert await two.take(21, 40) == 20, "what the first has imported is known to the second"
+        assert await two.take(21, 40) == 20, "the second server knows the imports of the first"
         third = await servers.start(stack, "three")
         await until_all_find([one, two, third], 60)
         assert one.store.state.lost_imports == third.store.state.lost_imports == ()
 
 
 @asynchronous
-async def test_servers_that_import_at_once_import_each_event_once(tmp_path: Path) -> None:
+async def test_concurrent_servers_import_each_event_once(tmp_path: Path) -> None:
     servers = Servers(tmp_path)
     async with AsyncExitStack() as stack:
         both = [await servers.start(stack, name) for name in ("one", "two")]
@@ -170,7 +170,7 @@ async def test_an_import_is_done_again_if_others_took_exactly_its_numbers(
 
         async def publish_late() -> bool:
             if next(calls) == 0:
-                # Two files whose numbers are, together, those of the file that waits here.
+                # Two files that have, together, the numbers of the waiting file.
                 assert await one.take(1, 30) == 30
                 assert await one.take(31, 30) == 30
             return await publish()
@@ -185,7 +185,7 @@ async def test_an_import_is_done_again_if_others_took_exactly_its_numbers(
 async def test_unlisted_import_is_not_counted_as_merged(
     tmp_path: Path, parts: tuple[tuple[int, int], ...]
 ) -> None:
-    """Other events have its numbers, and its end is that of a listed file."""
+    """Other events have its numbers, and a listed file has its end."""
     servers = Servers(tmp_path)
     async with AsyncExitStack() as stack:
         alone = await servers.start(stack, "one", is_alone=True)

@@ -1,4 +1,4 @@
-"""What a server is, by its settings, and what each kind of server answers."""
+"""The kind of a server, by its settings, and the questions that it answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What other servers change in a shared control store is read again, and nothing else."""
+"""A server reloads the kinds that others changed in a shared control store, and only these."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.fakes import MemoryControl, run_skipping_time
 
 
 class Reloads:
-    """Counts how often each kind is reloaded; kinds in `failing` cannot be."""
+    """Counts the reloads of each kind; kinds in `failing` fail."""
 
     def __init__(self) -> None:
         self.kinds: list[str] = []
@@ -39,7 +39,7 @@ class Reloads:
         return {kind: reload_of(kind) for kind in kinds}
 
     def reloaded(self) -> list[str]:
-        """Returns what was reloaded since the last time."""
+        """Returns the kinds reloaded since the last call."""
         kinds, self.kinds = self.kinds, []
         return kinds
 
@@ -62,7 +62,7 @@ def following(
     run_skipping_time(both())
 
 
-def test_only_what_was_changed_is_reloaded_and_that_within_a_second() -> None:
+def test_only_changed_kinds_are_reloaded_within_a_second() -> None:
     control, reloads = MemoryControl(), Reloads()
 
     async def story() -> None:

@@ -72,7 +72,7 @@ async def test_keys_of_own_calls_are_not_looked_up() -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_an_upstream_that_starts_later_is_asked_then(
+async def test_an_upstream_that_starts_later_names_its_callers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(upstreams, "_ACCOUNT_RETRY_SECONDS", 0.01)

@@ -1,4 +1,4 @@
-"""What the start says of each upstream."""
+"""The messages about each upstream at start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a wing adds, if it says nothing."""
+"""The defaults of a wing."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class World:
         return self.history
 
     def observed(self) -> tuple[float, float]:
-        """How many records' freshness was measured, and the sum of it in seconds."""
+        """The number of measured records, and the sum of their freshness in seconds."""
         count = self.metrics.registry.get_sample_value("opentrail_visible_seconds_count")
         total = self.metrics.registry.get_sample_value("opentrail_visible_seconds_sum")
         assert count is not None
@@ -121,7 +121,7 @@ async def test_pages_lead_through_all_events_and_the_last_has_no_token() -> None
 
 
 @asynchronous
-async def test_a_look_up_sees_all_that_was_durable_before_it_was_asked() -> None:
+async def test_a_lookup_sees_all_earlier_durable_events() -> None:
     world = World()
     history = History(world.store, world.clock, world.metrics, b"k" * 32, newest=at(5))
     await history.follower.process(entries_of(some_records(2)))
@@ -136,7 +136,7 @@ async def test_a_look_up_sees_all_that_was_durable_before_it_was_asked() -> None
     assert history.follower.flush_now.is_set(), "it is not enough yet"
     await history.follower.process(entries_of(some_records(1, first=5), first=5))
     await turns()
-    assert asked.done(), "it waits for more than it was asked for"
+    assert asked.done(), "it waits for events after the lookup"
     assert positions(await asked) == [5, 4, 3, 2, 1]
     assert positions(await history.search(Search())) == [5, 4, 3, 2, 1]
 
@@ -253,7 +253,7 @@ async def of_two_accounts() -> History:
 
 
 @asynchronous
-async def test_a_view_finds_events_of_its_accounts_alone_whatever_is_asked() -> None:
+async def test_a_view_finds_only_events_of_its_accounts() -> None:
     history = await of_two_accounts()
     view = history.limited_to([MINE])
     assert positions(await view.search(Search())) == [10, 7, 4, 1]
@@ -333,7 +333,7 @@ async def test_about_gives_the_events_that_name_a_resource() -> None:
 
 
 @asynchronous
-async def test_the_earliest_events_are_those_of_the_first_second() -> None:
+async def test_the_earliest_events_have_the_first_second() -> None:
     records = some_records(4)
     records[1]["eventTime"] = records[0]["eventTime"]
     history = await World().filled(entries_of(records))
@@ -476,7 +476,7 @@ async def test_events_are_counted_exactly_up_to_a_number() -> None:
 
 
 @asynchronous
-async def test_counts_see_all_that_was_durable_before_they_were_asked() -> None:
+async def test_counts_see_all_earlier_durable_events() -> None:
     world = World()
     history = History(world.store, world.clock, world.metrics, b"k" * 32, newest=at(3))
     await history.follower.process(entries_of(some_records(2)))
@@ -493,7 +493,7 @@ async def test_counts_see_all_that_was_durable_before_they_were_asked() -> None:
 
 
 @asynchronous
-async def test_only_what_is_kept_is_counted() -> None:
+async def test_only_retained_events_are_counted() -> None:
     world = World()
     history = await world.filled(recorded_a_day_apart(10))
     world.clock.moment = MOMENT + timedelta(days=94)
@@ -582,7 +582,7 @@ async def test_a_field_whose_values_are_not_counted_is_refused(name: str) -> Non
 
 
 @asynchronous
-async def test_values_are_suggested_by_what_they_begin_with() -> None:
+async def test_values_are_suggested_by_their_prefix() -> None:
     names = ["CreateUser", "CreateRole", "CreateRole", "DeleteUser"]
     history = await World().filled(
         [an_event(n, MOMENT, eventName=name) for n, name in enumerate(names, 1)]
@@ -654,7 +654,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[asyncio.Run
 @settings(max_examples=100, deadline=None)
 @given(search=searches, buckets=st.integers(2, 120))
 @pytest.mark.slow
-def test_the_counts_of_any_search_are_those_of_its_events(
+def test_the_counts_of_any_search_equal_its_events(
     real: tuple[asyncio.Runner, History], search: Search, buckets: int
 ) -> None:
     async def story() -> None:
@@ -743,7 +743,7 @@ async def test_data_events_may_have_a_shorter_retention() -> None:
 
 
 @asynchronous
-async def test_look_ups_wait_until_what_was_recorded_before_is_visible() -> None:
+async def test_lookups_wait_until_earlier_records_are_visible() -> None:
     world = World()
     looking = asyncio.create_task(world.history.search(Search()))
     await turns()
@@ -758,7 +758,7 @@ async def test_look_ups_wait_until_what_was_recorded_before_is_visible() -> None
 
 
 @asynchronous
-async def test_a_token_waits_for_what_another_server_has_imported() -> None:
+async def test_a_token_waits_for_the_imports_of_another_server() -> None:
     entries = entries_of(some_records(10))
     ahead, behind = World(), World()
     ahead.store.add_imported(an_entry(-1))
@@ -778,7 +778,7 @@ async def test_visible_events_need_no_wait() -> None:
 
 
 @asynchronous
-async def test_its_place_is_the_stores_so_that_a_lost_hot_layer_is_made_again() -> None:
+async def test_the_cursor_belongs_to_the_store() -> None:
     world = World()
     assert await world.history.follower.cursor() == 0
     await world.history.follower.process(entries_of(some_records(3)))

@@ -1,4 +1,4 @@
-"""Searches for other values than those that were asked for."""
+"""Searches for other values than the requested ones."""
 
 from __future__ import annotations
 

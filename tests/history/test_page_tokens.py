@@ -17,7 +17,7 @@ tokens = st.builds(PageToken, numbers, numbers, numbers, numbers)
 
 
 @given(tokens)
-def test_a_token_is_read_as_it_was_written(token: PageToken) -> None:
+def test_a_written_token_can_be_read(token: PageToken) -> None:
     assert PageTokens(KEY).read(PageTokens(KEY).write(token, SEARCH), SEARCH) == token
 
 

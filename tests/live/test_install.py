@@ -30,7 +30,7 @@ def _run(*command: str, folder: Path, **environment: str) -> None:
     done = subprocess.run(
         command,
         cwd=folder,
-        # pip compiles every module that it installs, tens of seconds for modules that no test imports.
+        # Otherwise pip spends tens of seconds on compiling modules that no test imports.
         env=clean_environment(OPENTRAIL_REQUIRE_CONSOLE="1", PIP_COMPILE="0", **environment),
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""What the wing of the web console makes of the settings."""
+"""Settings of the web console."""
 
 from __future__ import annotations
 

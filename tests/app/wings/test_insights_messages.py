@@ -1,4 +1,4 @@
-"""Messages arrive as they were sent."""
+"""Messages arrive unchanged."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ MINUTES = ([26_000_000, 26_000_001], [7, 1])
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_requests_arrive_as_they_were_sent(method: Method, arguments: tuple[object, ...]) -> None:
+def test_requests_arrive_unchanged(method: Method, arguments: tuple[object, ...]) -> None:
     sent = request_of(method)(*arguments)
     encoded = msgspec.msgpack.encode(sent)
     assert msgspec.msgpack.decode(encoded, type=type(sent)) == sent

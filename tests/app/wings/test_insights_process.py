@@ -57,10 +57,10 @@ async def test_learned_identities_survive_restarts(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_process_that_took_over_from_a_snapshot_refuses_what_does_not_follow_it(
+async def test_a_process_restarted_from_a_snapshot_refuses_a_gap(
     tmp_path: Path,
 ) -> None:
-    """Otherwise all between its snapshot and the next batch would never be counted."""
+    """Otherwise it would never count the entries between its snapshot and the next batch."""
     watch = WatchProcess(tmp_path, "balanced")
     await watch.start()
     try:
@@ -121,7 +121,7 @@ async def test_identity_is_adopted_only_after_it_is_learned(tmp_path: Path) -> N
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_watch_that_was_stopped_can_be_started_again(tmp_path: Path) -> None:
+async def test_a_stopped_watch_can_be_started_again(tmp_path: Path) -> None:
     """As on a server that delivers trails for the second time."""
     watch = WatchProcess(tmp_path, "balanced")
     for _ in range(2):

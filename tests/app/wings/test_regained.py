@@ -34,7 +34,7 @@ KEYS = ("AWSLogs/a.json.gz", "AWSLogs/b.json.gz")
 
 
 class Taken:
-    """What an import was given; it may fail first."""
+    """The log files that an import received; the first calls may fail."""
 
     def __init__(self, failures: int = 0) -> None:
         self.failures = failures
@@ -51,7 +51,7 @@ class Taken:
 
 
 async def a_regaining(taken: Taken, *missing: str, documents: Documents | None = None) -> Regaining:
-    """Returns one with a note of two log files, of which some are missing."""
+    """Returns a `Regaining` with a note of two log files, some of them missing."""
     objects, control = MemoryObjects(BUCKET), MemoryControl(documents)
     files = []
     for key in KEYS:
@@ -97,7 +97,7 @@ async def test_a_log_file_that_is_missing_or_changed_is_named(is_changed: bool) 
     assert KEYS[1] in recorded["reason"]
 
 
-def test_a_failure_is_tried_again_and_the_loss_is_recorded_once() -> None:
+def test_a_failed_import_is_retried_and_its_loss_recorded_once() -> None:
     async def story() -> None:
         taken = Taken(failures=3)
         documents: Documents = {}

@@ -1,4 +1,4 @@
-"""All wings are listed, each once, and none is loaded by a process of its own."""
+"""All wings are listed, each once, and the process of one wing loads no other."""
 
 from __future__ import annotations
 
