@@ -1,7 +1,7 @@
-"""Canaries where one member names what another holds, and in templates, addresses and scripts.
+"""Secrets named by another member, and secrets in templates, addresses and scripts.
 
-Every canary is put into each form in which a call can carry it: the service's own protocol, in the
-request and in the answer, and texts of other formats.
+Each canary takes every form in which a call can carry it: the service's protocol, in request
+and answer, and strings of other formats.
 """
 
 from __future__ import annotations
@@ -545,7 +545,7 @@ case(
 )
 
 
-# Texts, each as it is, within another text, and in base64
+# Strings: plain, within another string, and in base64
 
 TEXTS: tuple[str, ...] = (
     # addresses
@@ -578,7 +578,7 @@ TEXTS: tuple[str, ...] = (
     "net user admin {} /add",
     "sqlplus scott/{}@orcl",
     "aws cloudformation create-stack --parameters ParameterKey=Pw,ParameterValue={}",
-    # pairs in texts
+    # pairs in strings
     "Tags.member.1.Key=password&Tags.member.1.Value={}",
     "- Key: password\n  Value: {} and more\n- Key: team\n  Value: a\n",
     "Parameters:\n- ParameterValue: {}\n  ParameterKey: DBPassword\n",
@@ -637,7 +637,7 @@ for number, text in enumerate(TEXTS):
 
 
 def recorded(name: str) -> tuple[bytes, list[int], bytes]:
-    """Returns the record of a case, its canaries, and all that was sent and answered."""
+    """Returns the record of a case, its canaries, and the whole request and answer."""
     secret = Canaries(1000)
     request, response = CASES[name](secret)
     assembler = Assembler(lambda key: unknown(ACCOUNT, key))
@@ -661,7 +661,7 @@ def test_named_secrets_are_never_recorded(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_three_hundred_canaries_are_tried() -> None:
+def test_there_are_three_hundred_canaries() -> None:
     assert sum(len(recorded(name)[1]) for name in CASES) >= 300
 
 

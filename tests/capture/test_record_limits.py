@@ -37,7 +37,7 @@ def opentrail_block(record: dict[str, Any]) -> dict[str, Any]:
     return dict((written(record).get("additionalEventData") or {}).get("opentrail") or {})
 
 
-# What JSON can say is said as it is
+# Valid JSON stays unchanged
 
 
 @pytest.mark.hypothesis
@@ -57,7 +57,7 @@ def test_a_record_that_needs_no_change_gets_no_mark() -> None:
     assert "additionalEventData" not in written(a_record())
 
 
-# What it cannot say is said otherwise, and marked
+# Other values are converted and marked
 
 
 @pytest.mark.slow
@@ -145,7 +145,7 @@ def test_a_deeply_nested_value_does_not_raise(depth: int, surrogate: str) -> Non
 
 
 @given(st.text(max_size=3_000))
-def test_a_text_is_cut_at_a_kilobyte_and_never_within_a_character(text: str) -> None:
+def test_a_string_is_cut_at_a_kilobyte_between_characters(text: str) -> None:
     shown = truncate(text)
     assert len(shown.encode("utf-8", "replace")) <= 1_024
     assert (

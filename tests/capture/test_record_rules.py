@@ -22,7 +22,7 @@ from opentrail.wire.service_models import Service
 from tests.collection import at_least, collected_records
 from tests.factories import catalog, real_records
 
-#: Names that AWS logs and botocore's models lack, and why.
+#: Names in AWS's logs that are missing in botocore's models, and the reason.
 NOT_IN_THE_MODELS = {
     ("s3", "PostObject"): "a browser's form upload; SDKs have no operation for it",
 }
@@ -71,7 +71,7 @@ def test_a_listed_operation_is_one_of_its_source() -> None:
         assert (operation in operations(label)) != is_excused, f"{table}.{label}: {operation}"
 
 
-def test_a_renamed_operation_exists_and_has_a_name_of_its_own() -> None:
+def test_a_renamed_operation_exists_and_has_another_name() -> None:
     for service, table in rules("names")["event_name"].items():
         known = set(catalog().services[service].model.operation_names)
         assert set(table) <= known
@@ -111,7 +111,7 @@ def test_a_listed_service_is_one_of_botocore() -> None:
     assert [each for each in listed if each[1] not in catalog().services] == []
 
 
-def test_an_api_version_is_the_models_in_a_form_of_its_own() -> None:
+def test_an_api_version_has_the_digits_of_the_models() -> None:
     for service in rules("names")["api_version"]:
         digits = "".join(c for c in str(api_version(service)) if c.isdigit())
         assert digits == catalog().services[service].api_version.replace("-", ""), service

@@ -1,4 +1,4 @@
-"""What of a value may be recorded."""
+"""Redaction of values."""
 
 import json
 from collections.abc import Callable
@@ -127,7 +127,7 @@ def test_a_member_is_left_out_hidden_or_marked_as_aws_does(
     ],
 )
 def test_no_literal_of_a_statement_survives_however_it_is_written(statement: str) -> None:
-    """Numbers are item data as much as texts are."""
+    """Numbers are item data like strings."""
     shown = without_literals(statement)
     assert "CANARY" not in shown
     assert "4111" not in shown
@@ -143,10 +143,10 @@ def test_a_statement_that_is_not_text_is_hidden(value: Any) -> None:
     assert without_literals(value) == HIDDEN
 
 
-# Forms: a field may name the one beside it
+# Forms: a field may name its neighbor
 
 
-def test_fields_are_hidden_that_the_field_beside_them_names_as_secrets() -> None:
+def test_a_field_named_secret_by_its_neighbor_is_hidden() -> None:
     given = {
         "Name": "db",
         "Parameters.member.1.ParameterKey": "DBPassword",
@@ -164,17 +164,17 @@ def test_fields_are_hidden_that_the_field_beside_them_names_as_secrets() -> None
     assert without_named_fields(shown) == shown
 
 
-# Errors: their texts repeat what was given
+# Errors: their messages repeat the request
 
 
-def test_an_error_does_not_repeat_what_is_not_shown() -> None:
+def test_an_error_does_not_repeat_a_hidden_value() -> None:
     asked = {"UserName": "Mary", "Password": "hunter22", "Deep": [{"Token": "t0ken-value"}]}
     message = "Value 'hunter22' of user Mary is weak (t0ken-value)"
     expected = f"Value '{HIDDEN}' of user Mary is weak ({HIDDEN})"
     assert redact_message(message, asked, {"userName": "Mary"}) == expected
 
 
-def test_an_error_may_repeat_what_is_shown() -> None:
+def test_an_error_may_repeat_a_recorded_value() -> None:
     asked = {"UserName": "Mary", "Path": "/staff/"}
     message = "user Mary of /staff/ already exists"
     assert redact_message(message, asked, {"userName": "Mary", "path": "/staff/"}) == message

@@ -79,7 +79,7 @@ def test_a_secret_that_was_once_recorded_is_hidden(service: str, member: str) ->
     assert known[service, member]
 
 
-# Each in a call of its own service
+# Each in a call of its service
 
 
 @dataclass
@@ -101,9 +101,9 @@ _CANARY = re.compile(rb"Qx(\d{6})vZ")
 
 
 def reached(service: Service) -> dict[str, tuple[str, bool, Path, bool]]:
-    """Returns by structure: operation, whether in its answer, path, whether below what is hidden.
+    """Returns, by structure: operation, whether in its answer, path, whether below a hidden member.
 
-    Requests come before answers, and what is shown before what is below something hidden.
+    Requests come before answers, and visible structures before those below a hidden member.
     """
     hidden = {one.member for one in candidates() if one.service == service.name and one.hidden_by}
     found: dict[str, tuple[str, bool, Path, bool]] = {}
@@ -177,7 +177,7 @@ def filler(shape: Any) -> Any:
 
 
 def put(value: Any, shape: Any, path: Path, make: Callable[[Any], Any]) -> None:
-    """Puts what is made of the last shape at the end of a path, with what leads there."""
+    """Makes a value of the last shape, and puts it at the end of a path."""
     for step, following in zip(path, (*path[1:], None), strict=True):
         inner = {_LIST: "member", _MAP: "value"}.get(step)
         shape = getattr(shape, inner) if inner else shape.members[step]
@@ -220,7 +220,7 @@ def full(shape: Any, number: int, depth: int = 0) -> Any:
 
 
 def record_of(plan: Plan, given: dict[str, Any]) -> tuple[bytes, bool]:
-    """Returns the record of the call, and whether it was understood as what it is."""
+    """Returns the record of the call, and whether the recorder identified the operation."""
     model = plan.service.model.operation_model(plan.operation)
     protocol = plan.service.protocols[0]
     if plan.is_answer:
@@ -256,13 +256,13 @@ def minimal(model: Any) -> dict[str, Any]:
 TAKEN_FOR_ANOTHER = frozenset({"chime-sdk-voice"})
 #: Whose records are made of headers and show no body of an answer.
 NO_BODY = frozenset({"s3"})
-#: Calls that botocore cannot make of these models without more than a text in the path.
+#: For these models, botocore needs more than a string in the path.
 NOT_MADE = frozenset({"appconfig", "ebs", "networkmanager", "s3control", "wellarchitected"})
 
 
 @pytest.mark.campaign
 def test_each_hidden_member_is_in_no_record_and_each_shown_one_is_in_its_own() -> None:
-    """Every member that suggests a secret, in a request or an answer of its own service."""
+    """Every member with a secret-sounding name, in a request or an answer of its service."""
     leaked: list[str] = []
     missing: list[str] = []
     tried: Counter[str] = Counter()
@@ -295,7 +295,7 @@ def test_each_hidden_member_is_in_no_record_and_each_shown_one_is_in_its_own() -
 _NAMING = re.compile(
     r"(name|key|path|id|attribute|field|option|parameter|variable|header|tag)$", re.I
 )
-_NAMED = re.compile(r"(?<!modified)values?$", re.I)  # what is to be modified are settings
+_NAMED = re.compile(r"(?<!modified)values?$", re.I)  # modified values are settings
 _CHOSEN_NAME = "DBPassword"
 
 
@@ -336,8 +336,8 @@ def pairs() -> Iterator[tuple[Plan, dict[str, Any], str]]:
 
 
 @pytest.mark.campaign
-def test_no_value_is_in_a_record_whose_name_beside_it_is_a_secrets() -> None:
-    """Every structure of all models, in the protocol of its service, in requests and answers."""
+def test_no_value_next_to_a_secret_name_is_recorded() -> None:
+    """Tries every structure of all models, in its service's protocol, in requests and answers."""
     leaked: list[str] = []
     tried: Counter[str] = Counter()
     for plan, given, where in pairs():
@@ -354,7 +354,7 @@ def test_no_value_is_in_a_record_whose_name_beside_it_is_a_secrets() -> None:
     assert tried["answers"] > 200
 
 
-# In every form in which models nest texts
+# In every form in which models nest strings
 
 
 @pytest.mark.parametrize(
@@ -422,7 +422,7 @@ def test_no_value_is_in_a_record_whose_name_beside_it_is_a_secrets() -> None:
         ),
     ],
 )
-def test_lists_maps_and_named_values_are_hidden_and_what_is_about_a_secret_is_not(
+def test_nested_secrets_are_hidden_and_their_metadata_is_not(
     service: str, operation: str, given: dict[str, Any], shown: dict[str, Any]
 ) -> None:
     exchange = an_exchange(an_sdk_request(service, operation, given))

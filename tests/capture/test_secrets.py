@@ -29,7 +29,7 @@ IAM, STS, SQS = "2010-05-08", "2011-06-15", "2012-11-05"
 
 
 def canary(number: int) -> str:
-    """Returns a secret that nothing else contains."""
+    """Returns a unique secret."""
     return f"Cnry{number:03d}Zq"
 
 
@@ -340,7 +340,7 @@ CASES = [
         ),
     ),
     Case(
-        "s3 with a second factor and a session of its own",
+        "s3 with a second factor and a session",
         (55, 56),
         an_s3_request(
             "DELETE",
@@ -580,7 +580,7 @@ CASES = [
 
 
 def disguises(raw: bytes) -> Iterator[str]:
-    """Yields a record's text, and what is hidden in it by quoting or base64."""
+    """Yields the JSON of a record, and its decoded quotes and base64."""
     plain = raw.decode()
     seen = [plain, unquote(plain), unquote_plus(unquote_plus(plain)), json.dumps(json.loads(raw))]
     yield from seen

@@ -1,4 +1,4 @@
-"""No secret of a text is in a record, whatever its name, spelling and place (guarantee S4)."""
+"""No secret in a string is recorded, whatever its name, spelling and place (guarantee S4)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def recorded(request: Request, response: Response) -> bytes:
     return assembler.assemble(an_exchange(request, response)).entry.record
 
 
-def test_no_canary_of_text_is_recorded() -> None:
+def test_no_canary_in_a_string_is_recorded() -> None:
     found = [
         f"{case.place}: {case.text}"
         for number, case in enumerate(cases())

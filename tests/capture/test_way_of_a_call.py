@@ -1,6 +1,6 @@
-"""What a call leaves behind on its way.
+"""The traces of a call on its way.
 
-`python -m tests.capture.test_way_of_a_call` writes the expected records anew; read their changes.
+`python -m tests.capture.test_way_of_a_call` rewrites the expected records; read their changes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def some_cases() -> Iterator[Case]:
 
 
 async def entries_of_calls(calls: Iterable[Case]) -> list[Entry]:
-    """Makes each call on its own; returns what was recorded."""
+    """Makes each call on its own; returns the records."""
     sender = Sender("http://127.0.0.1:4747", KEY, _SECRET)
     journal = MemoryJournal()
     with PreparedUpstream() as upstream:
@@ -74,7 +74,7 @@ def records_of_calls() -> list[bytes]:
 
 
 @pytest.mark.slow
-def test_records_stay_as_they_are() -> None:
+def test_records_stay_unchanged() -> None:
     lines = gzip.decompress(RECORDS.read_bytes()).split(b"\n")
     if lines[0].decode() != botocore.__version__:
         pytest.skip(f"the expected records are of botocore {lines[0].decode()}")
@@ -99,7 +99,7 @@ async def memory_of_calls(head: str, body: str) -> int:
                 await reader.read()
                 writer.close()
                 if number == 0:
-                    gc.freeze()  # else all that other tests have left is looked through
+                    gc.freeze()  # skips the objects of other tests
                     tracemalloc.start()
                     used = tracemalloc.get_traced_memory()[0]
     assert len(journal.disk) == 41

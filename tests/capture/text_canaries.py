@@ -1,6 +1,6 @@
-"""Secrets in texts: names x spellings x places, half of the spellings drawn from a grammar.
+"""Secrets in strings: names x spellings x places, half of the spellings drawn from a grammar.
 
-Everything is drawn with a seed, so that each run has the same cases.
+A seed makes the cases of each run the same.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NAMES = (
     *("jwt", "bearer", "SENTRY_DSN", "GITHUB_PAT", "kubeconfig", "PGPASSWORD", "MYSQL_PWD"),
     *("private_key", "passphrase", "accessToken", "client-secret", "DB_PW", "credentials"),
 )
-#: Texts with a name and a value; `{v}` is a value without quotes, `{q}` one within double quotes.
+#: Strings with a name and a value; `{v}` is an unquoted value, `{q}` one within double quotes.
 NAMED = (
     *("{n}={v}", "{n}: {v}", "{n} = {v}", "{n}:{v}", "{n} => {v}", "'{n}' => '{q}',", "{n} := {v}"),
     *(
@@ -88,7 +88,7 @@ NAMED = (
     ),
     *("aws configure set {n} {v}", '["run", "--{n}", "{q}"]', '["run","--{n}={q}"]', "{n} ?= {v}"),
 )
-#: Texts with a value in a place that needs no name.
+#: Strings with a value in a place that needs no name.
 NAMELESS = (
     *(
         "Authorization: token {v}",
@@ -170,7 +170,7 @@ _PLAIN = ("C", "C", "aC", "C-b", "C.b", "C_b", "a~C")
 
 @dataclass(frozen=True)
 class TextCase:
-    """A text with a secret, and the call that carries it."""
+    """A string with a secret, and the call that carries it."""
 
     spelling: str
     text: str
@@ -185,7 +185,7 @@ class TextCase:
 
 
 def written(spelling: str, name: str, canary: str, choose: random.Random) -> str:
-    """Returns a text with a name and a value that has the canary in it."""
+    """Returns a string with a name, and a value that contains the canary."""
 
     def value(forms: tuple[str, ...]) -> str:
         return choose.choice(forms).replace("C", canary)
@@ -305,7 +305,7 @@ def _encoded(text: str) -> str:
     return base64.b64encode(f"#!/bin/sh\n{text}\n".encode()).decode()
 
 
-#: Calls that carry a text.
+#: Calls that carry a string.
 PLACES: dict[str, Callable[[str], tuple[Request, Response]]] = {
     "list": _ssm(lambda text: {"Comment": json.dumps(["sh", "-c", text])}),
     "script": _ssm(lambda text: {"Comment": f"#!/bin/sh\n{text}\nexit 0"}),
@@ -344,7 +344,7 @@ def _cases() -> Iterator[TextCase]:
         yield TextCase(spelling, text, place, *PLACES[place](text))
 
 
-#: Texts whose canary is no secret, though one may be after it or on another line.
+#: Strings whose canary is no secret, though one may be after it or on another line.
 HARMLESS = (
     *("echo {c} --region r", "mkdir -p /{c}", "docker run -p 80:80 {c}", "tar -xzf {c}.tgz"),
     *("password-policy: {c}", "PasswordResetRequired={c}", "is_secret={c}", "--secret-id {c}"),

@@ -78,7 +78,7 @@ async def some(count: int) -> list[BucketDigest]:
 
 
 @asynchronous
-async def test_a_chain_is_followed_back_to_what_is_known() -> None:
+async def test_a_chain_is_followed_back_to_a_known_digest() -> None:
     found = await some(5)
     for known in range(5):
         last, begin = found[known].reference, found[known].end

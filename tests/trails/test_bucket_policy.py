@@ -1,4 +1,4 @@
-"""Which bucket policies let CloudTrail deliver: AWS's own, and what may be wrong with one."""
+"""Bucket policies that let CloudTrail deliver: AWS's own, and faulty ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digest chains in the control store, also those that earlier versions have stored."""
+"""Digest chains in the control store, including those of earlier versions."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def a_document(**changes: Any) -> dict[str, Any]:
     }
 
 
-def test_a_chain_of_an_earlier_version_is_read_as_it_was_meant() -> None:
+def test_a_chain_of_an_earlier_version_keeps_its_meaning() -> None:
     chain = DigestChain.of(a_document())
     assert chain.end == chain.failing_since == MOMENT
     assert chain.previous == PreviousDigest("b", "k", "aa", "bb")
@@ -61,7 +61,7 @@ def test_a_chain_of_an_earlier_version_is_read_as_it_was_meant() -> None:
     assert chain.pending.end == MOMENT + timedelta(hours=1)
 
 
-def test_a_chain_is_stored_as_it_was_read_but_for_the_form_of_a_time() -> None:
+def test_a_stored_chain_changes_only_a_time_format() -> None:
     document = a_document(later="unknown")
     stored = msgspec.json.decode(msgspec.json.encode(DigestChain.of(document).document()))
     assert stored == {**document, "failing_since": "2020-01-01T09:00:00Z"}

@@ -150,7 +150,7 @@ async def test_lost_answers_and_refusals_neither_lose_nor_double(fault: Fault) -
 
 
 @asynchronous
-async def test_a_lost_answer_to_a_later_batch_sends_only_what_is_not_there() -> None:
+async def test_a_lost_answer_to_a_batch_resends_only_missing_events() -> None:
     scene = Scene()
     large = records(9, seconds=60, requestParameters={"text": "x" * 200_000})
     expected = await scene.plan(*large)
@@ -207,7 +207,7 @@ async def test_oversized_log_events_are_left_out_and_counted() -> None:
 
 
 @asynchronous
-async def test_a_stream_that_was_removed_is_made_again() -> None:
+async def test_a_removed_stream_is_recreated() -> None:
     scene = Scene()
     await scene.plan(*records(1))
     await scene.sink.send("one")
@@ -220,7 +220,7 @@ async def test_a_stream_that_was_removed_is_made_again() -> None:
 
 
 @asynchronous
-async def test_a_group_that_is_gone_is_tried_for_thirty_days() -> None:
+async def test_a_missing_group_is_retried_for_thirty_days() -> None:
     scene = Scene()
     await scene.plan(*records(2))
     del scene.services.groups[GROUP]
@@ -234,7 +234,7 @@ async def test_a_group_that_is_gone_is_tried_for_thirty_days() -> None:
 
 
 @asynchronous
-async def test_a_group_that_is_gone_holds_up_no_other() -> None:
+async def test_a_missing_group_delays_no_other() -> None:
     scene = Scene()
     await scene.plan(*records(2))
     await scene.plan(*records(2, first=3))

@@ -32,7 +32,7 @@ Copy = tuple[Documents, list[Entry]]
 
 
 def copied(world: World) -> Copy:
-    """Copies the data directory: what the state store and the journal have."""
+    """Copies the data directory: the state store and the journal."""
     return copy.deepcopy(world.documents), list(world.entries)
 
 
@@ -103,7 +103,7 @@ async def check_all(world: World, events: list[str], chains: int | None = 1) -> 
 @pytest.mark.parametrize("hours", [0, 1, 5, 40])
 @pytest.mark.parametrize("flush", [False, True])
 @asynchronous
-async def test_a_chain_goes_on_after_the_newest_digest_when_the_state_was_restored(
+async def test_a_restored_state_continues_the_chain_after_its_newest_digest(
     hours: int, flush: bool
 ) -> None:
     world, events = await logging_world()
@@ -154,7 +154,7 @@ async def test_events_that_both_have_are_not_delivered_again() -> None:
 
 
 @asynchronous
-async def test_a_file_that_is_missing_between_others_is_delivered() -> None:
+async def test_a_missing_file_between_others_is_delivered() -> None:
     world, events = await logging_world()
     events += await world.event(3)
     events += await world.event(2, awsRegion=OTHER)
@@ -172,7 +172,7 @@ async def test_a_file_that_is_missing_between_others_is_delivered() -> None:
 
 
 @asynchronous
-async def test_files_planned_while_the_bucket_failed_leave_out_what_it_has() -> None:
+async def test_files_planned_during_an_outage_omit_delivered_events() -> None:
     world, events = await logging_world()
     events += await world.event(3)
     saved = copied(world)
@@ -304,7 +304,7 @@ async def test_a_pause_of_logging_that_the_state_does_not_know_is_adopted() -> N
 
 
 @asynchronous
-async def test_a_trail_that_was_off_when_it_was_saved_begins_behind_what_the_bucket_has() -> None:
+async def test_a_trail_saved_while_off_begins_after_the_bucket() -> None:
     world, events = await logging_world()
     events.append(await world.stop_logging())
     await world.deliver()
@@ -338,7 +338,7 @@ async def test_the_state_from_before_the_first_digest_is_continued() -> None:
     assert {len(found) for found in delivered.chains.values()} == {1}
 
 
-# What cannot be continued
+# Chains that cannot be continued
 
 
 @asynchronous
@@ -377,7 +377,7 @@ async def test_digests_of_a_strange_key_end_the_chain_and_a_new_one_begins_after
 
 @asynchronous
 async def test_digests_of_a_strange_key_behind_own_ones_begin_a_new_chain() -> None:
-    """The state is older than some digests of its own key, which was lost after them."""
+    """The state is older than some digests of its own key; the key was lost after them."""
     world, _ = await logging_world()
     saved, before = copied(world), set(world.digest_keys())
     await a_day(world, 3)
@@ -423,7 +423,7 @@ async def test_a_strange_object_under_the_name_of_the_next_digest_does_not_stop_
 
 
 @asynchronous
-async def test_a_digest_that_another_process_signed_meanwhile_is_continued() -> None:
+async def test_a_digest_signed_by_another_process_is_continued() -> None:
     world, events = await logging_world()
     copy_of_it = restored(world, copied(world))
     await copy_of_it.deliver()

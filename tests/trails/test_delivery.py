@@ -164,7 +164,7 @@ async def test_without_global_services_a_trail_leaves_their_events_out() -> None
     world.objects.down = "SlowDown"
     with pytest.raises(ObjectStoreError):
         await world.deliver()
-    # The file is made again from the journal after a restart, with the same choice.
+    # After a restart, the file is rebuilt from the journal with the same selection.
     await world.restarted().deliver()
     await world.check(expected)
 
@@ -220,7 +220,7 @@ async def test_a_trail_with_a_data_selector_delivers_data_events_and_one_without
 
 
 @asynchronous
-async def test_network_activity_has_files_of_its_own_in_the_same_digest() -> None:
+async def test_network_activity_has_separate_files_in_one_digest() -> None:
     world = World()
     await world.add(selectors=NETWORK_TOO, validation=True, multi_region=True)
     expected = [await world.start_logging()]
@@ -253,7 +253,7 @@ async def test_insights_events_are_not_delivered_without_insight_selectors() -> 
 
 
 @asynchronous
-async def test_insights_events_have_files_of_their_own_in_the_same_digest() -> None:
+async def test_insights_events_have_separate_files_in_one_digest() -> None:
     world = World()
     await world.add(insight_selectors=[RATE, ERRORS], validation=True, multi_region=True)
     expected = [await world.start_logging()]
@@ -333,7 +333,7 @@ async def test_a_change_of_insight_selectors_takes_effect_at_the_calls_position(
 
 
 @asynchronous
-async def test_a_file_of_insights_events_is_made_again_with_the_selectors_of_its_time() -> None:
+async def test_a_rebuilt_insights_file_uses_its_original_selectors() -> None:
     world = World()
     await world.add(insight_selectors=[{**RATE, "EventCategories": ["Data"]}, ERRORS])
     expected = [await world.start_logging()]
@@ -401,7 +401,7 @@ async def test_a_change_of_selectors_takes_effect_at_the_calls_position() -> Non
     await world.event(**in_bucket())
     world.clock.advance(60)
     await world.deliver(flush=True)
-    # One chain: whatever was selected, its digests go on.
+    # One chain: its digests continue, whatever the selectors.
     await world.check(expected, chains=1)
 
 
@@ -431,7 +431,7 @@ async def test_new_selectors_apply_from_their_call_on_whenever_in_a_round_it_com
 )
 @pytest.mark.parametrize("global_services", [True, False])
 @asynchronous
-async def test_a_file_that_was_planned_is_made_again_with_the_selectors_of_its_time(
+async def test_a_rebuilt_file_uses_its_original_selectors(
     selectors: dict[str, Any], global_services: bool
 ) -> None:
     world = World()
@@ -448,7 +448,7 @@ async def test_a_file_that_was_planned_is_made_again_with_the_selectors_of_its_t
     first = {key: stored.content for key, stored in world.buckets.objects[BUCKET].items()}
     assert len(first) == (2 if selectors is NETWORK_TOO else 1)
 
-    # The same again, where the process ends between plan and PUT and selectors change meanwhile.
+    # The same, but the process ends between plan and PUT, and then selectors change.
     again = World(clock=world.clock)
     await again.add(selectors=selectors, include_global_services=global_services)
     (span,) = (await world.stored()).trail.spans
@@ -727,7 +727,7 @@ async def test_planned_files_are_written_before_new_ones_are_planned() -> None:
 
 
 @asynchronous
-async def test_wrong_stored_bytes_raise_the_alarm_and_stay_as_they_are() -> None:
+async def test_wrong_stored_bytes_raise_an_alarm_and_stay_unchanged() -> None:
     world = World()
     await world.add()
     await world.start_logging()
@@ -900,7 +900,7 @@ async def test_records_lost_after_they_were_planned_cost_no_other_event(missing:
 
 
 @asynchronous
-async def test_a_file_of_which_all_records_are_lost_is_not_written() -> None:
+async def test_a_file_without_remaining_records_is_not_written() -> None:
     world, _ = await with_a_plan()
     again = world.restarted()
     again.journal.missing = {1}
@@ -945,7 +945,7 @@ async def test_held_bucket_gets_no_writes(code: str) -> None:
 
 @pytest.mark.parametrize("is_held", [False, True], ids=["fails", "is held"])
 @asynchronous
-async def test_a_file_that_cannot_be_written_for_30_days_is_given_up(is_held: bool) -> None:
+async def test_an_unwritable_file_expires_after_30_days(is_held: bool) -> None:
     world = World()
     await world.add()
     await world.start_logging()

@@ -209,7 +209,7 @@ async def test_a_stop_that_was_cut_short_ends_at_its_record_or_after_its_deadlin
 @pytest.mark.anomaly
 @asynchronous
 async def test_a_server_that_takes_over_does_not_end_a_span_before_another_one_may_have() -> None:
-    """The server that answers the call goes on, while the trail moves to another one."""
+    """The server that answered the call keeps running, while the trail moves to another one."""
     world = World()
     expected = await a_call_cut_short(world, recorded=False)
     other = world.restarted()
@@ -218,7 +218,7 @@ async def test_a_server_that_takes_over_does_not_end_a_span_before_another_one_m
     expected += await world.event(2)
     expected += await world.event(eventID="the-stop", eventName="StopLogging")
     expected[-1] = "the-stop"
-    # The server that answered delivers nothing by itself: the two would plan the same files.
+    # The answering server must not deliver too early: both would plan the same files.
     await server_of(world).settle(UID, "the-stop", world.journal.head)
     await world.event(2)
     await other.deliveries.ensure(UID).deliver(flush=True)
@@ -307,7 +307,7 @@ async def test_only_one_round_runs_at_a_time() -> None:
 
 
 @asynchronous
-async def test_a_round_returns_what_it_wrote() -> None:
+async def test_a_round_returns_its_files() -> None:
     world = World()
     await first_delivery(world)
     done = await world.deliver(flush=True)
@@ -317,7 +317,7 @@ async def test_a_round_returns_what_it_wrote() -> None:
 
 
 @asynchronous
-async def test_a_trail_that_never_logged_and_is_deleted_is_forgotten_at_once() -> None:
+async def test_a_deleted_trail_that_never_logged_is_removed_immediately() -> None:
     world = World()
     trail = await world.add()
     stored = await world.stored()
@@ -373,7 +373,7 @@ def test_a_worker_whose_control_store_fails_at_the_start_delivers_later() -> Non
     run_skipping_time(story())
 
 
-def test_a_worker_that_is_woken_delivers_at_once() -> None:
+def test_a_woken_worker_delivers_immediately() -> None:
     async def story() -> None:
         world = World()
         await world.add()
@@ -387,7 +387,7 @@ def test_a_worker_that_is_woken_delivers_at_once() -> None:
     run_skipping_time(story())
 
 
-def test_settling_a_stop_delivers_the_rest_at_once() -> None:
+def test_settling_a_stop_delivers_the_rest_immediately() -> None:
     async def story() -> None:
         world = World()
         await world.add(validation=True)
@@ -408,7 +408,7 @@ def test_settling_a_stop_delivers_the_rest_at_once() -> None:
 
 
 @pytest.mark.slow
-def test_after_an_outage_of_a_day_delivery_goes_on_by_itself_and_soon() -> None:
+def test_delivery_soon_resumes_after_an_outage_of_a_day() -> None:
     async def story() -> None:
         world = World()
         await world.add(validation=True)
@@ -481,7 +481,7 @@ def test_one_trails_dead_bucket_does_not_hold_up_another() -> None:
 
 
 @asynchronous
-async def test_flushing_delivers_and_signs_at_once() -> None:
+async def test_flushing_delivers_and_signs_immediately() -> None:
     world = World()
     expected = await first_delivery(world)
     await world.deliveries.start()
@@ -546,7 +546,7 @@ async def test_a_lost_bucket_is_created_again_and_its_chain_restarts() -> None:
 
 
 @asynchronous
-async def test_buckets_that_are_there_are_left_alone() -> None:
+async def test_existing_buckets_are_left_alone() -> None:
     world = World()
     expected = await first_delivery(world)
     await world.deliver(flush=True)
@@ -570,7 +570,7 @@ async def test_stopping_ends_all_workers_in_time() -> None:
 
 
 @asynchronous
-async def test_a_bucket_that_is_gone_holds_up_no_file_for_the_next_one() -> None:
+async def test_a_missing_bucket_delays_no_file_for_the_next() -> None:
     world = World()
     await world.add()
     await world.start_logging()
@@ -587,7 +587,7 @@ async def test_a_bucket_that_is_gone_holds_up_no_file_for_the_next_one() -> None
 
 
 @asynchronous
-async def test_a_digest_for_a_bucket_that_is_gone_holds_up_no_later_files() -> None:
+async def test_a_digest_for_a_missing_bucket_delays_no_files() -> None:
     world = World()
     await world.add(validation=True)
     await world.start_logging()
@@ -669,9 +669,7 @@ async def test_the_last_digest_waits_for_the_files_that_it_lists() -> None:
 
 
 @asynchronous
-async def test_a_bucket_that_is_gone_with_files_to_come_holds_up_no_digest_in_the_next_one() -> (
-    None
-):
+async def test_a_missing_bucket_with_open_files_delays_no_digest() -> None:
     world = World()
     await world.add(validation=True)
     await world.start_logging()
@@ -711,10 +709,10 @@ async def data_event(world: World) -> list[str]:
 async def with_a_lost_bucket(
     begins_again: str | None,
 ) -> tuple[World, list[str], dict[str, StoredObject]]:
-    """Gives a trail whose bucket went before its last digest; maybe it logs again elsewhere.
+    """Makes a trail whose bucket vanished before its last digest; maybe it logs again elsewhere.
 
     Returns:
-        Its world, the ids of later events, and what the bucket held.
+        Its world, the ids of later events, and the earlier content of the bucket.
     """
     world = World()
     await world.add(validation=True, selectors=DATA)
@@ -743,7 +741,7 @@ async def try_for(world: World, days: float) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("elsewhere", ["other-bucket", None], ids=["goes on", "stopped"])
 @asynchronous
-async def test_the_last_digest_for_a_bucket_that_is_gone_is_given_up_after_30_days(
+async def test_the_last_digest_for_a_missing_bucket_expires_after_30_days(
     elsewhere: str | None,
 ) -> None:
     world, later, _ = await with_a_lost_bucket(elsewhere)
@@ -852,7 +850,7 @@ async def test_a_chain_that_waits_for_a_deleted_bucket_restarts_in_the_next_one(
     assert world.digest_keys("other-bucket") == []
     world.clock.advance(8_640)
     for _ in range(40):
-        with suppress(ObjectStoreError):  # what is left for the first bucket
+        with suppress(ObjectStoreError):  # files left for the first bucket
             await world.deliver()
     delivered = await world.verified()
     assert set(later) <= set(delivered.event_ids)

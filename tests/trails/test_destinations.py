@@ -1,4 +1,4 @@
-"""Destinations: each is tried before a trail uses it; failures have AWS's errors."""
+"""Destinations: a trail verifies each one before use; failures have AWS's errors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Scene:
         self.destinations = Destinations(self.objects, services, services, services, enforced)
 
     async def verify(self, before: Trail | None = None, **settings: Any) -> Trail:
-        """Returns what is made of a trail with these settings."""
+        """Returns the verified trail with these settings."""
         trail = replace(before or a_trail(), **settings)
         return await self.destinations.verify(trail, before, ACCOUNT)
 
@@ -170,7 +170,7 @@ async def test_an_organization_trails_bucket_must_allow_the_organizations_folder
         f"AWSLogs/o-a1b2c3d4e5/{ACCOUNT}/CloudTrail/",
         "AWSLogs/o-a1b2c3d4e5/opentrail-write-check",
     ]
-    # What becomes a trail of the account alone is tried again.
+    # A trail that leaves its organization is verified again.
     allow(shared)
     assert (await scene.refused(trail, organization="", accounts=()))[0] == (
         "InsufficientS3BucketPolicyException"

@@ -121,7 +121,7 @@ async def test_a_late_round_makes_up_for_each_interval_that_has_passed() -> None
 
 
 @asynchronous
-async def test_a_month_without_rounds_is_made_up_for_a_day_at_a_time() -> None:
+async def test_a_month_without_rounds_is_caught_up_day_by_day() -> None:
     world, expected = await logging_trail()
     world.clock.advance(3_600 * 60)
     made = [len((await world.deliver()).digests) for _ in range(4)]
@@ -142,7 +142,7 @@ async def test_urgent_digest_covers_all_and_ends_now() -> None:
 
 
 @asynchronous
-async def test_flushing_adds_a_digest_at_once_and_the_next_is_due_an_interval_later() -> None:
+async def test_a_flush_adds_a_digest_and_restarts_the_interval() -> None:
     world, expected = await logging_trail()
     world.clock.advance(600)
     expected += await world.event()
@@ -193,7 +193,7 @@ async def test_fractions_of_a_second_do_not_tear_the_chain() -> None:
 
 
 @asynchronous
-async def test_each_region_seen_has_a_chain_of_its_own_beside_the_home_region() -> None:
+async def test_each_seen_region_has_a_chain() -> None:
     world, expected = await logging_trail(multi_region=True)
     await world.deliver(flush=True)
     for region in (OTHER, "ap-south-1", OTHER):
@@ -233,7 +233,7 @@ async def test_stopping_ends_the_chain_with_a_digest_that_covers_the_stop_itself
 
 
 @asynchronous
-async def test_a_chain_that_has_ended_stays_so_while_that_of_another_region_cannot() -> None:
+async def test_an_ended_chain_stays_ended_while_another_fails() -> None:
     world, expected = await logging_trail(multi_region=True)
     expected += await world.event(awsRegion=OTHER)
     world.clock.advance(600)
@@ -454,7 +454,7 @@ async def test_an_outage_of_hours_leaves_no_gap_in_the_chain() -> None:
         with pytest.raises(ObjectStoreError):
             await world.deliver()
     world.objects.down = None
-    # One that began before the first hour was over, and one for each other hour.
+    # A digest that began before the first hour was over, and one for each other hour.
     assert len((await world.deliver()).digests) == 5
     await world.deliver(flush=True)
     chain = (await world.check(expected, chains=1)).chain()
@@ -474,7 +474,7 @@ async def test_a_bucket_that_vanished_with_its_digests_is_reported() -> None:
 
 
 @asynchronous
-async def test_forgetting_begins_a_new_chain_without_what_was_not_yet_listed() -> None:
+async def test_forgetting_begins_a_new_chain_without_unlisted_files() -> None:
     world, _ = await logging_trail()
     await world.deliver(flush=True)
     await world.event(2)

@@ -1,4 +1,4 @@
-"""Typed documents are stored as they were read."""
+"""Typed documents are stored unchanged."""
 
 from __future__ import annotations
 

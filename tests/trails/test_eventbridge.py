@@ -43,7 +43,7 @@ class Scene:
         self.services.rules[REGION] = frozenset(states or ("ENABLED",))
         self.clock, self.metrics = SettableClock(), Metrics()
         self.logs, self.left_out = True, set[int]()
-        #: Positions that selectors were asked about.
+        #: Positions passed to the selectors.
         self.looked_at: list[int] = []
         self.head = 0
         self.follower = self.another()
@@ -193,7 +193,7 @@ async def test_rules_stay_known_however_many_regions_there_are() -> None:
 
 
 @asynchronous
-async def test_a_rule_gets_events_of_its_own_region_that_a_trail_takes() -> None:
+async def test_a_rule_gets_selected_events_of_its_region() -> None:
     scene = Scene()
     scene.left_out = {2}
     elsewhere = an_entry(4, a_record(eventID=event_id(4), awsRegion="eu-west-1"))
@@ -228,7 +228,7 @@ async def test_events_that_the_bus_refuses_are_resent(fault: Fault) -> None:
 
 
 @asynchronous
-async def test_it_begins_where_the_journal_is_and_goes_on_where_it_was() -> None:
+async def test_it_begins_at_the_head_and_continues_its_cursor() -> None:
     scene = Scene()
     scene.head = 7
     assert await scene.follower.cursor() == 7

@@ -87,7 +87,7 @@ async def test_unchanged_or_unknown_organization_changes_nothing() -> None:
 
 
 @asynchronous
-async def test_other_trails_and_what_does_not_log_get_no_spans() -> None:
+async def test_other_and_stopped_trails_get_no_spans() -> None:
     world = World(organization=of(FIRST))
     await world.add()
     await world.start_logging()

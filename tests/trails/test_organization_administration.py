@@ -31,7 +31,7 @@ class Source:
         self.failure: ServiceError | None = None
 
     async def current(self) -> Organization | None:
-        """Returns what the test set, or raises it."""
+        """Returns the test's organization, or raises its failure."""
         if self.failure is not None:
             raise self.failure
         return self.organization
@@ -74,7 +74,7 @@ async def test_the_management_account_and_its_delegates_create_trails() -> None:
 
 
 @asynchronous
-async def test_a_delegate_administrates_the_trails_of_its_own_organization_only() -> None:
+async def test_a_delegate_administrates_only_its_organizations_trails() -> None:
     scene = Scene()
     administration = scene.administration
     await administration.register(MANAGEMENT, MEMBERS[0])
@@ -150,7 +150,7 @@ async def test_upstream_refusals_are_reported() -> None:
     st.lists(st.tuples(st.booleans(), st.sampled_from(ALL), st.sampled_from(ALL)), max_size=20),
 )
 @asynchronous
-async def test_whatever_is_asked_only_members_administrate(
+async def test_only_members_administrate_whatever_the_call(
     calls: list[tuple[bool, str, str]],
 ) -> None:
     scene = Scene()

@@ -30,7 +30,7 @@ async def logging_trail(**settings: Any) -> tuple[World, list[str]]:
 
 
 async def a_mixture(world: World) -> list[str]:
-    """Records events of all accounts in two Regions; returns those of the organization."""
+    """Records events of all accounts in two Regions; returns the organization's events."""
     expected = []
     for account in (*ACCOUNTS, STRANGER):
         for region in (REGION, OTHER):
@@ -40,7 +40,7 @@ async def a_mixture(world: World) -> list[str]:
 
 
 @asynchronous
-async def test_each_account_and_region_has_files_and_a_chain_of_its_own() -> None:
+async def test_each_account_and_region_has_files_and_a_chain() -> None:
     world, expected = await logging_trail()
     expected += await a_mixture(world)
     await world.deliver()
@@ -106,7 +106,7 @@ async def test_files_that_were_planned_before_a_failure_have_the_same_bytes_afte
         await world.deliver()
     planned = {plan.document["key"] for plan in await world.control.scan("plan")}
     assert len(planned) == 6
-    # The account has left meanwhile; what it did before is still delivered.
+    # The account has left; its earlier events are still delivered.
     world.organization = Organization(ID, ACCOUNT, frozenset({ACCOUNT, OTHER_MEMBER}))
     world = world.restarted()
     world.clock.advance(60)

@@ -25,7 +25,7 @@ from tests.factories import (
 )
 from tests.fakes import MemoryControl, asynchronous
 
-#: Records with what the OpenTelemetry Collector makes of them (`data/SOURCES.md`).
+#: Records, and the OpenTelemetry Collector's output for them (`data/SOURCES.md`).
 GOLDEN = [
     json.loads(line)
     for line in (Path(__file__).parents[1] / "data" / "collector-cloudtrail.ndjson")
@@ -58,7 +58,7 @@ class Collector:
 
 
 class Scene:
-    """A follower, and what it sends to."""
+    """A follower, and its receiver."""
 
     def __init__(self) -> None:
         self.control, self.collector, self.metrics = MemoryControl(), Collector(), Metrics()
@@ -161,7 +161,7 @@ def test_a_record_has_the_attributes_of_the_collectors_encoding() -> None:
 
 
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda one: str(one["record"]["eventID"]))
-def test_attributes_are_those_that_the_collector_gives(golden: dict[str, Any]) -> None:
+def test_attributes_match_the_collectors(golden: dict[str, Any]) -> None:
     logs = logs_of([an_entry(1, golden["record"])])
     (resource,), (log,) = logs["resourceLogs"], records_of(logs)
     assert attributes(log["attributes"]) == golden["attributes"]

@@ -49,7 +49,7 @@ async def test_how_it_went_is_kept() -> None:
 
 
 @asynchronous
-async def test_a_note_is_given_up_after_its_time() -> None:
+async def test_a_note_expires() -> None:
     control = MemoryControl()
     await noted(control, "one", 1)
     outbox = Outbox(control, NOTICE, DAY)

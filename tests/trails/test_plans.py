@@ -83,7 +83,7 @@ async def test_a_plan_is_gone_through_from_any_position_on() -> None:
 
 
 @asynchronous
-async def test_a_note_has_all_that_its_plan_needs() -> None:
+async def test_a_note_has_all_members_of_its_plan() -> None:
     selector = EntrySelector(await a_journal())
     note = StreamNote.of(a_note())
     entries = selector.entries_of(note.plan, note.account, note.home_region, 1)
@@ -103,7 +103,7 @@ def a_note() -> Document:
     }
 
 
-def test_a_note_is_stored_as_it_was() -> None:
+def test_a_note_is_stored_unchanged() -> None:
     for document in ({**a_note(), "sending": None}, {**a_note(), "sending": 3}):
         assert StreamNote.of(document).document() == document
 

@@ -24,7 +24,7 @@ class CountingJournal(MemoryJournal):
         self._gone = frozenset(gone)
 
     async def read(self, after: int, limit: int, until: int | None = None) -> list[Entry]:
-        """Returns what is there, a part at a time."""
+        """Returns existing entries, at most 700 at a time."""
         self.reads.append((after, until))
         found = await super().read(after, min(limit, 700), until)
         return [entry for entry in found if entry.position not in self._gone]
@@ -105,7 +105,7 @@ async def test_the_cache_is_limited_in_bytes() -> None:
         assert len(journal.reads) > read
 
 
-def test_a_record_is_parsed_once_however_often_it_is_asked_for() -> None:
+def test_a_record_is_parsed_once_for_many_readers() -> None:
     entry = an_entry(5, a_data_record(eventID=event_id(5)))
     batch = EntryBatch([entry])
     record = batch.record_of(entry)

@@ -1,4 +1,4 @@
-"""Trails as they are kept: found, added, changed, retired; one change at a time."""
+"""Stored trails: finding, adding, changing and retiring; one change at a time."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_a_trail_is_found_by_name_and_by_arn(registry: TrailRegistry) -> N
 
 
 @asynchronous
-async def test_a_trail_with_its_whole_past_is_read_as_it_was_written(
+async def test_a_trail_with_its_whole_past_is_read_unchanged(
     registry: TrailRegistry,
 ) -> None:
     trail = a_trail().started(3, "2020-01-01T09:00:00.000000+00:00")
@@ -95,7 +95,7 @@ async def test_the_text_for_an_unknown_trail_is_awss(registry: TrailRegistry) ->
 
 
 @asynchronous
-async def test_a_name_is_looked_for_in_its_own_region_only(registry: TrailRegistry) -> None:
+async def test_a_name_is_found_in_its_region_only(registry: TrailRegistry) -> None:
     await registry.add(a_trail(multi_region=True))
     with pytest.raises(CloudTrailError, match="Unknown trail"):
         await registry.find(ACCOUNT, OTHER, "my-trail")
@@ -154,7 +154,7 @@ async def test_the_quota_is_a_setting() -> None:
 
 
 @asynchronous
-async def test_the_quota_holds_when_many_are_added_at_once(tmp_path: Path) -> None:
+async def test_the_quota_holds_for_concurrent_additions(tmp_path: Path) -> None:
     control = SqlControl.in_file(tmp_path / "state.db")
     registry = TrailRegistry(control)
     answers = await asyncio.gather(
@@ -230,7 +230,7 @@ async def test_a_retired_trail_is_not_found_and_its_name_is_free(registry: Trail
 
 
 @asynchronous
-async def test_retiring_what_was_changed_meanwhile_is_a_conflict(registry: TrailRegistry) -> None:
+async def test_retiring_a_changed_trail_is_a_conflict(registry: TrailRegistry) -> None:
     await registry.add(a_trail())
     stored = await registry.find(ACCOUNT, REGION, "my-trail")
     await registry.change(stored, replace(stored.trail, bucket="changed"))
@@ -253,7 +253,7 @@ async def test_amending_is_retried_until_there_is_no_conflict(registry: TrailReg
 
 
 @asynchronous
-async def test_amending_reaches_a_retired_trail_and_nothing_else(registry: TrailRegistry) -> None:
+async def test_amending_a_retired_trail_changes_no_other(registry: TrailRegistry) -> None:
     await registry.add(a_trail())
     stored = await registry.find(ACCOUNT, REGION, "my-trail")
     await registry.retire(stored, replace(stored.trail, deleted=True))
@@ -292,7 +292,7 @@ async def test_changes_of_spans_by_delivery_are_not_a_conflict() -> None:
 
 
 @asynchronous
-async def test_a_trail_is_retired_over_what_delivery_did_meanwhile() -> None:
+async def test_retiring_a_trail_keeps_the_progress_of_delivery() -> None:
     world = World()
     await world.add()
     await world.start_logging()

@@ -1,4 +1,4 @@
-"""Trails are made again from the calls that made them."""
+"""Trails are restored from the calls that made them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def created(known: dict[str, dict[str, str]] | None = None) -> Calls:
     return calls
 
 
-def test_a_trail_has_the_settings_that_were_answered() -> None:
+def test_a_trail_has_the_settings_of_the_answer() -> None:
     (trail,) = created().trails()
     assert (trail.uid, trail.arn, trail.bucket, trail.prefix) == ("the uid", ARN, "bucket", "p")
     assert trail.multi_region
@@ -115,7 +115,7 @@ def test_selectors_are_read_in_the_form_of_records() -> None:
     assert trail.spans[0].selectors == trail.selectors
 
 
-def test_a_trail_of_an_unknown_id_delivers_what_comes_from_now_on() -> None:
+def test_a_trail_of_an_unknown_id_delivers_new_events() -> None:
     calls = created(known={})
     calls.add("StartLogging", {"name": "mine"})
     (trail,) = calls.trails()
@@ -138,7 +138,7 @@ def test_calls_that_failed_or_are_about_something_else_change_nothing() -> None:
     assert calls.trails() == []
 
 
-def test_a_trail_of_an_organization_needs_to_know_of_which() -> None:
+def test_a_trail_of_an_organization_requires_its_id() -> None:
     answer = {**CREATED, "isOrganizationTrail": True}
     calls = Calls({ARN: {"uid": "u", "organization": "o-1"}})
     calls.add("CreateTrail", {}, answer)

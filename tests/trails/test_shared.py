@@ -1,4 +1,4 @@
-"""Several servers with the same trails, of which one delivers them."""
+"""Several servers with the same trails; one server delivers them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_any_server_may_be_asked_and_the_working_one_delivers() -> None:
     run_skipping_time(story())
 
 
-def test_the_working_server_sees_trails_and_stops_of_others_by_itself() -> None:
+def test_the_working_server_sees_others_trails_and_stops() -> None:
     async def story() -> None:
         world = World()
         worker, other = server_of(world), server_of(world.restarted())
@@ -83,7 +83,7 @@ def test_the_errors_of_the_bucket_reach_who_asked() -> None:
     run_skipping_time(story())
 
 
-def test_a_server_that_loses_its_lease_meanwhile_asks_the_next_one() -> None:
+def test_a_server_that_loses_its_lease_asks_the_next() -> None:
     async def story() -> None:
         world = World()
         former, worker = server_of(world), server_of(world.restarted())
@@ -168,7 +168,7 @@ def test_a_server_that_works_again_begins_where_the_other_one_ended() -> None:
     run_skipping_time(story())
 
 
-def test_the_request_of_a_server_that_is_gone_is_forgotten() -> None:
+def test_the_request_of_a_dead_server_is_dropped() -> None:
     async def story() -> None:
         world = World()
         worker = server_of(world)

@@ -87,7 +87,7 @@ async def test_only_failed_messages_are_sent_again(fault: Fault) -> None:
 
 
 @asynchronous
-async def test_a_topic_that_is_gone_is_tried_for_a_day() -> None:
+async def test_a_missing_topic_is_retried_for_a_day() -> None:
     scene = Scene()
     await scene.deliver(3)
     del scene.services.topics[TOPIC]
@@ -103,7 +103,7 @@ async def test_a_topic_that_is_gone_is_tried_for_a_day() -> None:
 
 
 @asynchronous
-async def test_a_topic_that_is_gone_holds_up_no_other() -> None:
+async def test_a_missing_topic_delays_no_other() -> None:
     scene = Scene()
     await scene.deliver(20)
     del scene.services.topics[TOPIC]
@@ -119,8 +119,8 @@ async def test_a_topic_that_is_gone_holds_up_no_other() -> None:
 
 
 @asynchronous
-async def test_of_files_that_were_written_late_only_old_notes_are_given_up() -> None:
-    """A file that was planned first may be written last: its note is first, and the newest."""
+async def test_only_old_notes_of_late_files_expire() -> None:
+    """A file planned first may be written last: its note has the lowest key, but is the newest."""
     scene = Scene()
     for number, hours in ((6, 0), (5, 20), (7, 1)):
         scene.files = number - 1

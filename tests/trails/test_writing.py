@@ -20,7 +20,7 @@ async def put(objects: MemoryObjects, content: bytes = b"content") -> None:
 
 
 @asynchronous
-async def test_an_object_that_is_there_with_the_same_bytes_is_well() -> None:
+async def test_an_existing_object_with_the_same_bytes_passes() -> None:
     objects = MemoryObjects(BUCKET)
     await put(objects)
     await put(objects)
@@ -28,7 +28,7 @@ async def test_an_object_that_is_there_with_the_same_bytes_is_well() -> None:
 
 
 @asynchronous
-async def test_an_object_that_is_there_with_other_bytes_is_an_alarm() -> None:
+async def test_an_existing_object_with_other_bytes_is_an_alarm() -> None:
     objects = MemoryObjects(BUCKET)
     await put(objects, b"other")
     with pytest.raises(ObjectStoreError) as error:
@@ -75,9 +75,7 @@ def test_equal_content_gives_equal_objects_at_any_time() -> None:
 
 
 @asynchronous
-async def test_an_object_of_another_process_is_distinguished_from_one_that_the_store_changed() -> (
-    None
-):
+async def test_objects_of_other_processes_differ_from_changed_ones() -> None:
     objects = MemoryObjects(BUCKET)
     await put(objects, b"other")
     writer = ExactWriter(objects)

@@ -77,7 +77,7 @@ class LogFile:
 
 @dataclass
 class Digest:
-    """A digest file that has been checked by itself."""
+    """A digest file that passed the checks of single files."""
 
     bucket: str
     key: str
@@ -96,7 +96,7 @@ class Digest:
 
 @dataclass
 class Delivered:
-    """All that lies in the buckets of a trail."""
+    """The whole content of a trail's buckets."""
 
     logs: list[LogFile] = field(default_factory=list)
     #: Region → chains, each from its starting digest to its last. Of the trail of an organization
@@ -141,7 +141,7 @@ def read_logs(objects: Objects) -> list[LogFile]:
 
 
 def read_digests(objects: Objects, keys: list[SigningKey]) -> list[Digest]:
-    """Returns every digest file, checked by itself: form, place, signature."""
+    """Returns every digest file, each checked for form, place and signature."""
     digests = []
     for bucket, key, stored in _each(objects):
         if "/CloudTrail-Digest/" in f"/{key}" and stored.content:
@@ -205,7 +205,7 @@ def _check_signature(
 
 
 def verify(objects: Objects, keys: list[SigningKey]) -> Delivered:
-    """Returns what was delivered; fails if anything of it is not as it must be.
+    """Returns the delivered files; fails if they break a rule of the format.
 
     Every log file's hash is right, no log file is in two digests, and the digests of each Region
     form chains without forks or gaps in time.

@@ -140,7 +140,7 @@ class World:
         """Returns another process on the same disks, by the same clock."""
         return replace(self, breaker=breaker or Breaker())
 
-    # What callers do. Each call leaves its own record, as with the real API.
+    # Callers' calls. Each leaves its own record, as with the real API.
 
     async def add(self, **changes: Any) -> Trail:
         """Adds a trail that delivers to `my-bucket`."""
@@ -235,10 +235,10 @@ class World:
         await self.registry.amend(uid, lambda trail: trail.settled(call, head))
 
     async def stored(self, name: str = "my-trail") -> StoredTrail:
-        """Returns a trail as it is stored now."""
+        """Returns the stored trail."""
         return await self.registry.find(ACCOUNT, REGION, name)
 
-    # What the worker does
+    # The worker
 
     async def deliver(self, flush: bool = False, uid: str = "4f1c6a52-trail") -> Round:
         """Runs one round of the trail's worker."""
@@ -259,13 +259,13 @@ class World:
         return self._workers[uid]
 
     async def state(self, uid: str = "4f1c6a52-trail") -> DeliveryState:
-        """Returns what is known of the trail's deliveries."""
+        """Returns the state of the trail's deliveries."""
         return await load_state(self.control, uid)
 
     # What lies in the buckets
 
     async def verified(self) -> Delivered:
-        """Returns what was delivered, all of it checked by the independent reader."""
+        """Returns the delivered files, after the independent reader's checks."""
         assert len(self.buckets.stored) == len(set(self.buckets.stored)), "overwritten"
         return verify(self.buckets.objects, await self.signer.keys())
 
@@ -300,7 +300,7 @@ class World:
 
 
 def server_of(world: World) -> SharedDeliveries:
-    """Returns the world's deliveries as those of a server, which works once it is started."""
+    """Returns a server's view of the deliveries, which works once it has started."""
     return SharedDeliveries(
         world.deliveries, world.registry, world.control, world.control, world.clock
     )

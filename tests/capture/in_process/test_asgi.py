@@ -57,7 +57,7 @@ def test_an_answer_that_is_never_complete_is_recorded() -> None:
     ],
 )
 def test_a_client_that_left_made_no_successful_call(received: list[Any], code: str) -> None:
-    """Not even if the application answers what it has got as if it were whole."""
+    """Even if the application answers as if it had received the whole body."""
 
     async def careless(scope: Any, receive: Any, send: Any) -> None:
         while (await receive())["type"] != "http.disconnect":

@@ -35,7 +35,7 @@ class Collector:
 
 
 class Raw(io.BytesIO):
-    """What an `AWSResponse` reads its body from."""
+    """The raw response that an `AWSResponse` reads."""
 
     def stream(self, **_: Any) -> Iterator[bytes]:
         yield self.read()
@@ -103,7 +103,7 @@ def test_each_attempt_is_a_record_even_without_an_answer() -> None:
     assert own_block["failure"].startswith("EndpointConnectionError")
 
 
-def test_a_session_beside_the_server_lands_in_its_history(tmp_path: Path) -> None:
+def test_a_session_outside_the_server_reaches_its_history(tmp_path: Path) -> None:
     with (
         moto_server() as aws,
         opentrail_server(
@@ -119,7 +119,7 @@ def test_a_session_beside_the_server_lands_in_its_history(tmp_path: Path) -> Non
         assert "IAM user John created IAM user Mary" in server.opentrail("who", "Mary").stdout
 
 
-def test_a_server_knows_the_account_of_a_caller_and_of_what_it_touches(tmp_path: Path) -> None:
+def test_a_server_knows_the_accounts_of_caller_and_role(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs.toml"
     theirs.write_text(f'[directory.{ADMIN_KEY_ID}]\nuser = "carol"\naccount = "222222222222"\n')
     with (

@@ -14,7 +14,7 @@ from opentrail.core.errors import UsageError
 from tests.capture.in_process.shop import SOURCE, Collector, ask, orders
 
 
-def test_a_request_becomes_a_record_of_its_own_source() -> None:
+def test_a_request_becomes_a_record_with_its_source() -> None:
     found = Collector()
     app = AsgiRecorder(
         orders,

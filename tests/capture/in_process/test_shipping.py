@@ -127,7 +127,7 @@ def test_without_waiting_everything_arrives_in_order_before_the_end(server: Serv
 
 
 @pytest.mark.slow
-def test_a_passing_failure_is_tried_again_and_a_lasting_one_counted(server: Server) -> None:
+def test_a_passing_failure_is_retried_a_lasting_one_counted(server: Server) -> None:
     server.statuses = [503, 200]
     with ServerShipper(server.url, "token", wait=False) as shipper:
         shipper.ship(b"{}")

@@ -126,7 +126,7 @@ def read_line_by_line(body: Any) -> bytes:
 def test_a_wsgi_request_that_breaks_off_is_not_a_successful_call(
     read: Callable[[Any], bytes], announced: int, code: str | None
 ) -> None:
-    """Not even if the application answers what it has got as if it were whole."""
+    """Even if the application answers as if it had received the whole body."""
 
     def careless(environ: Any, start: Any) -> list[bytes]:
         assert read(environ["wsgi.input"]) == b"a=1\nb=2"

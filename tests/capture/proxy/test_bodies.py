@@ -114,7 +114,7 @@ def test_a_dropped_body_is_only_counted() -> None:
 # The end of an answer
 
 
-def test_an_answer_with_a_length_goes_as_it_is() -> None:
+def test_an_answer_with_a_length_is_passed_unchanged() -> None:
     framing = Framing(keep_alive=True, chunked=False, unframed=False)
     assert (framing.piece(b"abc"), framing.end, framing.headers) == (b"abc", b"", [])
     assert framing.keep_alive

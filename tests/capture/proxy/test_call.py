@@ -1,4 +1,4 @@
-"""What is known of a call as it goes on."""
+"""The knowledge about a call at each step."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_a_form_too_large_to_keep_has_its_operation_and_no_parameters(headers: H
     assert record["requestParameters"] is None
 
 
-def test_so_does_an_answer() -> None:
+def test_a_large_answer_is_hashed_and_its_body_dropped() -> None:
     target = (b"X-Amz-Target", b"DynamoDB_20120810.CreateTable")
     made = transcript(b"POST", b"/", signed("dynamodb", target), b"{}")
     for _ in range(17):

@@ -1,4 +1,4 @@
-"""How long a call waits for its upstream and for its client."""
+"""Time limits of a call's upstream and client."""
 
 from __future__ import annotations
 
@@ -111,13 +111,11 @@ LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n" + b"a" * 200_000
 
 
 @pytest.mark.parametrize("answer", [b"", SHORT], ids=["no head", "a part of its body"])
-def test_an_upstream_that_falls_silent_is_given_up_and_recorded(
-    tmp_path: Path, answer: bytes
-) -> None:
+def test_a_silent_upstream_times_out_and_is_recorded(tmp_path: Path, answer: bytes) -> None:
     def silent(wire: Wire) -> None:
         wire.request()
         wire.send(answer)
-        wire.rest()  # until it is given up
+        wire.rest()  # until the server closes the connection
 
     with between(tmp_path, silent, flags=("--upstream-timeout", "1")) as (server, _):
         status, _, body = Wire.to(server.url).send(GET).answer()
@@ -159,7 +157,7 @@ def test_a_client_that_reads_slowly_is_not_a_silent_upstream(tmp_path: Path) -> 
     with between(tmp_path, generous, silent, flags=flags) as (server, upstream):
         wire = Wire.to(server.url).send(GET)
         wire.until(b"\r\n\r\n")
-        # Once another one is closed, the endpoint has checked for silence meanwhile.
+        # Once another one is closed, the endpoint has checked for silence.
         assert Wire.to(server.url).send(GET).answer()[0] == 504
         assert len(wire.exactly(size)) == size
         wire.close()

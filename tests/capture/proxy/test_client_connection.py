@@ -1,4 +1,4 @@
-"""What a client sees on one connection, and what its upstream sees."""
+"""A client's view of one connection, and its upstream's."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def server(
         yield running
 
 
-def test_the_head_reaches_the_upstream_as_it_was(server: Opentrail) -> None:
+def test_the_head_reaches_the_upstream_unchanged(server: Opentrail) -> None:
     odd = "/bucket//a/../b%2Fc%20d?list-type=2&prefix=%2B+x"
     sent = get(odd, "X-Odd-CASE: a  b", "x-amz-meta-u: ü é", "Accept-Encoding: identity")
     status, _, body = Wire.to(server.url).send(sent).answer()
@@ -106,7 +106,7 @@ def test_a_request_may_come_byte_by_byte(server: Opentrail) -> None:
     assert wire.answer()[2].endswith(b"\r\n\r\n12345")
 
 
-def test_http_1_0_is_answered_and_closed(server: Opentrail) -> None:
+def test_http_1_0_gets_an_answer_and_a_close(server: Opentrail) -> None:
     wire = Wire.to(server.url).send(f"GET /b/k HTTP/1.0\r\nAuthorization: {scope('s3')}\r\n\r\n")
     status, headers, _ = wire.answer()
     assert status == 200
@@ -169,7 +169,7 @@ def test_odd_first_lines_are_refused(server: Opentrail, line: str, status: int) 
 
 
 def test_a_trailer_adds_nothing_to_the_head_that_was_checked(server: Opentrail) -> None:
-    """The upstream echoes what it got."""
+    """The upstream echoes the request."""
     head = f"POST / HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('dynamodb')}\r\n"
     head += "X-Amz-Target: DynamoDB_20120810.DescribeTable\r\nTransfer-Encoding: chunked\r\n\r\n"
     trailer = "X-Amz-Target: DynamoDB_20120810.DeleteTable\r\nHost: other\r\nX-More: x\r\n\r\n"
@@ -189,7 +189,7 @@ def test_connection_cannot_hide_a_header_that_would_be_recorded(
     assert Wire.to(server.url).send(hiding).answer()[0] == 400
 
 
-def test_many_requests_to_switch_protocols_are_answered_one_by_one(server: Opentrail) -> None:
+def test_many_requests_to_switch_protocols_get_answers_in_turn(server: Opentrail) -> None:
     asking = get("/bucket/key", "Connection: Upgrade", "Upgrade: h2c")
     wire = Wire.to(server.url).send(asking * 1_200)
     for _ in range(1_200):

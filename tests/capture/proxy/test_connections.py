@@ -35,7 +35,7 @@ def test_a_body_that_hardly_arrives_makes_room_for_a_new_connection() -> None:
 
 
 @pytest.mark.live
-def test_connections_without_a_call_make_room_before_those_that_had_one() -> None:
+def test_connections_without_a_call_are_closed_before_used_ones() -> None:
     with an_endpoint(max_connections=3) as (url, _):
         used = Wire.to(url).send(GET)
         status = used.answer()[0]
@@ -56,7 +56,7 @@ def test_a_body_is_not_judged_before_its_time() -> None:
 
 
 @asynchronous
-async def test_a_connection_that_has_just_been_accepted_is_answered_before_the_end() -> None:
+async def test_a_new_connection_is_answered_before_the_stop() -> None:
     with StubUpstream() as upstream:
         behind = int(upstream.host.partition(":")[2])
         async with endpoint(MemoryJournal(), behind) as (port, served):
@@ -65,7 +65,7 @@ async def test_a_connection_that_has_just_been_accepted_is_answered_before_the_e
             used[1].write(GET.encode())
             assert b" 200 " in await used[0].readuntil(b"\r\n\r\n")
             stopping = asyncio.ensure_future(served.stop(TIMEOUT_SECONDS))
-            await used[0].read()  # ends at once
+            await used[0].read()  # ends immediately
             new[1].write(GET.encode())
             assert b"connection: close" in (await new[0].read()).lower()
             assert new[0].at_eof()

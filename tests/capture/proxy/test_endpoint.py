@@ -1,4 +1,4 @@
-"""Limits (guarantee N2), and what a busy endpoint does; on endpoints in this process."""
+"""Limits (guarantee N2), and a busy endpoint; on endpoints in this process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.live
 
 @contextmanager
 def an_endpoint(**limits: object) -> Iterator[tuple[str, Endpoint]]:
-    """Runs an endpoint in front of nothing, in a thread of its own."""
+    """Runs an endpoint without an upstream, in a separate thread."""
     loop = asyncio.new_event_loop()
     ready: Future[tuple[str, Endpoint]] = Future()
 
@@ -69,7 +69,7 @@ def an_endpoint(**limits: object) -> Iterator[tuple[str, Endpoint]]:
         thread.join(10)
 
 
-def test_a_head_that_does_not_arrive_in_time_is_answered_408() -> None:
+def test_an_unfinished_head_gets_408_at_the_deadline() -> None:
     with an_endpoint(head_seconds=2) as (url, _):
         wire = Wire.to(url).send("GET /slow HTTP/1.1\r\nHost:")
         assert wire.answer()[0] == 408
@@ -100,7 +100,7 @@ def test_idle_connections_make_room_for_new_ones_the_oldest_first() -> None:
         first, second, third = (Wire.to(url) for _ in range(3))
         for wire in (third, first, second):
             assert wire.send(get()).answer()[0] == 502
-        half = Wire.to(url).send("GET /")  # instead of the one that has been idle for longest
+        half = Wire.to(url).send("GET /")  # replaces the connection with the longest idle time
         assert third.rest() == b""
         fourth = Wire.to(url).send(get())
         assert fourth.answer()[0] == 502
@@ -130,7 +130,7 @@ def test_connections_with_calls_under_way_are_not_closed_for_new_ones() -> None:
         assert Wire.to(url).send(get()).answer()[0] == 502
 
 
-def test_each_connection_is_answered_in_its_order() -> None:
+def test_each_connection_gets_its_answers_in_order() -> None:
     with an_endpoint() as (url, endpoint):
         wires = [Wire.to(url) for _ in range(8)]
         for wire in wires:
@@ -140,7 +140,7 @@ def test_each_connection_is_answered_in_its_order() -> None:
         assert endpoint.recorder.lost == 0
 
 
-def test_last_request_of_a_connection_is_answered() -> None:
+def test_last_request_of_a_connection_gets_an_answer() -> None:
     with an_endpoint() as (url, _):
         wire = Wire.to(url).send(get("/bucket/last"))
         wire.socket.shutdown(socket.SHUT_WR)

@@ -1,4 +1,4 @@
-"""The gate: what is let in, what is refused, and when the last piece of a body may pass."""
+"""The gate: accepted and refused calls, and the moment to pass the last piece of a body."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_signed_requests_are_verified_and_changed_ones_are_not(seed: int) -> Non
     assert admission.signature is Signature.UNVERIFIED
 
 
-def test_the_body_counts_only_once_all_of_it_has_come() -> None:
+def test_a_body_is_verified_at_its_end() -> None:
     request = signed(url=DYNAMODB_URL, service="dynamodb", body=b'{"TableName":"t"}')
     admission = gate().admit(claim_of(request))
     assert (admission.signature, admission.is_done) == (Signature.UNVERIFIED, False)
@@ -215,8 +215,8 @@ ZEROS = gzip.compress(bytes(17 * 1024 * 1024) + b"&" + FIELDS)
         f"x {KEY}",
     ],
 )
-def test_a_known_key_beside_another_signer_is_refused(authorization: str) -> None:
-    """An upstream that takes the last word that looks like a key would act for its owner."""
+def test_a_known_key_next_to_another_signer_is_refused(authorization: str) -> None:
+    """An upstream that reads the last key in the header would act for its owner."""
     headers = [(b"Host", b"localhost"), (b"Authorization", authorization.encode())]
     code(made("GET", b"/", headers, b""))
     harmless = authorization.replace(KEY, "AKIAUNKNOWN")

@@ -1,4 +1,4 @@
-"""Heads: what is refused, and what is passed on."""
+"""Heads: refused ones, and those passed to the upstream."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def forwarded(headers: Headers, peer: str = "192.0.2.1", trusted: bool = False) 
     return made.headers
 
 
-def test_scheme_host_and_client_are_added_to_what_the_client_sent() -> None:
+def test_scheme_host_and_client_are_added_to_the_head() -> None:
     agent = (b"User-Agent", b"x")
     assert forwarded([HOST, *FORGED, agent]) == [
         HOST,
@@ -140,7 +140,7 @@ def test_an_address_of_ipv6_is_quoted() -> None:
 
 def test_a_trusted_proxy_speaks_for_its_clients() -> None:
     assert forwarded([HOST, *FORGED], trusted=True) == [HOST, *FORGED]
-    assert len(forwarded([HOST], trusted=True)) == 5, "one that says nothing does not"
+    assert len(forwarded([HOST], trusted=True)) == 5, "a proxy without the headers does not"
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_requests_of_our_own_api_may_be_chunked_or_announced(tmp_path: Path) -> 
 def test_a_call_is_recorded_with_its_parameters_however_it_ends(
     ending: str, failure: bytes
 ) -> None:
-    """The API may have done what was asked, and only its answer is missing."""
+    """The API may have done the work, with only its answer missing."""
 
     async def check() -> list[Entry]:
         is_asked = asyncio.Event()

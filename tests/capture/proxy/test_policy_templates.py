@@ -38,7 +38,7 @@ def missing(
 def answer_to(
     missing: tuple[Opentrail, list[bytes]], code: bytes, path: str, host: str = "127.0.0.1"
 ) -> tuple[int, dict[str, str], bytes]:
-    """Returns what a GET is answered whose upstream answers 404 with a code."""
+    """Returns the answer to a GET whose upstream answers 404 with a code."""
     server, codes = missing
     before = len(server.records("eventName=GetObject"))
 
@@ -69,7 +69,7 @@ def test_a_template_takes_the_place_of_a_missing_bucket(
 
 
 @pytest.mark.live
-def test_a_bucket_that_is_there_and_any_other_object_are_the_upstreams(
+def test_existing_buckets_and_other_objects_come_from_the_upstream(
     missing: tuple[Opentrail, list[bytes]],
 ) -> None:
     for code, path in (

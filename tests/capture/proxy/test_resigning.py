@@ -60,7 +60,7 @@ def test_a_body_signed_over_its_hash_is_gathered_before_its_head_leaves(tmp_path
         assert b"Expect" not in dict(headers)
 
 
-def test_an_upload_form_and_an_unsigned_call_keep_what_they_have(tmp_path: Path) -> None:
+def test_upload_forms_and_unsigned_calls_stay_unsigned(tmp_path: Path) -> None:
     seen: list[bytes] = []
 
     def upstream(wire: Wire) -> None:

@@ -78,7 +78,7 @@ def test_without_a_host_what_follows_the_scheme_is_kept() -> None:
     assert run(with_https("", head, b"http://[x")) == b"https://[x"
 
 
-def test_only_operations_that_answer_such_urls_are_looked_at() -> None:
+def test_only_operations_that_return_urls_are_rewritten() -> None:
     short = AnswerHead(200, b"OK", [(b"Content-Length", b"9")])
     assert has_urls(route_of("sqs", "CreateQueue"), short)
     assert has_urls(route_of("sqs", "ListQueues"), AnswerHead(200, b"OK", []))

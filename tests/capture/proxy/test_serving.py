@@ -1,4 +1,4 @@
-"""One call and its record: what is durable when the answer leaves, and orderly endings."""
+"""One call and its record: durable before the answer leaves; orderly endings."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ def test_a_refused_call_is_named_by_a_body_that_comes_after_its_head(tmp_path: P
         wire.socket.settimeout(TIMEOUT_SECONDS)
         assert wire.send("sion=2010-05-08&UserName=xy").answer()[0] == 502
         asking = Wire.to(server.url).send(head + "Expect: 100-continue\r\n\r\n")
-        assert asking.answer()[0] == 502, "who asks first is answered at once"
+        assert asking.answer()[0] == 502, "a client that asks first gets an immediate answer"
         never = Wire.to(server.url).send(head + "\r\nAction=")
         assert never.answer()[0] == 502, "nor is a body waited for that does not come"
         recorded = journalled(server.data_dir)
@@ -261,7 +261,7 @@ def test_sigterm_lets_a_call_under_way_finish_and_exits_0(tmp_path: Path) -> Non
         assert reached.wait(TIMEOUT_SECONDS)
         assert server.process is not None
         server.process.send_signal(signal.SIGTERM)
-        assert idle.rest() == b"", "idle connections are closed at once"
+        assert idle.rest() == b"", "idle connections are closed immediately"
         go_on.set()
         assert wire.answer()[2] == b"late but whole"
         assert server.wait() == 0
@@ -271,7 +271,7 @@ def test_sigterm_lets_a_call_under_way_finish_and_exits_0(tmp_path: Path) -> Non
 
 @pytest.mark.campaign
 def test_a_client_that_sends_too_much_reads_the_answer(tmp_path: Path) -> None:
-    """Closing at once would reset the connection under what is still being sent."""
+    """Closing immediately would reset the connection of a client that is still sending."""
     with opentrail_server(tmp_path / "data", "--upstream", "http://127.0.0.1:9") as server:
         for megabytes in (2, 2, 2, 6, 6, 6):
             body = b" " * (megabytes * 1024 * 1024)
@@ -306,7 +306,7 @@ def send_for_ever(wire: Wire) -> None:
         wire.send(bytes(1024 * 1024))
 
 
-def test_an_unknown_expectation_is_answered_417(tmp_path: Path) -> None:
+def test_an_unknown_expectation_gets_417(tmp_path: Path) -> None:
     with between(tmp_path, lambda wire: wire.send(ok(b"x"))) as (server, stub):
         head = f"PUT /b/k HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('s3')}\r\n"
         for expectation in ("tea", "100-continue, tea", "100-continued"):
@@ -352,8 +352,8 @@ class FullJournal(MemoryJournal):
         return self.backlog
 
 
-def test_after_a_call_with_a_large_body_is_turned_away_the_next_one_is_answered() -> None:
-    """Its body has arrived behind another call, and nothing else would read it."""
+def test_a_refused_large_body_does_not_block_the_next_call() -> None:
+    """The refused call's body arrived behind another call, and nothing else would read it."""
     arrived, may_answer = threading.Event(), threading.Event()
 
     def answering(wire: Wire) -> None:

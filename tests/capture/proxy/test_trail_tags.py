@@ -19,7 +19,7 @@ THEIRS = {"ResourceARN": BUCKET_ARN, "Tags": [{"Key": "cost", "Value": "7"}]}
 
 
 class World:
-    """An account with two trails, of which one has tags, behind an upstream's answers."""
+    """An account with two trails, one of them with tags, behind an upstream's answers."""
 
     def __init__(self) -> None:
         self.api = Api()
@@ -84,7 +84,7 @@ async def test_trails_with_tags_are_among_the_resources_of_their_region() -> Non
     ],
 )
 @asynchronous
-async def test_filters_are_those_of_the_call(asked: dict[str, Any], is_found: bool) -> None:
+async def test_trails_are_filtered_as_the_call_asks(asked: dict[str, Any], is_found: bool) -> None:
     world = await World().make()
     theirs: Any = {"PaginationToken": "", "ResourceTagMappingList": []}
     found = arns(await world.merged("GetResources", theirs, **asked))
@@ -92,7 +92,7 @@ async def test_filters_are_those_of_the_call(asked: dict[str, Any], is_found: bo
 
 
 @asynchronous
-async def test_keys_and_values_are_those_of_both() -> None:
+async def test_keys_and_values_of_both_are_merged() -> None:
     world = await World().make()
     keys = await world.merged("GetTagKeys", {"PaginationToken": "", "TagKeys": ["cost", "stage"]})
     assert keys == (200, {"PaginationToken": "", "TagKeys": ["cost", "stage", "team"]})
@@ -133,7 +133,7 @@ async def test_an_upstream_without_the_api_has_no_resources(
 
 
 @asynchronous
-async def test_trails_are_tagged_beside_the_resources_of_the_upstream() -> None:
+async def test_trails_are_tagged_together_with_upstream_resources() -> None:
     world = await World().make()
     unknown = {"StatusCode": 404, "ErrorCode": "InternalServiceException", "ErrorMessage": "no"}
     theirs = {"FailedResourcesMap": {ARN + "main": unknown, "arn:aws:s3:::x": unknown}}

@@ -1,4 +1,4 @@
-"""WebSockets pass through once their handshake is recorded; nothing else switches protocols."""
+"""WebSockets pass once their handshake is recorded; no other protocol switch passes."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_bytes_pass_both_ways_after_the_recorded_handshake(tmp_path: Path) -> No
         for word in (b"one\n", b"\x00\xff" * 100_000 + b"\n", b"three\n"):
             wire.send(word)
             assert wire.exactly(len(word) + 5) == b"echo " + word
-        assert wire.rest() == b"", "the upstream has ended, so does the client's side"
+        assert wire.rest() == b"", "the upstream has ended, so the client's side ends"
         assert b"upgrade: websocket" in seen[0].lower()
         assert len(server.records()) == 1
 

@@ -39,7 +39,7 @@ def of_moto(request: Made) -> str | None:
     headers = {name.decode("latin-1"): text for name, text in request.request.headers}
     target = request.request.target.decode("latin-1")
     response = BaseResponse("iam")
-    # Reading the body is all that is asked of it: nothing is called.
+    # moto only reads the body here; it calls no operation.
     try:
         response.setup_class(
             MotoRequest.from_primitives(

@@ -57,7 +57,7 @@ def test_a_client_that_leaves_in_mid_request_is_recorded(tmp_path: Path) -> None
 
 
 async def _late_form(form: str, gate: Gate | None) -> tuple[bytes, bytes, list[bytes]]:
-    """Sends a form after its head; returns what the upstream read, the answer and the records."""
+    """Sends a form after its head; returns the upstream's bytes, the answer and the records."""
     read = asyncio.get_running_loop().create_future()
     has_head = asyncio.Event()
 
@@ -121,7 +121,7 @@ def test_an_error_in_the_verification_ends_the_call_and_its_upstream_connection(
         b"Content-Length: 1\r\n\r\nx",
     ],
 )
-def test_while_a_packed_body_is_searched_for_keys_other_calls_are_answered(head: bytes) -> None:
+def test_other_calls_proceed_during_the_search_of_a_body(head: bytes) -> None:
     is_answered = threading.Event()
 
     def find(key_id: str) -> None:
@@ -148,7 +148,7 @@ def test_while_a_packed_body_is_searched_for_keys_other_calls_are_answered(head:
 
 
 class HeldJournal(MemoryJournal):
-    """A journal that holds the records of tables until it is told to go on."""
+    """A journal that holds the records of tables until `may_go_on` is set."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -127,8 +127,8 @@ PUT = f"PUT /b/k HTTP/1.1\r\n{HEAD}Content-Length: 5\r\n"
 ASKING = PUT + "Expect: 100-continue\r\n\r\n"
 
 
-def test_a_client_is_asked_to_continue_once(tmp_path: Path) -> None:
-    """Moto sends two; a client would read the second as the answer to its next call."""
+def test_a_client_gets_one_request_to_continue(tmp_path: Path) -> None:
+    """Moto sends two; a client would read the second one as the answer to its next call."""
 
     def twice(wire: Wire) -> None:
         while True:
@@ -280,7 +280,7 @@ def test_a_hostile_answer_gives_502_and_a_record(tmp_path: Path) -> None:
             status, _, body = Wire.to(server.url).send(GET).answer()
             assert status == 502, nonsense
             assert b"<Code>BadGateway</Code>" in body, nonsense
-            assert upstream.connections == count, (nonsense, "each is answered by its own script")
+            assert upstream.connections == count, (nonsense, "each script answers one call")
         records = server.records()
         assert len(records) == len(NONSENSE)
         assert {record["eventName"] for record in records} == {"GetObject"}

@@ -72,14 +72,14 @@ def resolve(access_key_id: str) -> Identity:
 
 
 def recorded(exchange: Exchange) -> dict[str, Any]:
-    """Returns the record as it is in the journal."""
+    """Returns the record in its journal form."""
     made = Assembler(resolve).assemble(exchange)
     record: dict[str, Any] = json.loads(made.entry.record)
     return record
 
 
 def a_call(source: str, name: str, **members: Any) -> dict[str, Any]:
-    """Returns the record of a call by John, with what is the same in all of them."""
+    """Returns the record of a call by John, with the members that all of them share."""
     base = {
         "eventVersion": "1.11",
         "userIdentity": an_iam_user("John"),
@@ -360,7 +360,7 @@ def test_a_chunked_upload_counts_its_own_bytes() -> None:
     assert recorded(exchange)["additionalEventData"]["bytesTransferredIn"] == 1000.0
 
 
-def test_a_directory_bucket_has_a_source_of_its_own() -> None:
+def test_a_directory_bucket_has_its_event_source() -> None:
     """cloudtrail-format §3.1."""
     request = a_request("s3express", "PUT", "/bucket--use1-az4--x-s3/key")
     assert recorded(an_exchange(request))["eventSource"] == "s3express.amazonaws.com"
@@ -418,7 +418,7 @@ def test_an_unknown_key_is_recorded_as_unknown() -> None:
     }
 
 
-def test_the_account_is_the_one_of_the_key() -> None:
+def test_the_key_determines_the_account() -> None:
     other = "999999999999"
     assembler = Assembler(lambda key: an_identity(account=other, key=key))
     made = assembler.assemble(an_exchange())
@@ -695,7 +695,7 @@ def test_a_call_with_a_deleted_key_says_so() -> None:
 # The journal's row
 
 
-def test_the_row_says_what_the_record_says() -> None:
+def test_the_row_matches_the_record() -> None:
     made = Assembler(resolve).assemble(an_exchange(an_s3_request("PUT", "/b/k"), origin="hook"))
     entry = made.entry
     assert (entry.origin, entry.account, entry.region) == ("hook", ACCOUNT, "us-east-1")
@@ -816,7 +816,7 @@ def test_parameters_that_are_too_large_are_omitted_with_aws_mark() -> None:
 
 
 @pytest.mark.slow
-def test_a_call_with_too_many_texts_to_search_leaves_no_trace_on_the_next_one() -> None:
+def test_strings_beyond_the_search_limit_spare_the_next_call() -> None:
     agent = "an-agent/1.0 a=b"
     tags = [{"Key": "k", "Value": "pw=CANARY-12345 "}] * 40_000
     for parameters in ({"Name": "a", "Tags": tags}, {"Name": "a", "Value": "a=b"}):
@@ -828,7 +828,7 @@ def test_a_call_with_too_many_texts_to_search_leaves_no_trace_on_the_next_one() 
 
 
 @pytest.mark.slow
-def test_a_call_with_too_many_texts_to_search_keeps_its_error_message() -> None:
+def test_strings_beyond_the_search_limit_spare_the_error_message() -> None:
     parameters = {"Name": "a", "Tags": [{"Key": "k", "Value": "a=b c=d "}] * 70_000}
     body = json.dumps({"__type": "ValidationException", "message": "limit=20 is too low"}).encode()
     request = a_json_request("ssm", "AmazonSSM.PutParameter", parameters)
@@ -860,7 +860,7 @@ def test_our_own_block_is_limited_too() -> None:
     assert record["additionalEventData"]["originalSize"] > 100_000
 
 
-def test_texts_are_cut_at_a_kilobyte() -> None:
+def test_strings_are_cut_at_a_kilobyte() -> None:
     body = b'{"__type":"%s","message":"%s"}' % (b"E" * 3000, b"m" * 3000)
     request = a_json_request("sqs", "AmazonSQS.DeleteQueue", {})
     long = Request("POST", "/", "", {**request.headers, "user-agent": "u" * 3000}, request.body)
@@ -870,7 +870,7 @@ def test_texts_are_cut_at_a_kilobyte() -> None:
         assert len(record[member].encode()) == 1024
 
 
-def test_a_text_of_wide_characters_is_cut_at_a_kilobyte_of_bytes() -> None:
+def test_wide_characters_are_cut_at_a_kilobyte_of_bytes() -> None:
     body = json.dumps({"__type": "E", "message": "ü" * 1000}, ensure_ascii=False).encode()
     request = a_json_request("sqs", "AmazonSQS.DeleteQueue", {})
     message = recorded(an_exchange(request, a_response(body, 400)))["errorMessage"]
@@ -967,7 +967,7 @@ HOSTILE = {
     "xml of an unknown encoding": an_s3_request(
         "PUT", "/b", "tagging", body=b'<?xml version="1.0" encoding="x-none"?><Tagging/>'
     ),
-    "xml of an encoding that is none of text": a_request(
+    "xml of a binary encoding": a_request(
         "route53",
         "POST",
         "/2013-04-01/hostedzone",
@@ -1117,7 +1117,7 @@ def test_the_id_of_a_request_is_the_answers(
         ),
     ],
 )
-def test_a_call_that_broke_off_has_an_error_whatever_was_answered(
+def test_an_interrupted_call_has_an_error_whatever_the_answer(
     answer: Response | None, code: str, message: str
 ) -> None:
     failure = Failure("IncompleteBody", "the client left")
@@ -1136,7 +1136,7 @@ def test_a_service_of_ones_own_says_what_its_error_is() -> None:
 
 
 @pytest.mark.slow
-def test_the_order_of_members_is_the_one_of_records_as_aws_delivers_them() -> None:
+def test_members_have_the_order_of_delivered_records() -> None:
     checked = 0
     for source, record in collected_records():
         if source in ("invictus-aws_dataset", "sans504-s3-ransomware"):
@@ -1147,7 +1147,7 @@ def test_the_order_of_members_is_the_one_of_records_as_aws_delivers_them() -> No
     assert checked > at_least(10_000, 100)
 
 
-# What the upstream's answer says of an unknown caller
+# Unknown callers, learned from the upstream's answer
 
 _GET_CALLER = """<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
   <GetCallerIdentityResult><Arn>{}</Arn><UserId>{}</UserId><Account>000000000000</Account>
@@ -1202,7 +1202,7 @@ def test_a_refused_get_caller_identity_names_no_caller() -> None:
     assert refused["userIdentity"]["type"] == "Unknown"
 
 
-def test_the_account_of_an_unknown_caller_is_that_of_what_it_made() -> None:
+def test_an_unknown_caller_has_the_account_of_its_resource() -> None:
     answer = CREATE_USER_ANSWER.replace(b"123456789012", b"000000000000")
     request = a_query_request("iam", "CreateUser", "2010-05-08", {"UserName": "Mary"}, key="test")
     exchange = an_exchange(request, a_response(answer))

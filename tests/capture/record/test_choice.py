@@ -56,7 +56,7 @@ def data(*fields: Json) -> Json:
 def left_out(
     selection: Selection, request: Request, identity: Identity | None = None
 ) -> LeftOut | None:
-    """Returns what the head of a request decides, before its body has come."""
+    """Returns the decision on the head of a request, before its body arrives."""
     head = replace(request, body=b"", body_is_whole=not request.body)
     credential = read_credential(head)
     route = router().identify(head, credential)

@@ -57,7 +57,7 @@ def made(request: Request, answer: bytes = b"", status: int = 200) -> Assembled:
 
 
 def records(request: Request, answer: bytes = b"", status: int = 200) -> list[dict[str, Any]]:
-    """Returns the records of the objects as they are in the journal."""
+    """Returns the records of the objects in their journal form."""
     return [json.loads(entry.record) for entry in made(request, answer, status).more]
 
 
@@ -67,7 +67,7 @@ def own(record: dict[str, Any]) -> dict[str, Any]:
     return notes
 
 
-def test_each_object_has_a_record_as_if_it_was_deleted_by_itself() -> None:
+def test_each_object_has_a_record_like_a_single_deletion() -> None:
     request = asked("a", ("b/c", "v3"), "kept")
     first, second, third = records(request, ANSWER)
     assert first == {
@@ -107,7 +107,7 @@ def test_each_object_has_a_record_as_if_it_was_deleted_by_itself() -> None:
     assert third["responseElements"] is None
 
 
-def test_the_records_follow_that_of_the_call_and_belong_to_it() -> None:
+def test_object_records_follow_and_share_the_calls_record() -> None:
     call = made(asked("a", ("b/c", "v3"), "kept"), ANSWER)
     whole = json.loads(call.entry.record)
     assert whole["eventName"] == "DeleteObjects"
@@ -158,7 +158,7 @@ def test_it_is_said_if_an_answer_is_none_to_such_a_call(answer: bytes, quiet: bo
 
 @pytest.mark.parametrize("status", [200, 307])
 @pytest.mark.parametrize("head", [b"", b'<?xml version="1.0"?>\n '])
-def test_an_error_instead_of_the_answer_is_that_of_the_call(status: int, head: bytes) -> None:
+def test_an_error_instead_of_the_answer_belongs_to_the_call(status: int, head: bytes) -> None:
     error = b'<Error xmlns="x"><Code>InternalError</Code><Message>again</Message></Error>'
     call = made(asked("x", quiet=True), head + error, status)
     assert call.record["errorCode"] == "InternalError"
@@ -258,7 +258,7 @@ def test_answers_do_not_repeat_unrecorded_values() -> None:
     assert found[0]["errorMessage"].startswith("MFA code ")
 
 
-def test_an_error_may_repeat_what_the_record_shows() -> None:
+def test_an_error_may_repeat_a_recorded_name() -> None:
     body = b"<Delete><Object><Key>a</Key></Object></Delete>"
     request = an_s3_request("POST", "/b", "delete&x-id=DeleteObjects", {}, body)
     answer = b"""<DeleteResult><Error><Key>a</Key><Code>NotAllowed</Code>

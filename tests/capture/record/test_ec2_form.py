@@ -416,8 +416,8 @@ def test_answers_of_earlier_operations_have_items_and_a_return() -> None:
     }
 
 
-def test_times_are_milliseconds_and_empty_texts_are_left_out() -> None:
-    """Invictus, 10 July 2023: CreateSnapshot, whose size is a text."""
+def test_times_are_milliseconds_and_empty_strings_are_omitted() -> None:
+    """Invictus, 10 July 2023: CreateSnapshot, whose size is a string."""
     assert answered(
         "CreateSnapshot",
         "<requestId>d0778782</requestId><snapshotId>snap-1</snapshotId><status>pending</status>"
@@ -534,7 +534,7 @@ def sensitive_paths(shape: Any, seen: frozenset[str] = frozenset()) -> list[list
 
 
 def built(shape: Any, path: list[str], value: str) -> Any:
-    """Returns parameters with `value` at a path and nothing else."""
+    """Returns parameters with only `value`, at a path."""
     if shape.type_name == "list":
         return [built(shape.member, path, value)]
     if shape.type_name == "structure":
@@ -543,7 +543,7 @@ def built(shape: Any, path: list[str], value: str) -> Any:
 
 
 def test_sensitive_members_of_requests_are_hidden() -> None:
-    """Blobs travel in base 64, so both spellings are looked for."""
+    """Blobs travel in base 64, so the test searches for both spellings."""
     tried = 0
     for operation in ec2().model.operation_names:
         shape = ec2().model.operation_model(operation).input_shape

@@ -16,7 +16,7 @@ def test_two_exchanges_do_not_share_their_notes() -> None:
     assert other.notes == {}
 
 
-def test_signer_and_operation_are_those_of_the_request() -> None:
+def test_signer_and_operation_come_from_the_request() -> None:
     exchange = an_exchange(a_query_request("sts", "GetCallerIdentity", "2011-06-15"))
     assert exchange.credential is not None
     assert exchange.credential.access_key_id == KEY

@@ -1,4 +1,4 @@
-"""Records of what was lost."""
+"""Records of losses."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ NINE = datetime(2023, 7, 10, 9, 4, 5, tzinfo=UTC)
 
 
 def asked(service: str, operation: str, value: Any) -> Any:
-    """Returns parameters of a request as they are recorded."""
+    """Returns the recorded form of request parameters."""
     known = catalog().services[service]
     model = known.operation(operation)
     assert model is not None
@@ -26,7 +26,7 @@ def asked(service: str, operation: str, value: Any) -> Any:
 
 
 def answered(service: str, operation: str, value: Any) -> Any:
-    """Returns elements of an answer as they are recorded."""
+    """Returns the recorded form of response elements."""
     known = catalog().services[service]
     model = known.operation(operation)
     assert model is not None
@@ -48,7 +48,7 @@ def answered(service: str, operation: str, value: Any) -> Any:
         ("Ärger", "ärger"),
     ],
 )
-def test_a_name_loses_its_first_capital_and_nothing_else(name: str, shown: str) -> None:
+def test_only_the_first_capital_of_a_name_is_lowered(name: str, shown: str) -> None:
     assert lower_first(name) == shown
 
 
@@ -92,7 +92,7 @@ def test_members_that_the_model_does_not_know_are_shown_by_the_same_rule() -> No
 
 
 @pytest.mark.parametrize("value", ["text", 5, None, ["list"]])
-def test_a_value_of_the_wrong_kind_is_shown_as_it_is(value: Any) -> None:
+def test_a_value_of_the_wrong_kind_is_shown_unchanged(value: Any) -> None:
     assert asked("iam", "CreateUser", {"Tags": value, "UserName": value}) == {
         "tags": value,
         "userName": value,
@@ -146,7 +146,7 @@ def test_a_time_of_iam_and_ssm_has_one_comma(
     assert shown[path[0]][path[1]] == "Jul 10, 2023 9:04:05 AM"
 
 
-def test_a_time_of_bedrock_is_what_the_answer_says() -> None:
+def test_a_time_of_bedrock_has_the_digits_of_the_answer() -> None:
     """A real record has nine digits (stratus-red-team's UpdateGuardrail)."""
     nine = "2025-01-21T17:39:10.379877250Z"
     answer = {"updatedAt": timestamp(nine), "version": "DRAFT"}
@@ -354,7 +354,7 @@ def test_a_member_that_the_model_marks_is_hidden_as_a_whole() -> None:
         ),
     ],
 )
-def test_contents_and_what_the_model_spells_otherwise_are_hidden(
+def test_file_contents_and_unmodelled_spellings_are_hidden(
     service: str, operation: str, value: dict[str, Any]
 ) -> None:
     assert "CANARY" not in str(asked(service, operation, value))
@@ -409,7 +409,7 @@ def test_a_service_whose_model_marks_nothing_hides_what_looks_like_a_secret(
 def test_a_secret_that_the_model_forgot_to_mark_is_hidden_by_its_name(
     service: str, operation: str, value: dict[str, Any]
 ) -> None:
-    """These models mark other members: list, mark and name each see what the others miss."""
+    """These models mark other members: list, mark and name each catch different ones."""
     assert "CANARY" not in str(asked(service, operation, value))
 
 

@@ -88,7 +88,7 @@ async def test_a_record_has_a_position_and_is_counted_and_learned_from() -> None
 
 
 class SlowJournal(BrokenJournal):
-    """A journal that takes a second for each append, and remembers how many entries each had."""
+    """A journal that takes a second for each append, and remembers the size of each batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ def test_with_allow_a_key_is_learned_before_its_record_is_durable() -> None:
 
 
 @asynchronous
-async def test_a_call_whose_answer_is_not_awaited_any_more_is_recorded() -> None:
+async def test_a_call_is_recorded_after_its_client_left() -> None:
     world = World(refuse=True)
     answering = asyncio.ensure_future(world.recorder.record(an_exchange()))
     await asyncio.sleep(0)
@@ -292,7 +292,7 @@ async def test_lost_records_are_refused_and_teach_nothing() -> None:
 
 
 class FailingJournal(BrokenJournal):
-    """A journal that fails a second after it was asked to append."""
+    """A journal that fails a second after `append`."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()

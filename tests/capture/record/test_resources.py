@@ -1,4 +1,4 @@
-"""The record's `resources`: what a call touched."""
+"""The record's `resources`."""
 
 from dataclasses import replace
 from typing import Any
@@ -219,7 +219,7 @@ def test_most_services_touch_nothing_that_is_listed() -> None:
 def test_a_parameter_that_is_not_a_name_has_no_arn(
     service: str, target: str, member: str, kind: str | None, value: Any
 ) -> None:
-    """A data event keeps its type all the same, so that selectors by type take it."""
+    """A data event still has its type, so that selectors by type match it."""
     expected = [{"accountId": ACCOUNT, "type": kind}] if kind else []
     assert touched(json_call(service, target), service, {member: value}) == expected
 
@@ -324,7 +324,7 @@ def test_names_in_other_members_make_an_arn_whole() -> None:
     assert unknown == {"accountId": ACCOUNT, "type": "AWS::Bedrock::AgentAlias"}
 
 
-def test_s3_express_has_buckets_of_its_own() -> None:
+def test_s3_express_has_its_bucket_names() -> None:
     name = "b--usw2-az1--x-s3"
     route = route_of(an_s3_request("PUT", "/b/k", ""))
     asked = {"bucketName": name, "key": "k"}

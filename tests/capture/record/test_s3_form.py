@@ -71,9 +71,7 @@ def shown(request: Request) -> dict[str, Any]:
         ("<a>\u0661</a>".encode(), "\u0661"),
     ],
 )
-def test_texts_lose_their_quotes_only_as_booleans_and_whole_numbers(
-    xml: bytes, value: object
-) -> None:
+def test_only_booleans_and_whole_numbers_lose_their_quotes(xml: bytes, value: object) -> None:
     found = as_json(parse_xml(xml))
     assert found == value
     assert type(found) is type(value)
@@ -89,7 +87,7 @@ def test_a_single_child_is_an_object_and_several_are_a_list() -> None:
     assert three == {"R": ["a", "b", "c"]}
 
 
-def test_attributes_are_members_and_text_beside_them_is_content() -> None:
+def test_attributes_become_members_and_text_becomes_content() -> None:
     xml = b'<a xmlns="u" n="1">text</a>'
     assert as_json(parse_xml(xml)) == {"xmlns": "u", "n": "1", "content": "text"}
     assert as_json(parse_xml(b'<a n="1"/>')) == {"n": "1"}
@@ -138,7 +136,7 @@ def test_query_names_are_shown_raw_and_repeated_ones_as_a_list() -> None:
 
 @pytest.mark.parametrize("name", ["bucketName", "Host", "key"])
 def test_a_query_cannot_take_the_place_of_bucket_host_or_key(name: str) -> None:
-    """Else anybody could keep a call from being found by what it touched."""
+    """Otherwise a caller could hide a call from searches by resource."""
     plain = an_s3_request("GET", "/my-bucket/secret.csv")
     forged = an_s3_request("GET", "/my-bucket/secret.csv", f"{name}=elsewhere")
     expected = s3_parameters(route_of(plain), plain, {})
@@ -161,7 +159,7 @@ def test_a_key_in_the_query_of_a_list_is_not_an_object() -> None:
     assert listed == {"type": "AWS::S3::Object", "ARNPrefix": "arn:aws:s3:::b/"}
 
 
-def test_fields_of_a_form_upload_are_parameters_but_for_those_that_sign() -> None:
+def test_form_fields_are_parameters_without_the_signature() -> None:
     fields = {
         "key": "in/a.csv",
         "acl": "private",
@@ -189,7 +187,7 @@ def test_fields_of_a_form_upload_are_parameters_but_for_those_that_sign() -> Non
 
 
 @pytest.mark.parametrize("name", ["bucketName", "Host", "x-amz-acl"])
-def test_a_body_cannot_take_the_place_of_what_the_head_says(name: str) -> None:
+def test_a_body_cannot_replace_bucket_host_or_header(name: str) -> None:
     body = f"<{name}><TagSet/></{name}>".encode()
     headers = {"x-amz-acl": "private"}
     found = shown(an_s3_request("PUT", "/my-bucket", "tagging", headers, body))

@@ -1,4 +1,4 @@
-"""Which parameters of a template may be shown: those that it certainly lets be seen."""
+"""Template parameters are shown only if the template certainly allows it."""
 
 from __future__ import annotations
 
