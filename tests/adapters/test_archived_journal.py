@@ -1,4 +1,4 @@
-"""A journal that is trimmed, and its archive: together they read as one that is whole."""
+"""A trimmed journal and its archive read as one complete journal."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_trimming_deletes_whole_segments_that_are_kept_elsewhere(tmp_path:
 
 
 @asynchronous
-async def test_a_trimmed_journal_opens_and_goes_on(tmp_path: Path) -> None:
+async def test_a_trimmed_journal_opens_and_continues(tmp_path: Path) -> None:
     async with filled(tmp_path) as (journal, entries):
         await journal.trim(100)
         first = journal.first
@@ -167,7 +167,7 @@ async def test_entries_that_the_archive_has_expired_are_left_out(tmp_path: Path)
 
 
 @asynchronous
-async def test_without_an_archive_what_was_trimmed_is_not_passed_over(tmp_path: Path) -> None:
+async def test_without_an_archive_trimmed_positions_are_an_error(tmp_path: Path) -> None:
     async with filled(tmp_path) as (journal, entries):
         second = int(segments(tmp_path)[1].stem)
         await journal.trim(second - 1, 2)

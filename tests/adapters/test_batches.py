@@ -48,7 +48,7 @@ class WriterOfBatches(RuleBasedStateMachine):
         self.is_broken = self.is_closed = False
 
     def teardown(self) -> None:
-        """Takes and writes what is left: then every append has its one answer."""
+        """Takes and writes the remaining batches: then every append has its one answer."""
         self.end()
         while batch := self.batches.take(QUEUE_RECORDS):
             self.out = batch

@@ -1,4 +1,4 @@
-"""The organization of the settings; what it promises is in the contract."""
+"""The organization of the settings; the contract tests the shared guarantees."""
 
 from opentrail.adapters.aws.services import ConfiguredOrganizations
 from tests.fakes import asynchronous

@@ -64,7 +64,7 @@ async def test_no_file_is_no_store_and_a_damaged_one_is_named(tmp_path: Path) ->
             pass
 
 
-def test_documents_are_seen_as_soon_as_they_are_stored(tmp_path: Path) -> None:
+def test_stored_documents_are_visible_immediately(tmp_path: Path) -> None:
     async def store() -> None:
         control = SqlControl.in_file(tmp_path / "state.db")
         assert stored_keys(tmp_path / "state.db") == frozenset()

@@ -40,7 +40,7 @@ def new_place(request: pytest.FixtureRequest, tmp_path: Path) -> NewPlace:
 
 
 def execute(place: Place, *statements: str) -> list[Any]:
-    """Runs statements by a connection of its own, and returns the rows of the last one."""
+    """Runs statements over a new connection, and returns the rows of the last one."""
     if isinstance(place, Path):
         with closing(sqlite3.connect(place)) as connection, connection:
             return [connection.execute(statement).fetchall() for statement in statements][-1]
@@ -144,7 +144,7 @@ asyncio.run(SqlControl(place if "://" in place else Path(place)).close())
 @pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.parametrize("is_old", [True, False])
-def test_several_processes_may_open_a_store_at_once(new_place: NewPlace, is_old: bool) -> None:
+def test_several_processes_may_open_a_store_concurrently(new_place: NewPlace, is_old: bool) -> None:
     place = new_place()
     if is_old:
         old_store(place)

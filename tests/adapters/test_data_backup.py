@@ -38,7 +38,7 @@ def copy_nothing(_target: Path) -> None:
 
 
 def a_data_directory(root: Path) -> DataDirectory:
-    """Returns a data directory with 30 records, of which 20 are sealed."""
+    """Returns a data directory with 30 records, 20 of them sealed."""
     data = DataDirectory(root)
     data.open()
     data.close()
@@ -89,7 +89,7 @@ def test_an_empty_data_directory_has_a_snapshot(tmp_path: Path) -> None:
         assert position == 0
 
 
-def test_a_file_that_is_merged_meanwhile_makes_the_snapshot_start_again(
+def test_a_concurrent_merge_restarts_the_snapshot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = a_data_directory(tmp_path / "data")
@@ -115,7 +115,7 @@ def test_a_file_that_is_merged_meanwhile_makes_the_snapshot_start_again(
     assert len(copied) == 2
 
 
-def test_a_directory_that_never_rests_is_given_up(
+def test_a_snapshot_fails_if_the_directory_keeps_changing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = a_data_directory(tmp_path / "data")

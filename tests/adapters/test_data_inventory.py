@@ -1,4 +1,4 @@
-"""The two files that say what a data directory must hold."""
+"""The two files with the inventory of a data directory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def data(tmp_path: Path) -> DataDirectory:
     return data
 
 
-def test_it_is_read_as_it_was_written(data: DataDirectory) -> None:
+def test_it_is_read_unchanged(data: DataDirectory) -> None:
     assert read_inventory(data) == (OWN, [])
 
 

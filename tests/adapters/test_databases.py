@@ -67,7 +67,7 @@ def test_a_commit_of_sqlite_reaches_the_disk(tmp_path: Path) -> None:
     database.close()
 
 
-def test_a_statement_that_fails_undoes_all_of_it(database: ControlDatabase) -> None:
+def test_a_failed_statement_undoes_its_transaction(database: ControlDatabase) -> None:
     database.run(create, TIMEOUT_SECONDS)
 
     def fails(transaction: Transaction) -> None:
@@ -90,7 +90,7 @@ def test_a_database_that_does_not_answer_in_time_is_silent() -> None:
     database.close()
 
 
-def test_a_connection_that_is_lost_is_worth_another_attempt() -> None:
+def test_a_lost_connection_is_worth_another_attempt() -> None:
     database = PostgresDatabase(shared_server().new_database())
     with pytest.raises(TransientError):
         database.run(

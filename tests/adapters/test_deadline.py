@@ -13,7 +13,7 @@ import pytest
 from opentrail.adapters import outgoing_http as module
 from opentrail.adapters.outgoing_http import connections_until, deadline
 
-#: Schemes, and the beginnings of answers by them; that of TLS is a long record of a handshake.
+#: Schemes, and the first bytes of their answers; TLS starts with a long handshake record.
 STARTS = [("http", b""), ("https", b"\x16\x03\x03\x40\x00")]
 
 
@@ -21,7 +21,7 @@ STARTS = [("http", b""), ("https", b"\x16\x03\x03\x40\x00")]
 def never_ending(monkeypatch: pytest.MonkeyPatch, start: bytes) -> Iterator[str]:
     """Serves answers that begin with `start` and never end; yields the address.
 
-    Deadlines are shorter than silence in the meantime.
+    The deadline of the request is shorter than the allowed silence.
     """
     monkeypatch.setattr(module, "_REQUEST_SECONDS", 0.2)
     ended = threading.Event()

@@ -30,7 +30,7 @@ def opened(root: Path) -> Iterator[DataDirectory]:
         directory.close()
 
 
-def test_a_written_file_holds_its_content_and_nothing_else_is_left(tmp_path: Path) -> None:
+def test_a_written_file_leaves_no_other_file(tmp_path: Path) -> None:
     file = tmp_path / "file"
     for content in (b"first", b"", b"x" * 100_000):
         write_durably(file, content)
@@ -59,7 +59,7 @@ def test_a_write_that_fails_leaves_the_old_file_whole_and_no_other(tmp_path: Pat
         assert sorted(path.name for path in disk.iterdir()) == ["file", "filler"]
 
 
-def test_file_and_folder_reach_the_disk_where_that_needs_a_call_of_its_own(
+def test_file_and_folder_reach_the_disk_by_a_full_sync(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on macOS, where `fsync` alone does not."""

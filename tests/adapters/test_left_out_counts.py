@@ -33,7 +33,7 @@ class Now:
         return self.moment.timestamp()
 
 
-def test_counts_are_in_the_file_at_once_and_after_a_kill(tmp_path: Path) -> None:
+def test_counts_are_in_the_file_immediately_and_after_kills(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path\n"
         "from opentrail.adapters.unrecorded_counts import LeftOutCounts\n"

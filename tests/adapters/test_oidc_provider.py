@@ -1,4 +1,4 @@
-"""What a provider of OpenID Connect may send, and what must not sign a user in."""
+"""Answers of an OpenID Connect provider, valid ones and those that must not sign in."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ async def test_an_algorithm_that_the_provider_names_is_good(issuer: StubIssuer) 
     ],
 )
 @asynchronous
-async def test_a_provider_that_publishes_what_is_not_safe_is_refused(
+async def test_a_provider_that_publishes_unsafe_values_is_refused(
     issuer: StubIssuer, published: dict[str, Any], message: str
 ) -> None:
     issuer.published = published
@@ -210,7 +210,7 @@ async def test_a_provider_that_never_ends_its_answer_is_named(
 
 
 @asynchronous
-async def test_a_provider_is_asked_once_in_five_minutes_where_users_sign_in(
+async def test_sign_ins_read_the_providers_metadata_every_five_minutes(
     issuer: StubIssuer,
 ) -> None:
     clock = SettableClock()

@@ -1,4 +1,4 @@
-"""A collector over HTTP: what is sent, and what its answers mean."""
+"""A collector over HTTP: the requests, and the meaning of its answers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_logs_are_sent_as_json_with_headers() -> None:
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 @asynchronous
-async def test_a_collector_that_takes_nothing_now_is_asked_later(status: int) -> None:
+async def test_a_busy_collector_is_called_later(status: int) -> None:
     with stub_collector() as stub:
         stub.statuses, stub.more_headers = [status], {"Retry-After": "0"}
         collector = OtlpCollector(stub.url, {})
@@ -69,7 +69,7 @@ async def test_some_records_may_be_rejected(body: bytes, rejected: int) -> None:
 
 
 @asynchronous
-async def test_a_collector_that_does_not_answer_is_asked_later() -> None:
+async def test_a_silent_collector_is_called_later() -> None:
     collector: Any = OtlpCollector(f"http://127.0.0.1:{free_port()}", {})
     with pytest.raises(ServiceError, match="does not answer"):
         await collector.send(LOGS)
@@ -78,7 +78,7 @@ async def test_a_collector_that_does_not_answer_is_asked_later() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "start"), STARTS)
 @asynchronous
-async def test_a_collector_that_never_ends_its_answer_is_asked_later(
+async def test_a_collector_with_an_endless_answer_is_called_later(
     scheme: str, start: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with never_ending(monkeypatch, start) as address:

@@ -53,7 +53,7 @@ def family(count: int) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
 
 
 def wait_until_all_ended(process: subprocess.Popen[str]) -> None:
-    """Returns once nobody has the output open any more, which all of them inherit."""
+    """Returns once every process has closed the inherited output."""
     process.communicate(timeout=TIMEOUT_SECONDS)
 
 

@@ -37,7 +37,7 @@ def read(path: Path) -> list[tuple[Any, ...]]:
     return duckdb.execute(f"SELECT {columns} FROM read_parquet('{path}')").fetchall()  # noqa: S608
 
 
-def test_rows_come_back_as_they_were_in_their_order(tmp_path: Path) -> None:
+def test_rows_come_back_unchanged_and_in_order(tmp_path: Path) -> None:
     path = tmp_path / "it's.parquet"
     rows = [a_row(position) for position in range(9_999, -3, -1)]
     rows.append(a_row(-3, username=EVIL, record=EVIL, account=""))
@@ -116,7 +116,7 @@ def without_nulls(value: Any) -> Any:
 
 
 def parse(members: dict[str, Any], name: str) -> None:
-    """Makes JSON in a text an object."""
+    """Replaces a string of JSON by its value."""
     if name in members:
         members[name] = json.loads(members[name])
 

@@ -1,4 +1,4 @@
-"""Signing keys in files and in the control store: who may read them, what is named and refused."""
+"""Signing keys in files and in the control store: permissions, reported and refused keys."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ async def test_older_key_signs_earlier_digests(tmp_path: Path) -> None:
         assert (await signer.current(moment)).fingerprint == expected.fingerprint
 
 
-# Files that are not as they were made
+# Changed files
 
 
 def remove(file: Path) -> None:
@@ -193,7 +193,7 @@ def remembering(folder: Path, control: MemoryControl, clock: SettableClock) -> R
 @pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 @asynchronous
-async def test_a_key_file_that_is_gone_or_changed_is_named_and_its_key_stays_listed(
+async def test_a_missing_or_changed_key_file_is_named_but_listed(
     tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
     control, clock = MemoryControl(), SettableClock()
@@ -209,7 +209,7 @@ async def test_a_key_file_that_is_gone_or_changed_is_named_and_its_key_stays_lis
         assert file.name in problem
         assert str(tmp_path) not in problem
         assert made.fingerprint in [key.fingerprint for key in await signer.keys()]
-    # The process that has the key goes on with it.
+    # The process that has the key keeps using it.
     assert (await running.current()).fingerprint == made.fingerprint
     assert await folder_problems(tmp_path, control) == [problem]
     file.unlink(missing_ok=True)
@@ -255,7 +255,7 @@ async def test_a_new_key_signs_when_the_old_one_is_missing_and_both_are_listed(
 
 @pytest.mark.slow
 @asynchronous
-async def test_keys_of_an_earlier_version_are_remembered_as_they_are_found(tmp_path: Path) -> None:
+async def test_keys_of_an_earlier_version_are_remembered_unchanged(tmp_path: Path) -> None:
     made = await signer_in(tmp_path).current()
     control = MemoryControl()
     assert await remembering(tmp_path, control, SettableClock()).check() == []
@@ -272,7 +272,7 @@ SEALER = AesGcmSealer(b"m" * 32)
 
 
 def sharing(folder: Path, control: MemoryControl, clock: SettableClock | None = None) -> RsaSigner:
-    """Returns the signer of a server that shares a control store, with a directory of its own."""
+    """Returns the signer of a server with a shared control store and a separate directory."""
     folder.mkdir(exist_ok=True)
     return RsaSigner(folder, clock or SettableClock(), LIFETIME, control, SEALER)
 
@@ -346,7 +346,7 @@ async def test_a_key_that_another_server_makes_is_listed_after_the_next_check(
 
 
 @asynchronous
-async def test_keys_that_are_gone_from_the_store_are_named_and_listed_by_running_servers(
+async def test_keys_missing_from_the_store_are_named_but_listed(
     tmp_path: Path,
 ) -> None:
     disk: Documents = {}
@@ -389,7 +389,7 @@ DOCUMENT_CHANGES = [remove_document, change_document, replace_document]
 @pytest.mark.slow
 @pytest.mark.parametrize("change", DOCUMENT_CHANGES)
 @asynchronous
-async def test_a_sealed_key_that_is_gone_or_changed_is_named_and_stays_listed(
+async def test_a_missing_or_changed_sealed_key_is_named_but_listed(
     tmp_path: Path, change: Callable[[MemoryControl, str], Awaitable[None]]
 ) -> None:
     disk: Documents = {}
@@ -465,7 +465,7 @@ async def test_keys_in_files_are_copied_to_the_control_store_once(
 
 @pytest.mark.parametrize("change", [truncate, replace, open_to_others])
 @asynchronous
-async def test_a_key_file_that_is_not_as_it_was_is_not_copied(
+async def test_a_changed_key_file_is_not_copied(
     tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
     control = MemoryControl()

@@ -1,4 +1,4 @@
-"""What is special about this verifier; the rest is in tests/contracts."""
+"""This verifier's own behaviour; tests/contracts has the rest."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def test_a_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     assert [each.name for each in file.parent.iterdir()] == ["master.key"]
 
 
-def test_several_that_make_it_at_once_have_the_same_key(tmp_path: Path) -> None:
+def test_concurrent_creators_get_the_same_key(tmp_path: Path) -> None:
     file = tmp_path / "master.key"
     with ThreadPoolExecutor(8) as pool:
         keys = set(pool.map(lambda _: load_master_key(file, None, may_create=True), range(8)))
@@ -71,6 +71,6 @@ def test_a_fingerprint_says_which_key_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "v2.x.y", "plain"])
-def test_a_text_of_another_form_is_named(text: str) -> None:
+def test_a_secret_in_another_form_is_named(text: str) -> None:
     with pytest.raises(StorageFailed, match="the secret of key A is not sealed in form v1"):
         AesGcmSealer(b"a" * 32).unseal(text, "key A")

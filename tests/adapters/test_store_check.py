@@ -1,4 +1,4 @@
-"""Everything that a data directory keeps of events is verified, and what is wrong is named."""
+"""The check verifies all events in a data directory, and names each problem."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def findings(world: World) -> list[Damage]:
     return list(StoreCheck(world.journal_folder, world.history, lambda *_: None).findings())
 
 
-def test_a_whole_directory_has_nothing_to_name_and_every_record_is_counted(world: World) -> None:
+def test_a_whole_directory_has_no_findings(world: World) -> None:
     seen = [0, 0]
 
     def advance(size: int, records: int) -> None:
@@ -116,7 +116,7 @@ def test_a_journal_that_is_sound_in_itself_but_other_than_the_sealed_files_is_na
     assert "disagrees with sealed files" in {one.problem for one in findings(world)}
 
 
-def test_a_segment_that_a_server_trims_meanwhile_is_not_damage(tmp_path: Path) -> None:
+def test_a_segment_trimmed_during_the_check_is_not_damage(tmp_path: Path) -> None:
     async def made() -> World:
         world = World(tmp_path)
         await world.journal.close()
@@ -148,7 +148,7 @@ def test_positions_that_neither_sealed_files_nor_the_journal_hold_are_named(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["removed", "emptied", "none"])
-def test_a_journal_that_ends_before_what_was_written_is_named(world: World, damage: str) -> None:
+def test_a_journal_that_ends_early_is_named(world: World, damage: str) -> None:
     if damage == "removed":
         _segment(world).unlink()
     elif damage == "emptied":
@@ -197,7 +197,7 @@ def test_imported_events_that_are_missing_are_named_and_counted_once(tmp_path: P
     assert problems() == []
 
 
-def test_a_first_sealed_file_that_is_gone_is_named_unless_the_journal_has_its_positions(
+def test_a_missing_first_sealed_file_is_named(
     world: World,
 ) -> None:
     sorted(world.history.glob("*.duckdb"))[0].unlink()

@@ -32,7 +32,7 @@ def test_the_time_is_the_machines_aware_and_in_utc() -> None:
 
 
 def niceness() -> int:
-    """Returns that of this thread."""
+    """Returns the niceness of this thread."""
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
@@ -43,10 +43,10 @@ def test_a_thread_of_low_priority_has_a_higher_niceness() -> None:
     assert niceness() == own
 
 
-def test_a_sync_reaches_the_disk_where_that_needs_a_call_of_its_own(
+def test_a_sync_reaches_the_disk_by_a_full_sync(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As on macOS, of which F_FULLFSYNC is 51."""
+    """As on macOS, with its F_FULLFSYNC of 51."""
     calls: list[tuple[str, int, int]] = []
     monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
     monkeypatch.setattr(fcntl, "fcntl", lambda file, number: calls.append(("full", file, number)))

@@ -1,4 +1,4 @@
-"""Time limits of transactions: one that takes too long ends, the next ones work."""
+"""Time limits of transactions: an overlong one ends, the next ones work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A webhook over HTTP: what is sent, where, and what answers mean."""
+"""A webhook over HTTP: the requests, and the meaning of its answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOOPBACK = ("127.0.0.0/8",)
 
 
 class Stub:
-    """What came, and the statuses of the next answers; 204 follows."""
+    """The received requests, and the statuses of the next answers; 204 follows."""
 
     def __init__(self) -> None:
         self.url = ""

@@ -1,4 +1,4 @@
-"""The file that says how far the journal was written."""
+"""The file with the last written position of the journal."""
 
 from __future__ import annotations
 

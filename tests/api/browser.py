@@ -48,7 +48,7 @@ class CalledEndpoint:
         self.errors: dict[str, str] = {}
         #: Operations that find nothing.
         self.missing: Sequence[str] = ()
-        #: What operations of CloudTrail are answered with, instead of the API's answer.
+        #: The answer to CloudTrail operations, instead of the API's.
         self.answer: tuple[int, bytes] | None = None
 
     async def call(
@@ -131,7 +131,7 @@ class Browser:
         }
         self.cookie: str | None = None
         self.open_link()
-        #: Questions that were asked about events.
+        #: Questions about events.
         self.questions: list[dict[str, Any]] = []
 
     def open_link(self) -> None:
@@ -176,7 +176,7 @@ class Browser:
         return self.health
 
     def headers(self, **changes: str | None) -> dict[str, str]:
-        """Returns what a page of the console sends; None leaves a header out."""
+        """Returns the headers of a console page's request; None omits a header."""
         usual: dict[str, str | None] = {
             "host": HOST,
             "user-agent": AGENT,
@@ -206,7 +206,7 @@ class Browser:
 async def most_reading(
     monkeypatch: pytest.MonkeyPatch, ask: Callable[[], Awaitable[Answer]], method: str = "latest"
 ) -> int:
-    """Returns how many of three requests read events at the same time."""
+    """Returns the number of concurrent reads of events during three requests."""
     latest, reading, most = getattr(History, method), 0, 0
 
     async def counted(*arguments: Any) -> Any:

@@ -61,7 +61,7 @@ class Answer:
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
-    #: All that the answer sets, one after another.
+    #: All cookies that the answer sets, one after another.
     cookies: str = ""
 
     @property
@@ -133,7 +133,7 @@ def scope_of(method: str, path: str, headers: dict[str, str] | None) -> dict[str
 
 
 class Stream:
-    """An answer that goes on. It is read line by line; what is not read is not taken."""
+    """An endless answer, read line by line; unread lines block the application."""
 
     def __init__(self) -> None:
         self.status = 0
@@ -155,7 +155,7 @@ class Stream:
         return json.loads(self._lines.pop(0))
 
     async def part(self) -> bytes:
-        """Returns the next part as it was sent."""
+        """Returns the next part."""
         return await self._parts.get()
 
     async def event(self) -> str:
@@ -167,7 +167,7 @@ class Stream:
                 return str(line["EventId"])
 
     async def take(self, message: Any) -> None:
-        """Takes what the application sends."""
+        """Receives a message of the application."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.headers = {k.decode().lower(): v.decode() for k, v in message["headers"]}
@@ -181,7 +181,7 @@ class Stream:
 
 @asynccontextmanager
 async def streamed(app: AsgiApp, path: str, headers: dict[str, str]) -> AsyncIterator[Stream]:
-    """Asks for an answer that goes on; at the end the reader goes away, and all must be over."""
+    """Asks for an endless answer; at the end the reader leaves, and the call must end."""
     stream = Stream()
     asked = [{"type": "http.request", "body": b"", "more_body": False}]
 
@@ -239,7 +239,7 @@ class Api:
         ).app
         self.health: dict[str, Any] = {"status": "ok"}
         self.token = TOKEN
-        #: What event history lacks.
+        #: Missing positions of event history.
         self.missing: list[str] = []
         self.streams = Streams(self.services, self._missing)
         self.verifications = Verifications(self.world.control, self.world.clock)
@@ -264,7 +264,7 @@ class Api:
         self.public = PublicState(self._exposition, self._health)
         api = JsonApi(self.groups, self.token)
         self.console = Starlette(routes=[*self.public.routes(), *api.routes])
-        #: What the verifier prints of the trails in a verification.
+        #: The verifier's output about the trails in a verification.
         self.verified: list[str] = []
         self.calls = 0
 
@@ -362,7 +362,7 @@ class Api:
         return await send(self.console, method, f"{path}?{urlencode(query)}", headers)
 
     def stream(self, path: str, **query: str) -> AbstractAsyncContextManager[Stream]:
-        """Asks the console for an answer that goes on."""
+        """Asks the console for an endless answer."""
         headers = {"Authorization": f"Bearer {TOKEN}"}
         return streamed(self.console, f"{path}?{urlencode(query)}", headers)
 

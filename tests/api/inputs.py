@@ -23,7 +23,7 @@ OPERATIONS: dict[str, OperationModel] = {
 }
 _CLASS = re.compile(r"\^?(\[.*\])[+*]\$?")
 _MORE = 8
-#: Valid beyond what the model says, where a shorter text would be another error.
+#: Valid beyond the model's rules, where a shorter string would be another error.
 _TEXTS = {
     "ResourceArn": f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:eventdatastore/e",
     "ChannelArn": f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:channel/c",
@@ -123,7 +123,7 @@ _VALID: dict[str, Callable[[Any], Strategy]] = {
 
 @cache
 def invalid_inputs(operation: str) -> Invalid:
-    """Draws inputs of which one member does not match the model, with the member's name."""
+    """Draws inputs with one member that violates the model, and the member's name."""
     return _broken_structure(OPERATIONS[operation].input_shape)
 
 

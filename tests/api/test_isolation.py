@@ -81,7 +81,7 @@ async def test_no_byte_of_another_account_is_seen(made: list[Step]) -> None:
         )
         assert answer.status in (200, 400), answer.body
         named = json.dumps(asked)
-        # What the caller itself has named may come back in an error.
+        # An error may repeat names from the caller's own request.
         if other not in named:
             assert other not in answer.body.decode()
         if ACCOUNTS[1 - who] not in named:

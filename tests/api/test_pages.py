@@ -1,4 +1,4 @@
-"""What is answered where there is no page."""
+"""Answers where there is no page."""
 
 from __future__ import annotations
 

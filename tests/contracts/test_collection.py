@@ -1,6 +1,6 @@
 """Typed values over each control store: kept whole, limited, and changed while others change them.
 
-Also what earlier versions have stored is read, and stored again as it was.
+Documents of earlier versions are also read, and stored again unchanged.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KIND = "colour"
 
 
 class Colour(msgspec.Struct, frozen=True):
-    """What is stored here."""
+    """A stored value."""
 
     red: int
     name: str = ""
@@ -252,7 +252,7 @@ expected-incident 1 {"id": "1", "key": {"account": "123456789012", "region": "us
 
 
 @asynchronous
-async def test_documents_of_the_former_version_are_read_and_stored_again_as_they_were() -> None:
+async def test_documents_of_earlier_versions_are_stored_again_unchanged() -> None:
     control, clock = MemoryControl(), SettableClock(utc("2026-01-02T03:04:05Z"))
     former = [line.split(" ", 2) for line in FORMER.strip().splitlines()]
     await control.apply([Put(kind, key, json.loads(text)) for kind, key, text in former])

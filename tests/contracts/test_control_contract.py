@@ -53,7 +53,7 @@ async def keys(store: ControlStore, kind: str, prefix: str = "") -> list[str]:
 
 
 @asynchronous
-async def test_documents_of_several_kinds_are_read_at_once(open_store: Open) -> None:
+async def test_documents_of_several_kinds_are_read_together(open_store: Open) -> None:
     async with opened(open_store) as store:
         await store.apply([Put(kind, "x", {"is": kind}) for kind in ("trail", "plan", "chain")])
         await store.apply([Put("trail", "y", {"is": "another"})])
@@ -184,7 +184,7 @@ async def test_another_process_sees_by_the_revisions_which_kinds_were_changed(
 
 
 @asynchronous
-async def test_the_revision_of_what_is_as_it_was_is_the_same(open_store: Open) -> None:
+async def test_unchanged_documents_keep_their_revision(open_store: Open) -> None:
     async with opened(open_store) as store:
         await store.apply([Put("key", "x", {"n": 1})])
         before = await store.revisions(["key"])

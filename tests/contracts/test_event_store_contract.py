@@ -67,7 +67,7 @@ KINDS = (
     pytest.param("duckdb, in S3", marks=pytest.mark.slow),
     pytest.param("another process", marks=pytest.mark.slow),
 )
-#: Expressions as they are read, and as the web console writes them.
+#: Expressions, and the web console's spelling of them.
 WRITTEN = Path(__file__).parents[2] / "console" / "tests" / "written.json"
 Records = Sequence[Mapping[str, Any]]
 
@@ -125,7 +125,7 @@ class Place:
             await self._store.add(await self._append(records))
 
     async def entries(self) -> list[Entry]:
-        """Returns all that the journal holds."""
+        """Returns all entries of the journal."""
         return await self._journal.read(0, 1_000_000)
 
     async def _append(self, records: Records) -> list[Entry]:
@@ -366,7 +366,7 @@ async def test_the_exact_bytes_of_a_record_come_back_and_odd_values_can_be_found
 
 
 @asynchronous
-async def test_bytes_that_json_may_be_written_with_are_kept_as_they_are(place: Place) -> None:
+async def test_a_records_json_bytes_are_kept_unchanged(place: Place) -> None:
     raw = b'{ "eventTime":"2020-01-01T09:00:00Z" ,"eventName":"\\u0041\\/","eventSource":"x",'
     raw += b'"eventID":"i","n":1.0e2,"big":123456789012345678901234567890,"dup":1,"dup":2}\n'
     async with filled(place, []) as store:
@@ -392,7 +392,7 @@ async def test_adding_the_same_entries_again_changes_nothing(place: Place) -> No
 
 @pytest.mark.slow
 @asynchronous
-async def test_of_an_overlapping_batch_only_what_is_new_is_added(place: Place) -> None:
+async def test_only_new_entries_of_an_overlapping_batch_are_added(place: Place) -> None:
     async with filled(place, HAND_MADE[:8]) as store:
         old = await place.entries()
         new = [replace(old[0], position=9), replace(old[1], position=10)]
@@ -403,7 +403,7 @@ async def test_of_an_overlapping_batch_only_what_is_new_is_added(place: Place) -
 
 @pytest.mark.slow
 @asynchronous
-async def test_pages_hold_each_event_once_though_others_arrive_meanwhile(place: Place) -> None:
+async def test_pages_hold_each_event_once_despite_new_ones(place: Place) -> None:
     def some(first: int) -> Records:
         seconds = random.Random(first)
         return [
@@ -443,7 +443,7 @@ async def test_added_entries_are_visible_after_add(place: Place) -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_many_may_look_at_once(place: Place) -> None:
+async def test_many_may_look_concurrently(place: Place) -> None:
     async with filled(place, HAND_MADE) as store:
         expected = await store.lookup(everything(attribute=("EventName", "CreateUser")))
         answers = await asyncio.gather(
@@ -704,7 +704,7 @@ async def test_calls_are_counted_by_kind_and_minute_and_insights_events_never(
 
 @pytest.mark.slow
 @asynchronous
-async def test_counts_are_of_what_a_snapshot_has_and_was_recorded_since(place: Place) -> None:
+async def test_counts_cover_a_snapshot_or_the_records_since(place: Place) -> None:
     async with filled(place, _STEPS) as store:
         whole = between(0, 200)
         seen = by_kind(await store.count_calls(*whole, Snapshot(2)))
@@ -1059,7 +1059,7 @@ def test_the_pages_of_any_search_hold_each_of_its_events_once(
     prefix=st.sampled_from(["", "a", "CREATE", "arn:aws:iam::1", "\u0130"]),
 )
 @pytest.mark.slow
-def test_the_counts_of_any_query_are_those_of_a_plain_list(
+def test_the_counts_of_any_query_equal_a_plain_lists(
     many: Filled, query: EventQuery, seconds: int, limit: int, prefix: str
 ) -> None:
     async def compared() -> None:
@@ -1101,7 +1101,7 @@ keys = st.builds(
     period=st.sampled_from([1, 7, 60]),
 )
 @pytest.mark.slow
-def test_any_counts_are_those_of_a_plain_list(
+def test_any_counts_equal_those_from_a_plain_list(
     many: Filled, key: CallKey, start: datetime, end: datetime, snapshot: Snapshot, period: int
 ) -> None:
     async def compared() -> None:

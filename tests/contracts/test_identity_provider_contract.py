@@ -1,4 +1,4 @@
-"""What each identity provider guarantees, with servers of others behind it."""
+"""The guarantees of each identity provider, with other vendors' servers behind it."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class OverLink(MemoryJournal):
 
 
 class OrderedByAnother(PostgresJournal):
-    """A journal that another process has open, too; that one became the sequencer first."""
+    """A journal that another process also has open, and that other process is the sequencer."""
 
     def __init__(self, url: str) -> None:
         self._other = PostgresJournal(url)
@@ -141,7 +141,7 @@ async def opened(open_journal: Open) -> AsyncIterator[Journal]:
 
 
 def columns(entry: Entry | NewEntry) -> dict[str, object]:
-    """What an entry had before it was numbered."""
+    """Returns an entry's columns without its position and chain."""
     return {k: v for k, v in asdict(entry).items() if k not in ("position", "chain")}
 
 
@@ -188,7 +188,7 @@ async def test_positions_start_at_one_and_have_no_gaps(open_journal: Open) -> No
     ids=["object", "empty", "nul", "nul inside", "every byte", "escaped", "utf-8", "big", "long"],
 )
 @asynchronous
-async def test_bytes_of_a_record_come_back_as_they_were_after_reopening(
+async def test_bytes_of_a_record_are_unchanged_after_reopening(
     open_journal: Open, record: bytes
 ) -> None:
     new = replace(a_new_entry(), record=record)
@@ -375,7 +375,7 @@ async def test_a_closed_journal_refuses_records(open_journal: Open) -> None:
 
 
 @asynchronous
-async def test_closing_finishes_what_was_being_appended(open_journal: Open) -> None:
+async def test_closing_finishes_pending_appends(open_journal: Open) -> None:
     journal = open_journal()
     appending = [
         asyncio.create_task(journal.append(some_new_entries(2, n * 10))) for n in range(20)
@@ -477,7 +477,7 @@ async def test_one_large_batch_is_whole(open_journal: Open) -> None:
     first=st.integers(1, 20),
     length=st.integers(0, 10),
 )
-def test_the_first_position_that_is_not_lost_is_that_of_a_plain_search(
+def test_the_first_remaining_position_equals_a_plain_search(
     lost: list[tuple[int, int]], first: int, length: int
 ) -> None:
     ranges = sorted(

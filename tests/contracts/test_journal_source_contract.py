@@ -51,7 +51,7 @@ async def append_one_by_one(journal: TrimmedJournal, count: int, first: int = 1)
 
 
 @asynchronous
-async def test_an_empty_journal_begins_at_one_and_has_nothing(opener: Opener) -> None:
+async def test_an_empty_journal_begins_at_one(opener: Opener) -> None:
     async with opened(opener) as (_, source):
         assert source.first_position() == 1
         assert source.chain_before(1) is None
@@ -95,7 +95,7 @@ async def test_a_range_has_what_append_has_acknowledged(opener: Opener) -> None:
 
 
 @asynchronous
-async def test_the_chain_before_each_entry_is_that_of_the_one_before(opener: Opener) -> None:
+async def test_the_chain_before_an_entry_belongs_to_its_predecessor(opener: Opener) -> None:
     async with opened(opener) as (journal, source):
         await append_one_by_one(journal, 3)
         await journal.append(some_new_entries(5, 4))

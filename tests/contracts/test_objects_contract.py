@@ -34,7 +34,7 @@ def bucket() -> str:
 
 
 @asynchronous
-async def test_an_object_comes_back_as_it_was_stored(store: ObjectStore, bucket: str) -> None:
+async def test_an_object_comes_back_unchanged(store: ObjectStore, bucket: str) -> None:
     await store.create_bucket(bucket)
     for number, content in enumerate((b"", b"\0", bytes(range(256)), b"x" * 3_000_000)):
         new = NewObject(bucket, f"a/b/{number}", content)

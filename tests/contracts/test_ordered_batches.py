@@ -79,7 +79,7 @@ class Engine(Protocol):
         ...
 
     def order(self, holder: str) -> bool:
-        """Lets a node order what is visible; returns whether it ordered anything."""
+        """Lets a node order visible batches; returns whether it ordered any."""
         ...
 
     def expire(self) -> None:
@@ -158,7 +158,7 @@ class MemoryEngine:
 
 
 class PostgresEngine:
-    """The real tables and the real sequencer; each open insert has a connection of its own."""
+    """The real tables and the real sequencer; each open insert has its connection."""
 
     def __init__(self) -> None:
         self._url = shared_server().new_database()

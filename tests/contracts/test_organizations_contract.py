@@ -1,4 +1,4 @@
-"""What an organization's source promises, in the settings and on moto."""
+"""The guarantees of an organization's source, in the settings and on moto."""
 
 from __future__ import annotations
 

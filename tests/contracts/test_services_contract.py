@@ -206,7 +206,7 @@ async def test_a_group_or_stream_that_is_not_there_is_missing(kit: Kit) -> None:
 
 
 @asynchronous
-async def test_rules_get_what_is_put_on_their_regions_bus(kit: Kit) -> None:
+async def test_rules_get_the_events_of_their_regions_bus(kit: Kit) -> None:
     here, there = "eu-west-3", "eu-north-1"
     assert await kit.bus.rule_states(there) == frozenset()
     got = kit.make_rule(here)

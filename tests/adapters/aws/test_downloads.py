@@ -128,7 +128,7 @@ def test_an_answer_that_is_cut_is_an_error_and_no_shorter_object() -> None:
         stream.close()
 
 
-def test_a_connection_that_was_closed_meanwhile_is_not_an_error() -> None:
+def test_a_kept_connection_closed_by_the_store_is_replaced() -> None:
     def once(handler: BaseHTTPRequestHandler) -> None:
         say(handler, 200, b"content")
         handler.close_connection = True

@@ -20,7 +20,7 @@ def write_key(folder: Path, key_id: str, profile: str = "default") -> None:
 
 
 @pytest.mark.parametrize("profile", ["default", "emulator"])
-def test_the_key_is_that_of_the_present_run(tmp_path: Path, profile: str) -> None:
+def test_the_key_belongs_to_the_current_run(tmp_path: Path, profile: str) -> None:
     folder = EmulatorFolder(tmp_path / "9297")
     assert folder.key() is None
     for key_id in ("AKIAFIRST", "AKIASECOND"):

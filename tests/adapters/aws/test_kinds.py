@@ -82,7 +82,7 @@ def test_unknown_answers_match_no_kind(body: bytes) -> None:
     assert recognize(lambda _path: ProbeAnswer({"server": "nginx"}, body, 200)) is None
 
 
-def test_every_path_is_asked_once() -> None:
+def test_each_path_is_probed_once() -> None:
     asked: list[str] = []
 
     def get(path: str) -> ProbeAnswer:
@@ -108,7 +108,7 @@ def test_aws_is_known_by_its_name(url: str, expected: bool) -> None:
     assert is_aws(url) is expected
 
 
-def test_only_upstreams_that_check_no_signatures_are_asked_about_any_key() -> None:
+def test_only_kinds_that_check_no_signatures_name_any_key() -> None:
     asked = {kind.name for kind in KINDS if kind.names_any_key}
     assert not asked & {"AWS", "SeaweedFS", "Ceph", "MinIO", "Garage"}
     assert all("no signatures" in kind.signatures for kind in KINDS if kind.name in asked)

@@ -1,4 +1,4 @@
-"""S3 through boto3: what arrives in the bucket, and what a bad endpoint looks like."""
+"""S3 through boto3: the objects in the bucket, and the errors of a bad endpoint."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ async def test_the_bucket_owner_is_given_full_control_and_keys_go_into_the_path(
 
 
 @asynchronous
-async def test_a_store_without_conditional_writes_is_asked_before_each_write() -> None:
+async def test_without_conditional_writes_the_store_looks_before_writing() -> None:
     kept: dict[str, bytes] = {}
     conditional = 0
 
@@ -197,7 +197,7 @@ async def test_a_refusal_carries_the_stores_own_code_and_names_the_object(
 
 
 @asynchronous
-async def test_a_store_that_is_overloaded_for_a_moment_is_asked_again() -> None:
+async def test_a_briefly_overloaded_store_is_called_again() -> None:
     tries = 0
 
     def handler(method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
@@ -302,7 +302,7 @@ def test_unreadable_entries_are_named(bucket: str) -> None:
 
 
 class Pages:
-    """A store that lists one object a page, and remembers how it was asked."""
+    """A store that lists one object a page, and remembers the requests."""
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -344,7 +344,7 @@ def test_a_listing_whose_pages_lead_nowhere_is_an_error(token: dict[str, str]) -
         ("http://localhost:1", "http://localhost:1/logs/k"),
     ],
 )
-def test_stores_other_than_aws_are_asked_by_path(
+def test_only_aws_gets_the_bucket_in_the_host(
     endpoint: str | None, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")

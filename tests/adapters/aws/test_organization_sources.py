@@ -1,4 +1,4 @@
-"""The upstream's organization: what changes there, and what is known while it fails."""
+"""The upstream's organization: its changes, and its last state during a failure."""
 
 from __future__ import annotations
 

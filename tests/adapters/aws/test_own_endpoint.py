@@ -31,7 +31,7 @@ def answering(status: bytes, body: bytes) -> StubUpstream:
 
 
 @asynchronous
-async def test_an_operation_of_cloudtrail_is_signed_and_its_answer_kept_as_it_is() -> None:
+async def test_a_cloudtrail_call_is_signed_and_its_answer_unchanged() -> None:
     with answering(b"400 Bad Request", b'{"__type":"X"}') as server:
         given = b'{"Name":"one"}'
         answer = await endpoint(server.url).cloudtrail("GetTrail", "eu-west-1", CALLER, given)

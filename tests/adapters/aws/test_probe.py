@@ -1,4 +1,4 @@
-"""Probes of real upstreams, and of none."""
+"""Probes of real upstreams, and of an unused port."""
 
 from __future__ import annotations
 

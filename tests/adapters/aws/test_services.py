@@ -65,7 +65,7 @@ async def test_other_credentials_make_another_client() -> None:
 
 
 @asynchronous
-async def test_a_client_signs_for_the_region_that_was_asked_for() -> None:
+async def test_a_client_signs_for_the_requested_region() -> None:
     region = await clients([]).call("sns", "eu-west-1", lambda sns: sns.meta.region_name, "it")
     assert region == "eu-west-1"
 
@@ -81,7 +81,7 @@ async def test_a_client_signs_for_the_region_that_was_asked_for() -> None:
     ],
 )
 @asynchronous
-async def test_a_refusal_has_its_code_and_names_what_was_asked(
+async def test_a_refusal_has_its_code_and_names_the_resource(
     code: str, kind: type[ServiceError]
 ) -> None:
     with pytest.raises(ServiceError, match="the topic") as caught:
@@ -119,9 +119,7 @@ async def test_a_service_that_is_not_there_is_an_error_of_the_service() -> None:
     ],
     ids=str,
 )
-def test_events_outside_of_what_a_stream_takes_are_counted(
-    info: dict[str, int], refused: int
-) -> None:
+def test_events_outside_the_streams_times_are_counted(info: dict[str, int], refused: int) -> None:
     assert _rejected(info, 10) == refused
 
 

@@ -15,10 +15,10 @@ from tests.factories import MOMENT
 
 
 class SharedFolder:
-    """The files, and a cache of them; `is_away` is whether they cannot be read.
+    """The files, and a cache of them; `is_away` makes reads fail.
 
-    `reads_left` is after how many reads they are away, and `threads` has the names of the threads
-    that have read them.
+    Reads also fail once `reads_left` are used up. `threads` has the names of the reading
+    threads.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:

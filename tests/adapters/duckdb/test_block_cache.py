@@ -63,7 +63,7 @@ def content(s3: SharedFolder, name: str) -> bytes:
 
 
 @pytest.mark.slow
-def test_any_part_of_a_file_is_as_it_was_written(s3: SharedFolder) -> None:
+def test_any_part_of_a_file_is_read_unchanged(s3: SharedFolder) -> None:
     name, chance = names(s3)[0], random.Random(1)
     whole = content(s3, name)
     assert s3.cache.read(name, 0, 10 * len(whole)) == whole
@@ -88,7 +88,7 @@ def test_no_more_than_the_limit_is_kept_and_the_newest_of_it(s3: SharedFolder) -
     assert s3.reads == before
 
 
-def test_blocks_are_found_again_after_a_restart_and_others_are_deleted(s3: SharedFolder) -> None:
+def test_a_restart_keeps_blocks_and_deletes_other_files(s3: SharedFolder) -> None:
     one, two, _ = names(s3)
     for name in (one, two):
         s3.cache.read(name, 0, 1)
@@ -135,7 +135,7 @@ def test_damaged_s3_blocks_are_refused_and_not_cached(s3: SharedFolder) -> None:
     assert s3.cache.read(name, 0, 10) == whole[:10]
 
 
-def test_a_disk_that_is_full_ends_no_look_up(s3: SharedFolder) -> None:
+def test_a_full_disk_fails_no_lookup(s3: SharedFolder) -> None:
     name = names(s3)[0]
     (s3.cached / name).write_bytes(b"no folder")  # so nothing can be written into it
     assert s3.cache.read(name, 0, 10) == content(s3, name)[:10]
@@ -160,7 +160,7 @@ def test_many_threads_read_the_right_bytes_within_the_limit(s3: SharedFolder) ->
     assert s3.cached_bytes <= 3 * BLOCK_BYTES
 
 
-def test_each_thread_has_a_position_of_its_own(s3: SharedFolder) -> None:
+def test_each_thread_has_a_position(s3: SharedFolder) -> None:
     name, content = next((path.name, path.read_bytes()) for path in s3.folder.iterdir())
     s3.cache.add(name)
     file = SharedFileSystem(s3.cache).open(f"{SCHEME}://{name}")

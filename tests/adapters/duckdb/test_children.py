@@ -28,7 +28,7 @@ sys.addaudithook(tell)
 
 
 @asynchronous
-async def test_children_have_low_priority_before_they_load_what_they_need(
+async def test_children_lower_their_priority_before_importing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, told = tmp_path / "telling", tmp_path / "told"

@@ -1,4 +1,4 @@
-"""Counts over files and hot tables; what they contain is tested by the store's contract."""
+"""Counts over files and hot tables; the store's contract tests their content."""
 
 from __future__ import annotations
 

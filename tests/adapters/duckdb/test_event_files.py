@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.campaign
 @asynchronous
-async def test_many_small_files_become_few_large_ones_and_nothing_else_changes(
+async def test_merging_small_files_into_large_ones_changes_no_event(
     tmp_path: Path,
 ) -> None:
     async with world(tmp_path, seal_records=10) as here:

@@ -1,4 +1,4 @@
-"""Expiry by age and size: what goes first, and what a crash or a full disk leaves."""
+"""Expiry by age and size: the order, and the files after a crash or a full disk."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LONG_AGO = MOMENT - timedelta(days=1)
 
 
 async def in_this_process(work: str, *paths: Path) -> list[Path]:
-    """Does what a child does, in far less time."""
+    """Works like a child process, in far less time."""
     return [seal.thin(paths[0])] if work == "thin" else seal.damaged(paths)
 
 

@@ -75,15 +75,13 @@ def test_typed_columns_are_filtered_in_sql(text: str) -> None:
         ("is:failure", ("signin.amazonaws.com",)),
     ],
 )
-def test_other_parts_only_narrow_what_is_looked_through(
-    text: str, looked_for: tuple[str, ...]
-) -> None:
+def test_other_terms_only_narrow_the_search(text: str, looked_for: tuple[str, ...]) -> None:
     found = condition_of(parse(text, MOMENT))
     assert not found.exact
     assert found.arguments == looked_for
 
 
-def test_of_agents_only_the_words_of_those_with_such_names_are_looked_for() -> None:
+def test_an_agent_search_looks_for_the_words_of_its_family() -> None:
     def looked_for(text: str) -> set[str]:
         found = condition_of(parse(text, MOMENT))
         assert not found.exact
@@ -162,7 +160,7 @@ ADDRESSES = st.one_of(
 @settings(max_examples=300, deadline=None)
 @given(texts=st.lists(ADDRESSES, min_size=1), prefix=st.integers(0, 32), data=st.data())
 @pytest.mark.slow
-def test_addresses_of_a_network_are_found_by_their_texts(
+def test_addresses_of_a_network_are_found_as_strings(
     texts: list[str], prefix: int, data: st.DataObject
 ) -> None:
     address = data.draw(st.sampled_from(["10.1.2.3", "10.200.1.77", *texts]))
@@ -185,7 +183,7 @@ def _with_address(text: str) -> Attributes:
 
 
 @pytest.mark.slow
-def test_a_part_of_a_value_is_found_whatever_characters_are_beside_it() -> None:
+def test_a_part_of_a_value_is_found_next_to_any_character() -> None:
     characters = [chr(code) for code in range(1, 0x110000) if not 0xD800 <= code < 0xE000]
     lower = condition_of(parse("name:x", MOMENT)).sql.removeprefix("contains(").removesuffix(", ?)")
     rows = DATABASE.execute(

@@ -25,7 +25,7 @@ ROW = st.tuples(*(VALUES[kind] for kind in HOT_COLUMNS.values()))
 
 @given(st.lists(ROW, min_size=1, max_size=5), st.lists(ROW, min_size=1, max_size=5))
 @pytest.mark.slow
-def test_rows_are_inserted_as_they_are(first: list[Any], second: list[Any]) -> None:
+def test_rows_are_inserted_unchanged(first: list[Any], second: list[Any]) -> None:
     DATABASE.execute("DROP TABLE IF EXISTS hot")
     DATABASE.execute(create_hot("hot"))
     insert_rows(DATABASE, "hot", first)

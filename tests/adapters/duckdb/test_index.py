@@ -1,4 +1,4 @@
-"""The index of a sealed file; that look-ups through it are right is in the stores' contract."""
+"""The index of a sealed file; the stores' contract tests lookups through it."""
 
 from __future__ import annotations
 

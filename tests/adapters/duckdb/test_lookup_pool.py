@@ -57,7 +57,7 @@ async def test_work_runs_in_parallel_and_results_are_in_order(database: Database
 
 
 @asynchronous
-async def test_when_one_fails_the_others_are_waited_for(database: Database) -> None:
+async def test_when_one_fails_the_pool_waits_for_the_others(database: Database) -> None:
     hot, failed, ended = database.new_hot(1), threading.Event(), threading.Event()
 
     def fail_now() -> list[int]:

@@ -1,4 +1,4 @@
-"""Pages are those of a plain list, wherever their events are."""
+"""Pages equal those of a plain list, wherever their events are."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_no_part_has_much_more_than_the_largest_kind_makes_it_have(
     for (source, name, size), part in zip(events, ColumnPartitioning().parts(events), strict=True):
         loads[part] += size
         kinds[source, name] += size
-    # Whoever goes to the one that has least makes it no fuller than this (Graham 1966).
+    # Greedy placement into the least loaded part exceeds the mean by no more (Graham 1966).
     mean, largest = sum(loads) / PARTS, max(kinds.values())
     assert max(loads) <= mean + largest * (1 - 1 / PARTS)
 

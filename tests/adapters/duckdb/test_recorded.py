@@ -157,7 +157,7 @@ async def test_closing_while_a_file_is_sealed_ends_in_time_and_loses_nothing(
 @pytest.mark.anomaly
 @pytest.mark.parametrize("missing", [0, 1, 2])
 @asynchronous
-async def test_a_sealed_file_that_is_gone_is_made_again(tmp_path: Path, missing: int) -> None:
+async def test_a_missing_sealed_file_is_rebuilt(tmp_path: Path, missing: int) -> None:
     async with world(tmp_path) as here:
         await here.write(130)
         ranges = [(1, 40), (41, 80), (81, 120)]
@@ -172,7 +172,7 @@ async def test_a_sealed_file_that_is_gone_is_made_again(tmp_path: Path, missing:
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_several_neighbouring_files_that_are_gone_are_made_again(tmp_path: Path) -> None:
+async def test_several_missing_neighbouring_files_are_rebuilt(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         await here.write(130)
         await here.seal((1, 40), (41, 80), (81, 120))
@@ -221,7 +221,7 @@ async def test_a_damaged_file_is_set_aside_and_made_again(tmp_path: Path, damage
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_file_with_another_files_content_is_made_again(tmp_path: Path) -> None:
+async def test_a_file_with_another_files_content_is_rebuilt(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         await here.write(120)
         await here.seal((1, 40), (41, 110))
@@ -233,7 +233,7 @@ async def test_a_file_with_another_files_content_is_made_again(tmp_path: Path) -
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_file_with_another_range_of_the_same_length_is_made_again(
+async def test_a_file_with_another_range_is_rebuilt(
     tmp_path: Path,
 ) -> None:
     async with world(tmp_path) as here:
@@ -395,7 +395,7 @@ async def test_trimmed_entries_are_found_in_s3(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_a_server_that_is_behind_goes_on_after_the_files_in_s3(tmp_path: Path) -> None:
+async def test_a_late_server_continues_after_the_files_in_s3(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         s3 = SharedFolder(tmp_path, max_bytes=10_000_000)
         async with here.opened(s3.cache) as store:
@@ -424,7 +424,7 @@ async def test_lost_positions_are_reported_with_s3_files(tmp_path: Path) -> None
 
 
 @asynchronous
-async def test_a_look_up_that_needs_s3_while_it_is_away_says_so(tmp_path: Path) -> None:
+async def test_a_lookup_that_needs_unreachable_s3_says_so(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         await here.write(100)
         s3 = SharedFolder(tmp_path, max_bytes=10_000_000)

@@ -78,7 +78,7 @@ def test_a_sealed_table_compresses_records_and_leaves_to_the_index_what_that_kno
         assert column not in create_sealed()
 
 
-def test_columns_hold_what_the_record_says() -> None:
+def test_columns_match_the_record() -> None:
     (entry,) = some_entries(1)
     with duckdb.connect(":memory:") as database:
         database.execute(create_hot("events"))

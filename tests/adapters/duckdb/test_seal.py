@@ -86,7 +86,7 @@ def test_large_records_fill_several_files(
 
 
 @pytest.mark.parametrize(("first", "last"), [(1, 60), (1, 1), (60, 60), (7, 44)])
-def test_a_sealed_file_holds_its_range_and_nothing_else(
+def test_a_sealed_file_holds_exactly_its_range(
     journal: Path, history: Path, first: int, last: int
 ) -> None:
     (made,) = seal(SqliteJournalSource(journal), history, first, last)
@@ -162,7 +162,7 @@ def test_the_child_process_seals_and_says_so_with_its_exit_code(
 
 
 def test_a_child_whose_parent_is_gone_does_nothing(journal: Path, history: Path) -> None:
-    """It may take long to load what it needs; another child does its work by then."""
+    """Loading may take long; another child has done its work by then."""
     done = subprocess.run(
         command("journal", journal, history, 1, 60),
         stdin=subprocess.DEVNULL,  # as a pipe without another end
@@ -174,7 +174,7 @@ def test_a_child_whose_parent_is_gone_does_nothing(journal: Path, history: Path)
     assert list(history.iterdir()) == []
 
 
-def test_columns_are_those_of_the_record(journal: Path, history: Path) -> None:
+def test_columns_match_their_record(journal: Path, history: Path) -> None:
     with duckdb.connect(
         str(seal(SqliteJournalSource(journal), history, 1, 3)[0]), read_only=True
     ) as database:

@@ -1,4 +1,4 @@
-"""One sealed file: whole, with what it says of itself, or not there."""
+"""One sealed file: complete with its description, or missing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fill(connection: duckdb.DuckDBPyConnection, last: int = 5) -> int:
     return last
 
 
-def test_a_file_says_what_it_holds(tmp_path: Path) -> None:
+def test_a_file_describes_its_content(tmp_path: Path) -> None:
     path = write_sealed(Sealing(tmp_path, Series.JOURNAL, 1, chain_before=b"c" * 32), fill)
     with duckdb.connect(str(path), read_only=True) as database:
         about = database.execute("SELECT * FROM about").fetchall()
@@ -73,7 +73,7 @@ def test_of_records_that_are_too_large_for_the_memory_nothing_is_left_but_the_re
     assert list(tmp_path.iterdir()) == []
 
 
-def test_imported_events_have_a_kind_of_file_of_their_own(tmp_path: Path) -> None:
+def test_imported_events_have_separate_files(tmp_path: Path) -> None:
     path = write_sealed(Sealing(tmp_path, Series.IMPORTED, 1), fill)
     named = read_name(path)
     assert named is not None

@@ -41,7 +41,7 @@ class Place:
         self.staging = Staging(self.history, SqliteJournalSource(self.journal))
 
     def bring(self, *files: Records) -> tuple[int, dict[int, int], dict[int, list[int]]]:
-        """Imports files; returns how many were written, doubled, and lines with taken ids."""
+        """Imports files; returns the numbers of written, doubled and refused events."""
         self.staging.clear()
         for number, records in enumerate(files):
             rows = [(n, attributes_of(r), record_bytes(r)) for n, r in enumerate(records, 1)]
@@ -165,7 +165,7 @@ def test_complete_output_is_not_rewritten(place: Place) -> None:
 
 
 @asynchronous
-async def test_imported_events_are_found_beside_recorded_ones(tmp_path: Path) -> None:
+async def test_imported_events_are_found_next_to_recorded_ones(tmp_path: Path) -> None:
     place = Place(tmp_path)
     records = some_records(30)
     place.bring(records[:10])
@@ -207,7 +207,7 @@ brought = st.lists(st.lists(st.lists(numbers, max_size=8), max_size=3), min_size
 @pytest.mark.hypothesis
 @settings(max_examples=25, deadline=None)
 @given(brought)
-def test_however_often_and_in_whatever_parts_records_come_each_is_there_once(
+def test_repeated_and_split_batches_store_each_record_once(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[list[int]]]
 ) -> None:
     place = Place(tmp_path_factory.mktemp("any"))

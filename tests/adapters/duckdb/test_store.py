@@ -91,7 +91,7 @@ async def test_leftovers_of_interrupted_sealing_are_removed(tmp_path: Path, name
 
 @asynchronous
 async def test_a_folder_in_which_sealing_swapped_is_removed_too(tmp_path: Path) -> None:
-    """DuckDB puts what does not fit into memory into a folder called FILE.tmp."""
+    """DuckDB swaps to a folder called FILE.tmp."""
     async with world(tmp_path) as here:
         await here.write(60)
         await here.seal((1, 40))
@@ -105,7 +105,7 @@ async def test_a_folder_in_which_sealing_swapped_is_removed_too(tmp_path: Path) 
 
 
 @asynchronous
-async def test_expired_files_go_oldest_first_and_never_what_is_needed(tmp_path: Path) -> None:
+async def test_expired_files_are_deleted_oldest_first_but_never_needed_ones(tmp_path: Path) -> None:
     later = MOMENT + timedelta(days=1)
     async with world(tmp_path) as here:
         await here.write(130)
@@ -149,7 +149,7 @@ class PowerCutError(Exception):
 async def test_an_expiry_that_dies_between_mark_and_deletion_is_ended_at_the_next_start(
     tmp_path: Path, passage: int
 ) -> None:
-    """Imported events go first, then those of the journal; each file is marked, then deleted."""
+    """Imported events expire first, then the journal's; each file is marked, then deleted."""
 
     def die() -> None:
         raise PowerCutError

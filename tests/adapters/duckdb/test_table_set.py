@@ -1,4 +1,4 @@
-"""Tables that look-ups read: none goes while it is read."""
+"""Tables that lookups read: none is dropped during a read."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def test_a_search_that_is_cancelled_just_before_its_statement_begins_stops
     reached, go_on = threading.Event(), threading.Event()
 
     class Late(list[Any]):
-        """Arguments that are asked for when the cursor is there and does nothing yet."""
+        """Arguments that the query reads once its cursor exists and before it starts."""
 
         def __iter__(self) -> Iterator[Any]:
             reached.set()

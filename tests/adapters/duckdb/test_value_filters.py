@@ -1,4 +1,4 @@
-"""The values that occur in a sealed file: none that is there is ever said not to be."""
+"""Filters over the values in a sealed file: never a false negative."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from opentrail.adapters.duckdb.file_index import VALUES, ValueFilter, fill_value
 
 
 def held_by(rows: list[tuple[str | None, list[str]]], category: str = "Management") -> ValueFilter:
-    """Returns what is held by a table with these user names and resource types.
+    """Returns the filter of a table with these user names and resource types.
 
-    The last row is of another category than the ones before it, if that is given.
+    `category` is the category of the last row only.
     """
     with duckdb.connect(":memory:") as database:
         database.execute("ATTACH ':memory:' AS made")
@@ -75,5 +75,5 @@ def test_an_attribute_with_too_many_values_is_not_listed(monkeypatch: pytest.Mon
     assert not many.may_contain("EventName", "e")
 
 
-def test_an_empty_file_has_nothing() -> None:
+def test_an_empty_file_has_no_values() -> None:
     assert not held_by([]).may_contain("Username", "mary")

@@ -89,7 +89,7 @@ class World:
     async def opened(
         self, remote: RemoteFiles = NO_REMOTE_FILES, shared: Sequence[SharedFile] = ()
     ) -> AsyncIterator[DuckdbEvents]:
-        """Opens a store and adds what it lacks, as the follower does."""
+        """Opens a store and adds missing entries, as the follower does."""
         source = SqliteJournalSource(self.journal_folder)
         store = DuckdbEvents(self.history, source, self.seal_records, remote=remote)
         try:
@@ -105,7 +105,7 @@ class World:
         return [(int(m[1]), int(m[2])) for m in map(NAME.match, self.files()) if m]
 
     async def check(self, store: DuckdbEvents) -> None:
-        """Compares a few look-ups with those in a plain list."""
+        """Compares a few lookups with those in a plain list."""
         entries = await self.entries()
         assert store.position == len(entries)
         for query in (

@@ -1,4 +1,4 @@
-"""What is special about a journal over a link; what every journal promises is in the contract."""
+"""A journal over a link; the contract tests the guarantees of every journal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def entries(count: int, first: int = 1) -> list[NewEntry]:
 
 
 class FarSide:
-    """The other end of a link: a journal, and what has been asked of it."""
+    """The other end of a link: a journal, and the requests to it."""
 
     def __init__(self) -> None:
         self.journal = MemoryJournal()
@@ -60,7 +60,7 @@ new_entries = st.builds(
 
 @pytest.mark.slow
 @given(st.lists(new_entries))
-def test_entries_arrive_as_they_were_sent(given_: list[NewEntry]) -> None:
+def test_entries_arrive_unchanged(given_: list[NewEntry]) -> None:
     sent = msgspec.msgpack.encode(AppendEntries(given_))
     assert msgspec.msgpack.decode(sent, type=AppendEntries).entries == given_
 
@@ -99,7 +99,7 @@ async def test_batches_are_cut_by_number_and_by_size(monkeypatch: pytest.MonkeyP
 
 
 @asynchronous
-async def test_a_refusal_and_its_reason_arrive_and_calls_are_refused_from_then_on() -> None:
+async def test_a_refusal_arrives_with_its_reason_and_lasts() -> None:
     far = FarSide()
     journal = linked(far)
     far.journal.failure = "the disk is full"
@@ -113,7 +113,7 @@ async def test_a_refusal_and_its_reason_arrive_and_calls_are_refused_from_then_o
 
 
 @asynchronous
-async def test_a_far_side_that_is_gone_refuses_what_waited() -> None:
+async def test_a_dead_far_side_refuses_waiting_entries() -> None:
     far = FarSide()
     journal = linked(far)
     far.error = LinkError("the other process is gone")

@@ -69,7 +69,7 @@ async def linked(left: Handlers = ECHO, right: Handlers = ECHO) -> AsyncIterator
 
 
 @asynchronous
-async def test_both_ends_may_ask_at_once() -> None:
+async def test_both_ends_may_ask_concurrently() -> None:
     async with linked() as (left, right):
         asked = [left.ask(Echo(b"a%d" % n)) for n in range(50)]
         asked += [right.ask(Echo(b"b%d" % n)) for n in range(50)]
@@ -114,7 +114,7 @@ async def test_values_arrive_as_the_types_that_they_were() -> None:
 
 
 @asynchronous
-async def test_a_request_that_fails_is_reported_and_the_link_goes_on() -> None:
+async def test_a_failed_request_is_reported_and_the_link_continues() -> None:
     async def bad(_request: Bad) -> None:
         raise ValueError("no such thing")
 
@@ -177,10 +177,10 @@ async def test_a_wait_ends_when_the_other_process_goes() -> None:
 
 
 @asynchronous
-async def test_an_error_whose_text_is_not_unicode_is_answered(
+async def test_an_error_that_is_not_unicode_gets_an_answer(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.CRITICAL, module.__name__)  # xdist cannot send what is logged
+    caplog.set_level(logging.CRITICAL, module.__name__)  # xdist cannot send the log message
 
     async def fail(_request: Echo) -> bytes:
         raise OSError("no file named \udcff")
@@ -216,7 +216,7 @@ async def test_a_frame_that_claims_to_be_huge_ends_the_link() -> None:
 
 
 @asynchronous
-async def test_a_response_that_is_too_long_is_reported_and_the_link_goes_on(
+async def test_an_oversized_response_is_reported_and_the_link_continues(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def longer(request: Echo) -> bytes:

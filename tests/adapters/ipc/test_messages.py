@@ -1,4 +1,4 @@
-"""Messages arrive as they were sent."""
+"""Messages arrive unchanged."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def arrived(sent: Any, kind: type[T]) -> T:
 
 @pytest.mark.hypothesis
 @given(st.lists(st.tuples(texts, moments), max_size=5))
-def test_entries_arrive_as_they_were_sent(given: list[tuple[str, datetime]]) -> None:
+def test_journal_entries_arrive_unchanged(given: list[tuple[str, datetime]]) -> None:
     entries = [
         an_entry(position, a_record(note=text), recorded_at=moment, chain=bytes([position]) * 32)
         for position, (text, moment) in enumerate(given, 1)
@@ -75,14 +75,14 @@ queries = st.builds(
 
 @pytest.mark.hypothesis
 @given(queries)
-def test_queries_arrive_as_they_were_sent(query: EventQuery) -> None:
+def test_queries_arrive_unchanged(query: EventQuery) -> None:
     look_up = request_of(EventStore.lookup)
     assert arrived(look_up(query), look_up) == look_up(query)
 
 
 @pytest.mark.hypothesis
 @given(texts, st.none() | texts, st.booleans(), st.integers(-(2**62), 2**62))
-def test_found_events_arrive_as_they_were_sent(
+def test_found_events_arrive_unchanged(
     text: str, maybe: str | None, read_only: bool, position: int
 ) -> None:
     found = [
@@ -105,7 +105,7 @@ def test_found_events_arrive_as_they_were_sent(
 
 @pytest.mark.hypothesis
 @given(texts, st.none() | texts, moments, st.lists(st.integers(0, 2**62), max_size=3))
-def test_counts_and_requests_for_them_arrive_as_they_were_sent(
+def test_counts_and_their_requests_arrive_unchanged(
     text: str, code: str | None, moment: datetime, numbers: list[int]
 ) -> None:
     key = CallKey(text, text, text, text, text, code)

@@ -1,4 +1,4 @@
-"""Event history in a process of its own; what it answers is tested by the store's contract."""
+"""Event history in a separate process; the store's contract tests its answers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ALL = EventQuery(limit=1_000, snapshot=Snapshot(1_000))
 async def opened(
     root: Path, seal_records: int = 20
 ) -> AsyncIterator[tuple[IpcEventStore, list[Entry]]]:
-    """Gives a store over 50 entries of a journal, none of which it has been given yet."""
+    """Yields an empty store over a journal, and the journal's 50 entries."""
     for name in ("history", "journal"):
         (root / name).mkdir(exist_ok=True)
     journal = SqliteJournal(root / "journal")
@@ -73,7 +73,7 @@ async def test_a_history_process_that_is_killed_is_replaced_and_can_be_filled_ag
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_look_up_meanwhile_says_that_the_store_must_be_filled_again(tmp_path: Path) -> None:
+async def test_a_restarted_store_asks_to_be_filled_again(tmp_path: Path) -> None:
     async with opened(tmp_path, seal_records=1_000) as (store, entries):
         await store.add(entries)
         assert store.pid is not None
@@ -127,7 +127,7 @@ async def test_a_process_that_cannot_be_started_is_an_error(
 async def with_cache(
     root: Path, s3: SharedFolder, read: Read | None = None
 ) -> AsyncIterator[tuple[IpcEventStore, list[Entry]]]:
-    """Gives a store over 50 entries, of which files in S3 have 40, with a cache of two blocks."""
+    """Yields a store over 50 entries, with 40 in files in S3, and a cache of two blocks."""
     async with opened(root) as (own, entries):
         await own.close()
         for leftover in (root / "history").glob("*.duckdb"):

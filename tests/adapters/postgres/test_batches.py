@@ -71,7 +71,7 @@ def test_a_body_of_a_newer_version_is_not_taken_for_damage() -> None:
 @given(
     moment=st.datetimes(timezones=st.just(UTC), min_value=FIRST, max_value=FIRST.replace(year=2200))
 )
-def test_ids_of_a_day_are_between_its_bound_and_that_of_the_next(moment: datetime) -> None:
+def test_ids_of_a_day_are_between_its_bounds(moment: datetime) -> None:
     now = moment
     batch_id = new_batch_id(now)
     assert batch_id.version == 7

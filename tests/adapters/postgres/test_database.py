@@ -1,4 +1,4 @@
-"""The shared database: several hosts, and what is known after a failure."""
+"""The shared database: several hosts, and the outcome of a failed commit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_the_host_that_accepts_writes_is_found_among_several() -> None:
 
 
 @asynchronous
-async def test_a_server_that_accepts_no_writes_any_more_is_left() -> None:
+async def test_a_server_that_became_read_only_is_left() -> None:
     with own_server() as server:
         database = SharedDatabase(server.new_database())
         await database.run(lambda transaction: transaction.change("CREATE TABLE t (n integer)"))
@@ -86,7 +86,7 @@ def test_without_its_driver_postgresql_is_refused_with_what_to_install(
 
 
 @asynchronous
-async def test_a_server_that_is_gone_is_unreachable_until_it_is_back() -> None:
+async def test_a_stopped_server_is_unreachable_until_its_restart() -> None:
     with own_server() as server:
         database = SharedDatabase(server.new_database())
         with pytest.raises(StorageFailed, match="no_such_table") as failed:

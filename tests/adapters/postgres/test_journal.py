@@ -77,7 +77,7 @@ def locked_leases(url: str) -> Iterator[None]:
 
 
 async def everything(journal: PostgresJournal) -> list[Entry]:
-    """Returns all entries, once the journal knows of all that are durable."""
+    """Returns all entries, including durable ones that this journal has not read yet."""
     entries: list[Entry] = []
     while part := await journal.read(entries[-1].position if entries else 0, 1_000):
         entries += part
@@ -118,7 +118,7 @@ async def test_an_append_whose_fence_fails_takes_no_other_with_it() -> None:
 
 
 @asynchronous
-async def test_two_processes_append_at_once_and_order_respects_real_time() -> None:
+async def test_concurrent_appends_respect_the_order_of_real_time() -> None:
     url = shared_server().new_database()
     async with opened(url, url, url) as (one, other, reader):
         ended: list[int] = []
@@ -126,7 +126,7 @@ async def test_two_processes_append_at_once_and_order_respects_real_time() -> No
 
         async def append(journal: PostgresJournal) -> None:
             for _ in range(40):
-                # What was acknowledged before this call has a lower position than this.
+                # Earlier acknowledgements have lower positions than this call.
                 before = max(ended, default=0)
                 count = random.choice([1, 1, 3])
                 entries = [
@@ -176,7 +176,7 @@ async def test_durable_records_survive_lost_connections() -> None:
 
 
 @asynchronous
-async def test_an_insert_whose_acknowledgement_is_lost_is_there_once(
+async def test_an_insert_without_acknowledgement_is_stored_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The connection ends after the commit; the insert is repeated with the same id."""
@@ -265,7 +265,7 @@ async def test_durable_records_get_positions_after_restart() -> None:
     url = shared_server().new_database()
     async with opened(url) as (journal,):
         await journal.append(some_new_entries(2))
-        journal._over.set()  # nothing is ordered any more
+        journal._over.set()  # stops the ordering
         await journal._ordering
         journal._looking.cancel()
         appending = asyncio.create_task(journal.append(some_new_entries(3, 3)))
@@ -302,7 +302,7 @@ async def test_a_damaged_batch_is_lost_and_reported_and_the_rest_is_read() -> No
 
 
 @asynchronous
-async def test_a_batch_that_is_gone_is_lost() -> None:
+async def test_a_deleted_batch_is_lost() -> None:
     url = shared_server().new_database()
     async with opened(url) as (journal,):
         for number in range(1, 7, 2):
@@ -381,7 +381,7 @@ async def test_a_journal_whose_batches_another_one_orders_does_not_ask_for_the_l
 async def test_positions_that_one_process_has_seen_are_not_given_again_after_they_were_lost() -> (
     None
 ):
-    """As after a standby was promoted that lacks the last commits."""
+    """As after promoting a standby without the last commits."""
     url = shared_server().new_database()
     async with opened(url, url) as (one, other):
         for number in range(1, 6):
@@ -395,7 +395,7 @@ async def test_positions_that_one_process_has_seen_are_not_given_again_after_the
 
 @pytest.mark.parametrize("lose", ["DELETE FROM opentrail.batch", _DROP_PARTITIONS])
 @asynchronous
-async def test_durable_batches_that_a_promoted_server_lacks_are_inserted_again(lose: str) -> None:
+async def test_durable_batches_missing_after_a_promotion_are_reinserted(lose: str) -> None:
     url = shared_server().new_database()
     async with opened(url) as (journal,):
         execute(url, _PAUSE)
@@ -413,9 +413,7 @@ async def test_durable_batches_that_a_promoted_server_lacks_are_inserted_again(l
 
 
 @asynchronous
-async def test_a_batch_that_a_promoted_server_lacks_is_not_inserted_again_without_its_lease() -> (
-    None
-):
+async def test_a_batch_missing_after_a_promotion_needs_its_lease() -> None:
     url = shared_server().new_database()
     calls = []
 
@@ -463,7 +461,7 @@ async def test_a_batch_that_has_its_position_already_may_lose_its_lease(
 
 
 @asynchronous
-async def test_partitions_that_a_restored_server_lacks_are_created_again() -> None:
+async def test_missing_partitions_of_a_restored_server_are_recreated() -> None:
     url = shared_server().new_database()
     async with opened(url) as (journal,):
         assert await journal.append(some_new_entries(1)) == 1
@@ -495,7 +493,7 @@ async def test_records_are_verified_later_if_a_newer_version_has_written_them(
 @pytest.mark.campaign
 @pytest.mark.slow
 @asynchronous
-async def test_records_are_refused_while_commits_wait_for_a_standby_that_is_gone(
+async def test_records_are_refused_while_commits_wait_for_a_standby(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "MAX_INSERT_SECONDS", 0.5)

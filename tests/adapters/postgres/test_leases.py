@@ -19,7 +19,7 @@ from tests.postgres import shared_server
 @pytest.mark.campaign
 @pytest.mark.slow
 @asynchronous
-async def test_a_holder_that_is_paused_within_its_transaction_is_ended() -> None:
+async def test_a_paused_transaction_of_a_holder_is_ended() -> None:
     """PostgreSQL ends its transaction, and with it the lock of the lease."""
     url = shared_server().new_database()
     databases = [SharedDatabase(url) for _ in range(2)]

@@ -52,7 +52,7 @@ async def test_trimming_drops_past_days_that_are_kept_elsewhere_and_no_other() -
     url = shared_server().new_database()
     clock = SettableClock(SystemClock().now() - timedelta(days=5))
     journal = PostgresJournal(url, clock=clock)
-    for number in range(6):  # two records on each of six days, the last of which is today
+    for number in range(6):  # two records on each of six days, ending today
         await journal.append(some_new_entries(2, 2 * number + 1))
         clock.moment += timedelta(days=1)
     entries = await journal.read(0, 100)

@@ -1,4 +1,4 @@
-"""A journal moves from files to PostgreSQL, where it goes on."""
+"""A journal moves from files to PostgreSQL, and continues there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sequencer: one process orders batches, and one that was paused changes nothing."""
+"""The sequencer: one process orders batches, and a resumed one changes nothing."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ async def test_the_partition_of_a_new_day_is_created_while_a_sequencer_waits_for
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_sequencer_that_was_paused_wakes_up_and_changes_nothing() -> None:
+async def test_a_resumed_sequencer_changes_nothing() -> None:
     world = World()
     entries = some_new_entries(6)
     paused, other = world.sequencer("a", 0.0), world.sequencer("b", 60.0)
@@ -132,7 +132,7 @@ async def test_a_sequencer_that_was_paused_wakes_up_and_changes_nothing() -> Non
 
 @asynchronous
 async def test_servers_name_one_range_after_restore(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each says how far it knew the journal, before a new batch gets a position."""
+    """Each node names the head it knew before a new batch gets a position."""
     world = World()
     sequencer = world.sequencer("a", 60.0)
     world.insert(some_new_entries(2))
@@ -151,7 +151,7 @@ async def test_servers_name_one_range_after_restore(monkeypatch: pytest.MonkeyPa
 
 
 @asynchronous
-async def test_a_sequencer_that_is_closed_leaves_the_lease_to_another() -> None:
+async def test_a_closed_sequencer_leaves_the_lease_to_another() -> None:
     world = World()
     one, other = world.sequencer("a", 60.0), world.sequencer("b", 60.0)
     world.insert(some_new_entries(1))
@@ -164,7 +164,7 @@ async def test_a_sequencer_that_is_closed_leaves_the_lease_to_another() -> None:
 
 @pytest.mark.parametrize("body", [b"\x01nonsense", b"\xffnonsense"])
 @asynchronous
-async def test_a_batch_that_was_damaged_before_it_was_ordered_is_lost_and_others_go_on(
+async def test_a_batch_damaged_before_its_order_is_lost_alone(
     body: bytes,
 ) -> None:
     world = World()
@@ -179,7 +179,7 @@ async def test_a_batch_that_was_damaged_before_it_was_ordered_is_lost_and_others
 
 
 @asynchronous
-async def test_positions_that_a_promoted_standby_lacks_are_not_given_to_other_records(
+async def test_positions_missing_after_a_promotion_are_not_reused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_RESTORED_SECONDS", 0.0)
@@ -189,7 +189,7 @@ async def test_positions_that_a_promoted_standby_lacks_are_not_given_to_other_re
     sequencer = world.sequencer("a", 60.0)
     assert await sequencer.order(0) is not None
     world.insert(entries[4:])
-    ordered = await sequencer.order(4)  # 3 and 4 were seen on the primary that is gone
+    ordered = await sequencer.order(4)  # the lost primary had 3 and 4
     assert ordered is not None
     assert ordered.head == 6
     source = PostgresJournalSource(world.url)

@@ -1,4 +1,4 @@
-"""The journal on PostgreSQL as it is read: damage and gaps are noticed."""
+"""Reading the journal on PostgreSQL detects damage and gaps."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ async def test_an_event_id_is_searched_for_in_steps(monkeypatch: pytest.MonkeyPa
 
 
 @asynchronous
-async def test_an_event_id_is_not_taken_for_another_one_that_contains_it() -> None:
+async def test_an_event_id_does_not_match_a_longer_one() -> None:
     url, source = await a_journal()
     assert source.find(event_id(5)) == 5
     assert source.find(event_id(5)[:-1]) is None

@@ -51,7 +51,7 @@ async def test_damage_while_the_journal_is_written_does_not_stop_it(
             await journal.append([new])
         (path,) = segments(tmp_path)
         with closing(sqlite3.connect(path)) as database:
-            # Else the log keeps the page as it was before, and the record comes back from there.
+            # Otherwise the log keeps the old page, and the record is restored from it.
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             database.execute("UPDATE entries SET record = x'00' WHERE position = 60")
             database.commit()
@@ -95,7 +95,7 @@ async def test_a_segment_that_cannot_be_repaired_does_not_keep_others_from_it(
 
 
 @asynchronous
-async def test_a_repair_does_not_wait_for_a_journal_that_is_closed(tmp_path: Path) -> None:
+async def test_a_repair_does_not_wait_for_a_closed_journal(tmp_path: Path) -> None:
     await written(tmp_path, 1 << 30)
     (path,) = segments(tmp_path)
     async with opened(tmp_path, 1 << 30) as journal:

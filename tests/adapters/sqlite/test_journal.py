@@ -112,7 +112,7 @@ def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_journal_reopened_after_rolling_goes_on_with_the_same_chain(
+async def test_a_reopened_journal_continues_its_chain(
     tmp_path: Path,
 ) -> None:
     for first in (1, 21, 41):

@@ -87,7 +87,7 @@ async def test_a_folder_that_is_not_there_is_an_error_that_names_it(tmp_path: Pa
 
 @pytest.mark.slow
 @asynchronous
-async def test_segments_that_are_gone_are_named_and_their_numbers_not_used_again(
+async def test_missing_segments_are_named_and_their_numbers_not_reused(
     tmp_path: Path,
 ) -> None:
     before = await written(tmp_path / "whole")
@@ -114,7 +114,7 @@ async def test_segments_that_are_gone_are_named_and_their_numbers_not_used_again
 
 
 @asynchronous
-async def test_a_journal_that_is_gone_goes_on_behind_what_is_sealed(tmp_path: Path) -> None:
+async def test_a_missing_journal_continues_after_the_sealed_files(tmp_path: Path) -> None:
     async with damaged.opened(tmp_path, known=KnownPositions(sealed=700, written=720)) as journal:
         assert journal.head == 720
         assert [(one.first, one.last) for one in journal.lost] == [(701, 720), (721, None)]

@@ -1,4 +1,4 @@
-"""A journal whose files were lost, cut, overwritten or altered: nothing of it is silent."""
+"""A journal whose files were lost, cut, overwritten or altered reports every loss."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def opened(
 
 
 def entries(count: int = COUNT, first: int = 1) -> list[NewEntry]:
-    """Returns records of all sizes, some of which take several pages."""
+    """Returns records of all sizes, some as large as several pages."""
     chance = random.Random(first)
     made = []
     for number, new in enumerate(some_new_entries(count, first)):
@@ -56,7 +56,7 @@ def entries(count: int = COUNT, first: int = 1) -> list[NewEntry]:
 
 
 async def written(folder: Path, segment_bytes: int = SEGMENT) -> list[Entry]:
-    """Writes a journal and returns what it holds."""
+    """Writes a journal and returns its entries."""
     os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - pathlib blocks as much
     async with opened(folder, segment_bytes) as journal:
         for new in entries():
@@ -69,7 +69,7 @@ def lost_positions(journal: SqliteJournal) -> set[int]:
 
 
 async def is_as_written(journal: SqliteJournal, before: list[Entry]) -> set[int]:
-    """Checks that every entry is as it was written or named as lost; returns the lost ones."""
+    """Checks that every entry is unchanged or named as lost; returns the lost positions."""
     found = await journal.read(0, 10_000)
     await journal.check()
     lost = lost_positions(journal)
@@ -190,7 +190,7 @@ async def test_bytes_flipped_anywhere_in_the_file_are_never_silent(tmp_path: Pat
 
 @pytest.mark.campaign
 @asynchronous
-async def test_a_file_cut_anywhere_keeps_what_is_before_the_cut(tmp_path: Path) -> None:
+async def test_a_cut_file_keeps_the_entries_before_the_cut(tmp_path: Path) -> None:
     before = await written(tmp_path / "whole", 1 << 30)
     (whole,) = segments(tmp_path / "whole")
     content = whole.read_bytes()
@@ -386,9 +386,7 @@ async def test_entries_behind_a_wide_gap_that_is_known_stay_when_the_end_is_repa
 
 @pytest.mark.parametrize("position", [3, 60])
 @asynchronous
-async def test_an_entry_after_a_lost_one_that_is_not_a_record_is_lost_too(
-    tmp_path: Path, position: int
-) -> None:
+async def test_damaged_entries_are_lost_one_after_the_other(tmp_path: Path, position: int) -> None:
     before = await written(tmp_path, 1 << 30)
     (path,) = segments(tmp_path)
     for damaged in (position, position + 1):  # found one after the other

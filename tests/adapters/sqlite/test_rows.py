@@ -1,4 +1,4 @@
-"""Rows of a segment: what is put in comes out again, in as few statements as there can be."""
+"""Rows of a segment come back unchanged, with few statements."""
 
 from __future__ import annotations
 

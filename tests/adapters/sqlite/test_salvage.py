@@ -1,4 +1,4 @@
-"""Rows that are read without SQLite are those that SQLite reads."""
+"""Rows read without SQLite equal those that SQLite reads."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_log_whose_first_bytes_are_damaged_is_read_behind_them(
     _log_of(tmp_path / "a.db", [10, 10])
     log = tmp_path / "copy.db-wal"
     content = bytearray(log.read_bytes())
-    content[:56] = damage * 56  # its header and that of its first frame
+    content[:56] = damage * 56  # the header of the file and of its first frame
     for start in range(32 + 4120, len(content), 4120):
         content[start + 15] = 0  # the salt's last byte
     log.write_bytes(content)

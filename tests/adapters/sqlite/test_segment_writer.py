@@ -34,7 +34,7 @@ async def test_a_smaller_or_larger_segment_size_may_be_chosen_later(tmp_path: Pa
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_full_disk_refuses_records_and_recovers_by_itself(tmp_path: Path) -> None:
+async def test_a_full_disk_refuses_records_and_recovers_automatically(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 2_000) as disk:
         async with opened(disk, segment_bytes=1 << 30) as journal:
             await append_one_by_one(journal, 5)

@@ -1,4 +1,4 @@
-"""Segments of a journal: which position is in which, and what is known of one at rest."""
+"""Segments of a journal: their positions, and the facts about a closed one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_the_chain_at_a_position_is_read_while_a_server_runs_and_after_it(
 
 
 @asynchronous
-async def test_a_new_segment_holds_no_entries_and_one_that_was_written_does(tmp_path: Path) -> None:
+async def test_a_new_segment_holds_no_entries_until_written(tmp_path: Path) -> None:
     async with opened(tmp_path) as journal:
         (path,) = segments(tmp_path)
         assert not holds_entries(path)

@@ -34,10 +34,10 @@ async def test_later_entries_are_found_by_event_id(
 
 @asynchronous
 async def test_event_id_searches_do_not_block_the_journal(tmp_path: Path) -> None:
-    """Else what is written meanwhile cannot be moved into the database."""
+    """Otherwise a checkpoint could not move new pages into the database."""
 
     class Wanted:
-        """What is wanted: nothing; asked for, it writes and has all that is written moved."""
+        """An empty set of wanted ids; asking it writes a row and moves all rows by a checkpoint."""
 
         asked = 0
 
@@ -58,7 +58,7 @@ async def test_event_id_searches_do_not_block_the_journal(tmp_path: Path) -> Non
 
 
 @asynchronous
-async def test_the_first_position_is_that_of_the_oldest_segment(tmp_path: Path) -> None:
+async def test_the_first_position_comes_from_the_oldest_segment(tmp_path: Path) -> None:
     assert SqliteJournalSource(tmp_path).first_position() == 1
     async with opened(tmp_path) as journal:
         await append_one_by_one(journal, 30)

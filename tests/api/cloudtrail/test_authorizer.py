@@ -62,9 +62,9 @@ async def an_api_for(identity: Identity, *documents: str) -> Api:
     return api
 
 
-# Every operation, every kind of caller. What is expected is written down here by itself.
+# Every operation, every kind of caller. This file lists the expected decisions separately.
 
-#: Members that name a resource → what they name here.
+#: Members that name a resource → the name here.
 NAMED = {
     "Name": "my-trail",
     "TrailName": "my-trail",
@@ -130,7 +130,7 @@ CALLERS: dict[str, tuple[Identity, tuple[str, ...], set[str]]] = {
 
 @pytest.mark.parametrize("who", CALLERS)
 @asynchronous
-async def test_a_caller_may_do_what_its_policies_allow_and_nothing_else(who: str) -> None:
+async def test_a_caller_may_do_only_what_its_policies_allow(who: str) -> None:
     for operation in EVERY:
         with case(operation):
             await check_decision(who, operation)
@@ -165,7 +165,7 @@ async def test_an_administrator_of_another_account_finds_nothing_here() -> None:
 
 
 async def check_that_nothing_is_found(operation: str) -> None:
-    """By ARN of what is here: as if it did not exist; by name: what is in its own account."""
+    """By ARN: as if the resource did not exist; by name: only in the caller's account."""
     stranger = user("admin", OTHER)
     api = await an_api()
     await api.policies.attach(arn_of(stranger), "AdministratorAccess")
@@ -218,7 +218,7 @@ TRAIL_OPERATIONS = {
 
 @pytest.mark.parametrize(("operation", "member"), TRAIL_OPERATIONS.items())
 @asynchronous
-async def test_a_trail_of_another_account_is_answered_exactly_like_a_missing_one(
+async def test_another_accounts_trail_is_answered_like_a_missing_one(
     operation: str, member: str
 ) -> None:
     stranger = user("admin", OTHER)
@@ -264,7 +264,7 @@ async def test_a_denial_has_awss_text_and_names_the_resource_if_there_is_one() -
 
 
 @asynchronous
-async def test_invalid_input_is_refused_before_policies_are_asked() -> None:
+async def test_invalid_input_is_refused_before_policies_apply() -> None:
     api = await an_api()
     code, _ = await api.error("GetTrail", identity=user("new"))
     assert code == "ValidationException"
@@ -508,11 +508,11 @@ async def test_tags_that_conditions_cannot_distinguish_are_denied() -> None:
     assert is_denied(await api.call("GetTrail", identity=ann, Name="my-trail"))
 
 
-# What is read
+# Reads of the control store
 
 
 class CountingApi(Api):
-    """Counts what is read from the control store."""
+    """Counts reads of the control store."""
 
     reads = 0
 

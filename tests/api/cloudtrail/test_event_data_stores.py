@@ -1,4 +1,4 @@
-"""Lists of what cannot be created yet."""
+"""Lists of resources that cannot be created yet."""
 
 from __future__ import annotations
 
@@ -36,8 +36,6 @@ async def test_a_page_that_cannot_be_is_refused_as_by_aws(
     [("ListChannels", "Channels"), ("ListDashboards", "Dashboards"), ("ListImports", "Imports")],
 )
 @asynchronous
-async def test_inventories_find_nothing_of_what_cannot_be_created(
-    operation: str, member: str
-) -> None:
+async def test_inventories_of_unsupported_resources_are_empty(operation: str, member: str) -> None:
     assert await Api().ok(operation) == {member: []}
     assert (await Api().error(operation, NextToken="abcd"))[0] == "InvalidNextTokenException"

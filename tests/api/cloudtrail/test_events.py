@@ -114,7 +114,7 @@ async def test_only_management_events_of_the_account_and_region_are_shown() -> N
 
 
 @asynchronous
-async def test_insights_events_are_asked_for_by_category() -> None:
+async def test_insights_events_are_found_by_category() -> None:
     insight = a_record(
         eventID="insight",
         eventCategory="Insight",
@@ -174,7 +174,7 @@ async def test_events_are_shown_for_ninety_days() -> None:
 
 
 @asynchronous
-async def test_a_page_holds_fifty_events_unless_fewer_are_asked_for() -> None:
+async def test_a_page_holds_at_most_fifty_events() -> None:
     api = await filled(*some_records(120))
     created = by("EventName", "CreateUser")
     first = await api.ok("LookupEvents", LookupAttributes=created)
@@ -185,7 +185,7 @@ async def test_a_page_holds_fifty_events_unless_fewer_are_asked_for() -> None:
 
 
 @asynchronous
-async def test_pages_lead_through_all_events_though_calls_go_on() -> None:
+async def test_pages_lead_through_all_events_during_new_calls() -> None:
     api = await filled(*some_records(120))
     seen: list[str] = []
     token: dict[str, str] = {}

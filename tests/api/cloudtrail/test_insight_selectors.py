@@ -1,4 +1,4 @@
-"""The operations on insight selectors: what they answer, and how they refuse."""
+"""The operations on insight selectors: their answers, and their errors."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_a_trail_without_insights_is_refused_in_the_words_of_aws(name: str
 
 @pytest.mark.parametrize("name", ["my-trail", ARN])
 @asynchronous
-async def test_insight_selectors_are_answered_with_their_defaults_and_read_back(name: str) -> None:
+async def test_insight_selectors_are_read_back_with_defaults(name: str) -> None:
     api = await with_trail()
     of_both = {**ERRORS, "EventCategories": ["Management"]}
     expected = {
@@ -99,7 +99,7 @@ async def test_other_changes_of_a_trail_leave_its_insight_selectors() -> None:
 
 
 @asynchronous
-async def test_a_recreated_trail_has_nothing_of_the_deleted_one() -> None:
+async def test_a_recreated_trail_starts_without_selectors() -> None:
     api = await with_trail()
     await put(api, RATE)
     await api.ok("DeleteTrail", Name="my-trail")
@@ -212,7 +212,7 @@ async def test_a_refused_insight_selector_names_its_field_and_changes_nothing(
     ],
 )
 @asynchronous
-async def test_a_trail_may_have_insights_on_what_it_logs(
+async def test_a_trail_may_have_insights_on_its_events(
     selectors: dict[str, Any], given: list[dict[str, Any]]
 ) -> None:
     api = await with_trail(selectors)

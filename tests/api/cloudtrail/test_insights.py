@@ -221,7 +221,7 @@ async def test_an_error_rate_is_of_one_error_of_reads_and_writes() -> None:
 
 @pytest.mark.parametrize("name", ["my-trail", ARN])
 @asynchronous
-async def test_with_a_trail_the_rates_are_those_of_data_events(name: str) -> None:
+async def test_a_trails_rates_count_its_data_events(name: str) -> None:
     api = await with_trail(*SOME)
     assert await rates(api, **CALLS, TrailName=name, Period=60) == {0: 1, 60: 1}
     answer = await api.ok("ListInsightsMetricData", **CALLS, TrailName=name)
@@ -229,7 +229,7 @@ async def test_with_a_trail_the_rates_are_those_of_data_events(name: str) -> Non
 
 
 @asynchronous
-async def test_periods_without_events_are_zero_if_they_are_asked_for() -> None:
+async def test_empty_periods_are_zero_on_request() -> None:
     api = await with_trail(*SOME)
     zeros = {"DataType": "FillWithZeros", "Period": 60, "StartTime": NOW, "EndTime": NOW + 240}
     assert await rates(api, **CALLS, **zeros) == {0: 2, 60: 1, 120: 0, 180: 1}

@@ -1,4 +1,4 @@
-"""The register of operations against AWS's model, and what a call is given."""
+"""The register of operations against AWS's model, and the arguments of a call."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_operations_of_this_version_exist() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(REGISTER))
-def test_members_that_are_left_out_or_have_errors_of_their_own_are_in_the_model(name: str) -> None:
+def test_omitted_members_and_their_errors_are_in_the_model(name: str) -> None:
     registered = REGISTER[name]
     members = set(MODEL.operation_model(name).input_shape.members)
     assert registered.without <= members

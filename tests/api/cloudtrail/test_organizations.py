@@ -22,7 +22,7 @@ NOT_MANAGEMENT = (
     "being signed in with the management account.",
 )
 SELECTORS = [{"ReadWriteType": "WriteOnly", "IncludeManagementEvents": True}]
-#: Operation → input, of all that changes a trail.
+#: Operation → input, for all operations that change a trail.
 CHANGES: dict[str, dict[str, Any]] = {
     "UpdateTrail": {"Name": ARN, "S3KeyPrefix": "audit"},
     "StopLogging": {"Name": ARN},
@@ -216,12 +216,12 @@ async def test_only_the_management_account_makes_it_a_trail_of_one_account_and_b
     assert (await api.ok("ListTrails", account=MEMBER))["Trails"] == []
     assert (await api.ok("UpdateTrail", **shared))["IsOrganizationTrail"]
     assert len((await api.ok("ListTrails", account=MEMBER))["Trails"]) == 1
-    # What is not given stays.
+    # Omitted members stay.
     assert (await api.ok("UpdateTrail", Name="shared"))["IsOrganizationTrail"]
 
 
 @asynchronous
-async def test_the_status_of_a_member_is_that_of_its_own_files() -> None:
+async def test_the_status_of_a_member_covers_only_its_files() -> None:
     api = an_api()
     await a_trail(api)
     await api.ok("StartLogging", Name="shared")

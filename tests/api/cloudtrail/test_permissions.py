@@ -173,7 +173,7 @@ def test_operations_that_read_are_those_whose_names_say_so() -> None:
         ),
     ],
 )
-def test_a_call_needs_its_actions_on_what_it_names(
+def test_a_call_needs_its_actions_on_its_resources(
     operation: str, given: dict[str, Any], expected: list[tuple[str, str]]
 ) -> None:
     assert needed(operation, **given) == expected

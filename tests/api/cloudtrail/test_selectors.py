@@ -1,4 +1,4 @@
-"""The operations on event selectors: what they answer, when they take effect, how they refuse."""
+"""The operations on event selectors: their answers, their effect, their errors."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_a_trail_that_was_never_configured_has_the_default_selector() -> N
 
 @pytest.mark.parametrize("name", ["my-trail", ARN])
 @asynchronous
-async def test_basic_selectors_are_answered_with_their_defaults_and_read_back(name: str) -> None:
+async def test_basic_selectors_are_read_back_with_defaults(name: str) -> None:
     api = await with_trail()
     expected = {"TrailARN": ARN, "EventSelectors": [{**DEFAULT, **ONE_BUCKET}]}
     assert await put(api, name, EventSelectors=[ONE_BUCKET]) == expected
@@ -89,7 +89,7 @@ async def test_basic_selectors_are_answered_with_their_defaults_and_read_back(na
 
 
 @asynchronous
-async def test_advanced_selectors_are_answered_as_they_were_given() -> None:
+async def test_advanced_selectors_are_read_back_unchanged() -> None:
     api = await with_trail()
     expected = {"TrailARN": ARN, "AdvancedEventSelectors": ADVANCED}
     assert await put(api, AdvancedEventSelectors=ADVANCED) == expected
@@ -119,7 +119,7 @@ async def test_other_changes_of_a_trail_leave_its_selectors() -> None:
 
 
 @asynchronous
-async def test_a_recreated_trail_has_nothing_of_the_deleted_one() -> None:
+async def test_a_recreated_trail_starts_with_default_selectors() -> None:
     api = await with_trail()
     await put(api, AdvancedEventSelectors=ADVANCED)
     await api.ok("DeleteTrail", Name="my-trail")
@@ -245,7 +245,7 @@ async def test_an_unknown_type_is_accepted_with_a_warning() -> None:
 
 
 @asynchronous
-async def test_selectors_take_effect_at_their_own_call_while_logging_goes_on() -> None:
+async def test_selectors_take_effect_at_their_call_during_logging() -> None:
     api = await with_trail(EnableLogFileValidation=True)
     await api.ok("StartLogging", Name="my-trail")
     expected = ["call-2", await recorded(api, 1)]
@@ -293,7 +293,7 @@ async def test_terraform_reads_back_selectors_only_while_there_are_some() -> Non
         (read,) = [v for k, v in (await got(api, ARN)).items() if k == name]
         for asked, answered in zip(selectors, read, strict=True):
             assert asked.items() <= answered.items()
-        # A plan after that asks for nothing; one that removes them puts the default back.
+        # A second plan finds no change; one that removes them restores the default.
         assert await got(api, ARN) == await got(api, ARN)
     put_back = {"ReadWriteType": "All", "IncludeManagementEvents": True, "DataResources": []}
     await put(api, ARN, EventSelectors=[put_back])

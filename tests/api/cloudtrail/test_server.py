@@ -1,4 +1,4 @@
-"""The CloudTrail API over HTTP: what is refused, and how every answer looks."""
+"""The CloudTrail API over HTTP: refusals, and the form of every answer."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ UNBUILT = sorted(set(OPERATIONS) - set(REGISTER))
 
 @pytest.mark.parametrize("name", UNBUILT)
 @asynchronous
-async def test_an_operation_that_is_not_built_yet_is_named_with_what_it_needs(name: str) -> None:
+async def test_an_unsupported_operation_is_named_with_its_missing_part(name: str) -> None:
     code, text = await Api().error(name, **minimal_input(name))
     assert code == "UnsupportedOperationException"
     assert text.startswith(f"opentrail does not support operation {name}: it has no ")
@@ -278,7 +278,7 @@ async def test_a_call_is_made_in_the_callers_account_and_region() -> None:
 
 
 @asynchronous
-async def test_every_answer_has_a_request_id_of_its_own_and_json() -> None:
+async def test_every_answer_has_a_new_request_id_and_json() -> None:
     api = Api()
     answers = [
         await api.call("ListTrails"),
@@ -313,7 +313,7 @@ async def test_an_operation_may_be_asked_for_on_any_path() -> None:
 
 
 @asynchronous
-async def test_non_ascii_text_is_answered_as_utf_8() -> None:
+async def test_non_ascii_text_is_returned_as_utf_8() -> None:
     code, text = await Api().error("GetTrail", Name="Zoë's trail")
     assert code == "InvalidTrailNameException"
     code, text = await Api().error("LookupEvents", LookupAttributes=[{"AttributeKey": "Zoë"}])
@@ -371,7 +371,7 @@ def parsed(name: str, answer: Answer) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("name", sorted(OPERATIONS))
-def test_any_valid_input_is_answered_in_awss_form(name: str) -> None:
+def test_any_valid_input_gets_an_answer_in_awss_form(name: str) -> None:
     api = Api()
 
     with asyncio.Runner() as runner:

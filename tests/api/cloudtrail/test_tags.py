@@ -49,7 +49,7 @@ async def test_tags_are_added_replaced_and_removed() -> None:
 
 
 @asynchronous
-async def test_updates_leave_tags_as_they_are() -> None:
+async def test_updates_leave_tags_unchanged() -> None:
     api = await with_trail(TagsList=tags(team="audit"))
     await api.ok("UpdateTrail", Name="my-trail", S3KeyPrefix="audit")
     await api.ok("StartLogging", Name="my-trail")
@@ -105,7 +105,7 @@ async def test_wrong_tags_change_nothing() -> None:
 
 
 @asynchronous
-async def test_at_most_twenty_resources_are_listed_at_once() -> None:
+async def test_a_call_lists_at_most_twenty_resources() -> None:
     api = await with_trail()
     code, _ = await api.error("ListTags", ResourceIdList=[ARN] * 21)
     assert code == "InvalidParameterException"

@@ -420,7 +420,7 @@ async def test_trails_of_all_regions_are_listed_once() -> None:
 
 
 @asynchronous
-async def test_an_update_changes_what_is_given_and_keeps_the_rest() -> None:
+async def test_an_update_keeps_omitted_members() -> None:
     api = await with_trail(S3KeyPrefix="audit", EnableLogFileValidation=True)
     answer = await api.ok("UpdateTrail", Name=ARN, S3BucketName="other-bucket")
     assert answer["S3BucketName"] == "other-bucket"
@@ -476,7 +476,7 @@ async def test_a_trail_is_changed_only_in_its_home_region(operation: str) -> Non
 
 
 @asynchronous
-async def test_an_update_takes_effect_at_its_own_position_while_logging_goes_on() -> None:
+async def test_an_update_takes_effect_at_its_position_during_logging() -> None:
     api = await with_trail()
     await api.ok("StartLogging", Name="my-trail")
     before = ["call-2", *await events(api, 2)]
@@ -512,7 +512,7 @@ async def test_logging_begins_and_ends_with_the_calls_own_events() -> None:
 @pytest.mark.anomaly
 @pytest.mark.parametrize("operation", ["StopLogging", "UpdateTrail", "DeleteTrail"])
 @asynchronous
-async def test_a_call_that_could_not_be_recorded_does_not_hold_up_what_came_before(
+async def test_an_unrecorded_call_does_not_delay_earlier_events(
     operation: str,
 ) -> None:
     """The caller gets an error (503), and may never ask again; the server is not restarted."""
@@ -575,7 +575,7 @@ async def test_deleting_delivers_the_rest_and_keeps_the_files() -> None:
 
 
 @asynchronous
-async def test_a_deleted_trails_name_may_be_used_again_at_once() -> None:
+async def test_a_deleted_trails_name_may_be_reused_immediately() -> None:
     api = await with_trail()
     await api.ok("StartLogging", Name="my-trail")
     await api.ok("DeleteTrail", Name="my-trail")
@@ -605,7 +605,7 @@ async def test_no_change_is_lost_of_two_concurrent_changes() -> None:
 
 
 @asynchronous
-async def test_the_status_of_a_new_trail_has_only_what_has_happened() -> None:
+async def test_the_status_of_a_new_trail_has_only_past_events() -> None:
     api = await with_trail()
     assert await api.ok("GetTrailStatus", Name="my-trail") == {
         "IsLogging": False,
@@ -687,7 +687,7 @@ async def test_the_status_is_about_files_of_the_region_of_the_call() -> None:
 
 
 @asynchronous
-async def test_a_shadow_trails_status_is_asked_for_by_arn() -> None:
+async def test_a_shadow_trails_status_needs_its_arn() -> None:
     api = await with_trail(IsMultiRegionTrail=True)
     assert (await api.ok("GetTrailStatus", Name=ARN, region=OTHER))["IsLogging"] is False
     code, _ = await api.error("GetTrailStatus", Name="my-trail", region=OTHER)
@@ -744,7 +744,7 @@ async def test_keys_of_a_range_that_ends_before_it_starts_are_refused() -> None:
 
 
 @asynchronous
-async def test_terraform_reads_back_what_it_created() -> None:
+async def test_terraform_reads_back_the_trail_it_created() -> None:
     api = await with_trail(IsMultiRegionTrail=True, EnableLogFileValidation=True)
     await api.ok("StartLogging", Name=ARN)
     (described,) = (await api.ok("DescribeTrails", trailNameList=[ARN]))["trailList"]

@@ -196,7 +196,7 @@ async def test_a_refusal_of_the_provider_is_shown_and_recorded() -> None:
 
 
 @asynchronous
-async def test_tries_are_limited_before_the_provider_is_asked_and_a_record_is_made() -> None:
+async def test_attempts_are_limited_before_provider_and_record() -> None:
     browser, _ = with_provider()
     state, cookie = await begin(browser)
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""Sign-ins at a provider over HTTP: each with what the provider sends, and who is signed in."""
+"""Sign-ins at a provider over HTTP: each with the provider's answers, and the user, if any."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ROLES = {
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 NOW = int(time.time())
 DEEP = b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
-#: What a parser accepts, and code that walks it by recursion may not.
+#: Parsers accept it; recursive code may not.
 NESTED = b'{"x":' + b"[" * 500 + b"]" * 500 + b"}"
 
 
@@ -77,7 +77,7 @@ def token_of(header: bytes, payload: bytes) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """What a provider does, and who is signed in: None for nobody."""
+    """A provider's answers, and the user who is signed in: None for nobody."""
 
     name: str
     signs_in: str | None
@@ -240,7 +240,7 @@ CASES = [
         claims={**VERIFIED, "preferred_username": MAIL["email"]},
     ),
     accepted(
-        "another's address beside own",
+        "a name with an address of another",
         "boss@example.com",
         claims={**VERIFIED, "preferred_username": "ceo@example.com"},
     ),
@@ -431,7 +431,7 @@ def records(browser: Browser) -> list[dict[str, Any]]:
     return [json.loads(entry.record) for entry in browser.api.world.entries]
 
 
-def test_cases_have_names_of_their_own() -> None:
+def test_cases_have_unique_names() -> None:
     assert len({case.name for case in CASES}) == len(CASES) >= 120
 
 

@@ -64,7 +64,7 @@ async def test_a_session_that_is_used_ends_after_twelve_hours() -> None:
 
 
 @asynchronous
-async def test_a_session_that_was_ended_is_over_and_others_go_on() -> None:
+async def test_an_ended_session_ends_no_other() -> None:
     sessions = Sessions(SettableClock(NOW))
     one, other = await begun(sessions), await begun(sessions)
     await sessions.end(one)

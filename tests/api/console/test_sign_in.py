@@ -197,7 +197,7 @@ async def test_a_user_changes_the_password_and_other_browsers_are_signed_out() -
 
 @pytest.mark.parametrize("action", ["disable", "reset_password", "delete"])
 @asynchronous
-async def test_a_sign_in_under_way_ends_with_what_an_administrator_does(
+async def test_an_administrators_change_ends_a_sign_in_under_way(
     action: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser = await with_user()

@@ -92,7 +92,7 @@ async def test_session_keeps_the_provider_subject() -> None:
 
 
 @asynchronous
-async def test_a_session_that_is_used_on_any_server_goes_on_for_twelve_hours() -> None:
+async def test_a_session_used_on_any_server_lasts_twelve_hours() -> None:
     cluster = Cluster()
     secret = await cluster.one.begin_for(ANN)
     turns = int(MAX_SESSION / MAX_IDLE)
@@ -189,7 +189,7 @@ class Interrupted(MemoryControl):
 
 
 @asynchronous
-async def test_while_the_store_cannot_be_reached_sessions_that_are_known_go_on() -> None:
+async def test_known_sessions_survive_an_unreachable_store() -> None:
     cluster = Cluster()
     control = Interrupted(cluster.disk)
     server = StoredSessions(cluster.clock, control)

@@ -1,4 +1,4 @@
-"""Calls of administrators: what they pass on, and to whom."""
+"""Administrators' calls: the arguments, and the receiver."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def test_files_are_imported_as_their_body_arrives() -> None:
 
 
 @asynchronous
-async def test_import_reports_how_much_is_read() -> None:
+async def test_import_reports_its_progress() -> None:
     browser = Browser()
     headers = {**BEARER, "Accept": "application/x-ndjson"}
     answer = await send(browser.app, "POST", "/api/v1/import", headers, b"files")

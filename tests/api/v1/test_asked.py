@@ -1,4 +1,4 @@
-"""Routes of questions: who may ask, and what a limited caller gets."""
+"""Routes of questions: the required roles, and a limited caller's view."""
 
 from __future__ import annotations
 

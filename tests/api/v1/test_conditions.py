@@ -1,4 +1,4 @@
-"""What a question asks for."""
+"""Conditions in a question."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_count_is_a_number_within_its_limit() -> None:
             count_in({"limit": text}, "limit")
 
 
-def test_a_position_is_one_that_the_journal_has() -> None:
+def test_a_position_is_at_most_the_journals_head() -> None:
     assert position_in({}, "after", 5) is None
     assert position_in({"after": "0"}, "after", 5) == 0
     assert position_in({"after": "5"}, "after", 5) == 5

@@ -383,7 +383,7 @@ async def test_a_search_ends_after_it_begins() -> None:
 
 
 @asynchronous
-async def test_an_expression_has_terms_that_are_compared_and_texts_that_are_searched_for() -> None:
+async def test_an_expression_has_compared_terms_and_searched_words() -> None:
     browser = await with_events()
     answer = await browser.get("expression", expression="user=John NOT event=Get* Mary is:write")
     assert answer.json == {

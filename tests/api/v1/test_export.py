@@ -25,7 +25,7 @@ async def test_a_csv_file_has_all_events_and_no_formulas() -> None:
 
 
 @asynchronous
-async def test_json_files_have_the_records_as_they_are_stored() -> None:
+async def test_json_files_have_the_stored_records() -> None:
     records = [made(n) for n in range(3)]
     browser = await with_events(*records)
     lines = (await browser.get("export", format="ndjson")).body.splitlines()

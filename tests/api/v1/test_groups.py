@@ -1,4 +1,4 @@
-"""The list of groups is that of a whole server."""
+"""The list of groups matches a whole server's."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ async def test_an_incident_that_is_over_has_the_figures_of_its_end() -> None:
 
 
 @asynchronous
-async def test_an_incident_that_is_going_on_counts_its_calls_up_to_now() -> None:
+async def test_an_open_incident_counts_its_calls_until_now() -> None:
     burst = calls(*(f"2020-01-01T09:{minute:02}:00Z" for minute in range(10)))
     api = await at("2020-01-01T09:10:00Z", *burst, an_insight_record("Start"))
     (incident,) = (await api.ask(INSIGHTS)).json["incidents"]
@@ -134,7 +134,7 @@ async def test_the_beginning_of_an_id_must_be_of_one_incident() -> None:
 
 
 @asynchronous
-async def test_the_status_says_how_far_insights_is() -> None:
+async def test_the_status_shows_the_progress_of_insights() -> None:
     api = await at("2020-01-01T12:00:00Z", *calls("2020-01-01T09:00:00Z"))
     assert (await api.ask(f"{INSIGHTS}/status")).json["state"] == "off"
     await api.insights.cursor()
@@ -207,7 +207,7 @@ def ten_days_with_a_burst() -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_scan_finds_and_records_what_was_unusual_once() -> None:
+async def test_a_scan_finds_and_records_unusual_activity_once() -> None:
     api = await at("2020-01-20T00:00:00Z", *ten_days_with_a_burst())
     scan, since = f"{INSIGHTS}/scan", "2020-01-12"
     refused = await api.ask(scan, method="POST", since=since)
@@ -218,7 +218,7 @@ async def test_a_scan_finds_and_records_what_was_unusual_once() -> None:
     assert (incident["start"], incident["end"]) == ("2020-01-18T09:00:00Z", "2020-01-18T09:05:00Z")
     assert incident["sentence"].startswith("IAM CreateUser: 41 calls in 5 minutes, usually 1 an ho")
     assert answer["known"] == 0
-    await api.record([])  # what was recorded becomes visible
+    await api.record([])  # makes the records visible
     assert (await api.ask(INSIGHTS)).json["incidents"] == [incident]
     assert (await api.ask(scan, method="POST", since=since)).json == {"incidents": [], "known": 1}
     follows = {"Authorization": f"Bearer {TOKEN}", "Accept": "application/x-ndjson"}
@@ -253,7 +253,7 @@ async def test_principal_incidents_show_their_extension() -> None:
 
 
 @asynchronous
-async def test_a_burst_of_a_principal_that_goes_on_is_open() -> None:
+async def test_a_principals_continuing_burst_is_open() -> None:
     api = await at("2020-01-01T10:00:00Z", a_principal_record("api-fan-out"))
     (incident,) = (await api.ask(INSIGHTS)).json["incidents"]
     assert (incident["state"], incident["end"]) == ("open", None)

@@ -1,4 +1,4 @@
-"""What was recorded between two marks, over HTTP."""
+"""Events between two marks, over HTTP."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_records_after_a_mark_are_of_all_categories_oldest_first() -> None
 
 
 @asynchronous
-async def test_a_second_mark_ends_what_is_read() -> None:
+async def test_a_second_mark_ends_the_interval() -> None:
     api = Api()
     first = await set_mark(api)
     await api.record([a_record(eventID="inside")])

@@ -1,4 +1,4 @@
-"""The description of the JSON API is that of its answers."""
+"""The description of the JSON API matches its answers."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def test_an_error_has_the_shape_that_is_described() -> None:
 
 
 @pytest.mark.slow
-def test_it_says_what_each_route_needs_and_takes() -> None:
+def test_it_describes_each_routes_needs_and_parameters() -> None:
     from openapi_spec_validator import validate  # it imports jsonschema, too
 
     validate(json.loads(json.dumps(DESCRIPTION)))

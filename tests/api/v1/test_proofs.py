@@ -90,7 +90,7 @@ async def test_each_trail_answers_for_itself_and_others_are_left_out() -> None:
 
 
 @asynchronous
-async def test_a_stopped_trail_still_proves_what_it_delivered() -> None:
+async def test_a_stopped_trail_still_proves_its_deliveries() -> None:
     browser = await logging_browser()
     await record(browser, "mary")
     await browser.api.ok("StopLogging", Name="my-trail")

@@ -46,7 +46,7 @@ def path_of(pattern: str, **parts: str) -> str:
 
 
 async def ask(browser: Browser, method: str, path: str, body: object = BODY) -> Answer:
-    """Sends what the console's own pages would send."""
+    """Sends a request like the console's pages."""
     if path in ENDLESS:
         async with streamed(browser.app, path, browser.headers()) as stream:
             while not stream.status:
@@ -177,7 +177,7 @@ async def test_operations_that_change_something_need_an_operator(
 async def two_accounts() -> Browser:
     """Returns a browser on a server with events, incidents, trails and views of two accounts.
 
-    What is of the other account has the canary in it, but for what a call may name.
+    Data of the other account contains the canary, except names that a call may mention.
     """
     browser = Browser(Api())
     records = []
@@ -234,7 +234,7 @@ SEARCHES = (
 
 
 def reads() -> list[str]:
-    """Returns the paths of all that a user may read, about either account."""
+    """Returns the paths of a user's readable routes, about either account."""
     paths = []
     for search in SEARCHES:
         for query in QUERIES:
@@ -376,7 +376,7 @@ async def test_the_console_is_used_by_those_who_may_see_its_own_account() -> Non
 
 
 def test_history_is_read_through_the_scope_of_the_user() -> None:
-    """A handler that read `self._services.history` would show what is of any account."""
+    """A handler that read `self._services.history` would show events of any account."""
     (folder,) = v1.__path__
     sources = Path(folder).glob("*.py")
     assert [file.name for file in sources if "_services.history" in file.read_text()] == []

@@ -55,7 +55,7 @@ class _Slow:
 
 
 @asynchronous
-async def test_a_call_that_is_cut_off_by_the_end_of_the_server_is_answered() -> None:
+async def test_a_call_cut_off_by_the_stop_gets_an_answer() -> None:
     slow = _Slow()
     app = JsonApi([slow], TOKEN).app
     headers = {"authorization": f"Bearer {TOKEN}"}

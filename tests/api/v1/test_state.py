@@ -11,7 +11,7 @@ from tests.fakes import asynchronous
 
 
 @asynchronous
-async def test_health_says_what_is_recorded_and_how_soon_it_is_visible() -> None:
+async def test_health_shows_recorded_and_visible_positions() -> None:
     browser = Browser()
     found = (await browser.get("health")).json
     assert (found["status"], found["degradations"]) == ("ok", [])
@@ -30,7 +30,7 @@ async def test_health_names_the_networks_whose_callers_are_not_verified() -> Non
 
 
 @asynchronous
-async def test_health_names_all_that_is_wrong() -> None:
+async def test_health_names_every_problem() -> None:
     browser = Browser()
     browser.health["missing"] = ["position 3"]
     browser.health["journal"]["failure"] = "the disk is full"

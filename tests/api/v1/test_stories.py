@@ -1,4 +1,4 @@
-"""What the console says of an incident, a principal and a resource."""
+"""The console's stories about an incident, a principal and a resource."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_the_events_of_one_answer_are_held_at_a_time(monkeypatch: pytest.M
 
 
 @asynchronous
-async def test_a_principal_has_what_it_did_and_when() -> None:
+async def test_a_principal_has_its_calls_and_their_times() -> None:
     browser = Browser()
     calls = [
         a_record(
@@ -150,7 +150,7 @@ async def test_a_story_has_names_and_former_resources() -> None:
 
 
 @asynchronous
-async def test_who_says_what_may_have_been_meant() -> None:
+async def test_who_suggests_the_nearest_names() -> None:
     browser = Browser()
     await browser.api.record([did(1, "CreateUser", {"userName": "Mary"})])
     wrong = (await browser.get("who", resource="mary")).json
@@ -163,7 +163,7 @@ async def test_who_says_what_may_have_been_meant() -> None:
 
 
 @asynchronous
-async def test_a_principal_has_its_life_story_and_a_session_that_of_its_role() -> None:
+async def test_a_session_shows_the_life_story_of_its_role() -> None:
     browser = Browser()
     session = {**an_assumed_role("Release"), "accessKeyId": "ASIA1"}
     await browser.api.record(
@@ -241,7 +241,7 @@ async def test_who_was_behind_several_calls_is_one_answer() -> None:
 
 @pytest.mark.parametrize("name", ["Mary", "mary", " MARY "])
 @asynchronous
-async def test_a_name_is_answered_with_who_made_it_and_what_came_after(name: str) -> None:
+async def test_a_name_gets_its_creator_and_later_events(name: str) -> None:
     browser = Browser()
     session = {**an_assumed_role("Release"), "accessKeyId": "ASIA1"}
     await browser.api.record(
@@ -266,7 +266,7 @@ async def test_a_name_is_answered_with_who_made_it_and_what_came_after(name: str
 
 
 @asynchronous
-async def test_a_user_that_no_event_made_is_answered_with_the_last_call() -> None:
+async def test_a_user_without_creation_gets_the_last_call() -> None:
     browser = Browser()
     calls = [at(n, eventID=event_id(n), userIdentity=an_iam_user("Ann")) for n in range(3)]
     await browser.api.record(calls)

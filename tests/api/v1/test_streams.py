@@ -149,7 +149,7 @@ def test_pages_of_large_records_are_small() -> None:
 
 
 @asynchronous
-async def test_streams_name_what_event_history_lacks() -> None:
+async def test_streams_name_missing_positions_of_history() -> None:
     api = await filled(*some_records(3))
     api.missing = ["positions 4 to 9 of event history"]
     *_, end = await whole(api)
@@ -172,7 +172,7 @@ async def test_streams_need_the_token(path: str) -> None:
 
 
 @asynchronous
-async def test_a_tail_shows_what_comes_from_now_on() -> None:
+async def test_a_tail_shows_new_events() -> None:
     api = await filled(*some_records(3))
     async with api.stream(TAIL) as stream:
         assert await stream.line() == {"position": 3}
@@ -196,7 +196,7 @@ async def test_a_tail_whose_search_takes_too_long_says_so(monkeypatch: pytest.Mo
 
 
 @asynchronous
-async def test_a_tail_goes_on_behind_a_position() -> None:
+async def test_a_tail_continues_after_a_position() -> None:
     api = await filled(*some_records(1_700))
     async with api.stream(TAIL, after="600") as stream:
         found = [await stream.event() for _ in range(1_100)]
@@ -222,8 +222,8 @@ async def test_a_tail_first_shows_the_last_events_that_fit() -> None:
 
 
 @asynchronous
-async def test_the_last_events_and_those_that_follow_join_without_a_gap() -> None:
-    """What is durable and not visible yet comes from the journal."""
+async def test_the_last_events_and_later_ones_join_without_gap() -> None:
+    """Durable events that are not visible yet come from the journal."""
     api = await filled(*some_records(5))
     hidden = [a_record(eventID="hidden"), a_record(eventID="hidden-2")]
     take = api.history.follower.process

@@ -67,7 +67,7 @@ async def test_a_page_that_comes_back_misses_nothing_and_gets_nothing_twice() ->
 
 
 @asynchronous
-async def test_a_page_that_is_far_behind_is_told_what_it_skips(
+async def test_a_page_far_behind_gets_the_number_of_skipped_events(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tail, "_MAX_LATE_ENTRIES", 5)
@@ -81,7 +81,7 @@ async def test_a_page_that_is_far_behind_is_told_what_it_skips(
 
 
 @asynchronous
-async def test_a_page_whose_search_takes_too_long_is_told_what_it_skips(
+async def test_a_page_with_a_slow_search_gets_skipped_events(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     browser = Browser()

@@ -52,7 +52,7 @@ async def test_a_trail_is_started_shown_stopped_and_deleted() -> None:
 
 
 @asynchronous
-async def test_creating_a_trail_creates_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_creating_a_trail_creates_its_resources(monkeypatch: pytest.MonkeyPatch) -> None:
     browser = Browser()
     browser.endpoint.missing = ["HeadBucket"]
     note_call = browser.endpoint.call

@@ -59,7 +59,7 @@ async def test_the_events_of_one_preview_are_held_at_a_time(
 
 
 @asynchronous
-async def test_a_verification_says_what_the_verifier_said() -> None:
+async def test_a_verification_shows_the_verifiers_result() -> None:
     browser = Browser()
     given = {"Name": "first", "S3BucketName": BUCKET}
     arn = (await browser.api.ok("CreateTrail", **given))["TrailARN"]
@@ -95,7 +95,7 @@ def asked(**body: Any) -> bytes:
 
 
 @asynchronous
-async def test_a_flush_delivers_and_signs_and_returns_what_it_wrote() -> None:
+async def test_a_flush_returns_its_files_and_digests() -> None:
     api = await logging_trail()
     arn = f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/my-trail"
     answer = await api.post(FLUSH, asked(name="my-trail"))
@@ -232,7 +232,7 @@ async def with_calls() -> Browser:
     ],
 )
 @asynchronous
-async def test_selectors_are_tried_on_the_events_of_the_last_day(
+async def test_selectors_are_previewed_on_the_last_days_events(
     selectors: dict[str, object], selected: int, left_out: int
 ) -> None:
     browser = await with_calls()

@@ -1,4 +1,4 @@
-"""Personal tokens over the API: who manages them, and what a program may do with one."""
+"""Personal tokens over the API: managing them, and a program's permissions with one."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_a_change_by_a_program_is_not_one_of_the_console() -> None:
 
 
 @asynchronous
-async def test_a_token_is_refused_as_soon_as_it_is_removed() -> None:
+async def test_a_removed_token_is_refused_immediately() -> None:
     browser, secret = await with_token(ConsoleRole.VIEWER)
     assert (await ask(browser, secret, "GET", "events")).status == 200
     listed = (await browser.get("users/tokens")).json["tokens"]

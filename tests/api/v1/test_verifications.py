@@ -1,4 +1,4 @@
-"""What was found last in the bucket of each trail."""
+"""The last findings in the bucket of each trail."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PROOF = {"bucket": "b", "fault": "log", "message": "The log file was changed."}
 
 
 @asynchronous
-async def test_the_latest_verification_replaces_what_was_found_before() -> None:
+async def test_the_latest_verification_replaces_earlier_findings() -> None:
     clock = SettableClock()
     verifications = Verifications(MemoryControl(), clock)
     trail, other = a_trail(), a_trail(uid="other", name="other")
