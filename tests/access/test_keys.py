@@ -79,7 +79,7 @@ async def test_a_temporary_key_needs_its_token_and_expires() -> None:
 
 
 @asynchronous
-async def test_neither_secrets_nor_tokens_are_in_the_store_or_in_texts() -> None:
+async def test_no_secret_or_token_is_stored_or_printed() -> None:
     disk: Documents = {}
     keys = directory(MemoryControl(disk))
     new = await keys.create(SESSION, timedelta(hours=1))
@@ -150,7 +150,7 @@ async def test_a_deleted_key_is_gone() -> None:
 
 
 @asynchronous
-async def test_rotation_replaces_a_key_at_once_or_after_a_while() -> None:
+async def test_rotation_replaces_a_key_immediately_or_later() -> None:
     clock = SettableClock(datetime.now(UTC))
     keys = directory(MemoryControl(), clock=clock)
     first = await keys.create(ANN)
@@ -179,7 +179,7 @@ async def test_only_an_active_long_term_key_is_rotated() -> None:
 
 
 @asynchronous
-async def test_of_many_that_rotate_a_key_at_once_one_succeeds(tmp_path: Path) -> None:
+async def test_one_of_many_concurrent_rotations_succeeds(tmp_path: Path) -> None:
     file = tmp_path / "state.db"
     controls = [SqlControl.in_file(file) for _ in range(4)]
     old = await directory(controls[0]).create(ANN)

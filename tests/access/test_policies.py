@@ -124,7 +124,7 @@ async def test_a_policy_is_attached_to_the_role_not_to_a_session() -> None:
 
 @pytest.mark.parametrize("name", sorted(AWS_MANAGED))
 @asynchronous
-async def test_awss_managed_policies_are_there_and_stay_as_they_are(name: str) -> None:
+async def test_awss_managed_policies_exist_and_stay_unchanged(name: str) -> None:
     policies = PolicyDirectory(MemoryControl())
     await policies.attach(ANN, name)
     assert policies.policies_of(ANN)[0].name == f"arn:aws:iam::aws:policy/{name}"
@@ -261,7 +261,7 @@ async def test_unchanged_policies_stay_compiled() -> None:
     ],
 )
 @asynchronous
-async def test_a_damaged_store_is_named_and_what_was_loaded_stays(stored: Any) -> None:
+async def test_a_damaged_store_is_named_and_loaded_policies_stay(stored: Any) -> None:
     disk: Documents = {}
     policies = PolicyDirectory(MemoryControl(disk))
     await policies.attach(ANN, "SecurityAudit")
@@ -272,7 +272,7 @@ async def test_a_damaged_store_is_named_and_what_was_loaded_stays(stored: Any) -
 
 
 @asynchronous
-async def test_changes_at_once_are_all_made(tmp_path: Path) -> None:
+async def test_concurrent_changes_all_happen(tmp_path: Path) -> None:
     controls = [SqlControl.in_file(tmp_path / "state.db") for _ in range(3)]
     directories = [PolicyDirectory(control) for control in controls]
     await asyncio.gather(
@@ -287,7 +287,7 @@ async def test_changes_at_once_are_all_made(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_of_those_who_attach_and_delete_a_policy_at_once_one_succeeds() -> None:
+async def test_either_attaching_or_deleting_a_policy_succeeds() -> None:
     control = MemoryControl()
     one, two = PolicyDirectory(control), PolicyDirectory(control)
     for _ in range(20):
@@ -367,5 +367,5 @@ def test_two_directories_of_one_store_agree_once_they_are_loaded(
 
 @pytest.mark.hypothesis
 @given(st.text() | st.from_regex(r"arn:aws:(iam|sts)::[0-9]{12}:.*"))
-def test_any_text_has_policies_or_none(text: str) -> None:
+def test_any_string_without_policies_has_none(text: str) -> None:
     assert PolicyDirectory(MemoryControl()).policies_of(text) == ()

@@ -90,7 +90,7 @@ async def test_a_policy_that_is_not_valid_is_not_stored() -> None:
 
 
 @asynchronous
-async def test_of_two_that_set_a_policy_at_once_one_is_refused() -> None:
+async def test_one_of_two_concurrent_policies_is_refused() -> None:
     control = MemoryControl()
 
     class Interrupted(MemoryControl):
@@ -103,7 +103,7 @@ async def test_of_two_that_set_a_policy_at_once_one_is_refused() -> None:
 
 
 @asynchronous
-async def test_a_damaged_policy_is_named_and_what_was_loaded_stays() -> None:
+async def test_a_damaged_policy_is_named_and_the_loaded_one_stays() -> None:
     disk: Documents = {}
     policies = ResourcePolicies(MemoryControl(disk))
     await policies.put(STORE, DOCUMENT)

@@ -83,7 +83,7 @@ async def test_a_token_counts_only_while_its_user_may_sign_in() -> None:
 
 
 @asynchronous
-async def test_a_new_user_of_a_name_has_no_tokens_of_the_former_one() -> None:
+async def test_a_new_user_has_no_tokens_of_a_deleted_namesake() -> None:
     world = await with_ann()
     _, secret = await world.tokens.add("ann", "laptop", 30)
     await world.users.delete("ann")

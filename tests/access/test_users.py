@@ -1,4 +1,4 @@
-"""Users of the web console: roles, passwords that are good once, tries that are counted."""
+"""Users of the web console: roles, single-use passwords, counted attempts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def signed_in(users: ConsoleUsers, name: str = "ann") -> None:
 
 
 @asynchronous
-async def test_the_first_password_is_good_once_and_must_be_changed() -> None:
+async def test_the_first_password_must_be_changed() -> None:
     users = users_in(MemoryControl())
     user, once = await users.create("ann", ConsoleRole.AUDITOR, ["222222222222", "111111111111"])
     assert user.must_change_password
@@ -88,7 +88,7 @@ async def test_passwords_of_other_parameters_are_still_good() -> None:
 
 @pytest.mark.parametrize("name", ["bob", "", "a b", "ann\n", "x" * 5_000, "\ud800"])
 @asynchronous
-async def test_an_unknown_user_is_answered_like_a_wrong_password(name: str) -> None:
+async def test_an_unknown_user_looks_like_a_wrong_password(name: str) -> None:
     users = users_in(MemoryControl())
     await signed_in(users)
     with pytest.raises(SignInRefused) as wrong:
@@ -112,7 +112,7 @@ async def test_a_disabled_user_is_refused_until_it_is_enabled() -> None:
 
 
 @asynchronous
-async def test_a_reset_password_replaces_the_former_one() -> None:
+async def test_a_reset_password_replaces_the_old_one() -> None:
     users = users_in(MemoryControl())
     await signed_in(users)
     _, once = await users.reset_password("ann")
@@ -210,7 +210,7 @@ async def test_tries_of_any_number_of_names_keep_nobody_else_out() -> None:
 
 
 @asynchronous
-async def test_a_queue_that_is_full_refuses_at_once() -> None:
+async def test_a_full_queue_refuses_immediately() -> None:
     users = users_in(MemoryControl())
     await signed_in(users)
     tries = [users.sign_in("eve", "x", f"2001:db8:{number:x}::1") for number in range(200)]

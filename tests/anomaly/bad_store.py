@@ -49,7 +49,7 @@ class BadStore:
         self._thread.join()
 
     def next_fault(self) -> str:
-        """Returns what the next PUT meets."""
+        """Returns the fault of the next PUT."""
         fault = self.script.popleft() if self.script else "fine"
         self.met[fault] += 1
         return fault

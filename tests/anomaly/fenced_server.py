@@ -81,7 +81,7 @@ async def fenced_server(url: str, node: str, first: int) -> AsyncIterator[Postgr
 
 @dataclass
 class Trace:
-    """The statements of fenced transactions, of which one may be a point to act at."""
+    """The statements of fenced transactions, with an optional point to act at."""
 
     act: Callable[[], None]
     point: Point | None

@@ -416,7 +416,7 @@ def test_a_history_process_that_is_killed_on_a_quiet_server_is_filled_again(
         assert len(server.records()) == 5
         killed = history_process(server)
         os.kill(killed, signal.SIGKILL)
-        # Nothing is recorded meanwhile: `lookup` asks the console port.
+        # No records follow: `lookup` asks the console port.
         names = [record["requestParameters"]["userName"] for record in server.records()]
         assert sorted(names) == [f"user-{number}" for number in range(5)]
         assert history_process(server) != killed
@@ -432,7 +432,7 @@ import os, sys
 if "opentrail.adapters.duckdb.process" in sys.orig_argv and os.path.exists({file!r}):
     sys.exit(1)
 """
-#: Runs a command whose standard error is a pipe that is full and unread.
+#: Runs a command whose standard error is a full, unread pipe.
 UNREAD = """
 import os, sys
 reading, writing = os.pipe()
@@ -448,7 +448,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-def test_recording_goes_on_without_history(tmp_path: Path) -> None:
+def test_recording_continues_without_history(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.touch()
     (tmp_path / "sitecustomize.py").write_text(ENDING.format(file=str(broken)))

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.anomaly, pytest.mark.live, pytest.mark.slow, pytest.ma
 #: Records of a file of event history.
 SEALED = 20
 TRIES_ALL = os.environ.get("OPENTRAIL_BIT_FLIPS") == "all"
-#: Places of a file and starts of a server, unless all are tried.
+#: Places of a file and starts of a server, unless the test tries all.
 SAMPLE, STARTS = 8, 3
 BUCKET, TRAILS = "evidence", ("one", "two", "three", "four")
 #: Bytes of a log's header, of a frame's header, and of a page.
@@ -116,7 +116,7 @@ def flips_in(folder: Path, file: str, chance: random.Random) -> Iterator[Flip]:
     if file.endswith("-wal"):
         offsets |= set(LOG_MEMBERS)
         frames = frames_of(path.read_bytes())
-        # Those of the last transactions are not in the database yet.
+        # The database does not have the last transactions yet.
         for start in {*frames[-3:], chance.choice(frames)}:
             offsets |= {start + member for member in FRAME_MEMBERS}
             offsets |= {start + FRAME_HEADER + chance.randrange(PAGE) for _ in range(2)}
@@ -159,7 +159,7 @@ def test_flipped_bit_is_named_or_without_effect(
                 unnamed[file].append(flip)
             shutil.rmtree(folder)
     assert named > 20
-    # What is not named has no effect; one start shows that for a flip of each file.
+    # An unreported flip has no effect; one start checks this for a flip of each file.
     starts = max(map(len, unnamed.values()))
     for number in range(starts if TRIES_ALL else min(starts, STARTS)):
         group = [flips[number] for flips in unnamed.values() if number < len(flips)]

@@ -51,9 +51,9 @@ class World:
     """Servers, and the PostgreSQL that they share."""
 
     servers: list[Opentrail]
-    #: Those that clients call.
+    #: Servers that clients call.
     recorders: list[Opentrail]
-    #: Those that have event history.
+    #: Servers with event history.
     readers: list[Opentrail]
     environment: dict[str, str]
     primary: PostgresServer

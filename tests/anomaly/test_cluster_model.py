@@ -3,8 +3,8 @@
 tests/contracts/test_ordered_batches.py has inserts and their order step by step. Here nodes append
 at the same time, lose connections and answers, are paused for longer than their leases and wake
 up, trim, and become the worker. Whatever the order of the steps: no acknowledged record is lost,
-none is there twice, positions have no gap and never change, what is appended after an acknowledged
-record comes later, and a node that is the worker no longer changes nothing.
+no record has two positions, positions have no gap and never change, records appended after an
+acknowledgement have higher positions, and a former worker changes nothing.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ class ClusterOfNodes(RuleBasedStateMachine):
 
     @rule(name=NODES)
     def become_worker(self, name: str) -> None:
-        """The former worker does not know it yet."""
+        """The old worker does not know it yet."""
         self._expire("name = 'worker'")
         cluster = self.nodes[name].cluster
         cluster.worker_control.lease = self._run(lambda: cluster._leases.acquire("worker", name))
@@ -298,7 +298,7 @@ class ClusterOfNodes(RuleBasedStateMachine):
 
     @rule(name=NODES)
     def seal(self, name: str) -> None:
-        """A node notes that its event history has all that it knows of the journal."""
+        """A node notes that its event history covers its whole known journal."""
         node = self.nodes[name]
         if not node.is_paused:
             self.sealed[name] = node.journal.head
@@ -344,7 +344,7 @@ class ClusterOfNodes(RuleBasedStateMachine):
                 yield entry.position, entry.event_id
 
     def _require_order(self) -> None:
-        """What was acknowledged before a call was begun has lower positions than that."""
+        """Records acknowledged before a call began have lower positions than its records."""
         for later in self.calls:
             first = self.places.get(later.entries[0].event_id)
             for call in self.calls:

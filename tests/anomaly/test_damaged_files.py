@@ -30,9 +30,9 @@ pytestmark = [
     pytest.mark.campaign,
 ]
 
-#: Seconds in which a server that has started must have named what is wrong.
+#: Seconds after its start in which a server must name the damage.
 SECONDS = 60.0
-#: Seconds for which it must say nothing of what is whole.
+#: Seconds for which it must not name whole files.
 QUIET_SECONDS = 10.0
 #: Records of a file of event history.
 SEALED = 20
@@ -51,7 +51,7 @@ class World:
 
 @dataclass
 class Row:
-    """Who said what of a damage; '' if nothing."""
+    """The reports of one damage; '' if there is none."""
 
     file: str
     kind: str
@@ -229,7 +229,7 @@ def counterpart(world: World, file: str) -> Path:
     )
 
 
-# What is said of it
+# The reports
 
 
 def verified(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
@@ -250,7 +250,7 @@ def diagnosed(folder: Path, capsys: pytest.CaptureFixture[str], *, runs: bool) -
 
 
 def said_by(server: Opentrail, seconds: float) -> str:
-    """Returns what a server names within some seconds of its start, '' if nothing."""
+    """Returns the damage that a server names within some seconds of its start, '' if none."""
     eventually(lambda: is_ready(health(server)), "event history and a checked journal")
     end = time.monotonic() + seconds
     pause = threading.Event()
@@ -276,7 +276,7 @@ def named_by(server: Opentrail) -> str:
 
 
 def reasons(state: dict[str, Any]) -> list[str]:
-    """Returns what a server names, in its health, that is wrong."""
+    """Returns the problems in a server's health."""
     lists = ("dataProblems", "keyProblems", "missing", "trailProblems")
     texts = [str(each) for name in lists for each in state[name]]
     return texts + [each["reason"] for each in state["journal"]["lost"]]

@@ -1,7 +1,7 @@
 """SIGKILL under load, at random moments and named points: nothing answered is lost or doubled.
 
-At every second random moment the calls are recorded by two recorder processes. Beside a trail of
-the account there is one of its organization, with a client in a member account.
+At every second random moment two recorder processes record the calls. There is a trail of the
+account and one of its organization, with a client in a member account.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ account = "{MEMBER}"
 #: One with one recorder, one with two; OPENTRAIL_KILL_SEED tries other moments.
 RANDOM_KILLS = 2
 STREAM = "123456789012_CloudTrail_us-east-1"
-#: Named point → how many passages it survives at most, so that a kill comes within seconds.
+#: Named point → the maximum passages before the kill, so that it comes within seconds.
 POINTS = {
     "journal.committed": 300,
     "journal.mid-commit": 300,
@@ -61,7 +61,7 @@ POINTS = {
 
 @dataclass
 class Evidence:
-    """What the bucket holds; files once read are not read again, for they never change."""
+    """The files in the bucket; each is read once, for they never change."""
 
     s3: Any
     bucket: str = "killed"
@@ -86,7 +86,7 @@ class Evidence:
 
 @dataclass
 class Sinks:
-    """What a topic's subscriber and a log group have, read without opentrail."""
+    """A topic's subscriber and a log group, read without opentrail."""
 
     sqs: Any
     logs: Any
@@ -137,7 +137,7 @@ class World:
         return own, member
 
     def looked_up(self, since: float) -> Counter[str]:
-        """Returns how often LookupEvents shows each user that was created since then."""
+        """Counts each user created since then in the results of LookupEvents."""
         client = self.server.boto("cloudtrail")
         pages = client.get_paginator("lookup_events").paginate(
             LookupAttributes=[{"AttributeKey": "EventName", "AttributeValue": "CreateUser"}],
@@ -151,7 +151,7 @@ class World:
         return found
 
     def data_calls(self, since: str) -> Counter[str]:
-        """Returns how often `lookup --all-categories` shows each table that was written to."""
+        """Counts each table written since then in the output of `lookup --all-categories`."""
         records = self.server.records("EventName=PutItem", "--since", since)
         return Counter(r["requestParameters"]["tableName"] for r in records)
 
@@ -164,7 +164,7 @@ class World:
         self.shared.read()
 
     def check_member(self, member: Load) -> None:
-        """What a member was answered is in the files of the organization's trail, once."""
+        """The files of the organization's trail have each answered call of a member once."""
         users = {name for name in member.answered if name.endswith("user")}
         assert {name: self.shared.users[name] for name in users} == dict.fromkeys(users, 1)
         assert max(self.shared.event_ids.values()) == 1
@@ -188,7 +188,7 @@ class World:
         self.validate(stamp, "--trail-arn", ARN)
 
     def validate(self, since: str, *trail: str) -> None:
-        """Validates what a trail has delivered since then, with the aws-cli."""
+        """Validates the deliveries of a trail since then, with the aws-cli."""
         command = ("cloudtrail", "validate-logs", "--start-time", since, *trail)
         done = self.server.try_aws(*command)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -313,7 +313,7 @@ def test_killed_at_a_named_point(world: World, point: str) -> None:
     assert world.server.stop() == 0
 
 
-def test_at_last_everything_ever_answered_is_there_once(world: World) -> None:
+def test_finally_every_answered_call_exists_once(world: World) -> None:
     world.server.start()
     load, member = world.load("last")
     eventually(lambda: len(load.answered) > 50 and member.answered, "calls that are answered")

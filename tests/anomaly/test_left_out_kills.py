@@ -1,4 +1,4 @@
-"""SIGKILL under load: of calls that are left out, none that was answered is uncounted."""
+"""SIGKILL under load: excluded calls with an answer are all counted."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Reads:
             self._threads[-1].start()
 
     def go_on(self, calls: int) -> None:
-        """Returns once so many further calls are answered."""
+        """Returns once that number of further calls has an answer."""
         wanted = self.answered + calls
         eventually(lambda: self.answered >= wanted, "calls are answered")
 
@@ -120,5 +120,5 @@ def kill_a_recorder(server: Opentrail) -> None:
 
 
 def children_end(folder: Path) -> None:
-    """Returns once no process counts any more: recorders end by themselves after the server."""
+    """Returns once no process counts: recorders end automatically after the server."""
     eventually(lambda: not any(map(is_locked, count_files(folder))), "all processes have ended")

@@ -147,7 +147,7 @@ FAULTS: list[tuple[Callable[[Path], None], int]] = [
 ]
 
 
-#: The faults that are tried with sealed files, too. Event history gets from the journal nothing at
+#: Faults that are also tried with sealed files. Event history gets no record from the journal at
 #: all, the records before a cut, those around holes, or altered ones; others of FAULTS do the same.
 AMONG_SEALED = (remove_all, cut_in_half, zero_at_50_places, flip_a_byte_in_200_records)
 
@@ -243,7 +243,9 @@ def test_damage_while_the_server_runs_is_confined_and_named(tmp_path: Path, worl
         iam = server.boto("iam")
         for number in range(120):  # the table in memory is full, and is sealed from the journal
             iam.create_user(UserName=f"afterwards-{number}")
-        if is_sealed:  # what is damaged is in sealed files, too, and may not be read again
+        if (
+            is_sealed
+        ):  # sealed files have the damaged records, so the server may not read them again
             assert len(server.records("eventName=CreateUser")) == COUNT + 120
             assert server.stop() == 0
             server.start()
@@ -276,9 +278,7 @@ def test_a_history_process_that_hangs_is_replaced(tmp_path: Path, world: World) 
 
 
 @pytest.mark.campaign
-def test_a_file_of_imported_events_that_is_gone_is_named(
-    tmp_path: Path, upstream: StubUpstream
-) -> None:
+def test_a_missing_file_of_imported_events_is_named(tmp_path: Path, upstream: StubUpstream) -> None:
     lines = tmp_path / "records.ndjson"
     sample = Path(__file__).parent.parent / "data" / "real-records.ndjson"
     shutil.copy(sample, lines)

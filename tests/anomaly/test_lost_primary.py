@@ -1,4 +1,4 @@
-"""PostgreSQL's primary dies, its synchronous standby is promoted, and the journal goes on there."""
+"""PostgreSQL's primary dies, its synchronous standby is promoted, and the journal continues."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def resident(server: Opentrail) -> int:
 
 
 def backlog(server: Opentrail) -> float:
-    """Returns for how long the oldest record has waited for the disk."""
+    """Returns the age of the oldest record that waits for the disk."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(f"{server.console}/health", timeout=60) as answer:
         return float(json.load(answer)["journal"]["backlogSeconds"])
@@ -74,7 +74,7 @@ def test_while_the_disk_stalls_calls_are_throttled_in_their_services_words(
                 # Answers come although the disk still stalls: no call waits for it.
                 with ThreadPoolExecutor(len(calls)) as clients:
                     assert list(clients.map(outcome, calls.values())) == list(calls)
-                assert stub.count == forwarded, "what cannot be recorded is not forwarded"
+                assert stub.count == forwarded, "calls that cannot be recorded are not forwarded"
                 assert not waiting.done()
             waiting.result()
         wait_until(lambda: outcome(calls["Throttling"]) == "good")
@@ -83,7 +83,7 @@ def test_while_the_disk_stalls_calls_are_throttled_in_their_services_words(
             for record in server.records("EventName=CreateUser")
         ]
         assert created.count("before") == created.count("waits") == 1
-        assert len(server.records()) == stub.count, "recorded is what was forwarded"
+        assert len(server.records()) == stub.count, "every forwarded call is recorded"
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -57,14 +57,14 @@ class Server:
     kept: KeptHistory
 
     async def event_ids(self) -> list[str]:
-        """Returns what a lookup finds; records of losses are left out."""
+        """Returns the events of a lookup without the records of losses."""
         await self.follower.until_newest()
         events = await self.store.lookup(EventQuery(10_000, self.store.snapshot))
         return sorted(e.event_id for e in events if e.event_name != "RecordsLost")
 
 
 class Cluster:
-    """What servers share, and their folders."""
+    """The servers' shared stores, and their folders."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -137,7 +137,7 @@ async def test_restored_journal_loses_no_found_event(tmp_path: Path, at_once: bo
         await other.journal.append(some_new_entries(3, 31))
         if at_once:
             await asyncio.gather(one.kept.work_off(), other.kept.work_off())
-        else:  # the other one imports a file that is known
+        else:  # the other one imports a known file
             await one.kept.work_off()
             await other.kept.work_off()
         await _until_found([one, other], 33)

@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.anomaly, pytest.mark.slow, pytest.mark.campaign]
 
 #: The guarantee: seconds after which another server has taken over.
 TAKEOVER_SECONDS = 10.0
-#: Points that are tried at once, each in a database of its own.
+#: Number of concurrent points, each in a new database.
 _AT_ONCE = 6
 _SOCKET = ".s.PGSQL.5432"
 
@@ -177,7 +177,7 @@ def _last(point: Sequence[str]) -> str:
     )
 
 
-def test_every_fenced_transaction_is_tried() -> None:
+def test_every_fenced_transaction_is_tested() -> None:
     source = Path(opentrail.__file__).parent
     calls = {
         (str(file.resolve()), number)

@@ -23,7 +23,7 @@ def test_a_baseline_decides_without_later_data(workload: Workload, name: str) ->
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_a_baseline_finds_five_times_steady_traffic_and_nothing_else(name: str) -> None:
+def test_a_baseline_finds_only_a_fivefold_rate(name: str) -> None:
     surge = next(one for one in examples() if one.name == "20 calls a minute, then 100")
     assert surge.passes(BASELINES[name](surge.workload))
 

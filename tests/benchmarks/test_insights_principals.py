@@ -31,7 +31,7 @@ def test_calls_do_not_depend_on_the_range_asked_for(workload: Workload) -> None:
     assert whole[-len(part) :] == part
 
 
-def test_the_culprit_makes_most_of_what_an_incident_adds(workload: Workload) -> None:
+def test_the_culprit_makes_most_calls_of_an_incident(workload: Workload) -> None:
     labels = [label for label in workload.labels if label.up]
     for label in labels:
         arns = Counter(

@@ -18,14 +18,14 @@ BUSY = (503, {"code": "ServiceUnavailable", "error": "the disk does not keep up"
 
 
 class ImportServer:
-    """Takes batches in; `failures` are what the next requests are answered with instead."""
+    """Accepts batches; `failures` are the next answers instead."""
 
     def __init__(self, stub: StubConsole) -> None:
         self.stub = stub
         self.data_dir = stub.data_dir
         self.event_ids: set[str] = set()
         self.failures: list[tuple[int, Any]] = []
-        #: How many requests do well before all others fail.
+        #: Number of successful requests before all others fail.
         self.good_for: int | None = None
         self.batches: list[list[BatchFile]] = []
         self._known: dict[bytes, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""What a command prints of a question's answer."""
+"""A command's output for a question."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def options(data_dir: Path | None = None, endpoint: str | None = None) -> argpar
     return argparse.Namespace(data_dir=data_dir and str(data_dir), endpoint=endpoint)
 
 
-# What is asked
+# Requests
 
 
 def test_a_question_is_a_get_with_the_token_of_the_data_directory(console: StubConsole) -> None:
@@ -60,7 +60,7 @@ def test_a_body_may_be_given_in_parts(console: StubConsole) -> None:
     assert console.asked[0].body == b"".join(parts)
 
 
-def test_lines_report_how_much_is_read(console: StubConsole) -> None:
+def test_lines_report_the_progress_of_reading(console: StubConsole) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n"
     read: list[tuple[int, int | None]] = []
 
@@ -187,7 +187,7 @@ def test_a_server_that_is_busy_may_be_asked_later(console: StubConsole, status: 
         ask(options(console.data_dir), "/x", {})
 
 
-def test_a_server_that_is_away_may_be_asked_later(console: StubConsole) -> None:
+def test_an_unreachable_server_may_be_called_later(console: StubConsole) -> None:
     said = "no server answers at http://127.0.0.1:1: Connection refused"
     with pytest.raises(TryLater, match=said):
         ask(options(console.data_dir, "http://127.0.0.1:1"), "/x", {})
@@ -236,7 +236,7 @@ def test_something_else_that_listens_there_is_an_error_of_ours(
     assert console.url in str(wrong.value)
 
 
-# Answers that go on
+# Endless answers
 
 
 def lines_of(console: StubConsole, **query: str) -> list[dict[str, object]]:
@@ -244,7 +244,7 @@ def lines_of(console: StubConsole, **query: str) -> list[dict[str, object]]:
         return [line for lines in answer for line in lines]
 
 
-def test_lines_come_as_they_are_sent(console: StubConsole) -> None:
+def test_lines_arrive_when_they_are_sent(console: StubConsole) -> None:
     long = "x" * 700_000
     console.body = b'{"a": 1}\n{"b": "' + long.encode() + b'"}\n{"c": "\\n"}\n'
     assert lines_of(console, expression="user=a b") == [{"a": 1}, {"b": long}, {"c": "\n"}]
@@ -264,9 +264,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         CHUNKED + b'9\r\n{"a": 1}\n\r\n5\r\n{"a":\r\n0\r\n\r\n',
     ],
 )
-def test_an_answer_that_is_cut_is_noticed_behind_what_came(
-    console: StubConsole, raw: bytes
-) -> None:
+def test_a_cut_answer_is_an_error_after_its_lines(console: StubConsole, raw: bytes) -> None:
     console.raw = raw
     found: list[object] = []
 

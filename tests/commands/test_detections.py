@@ -1,4 +1,4 @@
-"""`opentrail detections`: what it asks a server for, and what it prints."""
+"""`opentrail detections`: its requests and its output."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def a_file(folder: Path, name: str = "users", detection: str = USERS) -> str:
     return str(file)
 
 
-def test_a_test_says_how_often_rules_would_have_matched(
+def test_a_test_counts_past_matches_of_rules(
     console: StubConsole, capsys: Capture, tmp_path: Path
 ) -> None:
     console.body = streamed(a_record(eventID="an-id"))

@@ -1,4 +1,4 @@
-"""`opentrail doctor`: what it finds, and what it mends."""
+"""`opentrail doctor`: its findings and its repairs."""
 
 from __future__ import annotations
 

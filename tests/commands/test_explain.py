@@ -1,4 +1,4 @@
-"""`opentrail explain`: what it asks, and what it prints."""
+"""`opentrail explain`: its requests and its output."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_every_real_record_makes_a_row() -> None:
         assert len(csv_cells(an_event(record))) == len(COLUMNS)
 
 
-def test_cells_are_harmless_texts_and_the_record_is_as_it_is() -> None:
+def test_cells_are_escaped_but_the_record_is_unchanged() -> None:
     record = a_record(eventName="=1+1", readOnly=True, requestParameters={"userName": "=x\x00"})
     cells = dict(zip(COLUMNS, csv_cells(an_event(record)), strict=True))
     assert cells["event_name"] == "'=1+1"

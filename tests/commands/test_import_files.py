@@ -123,7 +123,7 @@ def test_digest_files_are_no_failure(server: ImportServer, tmp_path: Path, capsy
     assert totals["reasons"] == {"digest file": 1}
 
 
-def test_a_file_that_vanishes_meanwhile_is_a_loss(
+def test_a_file_that_vanishes_during_import_is_a_loss(
     server: ImportServer, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a").write_bytes(a_log_file(1))
@@ -309,7 +309,7 @@ def test_unsent_part_is_noted_and_the_rest_sent() -> None:
 # Requests
 
 
-def test_a_batch_arrives_and_is_answered(server: ImportServer) -> None:
+def test_a_batch_arrives_and_returns_its_result(server: ImportServer) -> None:
     (answer,) = sender(server).send([FILE])
     assert answer == {"name": "a.json", "state": "imported", "lines": 3, "imported": 3,
                       "doubled": 0, "rejected": []}  # fmt: skip
@@ -318,7 +318,7 @@ def test_a_batch_arrives_and_is_answered(server: ImportServer) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_a_busy_server_is_asked_again(server: ImportServer, status: int) -> None:
+def test_a_busy_server_is_called_again(server: ImportServer, status: int) -> None:
     waited: list[str] = []
     server.failures = [(status, BUSY[1])] * 3
     (answer,) = sender(server, waited).send([FILE])

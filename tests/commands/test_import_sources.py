@@ -1,4 +1,4 @@
-"""Finding what an import names, and reading it, large files in pieces."""
+"""Finding the files of an import, and reading them, large ones in pieces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`opentrail insights`: what it prints of a server's answers."""
+"""`opentrail insights`: its output for a server's answers."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_an_incident_is_marked_as_expected(
     )
 
 
-def test_a_scan_prints_what_it_found(
+def test_a_scan_prints_its_findings(
     server: StubConsole, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.answers({"incidents": [INCIDENT], "known": 2})
@@ -261,7 +261,7 @@ def test_wrong_use_is_refused(server: StubConsole, wrong: list[str]) -> None:
     assert server.asked == []
 
 
-def test_a_chart_has_bars_up_to_the_largest_number_and_a_line_at_what_is_usual() -> None:
+def test_a_chart_has_scaled_bars_and_a_line_at_the_baseline() -> None:
     lines = chart([0, 8, 4], baseline=4, room=80)
     assert len(lines) == 8
     assert lines[0].split() == ["8", "█"]

@@ -1,4 +1,4 @@
-"""`opentrail lookup`: what it asks, and what it prints."""
+"""`opentrail lookup`: its requests and its output."""
 
 import json
 
@@ -95,7 +95,7 @@ def test_events_that_are_left_out_are_mentioned(console: StubConsole, capsys: Ca
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_question_says_what_was_asked_for(
+def test_arguments_become_the_query_of_the_request(
     console: StubConsole, arguments: tuple[str, ...], query: str
 ) -> None:
     console.answers({"events": []})
@@ -111,7 +111,7 @@ def test_a_question_says_what_was_asked_for(
         ({}, "us-east-1"),
     ],
 )
-def test_the_region_is_the_one_of_the_environment(
+def test_the_region_comes_from_the_environment(
     console: StubConsole,
     monkeypatch: pytest.MonkeyPatch,
     environment: dict[str, str],

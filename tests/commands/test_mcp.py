@@ -1,4 +1,4 @@
-"""`opentrail mcp`: what it needs; tests/live/test_mcp.py has it answer."""
+"""`opentrail mcp`: its requirements; tests/live/test_mcp.py tests its answers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_without_a_server_nothing_starts(capsys: Capture) -> None:
     assert "no server runs on data directory opentrail-data" in capsys.readouterr().err
 
 
-def test_the_command_has_no_output_but_that_of_the_protocol() -> None:
+def test_the_command_has_only_the_protocols_output() -> None:
     assert exits("mcp", "--json") == 2
 
 
@@ -71,7 +71,7 @@ def test_no_other_command_imports_the_package() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
-def test_the_settings_of_agents_in_the_documents_are_what_the_command_accepts() -> None:
+def test_the_documented_settings_of_agents_match_the_command() -> None:
     page = (Path(__file__).parents[2] / "docs/howto/ask-with-agents.md").read_text()
     blocks = re.findall(r"^```json\n(.*?)^```", page, re.M | re.S)
     assert len(blocks) == 5

@@ -11,7 +11,7 @@ import pytest
 from opentrail.cli import main
 
 ON = "--upstream http://127.0.0.1:1"
-#: What is typed, and what the message must name.
+#: Mistyped commands, and the part that the message must name.
 MISTAKES = (
     # Servers
     ("serve", "--upstream URL is needed", "http://127.0.0.1:5000"),

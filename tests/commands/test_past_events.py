@@ -23,7 +23,7 @@ def answer(console: StubConsole, *lines: dict[str, Any]) -> None:
     console.body = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
 
-def test_records_are_those_of_the_stream(console: StubConsole) -> None:
+def test_records_come_from_the_stream(console: StubConsole) -> None:
     line = {"EventId": "x", "CloudTrailEvent": record_bytes(a_record()).decode()}
     answer(console, line, line, {"events": 2})
     assert list(records(options(console), "user=John")) == [a_record(), a_record()]

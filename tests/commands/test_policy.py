@@ -1,4 +1,4 @@
-"""`opentrail policy`: what it asks a server for, and what it prints."""
+"""`opentrail policy`: its requests and its output."""
 
 from __future__ import annotations
 

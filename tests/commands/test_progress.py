@@ -86,7 +86,7 @@ def test_without_a_total_there_is_no_share(time: Time) -> None:
     assert drawn(terminal) == "3.0 kB, 10 records, 5/s"
 
 
-def test_the_rate_is_that_of_the_last_half_minute(time: Time) -> None:
+def test_the_rate_covers_the_last_half_minute(time: Time) -> None:
     terminal = Terminal()
     progress = Progress(terminal, time, lambda: 100)
     for _ in range(100):

@@ -23,7 +23,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 def an_event(record: dict[str, Any] | None = None, **changes: Any) -> Any:
-    """Returns an event as the server's look-up answers it."""
+    """Returns an event in the form of the server's lookup."""
     record = a_record() if record is None else record
     return {
         "EventId": record["eventID"],
@@ -130,7 +130,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 def columns_of(text: str) -> int:
-    """Returns how many columns a terminal needs for a line."""
+    """Returns the number of terminal columns of a line."""
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
     return len(text) + wide - sum(unicodedata.category(c) == "Mn" for c in text)
 
@@ -295,7 +295,7 @@ def test_an_answer_shows_nothing_that_steers_a_terminal(capsys: Capture) -> None
     ("count", "events"),
     [(0, "0 events name it"), (1, "1 event names it"), (1_200, "1,200 events name it")],
 )
-def test_a_resource_without_a_creation_is_answered_with_the_events_that_name_it(
+def test_an_unmade_resource_shows_the_number_of_its_events(
     count: int, events: str, capsys: Capture
 ) -> None:
     print_answer({**NOTHING, "events": count}, "object/x")
@@ -362,7 +362,7 @@ def test_csv_shows_nothing_that_steers_a_terminal(capsys: Capture) -> None:
 # Records
 
 
-def test_each_record_is_a_line_of_its_own(capsys: Capture) -> None:
+def test_each_record_is_a_line(capsys: Capture) -> None:
     records = [a_record(eventID=event_id(number)) for number in (1, 2)]
     print_records([an_event(record) for record in records])
     lines = capsys.readouterr().out.splitlines()
@@ -409,7 +409,7 @@ def test_on_a_terminal_a_line_is_no_longer_than_it_is_wide(
     assert line.endswith("…")
 
 
-def test_csv_may_go_on_without_its_header(capsys: Capture) -> None:
+def test_csv_may_continue_without_its_header(capsys: Capture) -> None:
     print_csv([])
     print_csv([an_event()], with_header=False)
     header, row = csv_rows(capsys.readouterr().out)

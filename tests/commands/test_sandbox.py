@@ -43,7 +43,7 @@ sys.stdin.read()
 
 
 def soon(condition: Callable[[], bool]) -> bool:
-    """Waits for the end of a process that is not our child, of which there is no event."""
+    """Waits for the end of a process that is not our child, so without an event."""
     ends = time.monotonic() + TIMEOUT_SECONDS
     while not condition():
         if time.monotonic() > ends:

@@ -1,4 +1,4 @@
-"""`opentrail serve` and `opentrail sandbox` refuse what cannot run; the rest is tested live."""
+"""`opentrail serve` and `opentrail sandbox` refuse wrong settings; tests/live has the rest."""
 
 import subprocess
 import sys

@@ -25,7 +25,7 @@ def test_a_server_is_replaced_only_if_it_was_changed(
         iam.create_user(UserName="Mary")
         iam.create_access_key(UserName="Mary")
         boto3.client("cloudtrail").lookup_events()
-        assert not process.is_changed(), "what is learned from calls is no change"
+        assert not process.is_changed(), "state learned from calls is no change"
         server.reset()
         assert server.console is console
         console.ask("/api/v1/directory", body={"action": "add", "key": "AKIAOTHER", "user": "a"})

@@ -1,4 +1,4 @@
-"""`opentrail status`: what it prints, and its exit code."""
+"""`opentrail status`: its output and its exit code."""
 
 import json
 from typing import Any

@@ -100,9 +100,7 @@ def test_events_may_be_printed_as_records_or_csv(server: Server, capsys: Capture
     assert [text.split(",")[0] for text in lines] == ["Event name", "Event6", "Event7"]
 
 
-def test_a_lost_server_is_waited_for_and_nothing_comes_twice(
-    server: Server, capsys: Capture
-) -> None:
+def test_a_tail_reconnects_without_repeating_events(server: Server, capsys: Capture) -> None:
     server.scripts = [
         [at(5), line(6), {"error": "the server is stopping"}],
         (503, {"error": "busy"}),
@@ -131,7 +129,7 @@ def test_missing_ranges_are_named_once(server: Server, capsys: Capture) -> None:
     assert "Event6" in said.out
 
 
-def test_the_server_is_found_again_each_time(tmp_path: Path) -> None:
+def test_each_connection_looks_for_the_server_again(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     place, paused = TailCursor(), 0
     with stub_console(folder) as one:

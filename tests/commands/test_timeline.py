@@ -1,4 +1,4 @@
-"""`opentrail timeline`: what it asks, and what it prints."""
+"""`opentrail timeline`: its requests and its output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`opentrail trail`: what it asks, and what it prints."""
+"""`opentrail trail`: its requests and its output."""
 
 import json
 

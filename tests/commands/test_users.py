@@ -1,4 +1,4 @@
-"""`opentrail users`: what it asks, and what it prints of a server's answers."""
+"""`opentrail users`: its requests and its output."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_scripts_get_one_document(tmp_path: Path, keys: Path, capsys: Capture) -
     assert {chain["region"] for chain in answer["chains"]} == {"us-east-1", FAR}
 
 
-def test_only_what_is_asked_for_is_validated(tmp_path: Path, keys: Path, capsys: Capture) -> None:
+def test_arguments_limit_the_validation(tmp_path: Path, keys: Path, capsys: Capture) -> None:
     copy = six_hours().write(tmp_path / "copy")
     ranges = ("--since", "2020-01-01T11:30:00Z", "--until", "2020-01-01 12:30:00+00:00")
     assert run(copy, "--keys", keys, "--region", FAR, *ranges, "--json") == 0
@@ -184,7 +184,7 @@ def test_a_trail_is_validated_by_its_arn(trail: Trail, capsys: Capture) -> None:
 
 @pytest.mark.live
 @pytest.mark.usefixtures("server")
-def test_a_bucket_that_is_gone_is_not_good_for_a_trail_that_had_digests(
+def test_a_missing_bucket_fails_a_trail_with_digests(
     trail: Trail, capsys: Capture, moto: str
 ) -> None:
     bucket = boto3.session.Session().resource("s3").Bucket(BUCKET)
@@ -210,7 +210,7 @@ def test_a_bucket_is_validated_without_a_server(keys: Path, tmp_path: Path) -> N
     checkpoint = tmp_path / "checkpoint.json"
     arguments = (f"s3://{BUCKET}", "--keys", keys, "--checkpoint", checkpoint)
     assert run(*arguments) == 5
-    # Nobody signs for this trail any more, which a bucket alone cannot explain.
+    # This trail no longer has a signer, which the bucket alone cannot explain.
     assert run(*arguments) == 5
     assert run(*arguments, "--until", "2020-01-01T14:30:00Z") == 0
     assert run("s3://no-such-bucket", "--keys", keys) == 5
@@ -234,7 +234,7 @@ def test_digests_of_a_copy_are_validated_with_log_files_of_the_bucket(
 
 @pytest.mark.live
 @pytest.mark.usefixtures("server")
-def test_an_export_is_validated_by_itself(tmp_path: Path, capsys: Capture) -> None:
+def test_an_export_is_validated_without_a_server(tmp_path: Path, capsys: Capture) -> None:
     export, checkpoint = tmp_path / "export", tmp_path / "checkpoint.json"
     assert run(ARN, "--export", export, "--checkpoint", checkpoint) == 0, capsys.readouterr()
     with pytest.MonkeyPatch.context() as alone:

@@ -1,4 +1,4 @@
-"""`opentrail who`: what it asks, and what it prints."""
+"""`opentrail who`: its requests and its output."""
 
 import json
 

@@ -1,7 +1,7 @@
 """Makes an answer for a case and writes it in the case's protocol, by the model alone.
 
-Imports nothing of opentrail. A minimal case is answered with required members only, a full one
-with everything, an awkward one with an error.
+Imports nothing of opentrail. The answer to a minimal case has only the required members, to a
+full one all members, to an awkward one an error.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _REQUEST_ID = "7a62c49f-347e-4fc4-9331-6e8eEXAMPLE0"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the upstream gives back. `output` is None for an error."""
+    """The upstream's answer. `output` is None for an error."""
 
     status: int
     headers: Mapping[str, str]

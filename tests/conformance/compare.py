@@ -12,14 +12,14 @@ from tests.conformance.five_services import expect_s3
 from tests.conformance.send import Sent
 from tests.conformance.tables import LEFT_OUT
 
-#: Services that opentrail answers by itself: what it answers is tested elsewhere.
+#: Services with opentrail's own answers, which other tests check.
 _OWN = frozenset({"cloudtrail", "cloudtrail-data"})
 #: Notes in our own block that say that something was not understood.
 _TROUBLES = ("decodeError", "answerDecodeError", "duplicateKeys", "altered", "failure")
 
 
 def differences(sent: Sent, record: Mapping[str, Any]) -> list[str]:
-    """Returns where the record differs from what the case must give; empty if nowhere."""
+    """Returns the differences between the record and the case's expected one."""
     case, want = sent.case, expected(sent.case, sent.scope)
     pairs = {
         "eventSource": want.event_source,
@@ -37,7 +37,7 @@ def differences(sent: Sent, record: Mapping[str, Any]) -> list[str]:
         return found  # checked by the five services
     if case.service == "s3control":
         wanted = expect_s3.parameters(case, sent.host)  # type: ignore[arg-type]
-        # botocore adds checksums of its own.
+        # botocore adds checksums.
         shown = {n: v for n, v in record["requestParameters"].items() if "-checksum-" not in n}
         return found + list(_unequal("requestParameters", shown, wanted))
     found += _leaked(sent, want, record)
@@ -61,7 +61,7 @@ def _of_answer(service: str, want: Expected, record: Mapping[str, Any]) -> list[
 
 
 def _leaked(sent: Sent, want: Expected, record: Mapping[str, Any]) -> list[str]:
-    """Returns texts of the request that are not to be recorded, but stand in the record."""
+    """Returns strings of the request that occur in the record and must not."""
     given = {text for text in leaves(sent.case.params) if sent.case.variant in text}
     shown = {*leaves(want.request_parameters), *leaves(want.response_elements)}
     leaked = (given - shown) & set(leaves(record))

@@ -1,7 +1,7 @@
-"""Computes what a call must be recorded as, from its parameters, its answer and the model.
+"""Computes the expected record of a call from its parameters, its answer and the model.
 
-Imports nothing of opentrail: this is the other opinion. How a member is recorded follows from its
-model and the tables of `tables`.
+Imports nothing of opentrail: this is the second opinion. The recorded form of a member follows
+from its model and the tables of `tables`.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def is_read_only(source: str, operation: str) -> bool:
 
 
 def expected(case: Case, scope: list[str]) -> Expected:
-    """Returns what the case must be recorded as.
+    """Returns the expected record of a case.
 
     Args:
         case: The call.
@@ -221,7 +221,7 @@ class Recorded:
         return self._unlisted(member, f"{holder}.{name}", shape, value)
 
     def _unlisted(self, member: str, full_name: str, shape: Shape, value: Any) -> Any:
-        """Returns what is shown of a member that no table hides."""
+        """Returns the visible part of a member that no table hides."""
         if shape.metadata.get("sensitive") or (tables.names_secret(member) and _holds_text(shape)):
             return HIDDEN
         for listed in (full_name, full_name.partition(".")[2]):
@@ -293,7 +293,7 @@ def _is_body(shape: Any, member: str) -> bool:
 
 
 def _holds_text(shape: Any) -> bool:
-    """Returns whether a shape is a text or bytes, or lists and maps of them."""
+    """Returns whether a shape is a string or bytes, or lists and maps of them."""
     if isinstance(shape, ListShape):
         return _holds_text(shape.member)
     if isinstance(shape, MapShape):
@@ -302,7 +302,7 @@ def _holds_text(shape: Any) -> bool:
 
 
 def _pair(shape: Any) -> str | None:
-    """Returns which member of a list's items is a value with a name, "" of a map of texts."""
+    """Returns the member of a list's items with a named value, "" for a map of strings."""
     if isinstance(shape, MapShape):
         return "" if _holds_text(shape.value) else None
     if not isinstance(shape, ListShape) or not isinstance(shape.member, StructureShape):

@@ -1,7 +1,7 @@
 """Generates values for any operation of any service from its botocore model.
 
 Nothing here is random: the same case has the same parameters in every run. Both requests and
-answers are made by `Builder`; what a protocol cannot carry is not made.
+answers are made by `Builder`, which leaves out values that a protocol cannot carry.
 """
 
 from __future__ import annotations
@@ -238,7 +238,7 @@ class Builder:
         return names
 
     def _is_always_given(self, shape: StructureShape, name: str, path: tuple[str, ...]) -> bool:
-        """Tells whether a member is required, or would be on the wire all the same."""
+        """Tells whether a member is required, or is always on the wire."""
         if name in shape.required_members or (self._service, name) in _ALWAYS_GIVEN:
             return True
         traits = shape.members[name].serialization

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-#: What a call and its answer decide. The others depend on caller, time and place.
+#: Members decided by a call and its answer. The others depend on caller, time and place.
 MEMBERS = (
     *("eventSource", "eventName", "awsRegion", "errorCode", "errorMessage"),
     *("requestParameters", "responseElements", "additionalEventData", "readOnly", "resources"),
@@ -47,8 +47,8 @@ class Row:
     """Differences that stay.
 
     Attributes:
-        examples: their titles; `*` is any text.
-        members: the members, with all that is in them.
+        examples: their titles; `*` matches any string.
+        members: the members, with everything in them.
         how: how they differ.
         reason: why they stay.
         ours: the values that our records have there; by default any.
@@ -76,7 +76,7 @@ def _is_within(member: str, whole: str) -> bool:
 
 @dataclass(slots=True)
 class Comparison:
-    """How many members of AWS's record ours has, and the differences."""
+    """The number of AWS's members that our record has, and the differences."""
 
     equal: int
     differences: list[Difference]

@@ -134,7 +134,7 @@ def _case(example: Example, number: int) -> Case:
 
 
 def _answer(example: Example, case: Case) -> Answer:
-    """Returns AWS's answer; where the example does not say it, one with all that the model has."""
+    """Returns AWS's answer, or one with all modelled members where the example leaves it out."""
     record = example.record
     if "errorCode" in record:
         return error_with(case.protocol, _wire_code(case, record), record.get("errorMessage", ""))

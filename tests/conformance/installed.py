@@ -1,4 +1,4 @@
-"""Programs of others, each installed from the package index into an environment of its own."""
+"""Third-party programs, each installed from the package index into a new environment."""
 
 from __future__ import annotations
 

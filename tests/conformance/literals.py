@@ -6,7 +6,7 @@ HIDDEN = "***(Redacted)"
 
 
 def without_literals(statement: str) -> str:
-    """Returns a statement of PartiQL with its texts and numbers hidden.
+    """Returns a statement of PartiQL with its strings and numbers hidden.
 
     The names of the attributes of a new item stay.
     """

@@ -1,7 +1,7 @@
 """Runs moto's own test suites against a moto server, directly or through opentrail.
 
 The suites come from moto's source distribution, of the version that is installed here, and run in
-an environment of their own; both stay in a folder outside of the sources. Needs a package registry
+a separate environment; both stay in a folder outside of the sources. Needs a package registry
 for the first run.
 """
 
@@ -33,7 +33,7 @@ from tests.live.processes import TIMEOUT_SECONDS, clean_environment, opentrail_s
 #: No suite may take longer, in seconds.
 MAX_SECONDS = 900.0
 _SIDE = Path(__file__).parent / "in_moto"
-#: What the suites import besides moto and its extras.
+#: The suites' imports in addition to moto and its extras.
 _TEST_TOOLS = ("pytest>=9,<10", "freezegun>=1.5,<2", "pytest-order>=1.3,<2")
 #: The same SDK on both sides.
 _SAME_HERE = ("boto3", "botocore")
@@ -51,7 +51,7 @@ CONTROLS = "/moto-api/"
 _TROUBLES = ("decodeError", "answerDecodeError", "failure")
 #: A client may leave an answer unread, as some of moto's tests do with large objects.
 _LEFT = "the client went away before its answer was complete"
-#: What of our environment neither moto nor its tests shall see.
+#: Variables of our environment that would disturb moto or its tests.
 _NOT_THEIRS = re.compile(r"_proxy$|^MOTO_|^TEST_|^PYTHONDONTWRITEBYTECODE$", re.I)
 #: Markers of moto's for tests that start containers: without Docker they wait minutes, and fail.
 _LEFT_OUT = "not requires_docker"
@@ -85,14 +85,14 @@ class Suite:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What came of a suite: the outcome of each test, and the calls that the server answered."""
+    """The outcome of each test of a suite, and the number of the server's answers."""
 
     outcomes: Mapping[str, str]
     reasons: Mapping[str, str]
     targets: list[str]
     seconds: float
     records: list[Mapping[str, Any]] = field(default_factory=list)
-    #: What opentrail says of itself: its counters, of all labels together.
+    #: opentrail's own counters, summed over all labels.
     counters: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -102,7 +102,7 @@ class Run:
 
     @property
     def calls(self) -> int:
-        """Returns how many calls of AWS the server answered."""
+        """Returns the number of AWS calls that the server answered."""
         return sum(not target.startswith(CONTROLS) for target in self.targets)
 
     @property
@@ -160,7 +160,7 @@ def _run(command: list[str]) -> None:
 
 
 def run_directly(moto: Moto, suite: Suite, folder: Path, selection: Collection[str]) -> Run:
-    """Returns what comes of tests that talk to a fresh moto server."""
+    """Returns the outcomes of tests that talk to a fresh moto server."""
     folder.mkdir()
     log = folder / "access.log"
     with _server(moto, suite, log) as port:
@@ -171,7 +171,7 @@ def run_directly(moto: Moto, suite: Suite, folder: Path, selection: Collection[s
 
 
 def run_through(moto: Moto, suite: Suite, folder: Path, selection: Collection[str]) -> Run:
-    """Returns what comes of tests that talk to an opentrail before a fresh moto server."""
+    """Returns the outcomes of tests that talk to an opentrail before a fresh moto server."""
     folder.mkdir()
     log, data = folder / "access.log", folder / "data"
     with (

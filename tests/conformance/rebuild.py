@@ -1,7 +1,7 @@
 """Rebuilds the request and the answer behind a real record, by botocore's model alone.
 
 The reverse of CloudTrail's form: names are found without regard to case, so that a wrong casing on
-our side shows. Nothing of `opentrail.capture` is used. What a model does not know cannot be sent;
+our side shows. Nothing of `opentrail.capture` is used. Members outside a model cannot be sent;
 `Rebuilt.unknown` names it.
 """
 
@@ -102,7 +102,7 @@ def rebuild(record: Mapping[str, Any]) -> Rebuilt:
     """Returns the request behind a record.
 
     Raises:
-        RebuildError: the record does not hold what the request needs.
+        RebuildError: the record is too incomplete for a request.
     """
     found = operation_of(record)
     if found is None:

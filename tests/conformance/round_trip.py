@@ -27,7 +27,7 @@ _EMPTY = Answer(200, {"Content-Type": "application/xml"}, b"", None)
 
 @dataclass
 class Outcome:
-    """What became of the cases: by protocol how many, and everything that was wrong."""
+    """The number of cases by protocol, and every error."""
 
     tried: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     wrong_operations: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -35,7 +35,7 @@ class Outcome:
     calls: int = 0
 
     def add(self, case: Case, problems: list[str]) -> None:
-        """Counts a case and what is wrong with it."""
+        """Counts a case and its errors."""
         operation = f"{case.service}.{case.operation}"
         self.calls += 1
         self.tried[case.protocol].add(operation)
@@ -45,7 +45,7 @@ class Outcome:
 
     @property
     def operations(self) -> set[str]:
-        """Returns every operation that was tried, by any protocol."""
+        """Returns every operation with a case in any protocol."""
         return set().union(*self.tried.values())
 
     def counts(self) -> str:
@@ -113,7 +113,7 @@ def _problems(sent: Sent, records: list[Mapping[str, Any]]) -> list[str]:
 
 
 def _records(journal: Path) -> dict[str, list[Mapping[str, Any]]]:
-    """Returns what the journal holds, by user agent (S3 puts it in brackets)."""
+    """Returns the journal's records, by user agent (S3 puts it in brackets)."""
     found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for file in sorted(journal.glob("*.db")):
         with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:

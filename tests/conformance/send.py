@@ -1,4 +1,4 @@
-"""Sends cases: the bytes are those of botocore's clients, the sockets are ours.
+"""Sends cases: botocore's clients make the bytes, our sockets send them.
 
 botocore serialises, signs and completes each request as always. Just before it would send, its
 bytes are taken away and go over a few kept connections, many calls at a time.
@@ -71,7 +71,7 @@ class Sender:
         except _Taken as taken:
             taken.request.headers["User-Agent"] = case.user_agent
             return _raw(taken.request)
-        raise AssertionError(f"{case} was answered by itself")
+        raise AssertionError(f"{case} got an answer from botocore")
 
     def _new_client(self, service: str, protocol: str, region: str) -> BaseClient:
         config = Config(
@@ -153,7 +153,7 @@ def _bytes(value: Any) -> bytes:
 
 @dataclass(slots=True)
 class Sent:
-    """A case that was sent, as it was sent, or why it could not be."""
+    """A sent case with its bytes, or the reason why it could not be sent."""
 
     case: Case
     raw: bytes

@@ -120,7 +120,7 @@ NOT_READ_ONLY = {
 ANSWER_KEPT = {
     "sts": "AssumeRole AssumeRoleWithSAML AssumeRoleWithWebIdentity AssumeRoot GetSessionToken",
 }
-#: They change something, but what they answer is data.
+#: They change state, but their answers are data.
 ANSWER_LEFT_OUT = {
     "dynamodb": "BatchExecuteStatement DeleteItem ExecuteStatement"
     " ExecuteTransaction PutItem TransactWriteItems UpdateItem",
@@ -167,7 +167,7 @@ DATA_OPERATIONS = {
 }
 
 _TAGGING = ("ListTagsForResource", "TagResource", "UntagResource")
-#: Operations that another service has, too, in the same bytes: recorded as that one's.
+#: Operations that another service also has in the same bytes: recorded under that service.
 SAME_ON_THE_WIRE = {
     **{
         (f"chime-sdk-{name}", operation): "chime-sdk-identity"
@@ -177,7 +177,7 @@ SAME_ON_THE_WIRE = {
     **{("ivs-realtime", operation): "ivs" for operation in _TAGGING},
     **{("lambda-microvms", verb): "lambda" for verb in ("ListTags", *_TAGGING[1:])},
 }
-#: Lex V2 has the operations of Lex V1, too, with the member in other letters.
+#: Lex V2 also has the operations of Lex V1, with different capitals in the member.
 RENAMED = {("lex-models", operation): {"resourceArn": "resourceARN"} for operation in _TAGGING}
 RENAMED["dynamodb", "BatchExecuteStatement"] = {"statements": "requestItems"}
 RENAMED["dynamodb", "TransactWriteItems"] = {"transactItems": "requestItems"}
@@ -205,7 +205,7 @@ API_VERSIONS = {
 }
 #: Services whose names keep their capitals (57 of 57 keys of real records).
 AS_MODELLED = frozenset({"account", "ce", "devops-guru", "resource-explorer-2"})
-#: Single members with names of their own.
+#: Single members with special names.
 MEMBER_NAMES = {
     ("sqs", "AWSAccountIds"): "AWSAccountIds",  # AWS's SQS guide, AddPermission
 }
@@ -306,7 +306,7 @@ HIDDEN_NAMES = {
     "wickr": "GetOidcInfoRequest.code codeVerifier inviteCode",
     "workmail": "AssumeImpersonationRoleResponse.token",
 }
-#: Members that hold pairs or maps of which the names are shown and the values are not.
+#: Members with pairs or maps whose names are shown and whose values are not.
 NAMED_VALUES = {
     "cognito-identity": "logins",
     # Parameters of templates; what cases have as a template is none, so no value is shown.
@@ -358,7 +358,7 @@ ABOUT_A_SECRET = re.compile(
 
 
 def names_secret(name: str) -> bool:
-    """Returns whether texts of a member with this name are secrets."""
+    """Returns whether strings in a member with this name are secrets."""
     found = SECRET_NAME.search(name) or SECRET_TOKEN.search(name)
     return bool(found) and not ABOUT_A_SECRET.search(name)
 

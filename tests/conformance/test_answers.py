@@ -1,4 +1,4 @@
-"""The generated answers say what they should, by the word of botocore's own parsers."""
+"""botocore's own parsers read the generated answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _READ_BACK = ("cloudwatch", "docdb", "ec2", "iam", "glacier", "kms", "lambda", "
 
 @pytest.mark.slow
 @pytest.mark.parametrize("service", _READ_BACK)
-def test_botocore_reads_answers_as_they_were_meant(service: str) -> None:
+def test_botocore_reads_generated_answers(service: str) -> None:
     wrong = []
     for case in cases(service):
         if case.variant == "full" and not _is_stream(case):

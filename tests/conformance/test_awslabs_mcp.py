@@ -28,7 +28,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def look_up(command: Path, server: Opentrail, **arguments: Any) -> list[dict[str, Any]]:
-    """Returns the events on all pages of a look-up."""
+    """Returns the events on all pages of a lookup."""
     environment = clean_environment(
         AWS_ENDPOINT_URL=server.url,
         AWS_ACCESS_KEY_ID="x",

@@ -68,7 +68,7 @@ def test_format_page_has_the_tables_of_guides() -> None:
     assert found[0] == tables()
 
 
-def test_every_guide_has_examples_with_titles_of_their_own() -> None:
+def test_every_guide_has_examples_with_unique_titles() -> None:
     titles = Counter(example.title for example in examples())
     assert [title for title, count in titles.items() if count > 1] == []
     assert {example.guide for example in examples()} >= GUIDES

@@ -19,7 +19,7 @@ from tests.factories import an_sdk_request, catalog
 from tests.wire.test_routing import minimal
 
 TEXTS = ["plain", "a,b", 'say "hi"', 'both, "quoted"', "back\\slash", 'odd\\"one', "", "a=b;c", ","]
-#: What a caller gives for JSON: a text, or a value.
+#: JSON as callers pass it: a string, or a value.
 DOCUMENTS: list[Any] = ["plain", '{"a":1}', 'say "hi"', "", {"a": [1, "x,y"]}, ["a", "b"], "[1]"]
 
 
@@ -53,7 +53,7 @@ def check(service: Service, model: OperationModel, name: str, member: Any) -> No
 
 
 @pytest.mark.slow
-def test_a_header_member_is_what_was_given() -> None:
+def test_a_header_member_keeps_its_value() -> None:
     # In one test: to find the members, every model is read.
     kinds = []
     for case in header_members():

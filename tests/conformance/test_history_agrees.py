@@ -1,7 +1,8 @@
 """Event history over real records agrees with a plain scan, wherever the records are.
 
-A third of them is recorded (half of these sealed), the others are imported, into files of which
-some are merged. Over the whole collection if it is beside the repository, else over its own sample.
+A third of the records is recorded (half of these sealed), the others are imported; some of the
+imported files are merged. Uses the whole collection if it is next to the repository, otherwise the
+sample in it.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ SEARCHES = 120
 
 @dataclass
 class World:
-    """A store, what it holds as a plain list, and the loop that it lives in."""
+    """A store, its events as a plain list, and its loop."""
 
     runner: asyncio.Runner
     store: DuckdbEvents
@@ -142,7 +143,7 @@ def values_of(record: Mapping[str, Any], key: str) -> list[str | None]:
     identity = identity if isinstance(identity, dict) else {}
     if key == "Username":
         return [username(identity)]
-    resources = attributes_of(record).resources  # what they are is said in their own tests
+    resources = attributes_of(record).resources  # they have their own tests
     return {
         "EventId": [record["eventID"]],
         "EventName": [told(record, "eventName")],
@@ -165,7 +166,7 @@ def username(identity: Mapping[str, Any]) -> str | None:
 
 
 def check_values(world: World, key: str, most: int) -> None:
-    """Compares the look-ups of values, all or evenly drawn ones, and of some that do not occur."""
+    """Compares lookups of values, all or evenly drawn ones, and of some missing values."""
     if not IS_WHOLE:
         print(f"only the repository's own records; the whole collection is not there: {WHOLE}")
     expected: dict[str, list[tuple[int, int]]] = defaultdict(list)
@@ -186,18 +187,18 @@ def check_values(world: World, key: str, most: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("key", LOOKUP_KEYS)
-def test_values_that_occur_find_what_a_plain_scan_finds(world: World, key: str) -> None:
+def test_a_sample_of_values_matches_a_plain_scan(world: World, key: str) -> None:
     check_values(world, key, 150)
 
 
 @pytest.mark.conformance
 @pytest.mark.parametrize("key", LOOKUP_KEYS)
-def test_every_value_that_occurs_finds_what_a_plain_scan_finds(world: World, key: str) -> None:
+def test_every_value_matches_a_plain_scan(world: World, key: str) -> None:
     check_values(world, key, 10**9)
 
 
-# Generated searches: their values are drawn from records, so that most find something. What each
-# term means is said here a second time, by functions of a record as JSON gives it.
+# Generated searches: their values are drawn from records, so that most find events. Functions of a
+# record's JSON define the meaning of each term a second time.
 
 Meaning = Callable[[Mapping[str, Any]], bool]
 
@@ -211,7 +212,7 @@ class Term:
 
 
 def told(record: Mapping[str, Any], member: str) -> str:
-    """Returns name or source of an event; an Insight is about those of others."""
+    """Returns name or source of an event; for an Insight, those of its calls."""
     about = record.get("insightDetails") if record.get("eventCategory") == "Insight" else None
     return str((about or {}).get(member) or record.get(member))
 
@@ -258,7 +259,7 @@ def about_the_caller(record: Mapping[str, Any]) -> Iterator[Term]:
             lambda r: (("userIdentity", "userName"), str(user)) in searchable(r),
         )
     address = str(record.get("sourceIPAddress"))
-    # Those that are made unrecognisable need not be addresses: 035.249.253.1.
+    # Anonymized addresses may be invalid: 035.249.253.1.
     if re.fullmatch(r"([1-9]\d?\.|1\d\d\.){3}[1-9]\d?", address):
         yield Term(f"ip={address}", lambda r: r.get("sourceIPAddress") == address)
         net = address.rpartition(".")[0]
@@ -269,7 +270,7 @@ def about_the_caller(record: Mapping[str, Any]) -> Iterator[Term]:
 
 
 def about_resources(record: Mapping[str, Any]) -> Iterator[Term]:
-    """Yields terms on resources; what they are is said in tests of the attributes."""
+    """Yields terms on resources; the tests of the attributes define these."""
 
     def those(r: Mapping[str, Any]) -> list[tuple[str | None, str]]:
         return [(resource.type, resource.name) for resource in attributes_of(r).resources]
@@ -296,7 +297,7 @@ def _has(
 
 
 def about_values(record: Mapping[str, Any]) -> Iterator[Term]:
-    """Yields terms on values at paths, and on texts anywhere."""
+    """Yields terms on values at paths, and on words anywhere."""
     known = [
         (path, text)
         for path, text in searchable(record)
@@ -332,7 +333,7 @@ def about_values(record: Mapping[str, Any]) -> Iterator[Term]:
 
 
 def has_word(word: str, text: str) -> bool:
-    """Returns whether a text has a word, which a capital letter may begin."""
+    """Returns whether a string has a word, which a capital letter may begin."""
     starts = (at for at in range(len(text)) if text[at : at + len(word)].lower() == word)
     return any(is_edge(text, at) and is_edge(text, at + len(word)) for at in starts)
 
@@ -403,7 +404,7 @@ def decoded(record: bytes) -> Any:
 @pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.hypothesis
-def test_generated_searches_find_what_a_plain_scan_finds(world: World) -> None:
+def test_generated_searches_match_a_plain_scan(world: World) -> None:
     hits: list[bool] = []
 
     @settings(

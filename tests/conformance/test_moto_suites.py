@@ -46,7 +46,7 @@ SUITES = {
 #: Tests that are not run, and why.
 EXCEPTED = {
     "tests/test_s3/test_server.py::test_s3_server_post_cors_multiple_origins": (
-        "starts a moto server of its own on port 6789, which the other run wants at the same time"
+        "starts a moto server on port 6789, which the other run also needs"
     ),
 }
 
@@ -154,5 +154,5 @@ def judge(first: Pair, second: Pair) -> None:
         reason = first.through.reasons.get(test) or first.direct.reasons.get(test, "not run")
         real.append(f"{test}\n{reason}")
     if flaky:
-        warnings.warn(f"flaky without opentrail, too: {', '.join(flaky)}", stacklevel=2)
+        warnings.warn(f"also flaky without opentrail: {', '.join(flaky)}", stacklevel=2)
     assert not real, "\n\n".join(real)

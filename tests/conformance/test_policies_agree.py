@@ -1,4 +1,4 @@
-"""Policies of what the principals of real records did, beside other programs from the index."""
+"""Generated policies for the principals of real records, compared with other programs'."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ JUDGE = Path(__file__).parent / "judge_policies.py"
 Document = dict[str, Any]
 TIMED = {"eventTime": "2024-01-01T00:00:00Z"}
 
-#: An event that does not exist, and two actions that both programs lack.
+#: An event that does not exist, and two actions that are missing in both programs.
 UNKNOWN_ACTIONS = {
     "application-insights:ListApplications",
     "es:ListNotifications",
@@ -31,15 +31,15 @@ UNKNOWN_ACTIONS = {
 }
 #: What parliament says of policies that IAM accepts: opinions, not errors of form.
 OPINIONS = {"RESOURCE_STAR", "RESOURCE_POLICY_PRIVILEGE_ESCALATION"}
-#: What its publishers made of accounts and Regions: `0123456789`, `me-south-1r`; and `aws`, whose
-#: managed policies parliament takes for those of an account.
+#: Anonymized accounts and Regions: `0123456789`, `me-south-1r`; and `aws`, whose managed
+#: policies parliament attributes to an account.
 INVENTED = {
     "Account expected to be of form like 123456789012",
     "Region expected to be of form like us-east-1",
 }
 #: An example with a blank in its name; ReEncryptFrom and ReEncryptTo as one pattern; a call for
-#: which IAM asks for PutAccountPublicAccessBlock; and DeleteObjects, each of whose deletions has a
-#: record of its own, or else is listed as unmapped.
+#: which IAM requires PutAccountPublicAccessBlock; and DeleteObjects, each of whose deletions has
+#: its own record, or else is listed as unmapped.
 NOT_OURS = {
     "ec2-instance-connect:sendsshpublickey ",
     "kms:reencrypt*",
@@ -96,7 +96,7 @@ def test_they_are_well_formed_and_name_actions_that_exist(
     assert len(wrong) <= 1
 
 
-def test_they_miss_less_than_those_of_trailscraper_and_are_narrower(
+def test_they_miss_fewer_calls_than_trailscrapers_and_are_narrower(
     commands: Path,
     principals: list[tuple[list[Record], list[Document]]],
     record_property: Callable[[str, object], None],
@@ -125,7 +125,7 @@ def test_they_miss_less_than_those_of_trailscraper_and_are_narrower(
 
 
 class Widths:
-    """Counts of actions, and of those that are allowed on any resource."""
+    """Counts of actions, and of actions allowed on any resource."""
 
     def __init__(self) -> None:
         self.all = self.any = 0

@@ -26,8 +26,8 @@ from tests.factories import (
     real_records,
 )
 
-#: Sources whose records nobody edited. The others were trimmed or written by hand: they count only
-#: where the former have no record of the name, and only by their parameters and answers.
+#: Sources with unedited records. The others were trimmed or written by hand: they count only for
+#: names without an unedited record, and only by their parameters and answers.
 UNTOUCHED = (
     "invictus-aws_dataset",
     "otrf-security-datasets",
@@ -38,7 +38,7 @@ UNTOUCHED = (
 _SECOND_COMMA = re.compile(r"^([A-Z][a-z]{2} \d+, \d{4}),(?= \d)")
 #: Enough records of one name in one shape.
 _ALIKE = 3
-#: (eventSource's label, eventName) -> why our record differs from AWS's and will go on differing.
+#: (eventSource's label, eventName) -> the reason for the lasting difference from AWS's record.
 EXCEPTED = {
     ("application-insights", "ListApplications"): "AWS recorded this read's answer in 2021",
     ("athena", "StartQueryExecution"): "AWS showed the query in 2021; since, ***OMITTED***",
@@ -47,28 +47,28 @@ EXCEPTED = {
     ("s3", "DeleteObjects"): "the only record is made by hand: it has the key of one object",
     ("sts", "GetCallerIdentity"): "AWS recorded its answer in 2021, and no longer in 2023",
 }
-#: The same for what is still to be mended in `capture`; a row goes with its mending.
+#: The same for open errors in `capture`; fixing one removes its row.
 PENDING: dict[tuple[str, str], str] = {}
-#: Members in which we differ on purpose, whatever the call: AWS shows them; the model calls them
-#: secrets, and so do we.
+#: Members in which we differ on purpose, whatever the call: AWS shows them; the model and opentrail
+#: treat them as secrets.
 ON_PURPOSE = {"sessionToken", "x-amz-server-side-encryption-context"}
 
 
 @dataclass
 class Comparison:
-    """What came of one record."""
+    """The comparison of one record."""
 
     differences: list[str] = field(default_factory=list)
     unknown: set[str] = field(default_factory=set)
 
 
 def compared(record: Mapping[str, Any], whole: bool = True) -> Comparison:
-    """Returns how our record of a real record's call differs from it.
+    """Returns the differences between our record of a real record's call and that record.
 
     Not `whole`: parameters and answer alone.
 
     Raises:
-        RebuildError: the record does not hold what the call needs.
+        RebuildError: the record is too incomplete for a call.
     """
     rebuilt = rebuild(record)
     exchange = an_exchange(rebuilt.request)
@@ -295,7 +295,7 @@ def _labelled(names: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
 
 @cache
 def collected_results() -> Results:
-    """Returns what comes of the collection; of the whole one in about three seconds."""
+    """Returns the results of the collection; the whole one takes about three seconds."""
     return results_of(collected_records())
 
 

@@ -48,7 +48,7 @@ def writes() -> Iterator[Case]:
 
 
 def with_arns(value: Any, service: str, member: str = "") -> Any:
-    """Returns a record with ARNs and ids of EC2 for the odd texts in members named for them."""
+    """Returns a record with valid ARNs and EC2 ids in place of odd strings in such members."""
     if isinstance(value, dict):
         # EC2 has the items of lists as {"tag": …, "content": …}.
         names = {name: member if name == "content" else name for name in value}

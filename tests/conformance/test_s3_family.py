@@ -37,7 +37,7 @@ ENDPOINTS = (
     "http://[::1]:4747",
     "http://trail.example.org:4747",
 )
-#: Our own names: those of a server that listens on an address, and on a name.
+#: Our own names: without a name, with one name, with two.
 BASE_HOSTS: tuple[tuple[str, ...], ...] = ((), ("localhost",), ("localhost", "trail.example.org"))
 
 
@@ -51,7 +51,7 @@ class Sent(Exception):  # noqa: N818 - it ends a call that is not to be sent
 
 @dataclass(frozen=True)
 class Named:
-    """What a record says of a call by its service and operation."""
+    """A call's service and operation in a record."""
 
     source: str
     name: str
@@ -203,7 +203,7 @@ def test_s3_control_under_its_own_label_before_a_base_host_is_s3_control() -> No
             assert of(recorded(request, base_hosts)).name == "GetAccountPublicAccessBlock"
 
 
-#: service of S3's family -> operation, parameters, what is recorded.
+#: service of S3's family -> operation, parameters, expected members.
 CALLS: tuple[tuple[str, dict[str, Any], Named], ...] = (
     ("PutObject", {"Bucket": "my-bucket", "Key": "a/b"}, data("s3", "PutObject")),
     ("GetObject", {"Bucket": "my-bucket", "Key": "a/b"}, data("s3", "GetObject")),

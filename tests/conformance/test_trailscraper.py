@@ -1,4 +1,4 @@
-"""trailscraper, as the package index has it, lists from our bucket what our look-up lists."""
+"""trailscraper from the package index lists the same events as our lookup."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ACCOUNT, REGIONS = "123456789012", ("us-east-1", "eu-west-1")
 
 @pytest.fixture(scope="module")
 def trailscraper(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns the command, installed into an environment of its own."""
+    """Returns the command, installed into a new environment."""
     folder = tmp_path_factory.mktemp("trailscraper")
     return installed(folder, "trailscraper", "setuptools<81") / "trailscraper"
 

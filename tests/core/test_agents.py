@@ -1,7 +1,7 @@
-"""Which agent or tool made a call, by what its record says.
+"""The agent or tool that made a call, from its record.
 
-The user agents of agents are what the named programs send: read in their packages, or sent by them.
-Those of Terraform and Stratus Red Team, and the ordinary ones, are in records that AWS wrote
+The user agents of agents come from the named programs: read in their packages, or sent by them.
+Terraform's, Stratus Red Team's and the ordinary ones are in records that AWS wrote
 (`tests/data/SOURCES.md`).
 """
 
@@ -119,7 +119,7 @@ AGENTS = [
     ("TruffleHog", "TruffleHog", "tool"),
     ("[S3 Browser/11.6.7 (https://s3browser.com)]", "S3 Browser", "tool"),
 ]
-#: Programs of today: SDKs, with what they may add about where they run and what for.
+#: Current programs: SDKs, with optional parts about their environment and purpose.
 SDKS = [
     CLI,
     BOTO3,
@@ -143,7 +143,7 @@ ADDITIONS = [
     " app/billing",
     " app/data-platform_etl.v2",
 ]
-#: What has words of agents, or the form of their marks, and is none of them.
+#: Words of agents, or the form of their marks, in user agents of other programs.
 FALSE_FRIENDS = [
     f"{CLI} app/billing",
     f"{CLI} app/agent-nightly-report",
@@ -185,7 +185,7 @@ def test_other_ordinary_user_agents_name_none(user_agent: str) -> None:
 
 
 @pytest.mark.slow
-def test_of_the_records_that_aws_wrote_those_of_tools_have_an_agent() -> None:
+def test_aws_records_of_tools_have_an_agent() -> None:
     ordinary: set[tuple[str, str]] = set()
     tools: set[tuple[str, str]] = set()
     for _, record in collected_records():
@@ -249,7 +249,7 @@ def test_sessions_of_continuous_integration_and_scanners_are_known() -> None:
     assert in_session("ProwlerAssessmentSession") == {"name": "Prowler", "kind": "scanner"}
 
 
-def test_a_session_is_only_that_of_a_role() -> None:
+def test_only_the_session_of_a_role_names_an_agent() -> None:
     user = {"type": "IAMUser", "arn": "arn:aws:iam::123456789012:user/agent+claude-code"}
     assert agent_of(a_record(userIdentity=user, userAgent=CLI)) is None
 
@@ -356,7 +356,7 @@ def test_a_tool_call_at_a_gateway_of_agentcore_is_by_its_client() -> None:
     assert agent_of(administration) is None
 
 
-# What callers may write
+# Values that callers choose
 
 PLAIN = re.compile(r"[\w+=,.@ -]{1,64}", re.ASCII)
 pieces = st.sampled_from(

@@ -126,7 +126,7 @@ def test_a_record_of_no_time_is_refused() -> None:
         attributes_of(a_record(eventTime="noon"))
 
 
-def test_the_keys_of_look_ups_are_those_of_the_model() -> None:
+def test_the_lookup_keys_equal_the_models() -> None:
     shape = catalog().services["cloudtrail"].model.shape_for("LookupAttributeKey")
     assert set(LOOKUP_KEYS) == set(shape.enum)
 
@@ -169,7 +169,7 @@ def test_the_keys_of_look_ups_are_those_of_the_model() -> None:
         (None, None),
     ],
 )
-def test_a_user_name_is_the_one_that_look_ups_show(
+def test_a_user_name_equals_the_name_in_lookups(
     identity: dict[str, Any] | None, expected: str | None
 ) -> None:
     assert username_of(a_record(userIdentity=identity)) == expected
@@ -204,7 +204,7 @@ def test_a_prefix_of_objects_is_a_resource() -> None:
     assert names(record) == [("AWS::S3::Object", "arn:aws:s3:::my-bucket/in/")]
 
 
-def test_a_listed_resource_may_lack_its_type() -> None:
+def test_a_listed_resource_may_have_no_type() -> None:
     """cloudtrail-format §2.6: 268 listed resources are just account and ARN."""
     listed = [{"accountId": ACCOUNT, "ARN": "arn:aws:ssm:us-east-1:123456789012:parameter/x"}]
     record = a_record(requestParameters=None, responseElements=None, resources=listed)
@@ -364,7 +364,7 @@ def test_a_call_of_many_kinds_of_members_is_remembered_only_so_far() -> None:
         assert written("odd", "Do", asked) == []
 
 
-# What AWS's own look-ups answer
+# Answers of AWS's own lookups
 
 LOOKED_UP = [
     json.loads(line)
@@ -443,7 +443,7 @@ TARGETS = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/tg/a7
 def test_calls_that_only_read_name_what_aws_names(
     source: str, event_name: str, asked: Any, answer: Any, expected: set[tuple[str, str]]
 ) -> None:
-    """Resources as public look-ups of such calls show them (2023 to 2026); values are ours."""
+    """Resources as in public lookups of such calls (2023 to 2026); values are ours."""
     record = a_record(
         eventSource=f"{source}.amazonaws.com",
         eventName=event_name,
@@ -483,7 +483,7 @@ def test_every_real_record_has_sensible_columns() -> None:
         ("SendSSHPublicKey", "AWS::EC2::Instance"),
     ],
 )
-def test_a_real_record_names_what_it_is_about(event_name: str, resource: str | None) -> None:
+def test_a_real_record_names_its_resources(event_name: str, resource: str | None) -> None:
     types = [kind for kind, _ in names(a_real_record(event_name))]
     assert types == [] if resource is None else resource in types
 

@@ -1,4 +1,4 @@
-"""Results for short texts are kept, and nothing of long ones."""
+"""Results for short strings are cached, those for long ones are not."""
 
 from __future__ import annotations
 

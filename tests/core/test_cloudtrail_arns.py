@@ -38,7 +38,7 @@ def test_one_resource_has_one_arn_in_every_partition(partition: str) -> None:
         TRAIL.upper(),
     ],
 )
-def test_other_texts_are_not_arns_of_resources(text: str) -> None:
+def test_other_strings_are_not_arns_of_resources(text: str) -> None:
     assert read_cloudtrail_arn(text) is None
 
 

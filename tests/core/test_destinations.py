@@ -24,7 +24,7 @@ def test_a_topic_is_named_in_the_trails_region_and_account(name: str) -> None:
     assert topic_arn(name, "eu-west-1", ACCOUNT) == f"arn:aws:sns:eu-west-1:{ACCOUNT}:{name}"
 
 
-def test_the_arn_of_a_topic_stays_as_it_is() -> None:
+def test_the_arn_of_a_topic_stays_unchanged() -> None:
     for arn in ("arn:aws:sns:us-east-1:210987654321:t", "arn:aws-cn:sns:cn-north-1:210987654321:t"):
         assert topic_arn(arn, "eu-west-1", ACCOUNT) == arn
 

@@ -27,7 +27,7 @@ def fields(record: dict[str, Any]) -> EventFields:
     return EventRecord(record_bytes(record)).fields
 
 
-def test_a_complete_record_gives_all_that_selectors_ask() -> None:
+def test_a_complete_record_has_all_fields_of_selectors() -> None:
     record = a_data_record(
         readOnly=True,
         errorCode="AccessDenied",
@@ -56,7 +56,7 @@ def test_missing_members_are_none_and_not_read_only() -> None:
     )
 
 
-#: Forms that real records have, of which some are not of the usual types.
+#: Forms of real records, some with unusual types.
 ODD: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"readOnly": "true"}, {"read_only": True}),
     ({"readOnly": "false"}, {"read_only": False}),
@@ -158,7 +158,7 @@ def test_each_view_is_decoded_once() -> None:
     assert insight.insight is insight.insight
 
 
-def test_an_insights_event_gives_what_it_is_about() -> None:
+def test_an_insights_event_has_the_fields_of_its_subject() -> None:
     record = an_insight_record(insightSource="arn", sourceEventCategory="Data")
     assert EventRecord(record_bytes(record)).insight == InsightFields(
         "iam.amazonaws.com", "ApiCallRateInsight", "Data", "arn"

@@ -1,4 +1,4 @@
-"""Forms of facts: what has one says nothing of its caller's choice."""
+"""Forms of facts: a value in such a form is not the caller's choice."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ FIRST, LAST = datetime(2020, 1, 1, 9, tzinfo=UTC), datetime(2020, 1, 1, 10, tzin
 MOMENTS = st.integers(0, 4_000_000_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 
 
-def test_a_gap_grows_by_what_is_lost_later() -> None:
+def test_a_gap_grows_with_later_losses() -> None:
     gap = Gap(1, FIRST, FIRST, "full").and_one(LAST, "still full")
     assert gap == Gap(2, FIRST, LAST, "still full")
     assert gap.and_later(None) == gap
@@ -22,15 +22,13 @@ def test_a_gap_grows_by_what_is_lost_later() -> None:
 
 
 @given(st.integers(1, 10**12), MOMENTS, MOMENTS, st.text(max_size=200))
-def test_a_gap_is_read_as_it_was_written(
-    count: int, first: datetime, last: datetime, reason: str
-) -> None:
+def test_a_gap_is_read_unchanged(count: int, first: datetime, last: datetime, reason: str) -> None:
     gap = Gap(count, first, last, reason)
     assert Gap.from_json(gap.as_json().ljust(2_000)) == gap
 
 
 @given(st.binary(max_size=50))
-def test_any_bytes_are_a_gap_or_none(text: bytes) -> None:
+def test_random_bytes_are_no_gap(text: bytes) -> None:
     assert Gap.from_json(text) is None
 
 

@@ -166,7 +166,7 @@ def test_a_key_that_was_never_recorded_is_unknown() -> None:
     }
 
 
-def test_showing_an_identity_leaves_what_is_known_as_it_was() -> None:
+def test_showing_an_identity_does_not_change_it() -> None:
     known = {"type": "Unknown", "accountId": ACCOUNT}
     Identity("AKIAX", ACCOUNT, known).as_record()["type"] = "Root"
     assert known == {"type": "Unknown", "accountId": ACCOUNT}

@@ -1,4 +1,4 @@
-"""Insight selectors of a trail: defaults, and what a trail must log for them."""
+"""Insight selectors of a trail: defaults, and the events that the trail must log for them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ OBJECTS = {
         ([OBJECTS, management("true")], False, True, True),
     ],
 )
-def test_a_trail_must_log_what_an_insights_type_is_about(
+def test_an_insights_type_requires_its_events_in_the_trail(
     advanced: list[dict[str, Any]], call_rate: bool, error_rate: bool, data: bool
 ) -> None:
     selection = Selection.from_document({"AdvancedEventSelectors": advanced})

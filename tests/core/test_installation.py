@@ -1,4 +1,4 @@
-"""What error texts advise fits the environment; that it works, tests/live/test_install.py tries."""
+"""Advice in errors fits the environment; tests/live/test_install.py tests that it works."""
 
 import importlib.util
 import sys

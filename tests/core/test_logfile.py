@@ -76,14 +76,14 @@ def test_a_place_is_read_from_its_key(organization: str, account: str, region: s
 
 
 @pytest.mark.parametrize("prefix", ["audit/prod", "audit/prod/"])
-def test_a_prefix_is_used_as_it_is_with_a_slash_before_awslogs(prefix: str) -> None:
+def test_a_prefix_is_unchanged_before_a_slash_and_awslogs(prefix: str) -> None:
     place = LogFileLocation("my-bucket", prefix, "111122223333", "us-east-2")
     start = f"{prefix}/AWSLogs/111122223333/"
     assert log_key(place, MOMENT, "u" * 16).startswith(start)
     assert digest_key(place, "t", "us-east-2", END).startswith(start)
 
 
-def test_days_and_minutes_in_keys_are_those_of_utc() -> None:
+def test_days_and_minutes_in_keys_are_in_utc() -> None:
     tokyo = datetime(2020, 1, 1, 8, 30, 5, tzinfo=timezone(timedelta(hours=9)))
     assert "/2019/12/31/" in log_key(PLACE, tokyo, "u" * 16)
     assert "_20191231T2330Z_" in log_key(PLACE, tokyo, "u" * 16)

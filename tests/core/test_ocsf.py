@@ -32,7 +32,7 @@ def problems(record: dict[str, Any]) -> list[str]:
 
 
 def problems_of(event: dict[str, Any]) -> list[str]:
-    """Returns what the schema finds wrong with an event."""
+    """Returns the schema's objections to an event."""
     return [error.message for error in validator().iter_errors(event)]
 
 

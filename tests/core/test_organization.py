@@ -1,4 +1,4 @@
-"""The organization in the configuration, and what is refused there."""
+"""The organization in the configuration, valid and refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statements of PartiQL: their tables, and what is shown of them."""
+"""Statements of PartiQL: their tables, and their visible parts."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def test_a_changed_trail_delivers_earlier_calls_as_before_and_later_ones_as_chan
     assert (before.bucket, before.after, before.until) == ("my-bucket", 41, 50)
     assert (after.bucket, after.after, after.until) == ("new-bucket", 50, None)
     assert not before.continues
-    assert after.continues, "its digest chain goes on"
+    assert after.continues, "its digest chain continues"
     assert after.open
     assert changed.logging
 
@@ -160,7 +160,7 @@ def test_a_trail_that_does_not_log_is_changed_without_a_span() -> None:
     assert stopped.reconfigured("event-update", 45, LATER) is stopped
 
 
-def test_a_trail_started_again_has_a_chain_of_its_own() -> None:
+def test_a_restarted_trail_has_a_new_chain() -> None:
     trail = a_trail().started(1, NOW).stopped("stop", LATER).settled("stop", 5).started(9, LATER)
     assert [(span.after, span.until) for span in trail.spans] == [(1, 5), (9, None)]
     assert not trail.spans[1].continues

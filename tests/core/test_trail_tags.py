@@ -26,7 +26,7 @@ def test_listed_values_are_read_again(tags: tuple[tuple[str, str], ...]) -> None
 
 
 @given(TAGS, TAGS)
-def test_added_tags_replace_those_of_the_same_keys(
+def test_added_tags_replace_values_of_the_same_keys(
     present: tuple[tuple[str, str], ...], added: tuple[tuple[str, str], ...]
 ) -> None:
     together = with_tags(present, added)

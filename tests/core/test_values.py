@@ -11,7 +11,7 @@ class _Point:
     y: int = 0
 
 
-def test_values_are_compared_and_hashed_by_what_they_hold() -> None:
+def test_values_are_compared_and_hashed_by_content() -> None:
     assert _Point(1) == _Point(1, 0)
     assert _Point(1) != _Point(2)
     assert len({_Point(1), _Point(1, 0), _Point(1, 2)}) == 2

@@ -61,7 +61,7 @@ def sample_rule(name: str, detection: str) -> str:
 
 
 def write_samples(folder: Path) -> Path:
-    """Writes each rule into a file of its own, and returns the folder."""
+    """Writes each rule into a separate file, and returns the folder."""
     folder.mkdir(exist_ok=True)
     for name, detection in DETECTIONS.items():
         (folder / f"{name}.yml").write_text(sample_rule(name, detection))

@@ -59,7 +59,7 @@ def test_too_many_events_of_correlations(monkeypatch: pytest.MonkeyPatch) -> Non
         backtest([MANY], [login(second) for second in range(5)])
 
 
-def test_the_search_narrows_events_to_those_that_could_match() -> None:
+def test_the_search_narrows_events_to_possible_matches() -> None:
     odd = OneOf("eventName", ('odd"*name',))
     of_source = DetectionRule(
         "source", "Source", condition=OneOf("eventSource", ("iam.amazonaws.com",))

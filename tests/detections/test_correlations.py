@@ -1,4 +1,4 @@
-"""Events of a group within a period: when a match is reported, and how much is remembered."""
+"""Events of a group within a period: when a match is reported, and the size of the memory."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class World:
         await self.journal.append([a_new_entry(record) for record in records])
 
     async def follow(self) -> None:
-        """Lets the follower read all that there is, in batches of two."""
+        """Lets the follower read all entries, in batches of two."""
         while await self.follower.cursor() < len(self.entries):
             cursor = await self.follower.cursor()
             await self.follower.process(await self.journal.read(cursor, 2))
@@ -225,7 +225,7 @@ async def test_a_rule_that_cannot_be_applied_does_not_stop_others() -> None:
 
 
 @asynchronous
-async def test_a_time_that_is_none_is_that_of_the_recording() -> None:
+async def test_an_invalid_time_is_replaced_by_the_recordings() -> None:
     world = World()
     await world.enable(THREE)
     await world.journal.append(

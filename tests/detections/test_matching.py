@@ -34,7 +34,7 @@ from tests.detections.reference import fires
 from tests.detections.sample import write_samples
 from tests.factories import a_record
 
-#: Rules of others, beside the records of `tests/collection.py`; not part of this repository.
+#: Published rules, next to the records of `tests/collection.py`; not part of this repository.
 PUBLISHED = WHOLE.parent / "sigma-aws"
 REAL = Path(__file__).parents[1] / "data" / "real-records.ndjson"
 
@@ -77,14 +77,14 @@ def differences(folder: Path, events: Iterable[dict[str, Any]]) -> tuple[Counter
 
 
 @pytest.mark.slow
-def test_rules_match_what_a_plain_run_of_pysigma_matches(tmp_path: Path) -> None:
+def test_rules_match_the_same_records_as_pysigma(tmp_path: Path) -> None:
     matches, found = differences(write_samples(tmp_path / "rules"), list(records())[:300])
     assert found == []
     assert len(matches) >= 30, "most rules have matches, or the test says little"
 
 
 @pytest.mark.campaign
-def test_records_of_all_kinds_match_what_a_plain_run_of_pysigma_matches(tmp_path: Path) -> None:
+def test_rules_match_all_kinds_of_records_like_pysigma(tmp_path: Path) -> None:
     matches, found = differences(write_samples(tmp_path / "rules"), varied_records())
     assert found == []
     assert len(matches) >= 30
@@ -92,7 +92,7 @@ def test_records_of_all_kinds_match_what_a_plain_run_of_pysigma_matches(tmp_path
 
 @pytest.mark.campaign
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"published rules are not there: {PUBLISHED}")
-def test_published_rules_match_what_a_plain_run_of_pysigma_matches() -> None:
+def test_published_rules_match_the_same_records_as_pysigma() -> None:
     matches, found = differences(PUBLISHED, varied_records())
     assert found == []
     assert sum(matches.values()) > 20
@@ -118,7 +118,7 @@ def test_a_long_value_is_no_way_to_stop_the_server() -> None:
     assert not regex({"userAgent": "a" * 100_000 + "b"})
 
 
-def test_only_rules_that_could_match_are_tried() -> None:
+def test_the_index_finds_only_rules_that_could_match() -> None:
     named = AllOf((OneOf("eventName", ("CreateUser", "DeleteUser")), Compared("x", ">", 1)))
     of_source = OneOf("eventSource", ("IAM.amazonaws.com",))
     index = RuleIndex([("named", named), ("source", of_source)])
@@ -137,7 +137,7 @@ def test_a_name_of_another_type_matches_no_name() -> None:
     assert index.matching({}) == []
 
 
-def test_an_alternative_without_name_is_tried_for_every_event() -> None:
+def test_an_alternative_without_name_is_matched_for_every_event() -> None:
     either = AnyOf((OneOf("eventName", ("CreateUser",)), Like("*nmap*", "userAgent")))
     index = RuleIndex([("either", either)])
     assert index.matching({"eventName": "Other", "userAgent": "Nmap/7"}) == ["either"]
@@ -154,7 +154,7 @@ def test_a_wrong_network_is_refused() -> None:
         RuleIndex([("rule", InNetwork("sourceIPAddress", "10.0.0.0/33"))])
 
 
-def test_a_field_within_a_text_is_not_there() -> None:
+def test_a_string_has_no_fields() -> None:
     index = RuleIndex([("rule", OneOf("userIdentity.type", ("Root",)))])
     assert index.matching({"userIdentity": {"type": "root"}}) == ["rule"]
     assert index.matching({"userIdentity": "Root"}) == []

@@ -99,14 +99,14 @@ def test_the_cursor_is_stored_now_and_then(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def text(alert: Alert) -> dict[str, object]:
-    """A form with what the follower decides."""
+    """A form with the follower's decisions."""
     assert isinstance(alert, MatchAlert)
     ids = [match.matched_id for match in (alert.first, alert.last)]
     return {"rule": alert.last.details["eventName"], "count": alert.count, "ids": ids}
 
 
 class Alerting:
-    """A follower that sends alerts, which can start anew; what it sends and where it stands."""
+    """A restartable follower that sends alerts, with its requests and cursor."""
 
     def __init__(self, entries: list[Entry]) -> None:
         self.control, self.hook, self.clock = MemoryControl(), Hook(), SettableClock()
@@ -118,7 +118,7 @@ class Alerting:
         self.follower = WebhookFollower(self.control, self.hook, self.metrics, lambda: 0, alerts)
 
     async def read(self) -> None:
-        """Gives the follower what it has not read."""
+        """Passes unread entries to the follower."""
         after = await self.follower.cursor()
         await self.follower.process(await self.journal.read(after, 5_000))
 
@@ -128,7 +128,7 @@ class Alerting:
             await self.follower.send_held()
 
     def sent(self) -> list[tuple[str, int]]:
-        """Returns the rule of each request, and how many matches it is about."""
+        """Returns the rule of each request, and its number of matches."""
         bodies = [json.loads(body) for body in self.hook.bodies]
         return [(body["rule"], body["count"]) for body in bodies]
 
@@ -221,7 +221,7 @@ async def test_an_alert_has_the_matched_event() -> None:
 
 
 @asynchronous
-async def test_the_events_of_matches_are_sent_as_they_are() -> None:
+async def test_the_events_of_matches_are_sent_unchanged() -> None:
     control, hook = MemoryControl(), Hook()
     await follower(control, hook).process(BURST[:3])
     assert hook.bodies == [entry.record for entry in BURST[:3]]
@@ -318,7 +318,7 @@ async def test_after_a_crash_no_insight_is_lost() -> None:
 
 
 @asynchronous
-async def test_old_insights_and_those_of_another_form_are_left_out() -> None:
+async def test_old_and_malformed_insights_are_left_out() -> None:
     old = an_insight(1, age=timedelta(days=1, seconds=1))
     strange = an_entry(2, a_record(eventCategory="Insight", eventTime=format_time(MOMENT)))
     timeless = an_entry(3, a_record(eventCategory="Insight", eventTime=7))

@@ -57,7 +57,7 @@ def test_the_same_events_are_the_same_match() -> None:
     assert first.event_id == again.event_id != other.event_id
 
 
-def test_a_correlation_names_all_events_and_what_they_share() -> None:
+def test_a_correlation_names_its_events_and_shared_values() -> None:
     selection = RuleSelection("users", CONDITION, ("sourceIPAddress",))
     rule = DetectionRule(
         "many", "Many", correlation=Correlation("event_count", (selection,), 60, 2)

@@ -1,4 +1,4 @@
-"""Rules from files, from a text, and of those that opentrail comes with."""
+"""Rules from files, from a string, and opentrail's own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_files_and_starter_rules_are_read_together(tmp_path: Path) -> None:
     assert [rule.name for rule in rules] == ["a", "root_activity"]
 
 
-def test_a_text_is_read() -> None:
+def test_a_string_is_read() -> None:
     text = sample_rule("a", DETECTIONS["names"])
     [rule] = read_text(text).rules
     assert (rule.name, rule.source) == ("a", text)

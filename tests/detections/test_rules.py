@@ -1,4 +1,4 @@
-"""Rules as documents: what is accepted, and what every match must have."""
+"""Rules as documents: accepted ones, and the required members of every match."""
 
 import msgspec
 import pytest

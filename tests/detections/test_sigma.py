@@ -1,4 +1,4 @@
-"""Files of Sigma rules: what is read, and which rules are refused, by name."""
+"""Files of Sigma rules: their rules, and the refused ones, by name."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def test_large_rule_is_refused_before_it_is_parsed(
     assert "at most 131072 bytes" in reason
 
 
-def test_the_source_of_a_rule_has_all_that_it_was_compiled_from(tmp_path: Path) -> None:
+def test_the_source_of_a_rule_is_complete(tmp_path: Path) -> None:
     single, _, correlation = LOGINS.partition("---\n")
     (tmp_path / "r.yml").write_text(f"# of ours\n{LOGINS}\nfalsepositives: [A script, Tests]\n")
     [rule] = read_rules([tmp_path]).rules

@@ -1,4 +1,4 @@
-"""The starter rules: what each matches, what it just misses, and what it says of itself."""
+"""The starter rules: the matches of each, its near misses, and its description."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SAMPLED = "account_enumerated"
 
 
 def outcomes(rule: DetectionRule) -> list[int]:
-    """Returns how often a rule matches each of its calls, and how often those of other names."""
+    """Counts a rule's matches of each of its calls, and of the same calls under other names."""
     groups = [
         one if isinstance(one, list) else [one] for calls in CALLS[rule.name] for one in calls
     ]
@@ -50,7 +50,7 @@ def outcomes(rule: DetectionRule) -> list[int]:
 
 
 def mutants(condition: Condition) -> Iterator[tuple[str, Condition]]:
-    """Yields what was left out, and the condition without it."""
+    """Yields the removed part, and the condition without it."""
     match condition:
         case OneOf(field, values):
             for value in values if len(values) > 1 else ():
@@ -87,7 +87,7 @@ def test_a_rule_matches_its_calls_and_no_near_miss(name: str) -> None:
 
 
 @each_rule
-def test_the_calls_notice_each_part_that_is_missing(name: str) -> None:
+def test_the_calls_reveal_each_missing_part(name: str) -> None:
     rule = RULES[name]
     [selection] = rule.selections
     expected = outcomes(rule)
@@ -117,7 +117,7 @@ def test_there_are_thirty_rules_of_different_names_and_ids() -> None:
     assert len({rule.id for rule in RULES.values()}) == len({r.title for r in RULES.values()}) == 30
 
 
-def test_the_compiled_rules_are_those_of_the_files() -> None:
+def test_the_compiled_rules_match_the_files() -> None:
     found = read_rules([FOLDER])
     assert (found.refused, found.warnings) == ({}, {})
     compiled = {name: msgspec.structs.replace(rule, source="") for name, rule in RULES.items()}

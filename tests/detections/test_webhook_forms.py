@@ -1,4 +1,4 @@
-"""What each service gets of a match, and that no value changes what an alert says."""
+"""The message of a match for each service, which no value can change."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def texts(alert: Alert) -> dict[str, str]:
     }
 
 
-def test_slack_gets_a_text_without_markup() -> None:
+def test_slack_gets_a_message_without_markup() -> None:
     escaped = SENTENCE.replace("&", "&amp;")
     assert slack(an_alert()) == {"text": f"{escaped}\n{LINK}", "mrkdwn": False}
     assert slack(an_alert(None)) == {"text": escaped, "mrkdwn": False}
@@ -186,7 +186,7 @@ def test_a_time_that_is_none_is_left_out() -> None:
 @example("\x1b[31m\r\n", "\u202e\u2028", "{{DATE(2020-01-01T09:00:00Z)}}")
 @example("\ud800", '" called "', "a" * 10_000)
 @example("{{{", "\x00" * 250, "\U000e0001" * 400)
-def test_no_value_changes_what_an_alert_says(who: str, what: str, where: str) -> None:
+def test_no_value_changes_the_message_of_an_alert(who: str, what: str, where: str) -> None:
     alert = an_alert(None, principals=[who], matchedEventName=what, source=where)
     name = r'([\w\-.:/@+=,]+|"(?:[^"\\]|\\.)*")'
     sentence = re.compile(
@@ -230,7 +230,7 @@ def an_error_rate(state: str = "Start", **changes: Any) -> Any:
     return {**an_insight_record(state, **kind), **changes}
 
 
-def test_people_read_what_is_unusual_how_much_is_usual_and_who_called() -> None:
+def test_people_read_the_unusual_and_usual_rates_and_the_caller() -> None:
     alert = insights(an_error_rate())
     assert texts(alert) == {
         "slack": f"{UNUSUAL}\n{PAGE}",
@@ -285,7 +285,7 @@ def test_a_digest_of_insights_names_the_first_and_the_last() -> None:
 @example("<!channel>", "*x* `z`")
 @example("\x1b[31m\r\n", "{{DATE(2020-01-01T09:00:00Z)}}")
 @example("arn:aws:iam::1:user/\u202e", "\ud800")
-def test_no_value_changes_what_an_alert_says_of_an_insight(who: str, what: str) -> None:
+def test_no_value_changes_the_message_of_an_insight(who: str, what: str) -> None:
     record = an_error_rate()
     details = record["insightDetails"]
     details["eventName"] = what

@@ -80,7 +80,7 @@ def arn(identities: Identities, key: str = NEW_KEY) -> Any:
 
 
 async def replay(identities: Identities, journal: MemoryJournal, batch: int = 1_000) -> int:
-    """Lets a follower take all that it missed; returns how much that was."""
+    """Lets a follower process all missed entries; returns their number."""
     count = 0
     while entries := await journal.read(await identities.cursor(), batch):
         await identities.process(entries)
@@ -92,7 +92,7 @@ async def replay(identities: Identities, journal: MemoryJournal, batch: int = 1_
 
 
 @asynchronous
-async def test_a_new_key_is_known_at_once() -> None:
+async def test_a_new_key_is_known_immediately() -> None:
     identities = Identities(MemoryControl())
     identities.learn(create_user())
     identities.learn(create_key())
@@ -110,7 +110,7 @@ async def test_a_new_key_is_known_at_once() -> None:
 
 
 @asynchronous
-async def test_a_role_session_is_known_at_once() -> None:
+async def test_a_role_session_is_known_immediately() -> None:
     identities = Identities(MemoryControl())
     identities.learn(assume_role())
     known = identities.resolve(SESSION_KEY).as_record()
@@ -289,7 +289,7 @@ async def test_no_secret_reaches_the_store() -> None:
 
 
 @asynchronous
-async def test_the_directory_wins_over_what_was_learned() -> None:
+async def test_the_directory_takes_precedence_over_learned_identities() -> None:
     control = MemoryControl()
     given = an_identity("Given", key=NEW_KEY)
     identities = Identities(control, [given])
@@ -573,7 +573,7 @@ async def test_start_reads_concurrent_entries_from_the_journal() -> None:
 
 
 @asynchronous
-async def test_the_upstreams_account_is_that_of_keys_that_name_none() -> None:
+async def test_keys_without_an_account_get_the_upstreams() -> None:
     control = MemoryControl()
     identities = Identities(control)
     assert (identities.account, identities.known_account) == (DEFAULT_ACCOUNT, None)

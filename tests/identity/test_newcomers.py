@@ -19,7 +19,7 @@ KEYS = ["ASIAIOSFODNN7EXAMPLE", "made-by-hand", "another"]
 
 
 class OtherServers:
-    """Counts how often a call waits for what they have recorded."""
+    """Counts the calls' waits for the records of other servers."""
 
     def __init__(self, failure: Exception | None = None) -> None:
         self.waits = 0
@@ -78,7 +78,7 @@ async def test_a_failure_ends_the_wait_and_is_not_an_answer() -> None:
 
 
 @asynchronous
-async def test_a_key_is_asked_for_again_while_nobody_can_say() -> None:
+async def test_an_unknown_key_is_asked_again_while_servers_lag() -> None:
     others = OtherServers()
     others.is_settled = False
     strangers = Newcomers(KnownIdentities(), others.catch_up)

@@ -69,7 +69,7 @@ def test_any_other_body_is_refused_or_nothing(body: bytes) -> None:
         assert list(unpack([body])) == [] or b"line" in body
 
 
-def test_a_file_is_there_as_soon_as_it_is_whole() -> None:
+def test_a_whole_file_is_returned_immediately() -> None:
     unpacker = Unpacker()
     body = pack([BatchFile("a", b"12"), BatchFile("b", b"")])
     assert [file.name for file in unpacker.feed(body[:-1])] == ["a"]

@@ -46,7 +46,7 @@ Result = AcceptedRecord | RejectedRecord
 
 
 def read(content: bytes, first_line: int = 1) -> list[Result]:
-    """Returns what comes of a file, of which every record holds what it must."""
+    """Returns the results of a file, after checking each record."""
     results = list(read_file("file", content, first_line))
     for result in results:
         if isinstance(result, RejectedRecord):
@@ -145,7 +145,7 @@ def test_the_way_in_which_json_is_written_stays(
 
 @pytest.mark.hypothesis
 @given(st.lists(st.binary(max_size=20_000)), st.integers(0, 9))
-def test_a_large_packed_file_gives_what_a_small_one_gives(lines: list[bytes], level: int) -> None:
+def test_a_large_packed_file_has_the_results_of_a_small_one(lines: list[bytes], level: int) -> None:
     content = record_bytes(a_record()) + b"\n" + b"\n".join(lines)
     packed = gzip.compress(content, level)
     with pytest.MonkeyPatch.context() as patched:
@@ -328,7 +328,7 @@ def pretty(raw: bytes) -> bytes:
     return json.dumps(json.loads(raw), indent=2).encode()
 
 
-#: Files of three records, all of which are imported.
+#: Files of three valid records.
 WRITTEN_BY_TOOLS: dict[str, Callable[[Sequence[bytes]], bytes]] = {
     "Firehose": b"".join,
     "Firehose, log files": lambda raw: b"".join(log_file([one]) for one in raw),
@@ -533,7 +533,7 @@ def oracle(content: bytes) -> list[Any] | None:
 
 
 @pytest.mark.slow
-def test_a_log_file_damaged_anywhere_loses_what_is_damaged() -> None:
+def test_a_damaged_log_file_loses_only_the_damaged_part() -> None:
     raw = small_records()
     whole, chance = log_file(raw), random.Random(5)
     ends, end = [], len(b'{"Records":[')

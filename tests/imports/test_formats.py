@@ -56,7 +56,7 @@ def read(content: bytes) -> list[Result]:
 
 
 def read_large(content: bytes, monkeypatch: pytest.MonkeyPatch) -> list[Result]:
-    """Reads a packed file as one that is too large for memory, in windows of 200 bytes."""
+    """Reads a packed file as if it were too large for memory, in windows of 200 bytes."""
     with monkeypatch.context() as patched:
         patched.setattr(unpacking, "MAX_BYTES_IN_MEMORY", 2 * len(content) // 3)
         patched.setattr(documents, "_WINDOW_BYTES", 200)

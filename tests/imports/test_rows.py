@@ -44,7 +44,7 @@ def test_a_member_that_looks_like_a_record_is_none() -> None:
     assert record["requestParameters"] == {"eventName": "x", "eventID": "2"}
 
 
-def test_rejections_name_what_is_missing() -> None:
+def test_rejections_name_the_missing_member() -> None:
     absent, unreadable = records_of({"count": "5"}, {**ROW, "useridentity": "{type=IAMUser}"})
     assert "eventID, eventTime, eventName, eventSource" in absent.detail
     assert "userIdentity is not JSON" in unreadable.detail

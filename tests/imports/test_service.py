@@ -1,4 +1,4 @@
-"""Batches go to worker processes and are visible when they are answered."""
+"""Batches go to worker processes and are visible before the answer."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_reading_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @asynchronous
-async def test_many_at_once_that_overlap_bring_each_event_once(tmp_path: Path) -> None:
+async def test_concurrent_overlapping_imports_bring_each_event_once(tmp_path: Path) -> None:
     async with opened(tmp_path) as (imports, store):
         parts = [(start, 60) for start in range(1, 300, 30)]
         done = await asyncio.gather(*(imports.take(body(*part)) for part in parts))
@@ -146,9 +146,7 @@ async def test_a_body_that_is_no_batch_or_too_large_is_refused(
 
 
 @asynchronous
-async def test_a_worker_that_has_nothing_to_do_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_idle_worker_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_IDLE_SECONDS", 0.01)
     async with opened(tmp_path) as (imports, _):
         await imports.take(body(1, 5))

@@ -1,4 +1,4 @@
-"""JSON in parts, not a byte of which is changed."""
+"""JSON in parts, with unchanged bytes."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ from opentrail.imports.json_records import (
     split,
 )
 
-#: Texts with quotation marks, backslashes and halves of surrogate pairs.
+#: Strings with quotation marks, backslashes and halves of surrogate pairs.
 TEXTS = st.text(st.characters() | st.sampled_from('"\\u{}[],:\ud800\udc00'), max_size=12)
 VALUES = st.recursive(
     st.none() | st.integers() | TEXTS,
@@ -33,7 +33,7 @@ def written(value: Any, indent: int | None) -> bytes:
 @pytest.mark.slow
 @pytest.mark.hypothesis
 @given(st.lists(VALUES, max_size=5), st.sampled_from([None, 0, 2]))
-def test_a_list_is_cut_into_what_it_was_written_from(values: list[Any], indent: int | None) -> None:
+def test_a_list_is_split_into_its_elements(values: list[Any], indent: int | None) -> None:
     elements = [bytes(element) for element in split(written(values, indent))]
     assert [json.loads(element) for element in elements] == json.loads(written(values, indent))
     if indent is None:
@@ -43,9 +43,7 @@ def test_a_list_is_cut_into_what_it_was_written_from(values: list[Any], indent: 
 @pytest.mark.slow
 @pytest.mark.hypothesis
 @given(st.dictionaries(st.text(max_size=5), VALUES, max_size=5), st.sampled_from([None, 0, 2]))
-def test_an_object_is_cut_into_what_it_was_written_from(
-    members: dict[str, Any], indent: int | None
-) -> None:
+def test_an_object_is_split_into_its_members(members: dict[str, Any], indent: int | None) -> None:
     cut = members_of(json.dumps(members, indent=indent).encode())
     assert len(cut) == len(members)
     assert [json.loads(bytes(part)) for part in cut.values()] == [

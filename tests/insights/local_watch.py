@@ -12,7 +12,7 @@ from opentrail.ports.event_store import CallCounts, PrincipalCounts
 
 
 class LocalWatch:
-    """Does what the process of Insights does, without requests and snapshots."""
+    """Works like the process of Insights, without requests and snapshots."""
 
     def __init__(self) -> None:
         self._watch: Watch | None = None

@@ -27,12 +27,12 @@ def test_the_start_is_a_monday() -> None:
     assert weekday(START // DAY) == 0
 
 
-def test_sums_are_those_of_the_windows_that_end_now() -> None:
+def test_sums_cover_the_windows_that_end_now() -> None:
     made = baselines(2 * RING + 17)
     assert made.current(ROW).sums[: len(WINDOWS), 0].tolist() == [2 * w for w in WINDOWS]
 
 
-def test_the_past_of_a_minute_is_what_it_was() -> None:
+def test_the_past_of_a_minute_does_not_change() -> None:
     made = baselines(400, every=7)
     then = baselines(370, every=7).current(ROW).sums[: len(WINDOWS), 0]
     past = made.past(ROW, START + 369).sums[: len(WINDOWS), 0]

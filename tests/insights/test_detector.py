@@ -56,7 +56,7 @@ def office(days: int, per_minute: float = 0.3, keys: int = 1, seed: int = 1) -> 
 
 @pytest.fixture(scope="module")
 def four_weeks() -> list[list[Transition]]:
-    """Returns the changes of four keys that one detector watches: an office, an API that is new,
+    """Returns the changes of four keys that one detector watches: an office, a new API,
     a steady key and a nightly batch. Each minute costs as much for one key as for four.
     """
     counts = np.zeros((4, 29 * DAY), np.int64)
@@ -137,7 +137,7 @@ def test_strict_reports_less_than_balanced_and_aws_more() -> None:
 
 
 @pytest.mark.campaign
-def test_an_account_over_its_budget_reports_only_what_is_most_unusual() -> None:
+def test_an_account_over_its_budget_reports_its_largest_incidents() -> None:
     keys = 12
     counts = office(18, 1.0, keys)
     for key in range(keys):
@@ -222,9 +222,7 @@ def workloads(days: int) -> st.SearchStrategy[Counts]:
 @pytest.mark.hypothesis
 @settings(max_examples=8, deadline=None)
 @given(workloads(3), st.integers(1, 3 * DAY - 1), st.integers(0, 200))
-def test_later_calls_never_change_what_was_found_before(
-    counts: Counts, now: int, later: int
-) -> None:
+def test_later_calls_never_change_earlier_findings(counts: Counts, now: int, later: int) -> None:
     other = counts.copy()
     other[:, now:] = later
     limit = START + now
@@ -288,7 +286,7 @@ def log_likelihood(count: int, mean: float, dispersion: float) -> float:
 
 @pytest.mark.parametrize("expected", [0.2, 3.0, 40.0])
 @pytest.mark.parametrize("dispersion", [0.5, 4.0])
-def test_the_score_is_how_much_likelier_the_calls_are_with_their_own_mean(
+def test_the_score_compares_likelihoods_of_the_two_means(
     expected: float, dispersion: float
 ) -> None:
     counts = [0, 1, 7, 40, 300]
@@ -364,7 +362,7 @@ def test_calls_of_an_incident_are_learned_after_four_days_in_a_row_or_most_of_a_
     if learned:
         assert known_calls == [50, 50, 50]
     else:
-        assert max(known_calls) < 1, "they are counted as usual"
+        assert max(known_calls) < 1, "the baseline counts the usual rate instead"
 
 
 def test_minutes_of_incidents_that_are_not_learned_are_counted_by_day(nine_days: Detector) -> None:
@@ -392,7 +390,7 @@ def test_an_incident_that_lasts_over_midnight_is_one_of_the_day_it_was_found(
 def test_the_dial_of_an_account_is_the_highest_ratio_beyond_its_budget(
     keys: int, dial: float
 ) -> None:
-    """A budget of 0.4985 a week, and 0.001 for each key, is that of one or two in four weeks."""
+    """A budget of 0.4985 a week, and 0.001 for each key, allows one or two in four weeks."""
     detector = detector_of(keys, budget=0.4985)
     other = detector.add("999999999999")
     days = range(TODAY - 3, TODAY)

@@ -166,7 +166,7 @@ async def test_a_burst_is_recorded_with_its_start_and_its_end(tmp_path: Path) ->
 
 
 def check_figures(record: dict[str, Any], entries: Sequence[Entry]) -> None:
-    """Compares the figures of a record with those that plain counting gives."""
+    """Compares the figures of a record with plain counting."""
     details = record["insightDetails"]
     context = details["insightContext"]
     minutes = context["statistics"]["insightDuration"]
@@ -194,7 +194,7 @@ def check_figures(record: dict[str, Any], entries: Sequence[Entry]) -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_an_incident_ends_even_if_nobody_wants_insights_any_more(tmp_path: Path) -> None:
+async def test_an_incident_ends_after_insights_is_disabled(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         await w.follow()
         await w.pass_minutes(3, 9, userIdentity=DEPLOY)
@@ -239,7 +239,7 @@ async def test_expected_incident_is_reported_only_if_larger(tmp_path: Path) -> N
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_scan_finds_in_old_events_what_was_found_when_they_were_new(
+async def test_a_scan_of_old_events_finds_the_same_incidents(
     tmp_path: Path,
 ) -> None:
     async with world(tmp_path) as w:
@@ -257,7 +257,7 @@ async def test_a_scan_finds_in_old_events_what_was_found_when_they_were_new(
 
 @pytest.mark.slow
 @asynchronous
-async def test_the_status_says_what_is_learned_and_watched(tmp_path: Path) -> None:
+async def test_the_status_shows_learned_and_watched_keys(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         assert (await w.insights.status()).state == "off"
         await w.follow()

@@ -28,12 +28,12 @@ from tests.fakes import utc
 START = utc("2024-01-01T00:00:00Z")
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 JOHN = f"arn:aws:iam::{ACCOUNT}:user/John"
-#: What a finding says: type, value, days.
+#: A finding: type, value, days.
 Said = tuple[str, str | None, int]
 
 
 class Account:
-    """An account whose events are looked at as they are recorded."""
+    """An account whose events Insights evaluates when they are recorded."""
 
     def __init__(self, types: Sequence[str] = PRINCIPAL_TYPES) -> None:
         self.principals = Principals(types, minute_of(START) - 1)
@@ -53,7 +53,7 @@ class Account:
             self.call(day(number), **changes)
 
     def pass_time(self, moment: datetime) -> None:
-        """Closes the minutes up to a moment, but those of quiet days at once."""
+        """Closes the minutes up to a moment; skips quiet days."""
         last = minute_of(moment) - 2
         for minute in range(max(self.principals.now + 1, last - 300), last + 1):
             self.findings += self.principals.close(minute)
@@ -124,7 +124,7 @@ def test_a_principal_has_one_finding_of_a_type_on_a_day() -> None:
     assert [value for _, value, _ in account.said()] == ["iam:DeleteUser", "iam:CreateRole"]
 
 
-def test_of_a_new_principal_nothing_else_is_new_on_its_first_day() -> None:
+def test_a_new_principal_is_the_only_finding_on_its_first_day() -> None:
     account = Account()
     account.work(0, 20)
     for name in ("CreateUser", "DeleteUser"):
@@ -279,7 +279,7 @@ def test_late_events_count_in_their_own_minutes() -> None:
 
 
 @pytest.mark.parametrize("cut", [20, 35, 60])
-def test_a_state_goes_on_as_if_nothing_had_happened(cut: int) -> None:
+def test_a_restored_state_continues_unchanged(cut: int) -> None:
     whole, stopped = Account(), Account()
     for account in (whole, stopped):
         account.work(0, 20)
@@ -335,7 +335,7 @@ def test_history_teaches_known_principals() -> None:
 
 
 @pytest.mark.parametrize(("count", "findings"), [(36, 0), (37, 2)])
-def test_a_burst_is_compared_with_those_that_were_learned(count: int, findings: int) -> None:
+def test_a_burst_is_compared_with_learned_ones(count: int, findings: int) -> None:
     account = Account()
     account.principals = learned(counts(0), counts(15, 6, error_code="AccessDenied"))
     account.work(16, 20)
@@ -344,14 +344,14 @@ def test_a_burst_is_compared_with_those_that_were_learned(count: int, findings: 
     assert [each.type for each in account.found()].count(ACCESS_DENIED) == findings
 
 
-def test_a_burst_that_goes_on_when_all_is_learned_can_be_reported() -> None:
+def test_a_burst_still_open_after_learning_can_be_reported() -> None:
     principals = learned(counts(0))
     principals.learn([counts(20, 12, error_code="AccessDenied")])
     principals.close(minute_of(day(20)) + 12)
     assert [each.type for each in principals.open_bursts()] == [ACCESS_DENIED]
 
 
-def test_an_import_adds_to_what_is_known() -> None:
+def test_an_import_adds_to_the_learned_values() -> None:
     account = Account()
     account.work(0, 20)
     account.principals.add(learned(counts(3, event_name="DeleteUser")))

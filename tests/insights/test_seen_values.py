@@ -56,7 +56,7 @@ def test_rare_values_make_room_for_frequent_ones(
     assert [value for value in range(1, 6) if seen.last(value)] == [1, 4, 5]
 
 
-def test_sets_are_added_and_what_is_refused_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sets_are_added_and_refused_values_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = SeenValues(), SeenValues()
     one.see(1, 100)
     other.see(1, 90)

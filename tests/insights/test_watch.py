@@ -109,7 +109,7 @@ def test_reported_findings_are_forgotten() -> None:
 @pytest.mark.hypothesis
 @settings(max_examples=10, deadline=None)
 @given(st.integers(1, 59), st.integers(0, 40))
-def test_a_snapshot_goes_on_as_if_nothing_had_happened(cut: int, minutes: int) -> None:
+def test_a_restored_snapshot_continues_unchanged(cut: int, minutes: int) -> None:
     entries = [*burst(1, 2 * 86_400.0), *burst(101, 2 * 86_400.0 + 300, 20)]
     whole, first = a_watch(), a_watch()
     first.observe(entries[:cut])
@@ -145,7 +145,7 @@ def test_a_snapshot_without_keys_takes_new_ones() -> None:
 
 @pytest.mark.campaign
 def test_keys_without_calls_for_35_days_are_forgotten() -> None:
-    """Whatever was going on then goes on: here an incident at midnight."""
+    """An open incident continues, here one at midnight."""
     idle = burst(1, 0.0, 3, eventName="DeleteRole")
     ordinary = [entry(100 + n, n * 7_200.0, eventName="CreateRole") for n in range(12 * 36 - 1)]
     midnight = 36 * 86_400.0

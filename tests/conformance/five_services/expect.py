@@ -33,7 +33,7 @@ class Expected:
 
 
 def expected(case: Case, host: str = "localhost") -> Expected:
-    """Returns what the case must be recorded as.
+    """Returns the expected record of a case.
 
     Args:
         case: The call.
@@ -59,7 +59,7 @@ def expected(case: Case, host: str = "localhost") -> Expected:
 
 
 def comparable(parameters: Mapping[str, Any], given: Collection[str] = ()) -> dict[str, Any]:
-    """Returns the parameters without the checksum headers that botocore adds by itself.
+    """Returns the parameters without the checksum headers that botocore adds.
 
     botocore 1.44 adds `x-amz-checksum-<algorithm>` (and `x-amz-sdk-checksum-algorithm`) to S3
     operations that require a checksum or name an algorithm; their values depend on the exact

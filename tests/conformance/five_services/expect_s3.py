@@ -62,7 +62,7 @@ DATA_OPERATIONS = frozenset(
 def parts_of(
     service: str, operation: str, params: Mapping[str, Any]
 ) -> list[tuple[str, str | None]]:
-    """Returns key and version of each object that has a record besides that of the call.
+    """Returns key and version of each object with a record in addition to the call's.
 
     AWS records the objects of a DeleteObjects one by one since June 2025.
     """
@@ -74,7 +74,7 @@ def parts_of(
 def is_part(
     record: Mapping[str, Any], call: Mapping[str, Any], part: tuple[str, str | None]
 ) -> bool:
-    """Returns whether a record is that of an object of a call, by the call's own record."""
+    """Returns whether a record is about an object of a call, by the call's own record."""
     given = record["requestParameters"]
     return (
         record["eventName"] == "DeleteObject"

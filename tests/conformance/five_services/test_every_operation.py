@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 @dataclass
 class Recorded:
-    """What was sent, and the records of it by user agent."""
+    """The sent cases, and their records by user agent."""
 
     server: Opentrail
     cases: dict[str, list[Case]]

@@ -1,4 +1,4 @@
-"""Expressions as they are written: what they become, and where they cannot be read."""
+"""Expressions: the parsed tree, and the place of errors."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_an_expression_means(text: str, meant: Expression | None) -> None:
         ("account=1234", 9, "an account of 12 digits"),
     ],
 )
-def test_an_error_names_the_column_and_what_was_expected(
+def test_an_error_names_the_column_and_the_expected_token(
     text: str, column: int, expected: str | None
 ) -> None:
     if expected is None:
@@ -200,7 +200,7 @@ def test_operators_may_be_in_any_case(lower: str, upper: str) -> None:
     assert parse(lower, NOW) == parse(upper, NOW)
 
 
-def test_an_operator_in_quotation_marks_is_a_text() -> None:
+def test_a_quoted_operator_is_a_string() -> None:
     assert parse('"and"', NOW) == Text("and")
     with pytest.raises(ExpressionError, match=r"column 1: expected a field, a text or '\('"):
         parse("and", NOW)
@@ -225,7 +225,7 @@ def test_any_text_is_an_expression_or_a_clear_error(text: str) -> None:
 
 
 @given(st.text())
-def test_any_text_in_quotation_marks_is_looked_for(text: str) -> None:
+def test_any_quoted_string_is_searched_for(text: str) -> None:
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
     assert parse(f'"{quoted}"', NOW) == Text(text)
 
@@ -249,7 +249,7 @@ def test_a_member_may_have_a_dot() -> None:
         assert parse(text, NOW) == expected
 
 
-def test_parts_of_words_are_asked_for() -> None:
+def test_a_search_for_word_parts_needs_text() -> None:
     assert parse('text:"ar y"', NOW) == Text("ar y", is_part=True)
     with pytest.raises(ExpressionError, match="a part of a word"):
         parse("text=mary", NOW)
@@ -285,7 +285,7 @@ def test_joined_terms_are_the_expression_again(text: str) -> None:
     ("text", "wrong"),
     [("usr=John", "usr"), ('a "b', '"b'), ("is:write AND OR", "OR"), ("user=", "")],
 )
-def test_an_error_has_the_place_of_what_is_wrong(text: str, wrong: str) -> None:
+def test_an_error_has_the_place_of_the_wrong_part(text: str, wrong: str) -> None:
     with pytest.raises(ExpressionError) as caught:
         parse(text, NOW)
     at, length = caught.value.at, caught.value.length

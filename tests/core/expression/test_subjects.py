@@ -80,8 +80,8 @@ def test_a_role_has_the_calls_of_its_sessions() -> None:
 
 
 @given(st.text(min_size=1, alphabet=st.characters(codec="utf-8")))
-def test_any_name_is_found_as_it_is_written(name: str) -> None:
-    """No name can say anything else in an expression."""
+def test_any_name_is_found_by_its_expression(name: str) -> None:
+    """No name can change the meaning of an expression."""
     record = a_record(userIdentity=an_iam_user(name))
     other = a_record(userIdentity=an_iam_user(f"{name}!"))
     expression = parse(events_of(name, "principal"), NOW)

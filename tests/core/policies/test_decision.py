@@ -345,7 +345,7 @@ def test_the_root_user_may_do_all_in_its_own_account_unless_denied() -> None:
     assert outcome(asked(root), of_resource=its) is Outcome.EXPLICIT_DENY
 
 
-def test_a_role_is_named_by_itself_or_by_its_session() -> None:
+def test_a_principal_may_name_a_role_or_its_session() -> None:
     for name in (ROLE, SESSION):
         its = resource(statement("Allow", Principal={"AWS": name}))
         assert outcome(asked(CALLERS[1]), of_resource=its) is Outcome.ALLOW
@@ -354,7 +354,7 @@ def test_a_role_is_named_by_itself_or_by_its_session() -> None:
 
 
 def test_not_principal_denies_all_but_the_named() -> None:
-    # "AWS JSON policy elements: NotPrincipal": the account's other users are denied, too.
+    # "AWS JSON policy elements: NotPrincipal": the account's other users are also denied.
     its = resource(
         {
             "Effect": "Deny",

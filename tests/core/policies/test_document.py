@@ -1,4 +1,4 @@
-"""Documents are checked, and what is wrong is named."""
+"""Checks of documents name each problem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets in texts that hold documents; whatever holds none stays as it is."""
+"""Secrets in strings that hold documents; other strings stay unchanged."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ DOCUMENTS = [
 
 
 def revealed(text: str) -> set[str]:
-    """Returns a text and all that it decodes to."""
+    """Returns a string and all its decoded forms."""
     seen, waiting = set[str](), [text]
     while waiting:
         one = waiting.pop()
@@ -285,7 +285,7 @@ def test_each_element_with_a_secrets_name_is_hidden_to_its_end() -> None:
 
 
 @pytest.mark.slow
-def test_texts_of_one_call_that_are_too_long_to_search_are_hidden() -> None:
+def test_strings_of_a_call_beyond_the_search_limit_are_hidden() -> None:
     text = "a=b c " * 10_000
     with search_limit():
         shown = without_secrets([text] * 20)

@@ -1,4 +1,4 @@
-"""What is hidden in commands, settings and messages, and what stays."""
+"""Hidden and visible parts of commands, settings and messages."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def test_any_text_is_accepted(text: str) -> None:
         )
     )
 )
-def test_hidden_text_stays_as_it_is(parts: list[str]) -> None:
+def test_hiding_hidden_text_changes_nothing(parts: list[str]) -> None:
     shown = without_text_secrets("".join(parts))
     assert without_text_secrets(shown) == shown
 

@@ -1,4 +1,4 @@
-"""Which names sound like those of secrets."""
+"""Names that sound like secrets, and others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets in YAML: whole values are hidden, and all other lines stay as they are."""
+"""Secrets in YAML: whole values are hidden, and all other lines stay unchanged."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ LINES = st.sampled_from(
 
 
 @given(st.lists(LINES | st.text(max_size=20), max_size=12))
-def test_any_text_is_read_and_what_is_shown_once_stays(lines: list[str]) -> None:
+def test_any_yaml_can_be_read_and_hidden_once(lines: list[str]) -> None:
     shown = without_yaml_secrets("\n".join(lines))
     assert without_yaml_secrets(shown) == shown
 

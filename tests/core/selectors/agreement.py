@@ -22,7 +22,7 @@ _TRIES = 200
 
 @dataclass
 class Agreement:
-    """What was asked, and how often the answer was yes."""
+    """The number of questions, and the count of each positive answer."""
 
     pairs: int = 0
     matches: Counter[str] = field(default_factory=Counter)
@@ -61,7 +61,7 @@ class Judges:
 
 
 def compiled(asked: Asked) -> Predicate:
-    """Returns our predicate of a selection, which must be one that AWS would take."""
+    """Returns our predicate of a selection, which must be valid for AWS."""
     taker = SelectorOwner.EVENT_DATA_STORE if asked.store else SelectorOwner.TRAIL
     return predicate_of(read_selection(asked.document, taker))
 

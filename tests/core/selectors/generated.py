@@ -1,6 +1,6 @@
-"""Records of all three categories, and selectors that ask for what they hold.
+"""Records of all three categories, and selectors with their values.
 
-Everything comes from one seed, so that every run asks the same.
+One seed makes the questions of every run the same.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class Asked:
         return {"AdvancedEventSelectors": [{"FieldSelectors": kept}]}
 
 
-#: Category → fields and operators that are asked for one by one, beside what is required.
+#: Category → fields and operators that are tried one by one, with the required ones.
 CONDITIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "Management": {
         "readOnly": ("Equals",),
@@ -205,7 +205,7 @@ class Generator:
         return Asked({"AdvancedEventSelectors": selectors}, store)
 
     def trails_management(self) -> Asked:
-        """Returns what a trail may say of management events."""
+        """Returns a trail's valid selector of management events."""
         sources = ["kms.amazonaws.com", "rdsdata.amazonaws.com"]
         fields: list[Json] = [{"Field": "eventCategory", "Equals": ["Management"]}]
         chosen = self._chance.sample(sources, self._chance.randint(1, 2))

@@ -1,12 +1,12 @@
 """Decides about events as cloudtrail-format §7 says it, word for word, and slowly.
 
 Written from the specification alone: it walks the JSON of selectors and records, and shares
-nothing with opentrail. Where the specification leaves something open, it says what we hold to:
+nothing with opentrail. For open points of the specification, it follows our choices:
 
-- a record without `readOnly` counts as a write (so does event history);
+- a record without `readOnly` counts as a write, as in event history;
 - a record without `sessionCredentialFromConsole` counts as "false": AWS leaves it out unless true;
-- `resources.ARN` is asked of the resources that have the wanted type: one of them must fit what is
-  demanded, none what is excluded. `ARNPrefix` (of ListObjects and HeadBucket) stands for `ARN`.
+- `resources.ARN` applies to resources of the selected type: one of them must match the required
+  values, none the excluded ones. `ARNPrefix` (of ListObjects and HeadBucket) stands for `ARN`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def takes(document: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
 
 
 def category_of(record: Mapping[str, Any]) -> str:
-    """Older records lack eventCategory; then managementEvent decides."""
+    """Older records have no eventCategory; then managementEvent decides."""
     given = record.get("eventCategory")
     if given:
         return str(given)

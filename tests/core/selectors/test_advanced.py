@@ -154,7 +154,7 @@ def test_a_trail_takes_events_of_three_categories(category: str) -> None:
 
 
 @pytest.mark.parametrize("category", ["Insight", "ConfigurationItem", "Evidence"])
-def test_an_event_data_store_of_other_things_takes_nothing_else(category: str) -> None:
+def test_a_store_of_another_category_takes_only_that(category: str) -> None:
     other = selector({"eventCategory": {"Equals": [category]}})
     check(other, other, owner=STORE)
     message = refusal(selector(MANAGEMENT), other, owner=STORE)
@@ -176,7 +176,7 @@ def test_an_event_data_store_of_other_things_takes_nothing_else(category: str) -
         (DATA, "resources.type", "Equals", "AWS::S3::*", "has the form AWS::S3::Object."),
     ],
 )
-def test_a_value_that_is_none_is_named_with_its_field_and_what_was_expected(
+def test_an_invalid_value_is_named_with_field_and_expectation(
     base: dict[str, Json], field: str, operator: str, value: str, expected: str
 ) -> None:
     message = refusal(selector({**base, field: {operator: [value]}}))
@@ -223,7 +223,7 @@ def test_a_field_that_occurs_twice_is_refused() -> None:
     assert refusal(given) == expected
 
 
-def test_a_field_that_does_not_exist_is_refused_with_those_that_do() -> None:
+def test_an_unknown_field_is_refused_with_the_supported_ones() -> None:
     message = refusal(selector({**DATA, "sourceIPAddress": {"Equals": ["192.0.2.1"]}}))
     assert message.startswith("Field sourceIPAddress is not supported. Supported fields are ")
     assert all(field in message for field in VALUES)

@@ -149,7 +149,7 @@ COPY: dict[str, Any] = {
         {"type": S3, "ARN": "arn:aws:s3:::evidence/b.csv"},
     ]
 }
-#: A function that reads an object, both of which the event names.
+#: A function that reads an object; the event names both.
 TWO_KINDS: dict[str, Any] = {
     "resources": [
         {"type": FUNCTION, "ARN": f"arn:aws:lambda:{OWN}:function:helloworld"},
@@ -262,7 +262,7 @@ CASES: dict[str, tuple[Json | None, Json, bool]] = {
         s3("GetObject", "arn:aws:s3:::x/y", **TWO_KINDS),
         True,
     ),
-    "the bucket's own ARN is none of an object": (
+    "the bucket's own ARN matches no object": (
         data(S3, ("resources.ARN", "Equals", "arn:aws:s3:::evidence")),
         s3("PutObject", "arn:aws:s3:::evidence/a"),
         False,
@@ -301,7 +301,7 @@ CASES: dict[str, tuple[Json | None, Json, bool]] = {
     ),
     "from the console": (FROM_CONSOLE, s3("PutObject", "arn:aws:s3:::a/b", **CONSOLE), True),
     "not from the console": (FROM_CONSOLE, s3("PutObject", "arn:aws:s3:::a/b"), False),
-    "only the console, by what it is not": (
+    "only the console, by excluding the rest": (
         data(S3, ("sessionCredentialFromConsole", "NotEquals", "false")),
         s3("PutObject", "arn:aws:s3:::a/b", **CONSOLE),
         True,

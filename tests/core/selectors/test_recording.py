@@ -18,7 +18,7 @@ def selector(category: str, *fields: Json) -> Json:
     return {"FieldSelectors": [{"Field": "eventCategory", "Equals": [category]}, *fields]}
 
 
-def test_selectors_are_those_of_a_trail_but_a_data_selector_needs_no_type() -> None:
+def test_data_selectors_for_recording_need_no_type() -> None:
     writes = selector("Data", {"Field": "readOnly", "Equals": ["false"]})
     predicate = predicate_of(read_recording([selector("Management"), writes], "record"))
     assert predicate.decides(MANAGEMENT) is True

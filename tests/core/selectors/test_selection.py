@@ -1,4 +1,4 @@
-"""A set of selectors: what of a request it takes, and that its document says it again."""
+"""A set of selectors: its matching requests, and its unchanged document."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def refusal(given: Json, taker: SelectorOwner = SelectorOwner.TRAIL) -> str:
     return error.value.message
 
 
-def test_both_kinds_or_none_are_refused() -> None:
+def test_a_document_has_exactly_one_kind_of_selectors() -> None:
     both = {"EventSelectors": [{}], "AdvancedEventSelectors": [{"FieldSelectors": DATA}]}
     assert refusal(both) == "Give either EventSelectors or AdvancedEventSelectors, not both."
     expected = "EventSelectors or AdvancedEventSelectors is required."
@@ -212,7 +212,7 @@ def test_both_kinds_or_none_are_refused() -> None:
     assert "1 to 5" in refusal({"EventSelectors": []})
 
 
-def test_an_empty_list_of_one_kind_does_not_count_beside_the_other() -> None:
+def test_an_empty_list_of_the_other_kind_is_ignored() -> None:
     advanced_only = {"EventSelectors": [], "AdvancedEventSelectors": [{"FieldSelectors": DATA}]}
     assert list(read_selection(advanced_only, SelectorOwner.TRAIL).document()) == [
         "AdvancedEventSelectors"
