@@ -1,8 +1,8 @@
 """Records that AWS wrote, from several publishers.
 
-The whole collection lies beside the checkout, on some machines; a part of it, which may be
-redistributed, is in this repository (`data/SOURCES.md`). Checks run over the whole where it is
-there, else over the part.
+The whole collection lies next to the checkout, on some machines; a part of it, which may be
+redistributed, is in this repository (`data/SOURCES.md`). Checks run over the whole collection if it
+exists, otherwise over the part.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ needs_the_whole = pytest.mark.skipif(
 
 
 def at_least(whole: int, part: int) -> int:
-    """Returns how many cases a check must have had at least, over the whole or the part."""
+    """Returns the minimum number of cases of a check, over the whole or the part."""
     return whole if IS_WHOLE else part
 
 
@@ -42,7 +42,7 @@ def unpacked(file: Path) -> bytes:
 
 
 def collected_records() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields source and record, without envelopes of other services and answers of look-ups."""
+    """Yields source and record, without envelopes of other services and answers of lookups."""
     for file in collected_files():
         source = file.name.partition(".")[0]
         if "envelopes" not in source and "lookup" not in source:

@@ -21,7 +21,7 @@ from tests.stub_console import StubConsole, stub_console
 
 pytest_plugins = ["pytester"]
 
-# Else each process that a test starts would compile all that it imports, which takes seconds.
+# Otherwise each process that a test starts would compile its imports, which takes seconds.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
@@ -32,7 +32,7 @@ hypothesis.settings.load_profile("patient")
 # Imported modules are no garbage: looking for it among them takes a tenth of the time.
 gc.set_threshold(700, 10, 1_000)
 
-#: Seconds that each file of tests takes, of those that take more than one.
+#: Duration of each test file that takes more than one second.
 DURATIONS = Path(__file__).parent / "durations.json"
 _seconds_by_file: defaultdict[str, float] = defaultdict(float)
 
@@ -50,10 +50,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--random-order") == "new":
-        # The workers of pytest-xdist get the option as it was given, and the environment.
+        # The workers of pytest-xdist get the unchanged option, and the environment.
         seed = os.environ.setdefault("PYTEST_RANDOM_ORDER", str(random.randrange(10**6)))
         config.option.random_order = seed
-    # A shell that starts pytest in the background has it, and all that it starts, ignore SIGINT.
+    # Processes that a shell starts in the background ignore SIGINT.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -111,9 +111,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def left_objects_stay() -> Iterator[None]:
-    """What a file of tests leaves in memory is no garbage for later ones to look through.
+    """The garbage collector does not search the objects of earlier test files.
 
-    A collection of all objects would stop a process for seconds, in whatever test it comes.
+    A collection of all objects would stop a process for seconds, in any test.
     """
     yield
     gc.freeze()
@@ -123,7 +123,7 @@ def left_objects_stay() -> Iterator[None]:
 def no_trace_of_a_command() -> Iterator[None]:
     """A command that ran in this process no longer logs to the test's stderr, which is closed.
 
-    If it was `serve` and ended before it was ready, garbage would not be collected any more.
+    If it was `serve` and ended before it was ready, garbage collection would stay disabled.
     """
     yield
     gc.enable()

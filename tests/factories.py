@@ -1,6 +1,6 @@
 """Whole, realistic values for tests: records as AWS writes them, entries, trails, exchanges.
 
-Everything here is deterministic. What a test cares about it passes in; the rest is plausible.
+Everything here is deterministic. A test passes the values it depends on; the rest is plausible.
 """
 
 from __future__ import annotations
@@ -358,7 +358,7 @@ def a_trail(**changes: Any) -> Trail:
 
 
 def an_identity(name: str = "John", account: str = ACCOUNT, key: str = KEY) -> Identity:
-    """Returns what is known of an IAM user's key."""
+    """Returns the identity of an IAM user's key."""
     known = iam_user(account, name, "AIDATFQR7NSC5AU2ZV3IE", f"arn:aws:iam::{account}:user/{name}")
     return Identity(key, account, known)
 
@@ -408,7 +408,7 @@ def a_json_request(
 ) -> Request:
     """Returns a request of the JSON protocol: `a_json_request("sqs", "AmazonSQS.SendMessage", …)`.
 
-    `parameters` that are bytes are sent as they are.
+    Sends `parameters` of type bytes unchanged.
     """
     headers = {"content-type": "application/x-amz-json-1.0", "x-amz-target": target}
     body = parameters if isinstance(parameters, bytes) else json.dumps(parameters).encode()
@@ -546,7 +546,7 @@ def an_exchange(
 
 @cache
 def real_records() -> tuple[dict[str, Any], ...]:
-    """Returns records that AWS itself wrote (`data/SOURCES.md`); leave them as they are."""
+    """Returns records that AWS itself wrote (`data/SOURCES.md`); do not change them."""
     text = (Path(__file__).parent / "data" / "real-records.ndjson").read_text()
     return tuple(json.loads(line) for line in text.splitlines())
 

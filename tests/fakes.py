@@ -1,7 +1,7 @@
 """Small real stand-ins for engines: ports in memory, with the faults that engines have.
 
 They hold the same contracts as the adapters (`tests/contracts` runs over both). A fake's state
-lives in an object of its own ("disk"), so that a test can drop all else and start again on it.
+lives in a separate object ("disk"), so that a test can drop the fake and start again on it.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ GENESIS = b"\0" * 32
 
 
 def run(story: Coroutine[Any, Any, T], seconds: float = TIMEOUT_SECONDS) -> T:
-    """Runs a coroutine in a loop of its own; it must end in time."""
+    """Runs a coroutine in a new loop; it must end in time."""
 
     async def limited() -> T:
         async with asyncio.timeout(seconds):
@@ -100,14 +100,14 @@ def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...
 
 
 class _SkippingSelector(selectors.DefaultSelector):
-    """Never waits: what a loop would have slept is all that passes on its clock."""
+    """Never waits: only the skipped sleep passes on the loop's clock."""
 
     def __init__(self) -> None:
         super().__init__()
         self.skipped = 0.0
 
     def select(self, timeout: float | None = None) -> Any:
-        """Returns what is ready now."""
+        """Returns the ready files."""
         if timeout is None:
             raise AssertionError("everything waits for something that cannot come")
         self.skipped += max(0.0, timeout)
@@ -115,7 +115,7 @@ class _SkippingSelector(selectors.DefaultSelector):
 
 
 class _SkippingLoop(asyncio.SelectorEventLoop):
-    """An event loop in which days pass at once; what is for threads is done at once, too."""
+    """An event loop in which days pass immediately, and work for threads runs immediately."""
 
     def __init__(self) -> None:
         self.selector = _SkippingSelector()
@@ -138,7 +138,7 @@ class _SkippingLoop(asyncio.SelectorEventLoop):
 
 
 def run_skipping_time(story: Coroutine[Any, Any, T], days: float = 40) -> T:
-    """Runs a coroutine as `run` does, but all its pauses are over at once."""
+    """Runs a coroutine as `run` does, but skips all its pauses."""
 
     async def limited() -> T:
         async with asyncio.timeout(days * 86_400):
@@ -159,7 +159,7 @@ def immediately(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def turns(count: int = 20) -> None:
-    """Lets every other task go on for a few steps."""
+    """Lets every other task run for a few steps."""
     for _ in range(count):
         await asyncio.sleep(0)
 
@@ -306,7 +306,7 @@ class MemoryJournal:
 
     @property
     def lost(self) -> list[LostPositions]:
-        """Returns nothing: what is in memory is not damaged."""
+        """Returns an empty list: memory is never damaged."""
         return []
 
     @property
@@ -370,12 +370,12 @@ class MemoryJournal:
             await waiter
 
     async def close(self) -> None:
-        """Takes nothing any more."""
+        """Refuses later entries."""
         self._closed = True
 
 
 class MemoryLeases:
-    """`Leases` of several processes in one; those that `lasting` returns are the same leases."""
+    """`Leases` of several processes in one; `lasting` returns the same leases."""
 
     def __init__(self, seconds: float = 5.0) -> None:
         self._seconds = seconds
@@ -461,7 +461,7 @@ class MemoryControl:
         )
 
     async def apply(self, changes: Sequence[StoreWrite]) -> None:
-        """Makes all changes or none."""
+        """Makes all changes or no change."""
         await self._breaker.pass_through(lambda: self._apply(changes))
 
     async def close(self) -> None:
@@ -495,7 +495,7 @@ class MemoryControl:
 
 
 class Fault(enum.Enum):
-    """What an object store may do to a PUT."""
+    """Faults of an object store during a PUT."""
 
     UNAVAILABLE = "503, nothing stored"
     LOST_ANSWER = "stored, but the answer never arrives"
@@ -515,7 +515,7 @@ class StoredObject:
 
 @dataclass
 class Buckets:
-    """What a `MemoryObjects` keeps: bucket → key → object, and every PUT that changed something."""
+    """The content of a `MemoryObjects`: bucket → key → object, and every PUT that changed it."""
 
     objects: dict[str, dict[str, StoredObject]] = field(default_factory=dict)
     stored: list[tuple[str, str]] = field(default_factory=list)
@@ -547,7 +547,7 @@ class MemoryObjects:
         await self._call(lambda: self._bucket(bucket))
 
     async def describe_bucket(self, bucket: str) -> Bucket:
-        """Returns what was set in `policies`; every bucket is in the first Region."""
+        """Returns the policy from `policies`; every bucket is in the first Region."""
         await self.check_bucket(bucket)
         return Bucket("us-east-1", self.policies.get(bucket))
 
@@ -719,7 +719,7 @@ class MemoryEvents:
 
     @property
     def snapshot(self) -> Snapshot:
-        """Returns what it contains now."""
+        """Returns a snapshot of its current content."""
         return Snapshot(self.position, max((0, *(-each.position for each in self._entries[:1]))))
 
     def add_imported(self, entry: Entry) -> None:

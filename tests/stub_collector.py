@@ -13,7 +13,7 @@ from tests.serving import serving
 
 
 class StubCollector:
-    """What was sent, and how it answers."""
+    """The received requests, and the answers."""
 
     def __init__(self) -> None:
         self.url = ""

@@ -27,7 +27,7 @@ class Asked:
 
 @dataclass
 class StubConsole:
-    """What comes and what is answered; `data_dir` names the stub as a server's folder does."""
+    """The received requests and the answers; `data_dir` names the stub like a server's folder."""
 
     url: str
     data_dir: Path
@@ -40,7 +40,7 @@ class StubConsole:
     asked: list[Asked] = field(default_factory=list)
 
     def answers(self, document: Any, status: int = 200) -> None:
-        """Makes the stub answer JSON from now on."""
+        """Makes the stub answer JSON."""
         self.status, self.body = status, json.dumps(document).encode()
 
 

@@ -1,4 +1,4 @@
-"""A provider of OpenID Connect that does what a test wants, right or wrong."""
+"""A provider of OpenID Connect whose right and wrong answers a test chooses."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class StubIssuer:
     go_on: threading.Event = field(default_factory=threading.Event)
 
     def authorize(self, url: str) -> dict[str, str]:
-        """Does what a user does who signs in; returns the query of the way back."""
+        """Acts as a user who signs in; returns the query of the redirect."""
         self.asked = dict(parse_qsl(urlsplit(url).query))
         return {"code": CODE, "state": self.asked["state"]}
 
@@ -67,7 +67,7 @@ class StubIssuer:
         return _changed(made, self.published)
 
     def exchange(self, form: dict[str, str]) -> tuple[int, dict[str, Any]]:
-        """Answers a code, if PKCE's verifier is that of the challenge."""
+        """Answers a code, if PKCE's verifier fits the challenge."""
         digest = hashlib.sha256(form["code_verifier"].encode()).digest()
         challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
         is_right = form["code"] == CODE and challenge == self.asked["code_challenge"]

@@ -84,7 +84,7 @@ def test_without_a_server_a_question_is_wrong_use(
     assert "--data-dir" in said
 
 
-def test_help_is_that_of_the_command(capsys: Capture) -> None:
+def test_help_shows_the_usage_of_the_command(capsys: Capture) -> None:
     assert main(["help", "trail", "create"]) == 0
     assert capsys.readouterr().out.startswith("usage: opentrail trail create ")
     assert main(["help"]) == 0
@@ -99,7 +99,7 @@ def test_help_is_that_of_the_command(capsys: Capture) -> None:
         (["status", "now"], "opentrail status has no command 'now'; it has no actions"),
     ],
 )
-def test_help_of_an_unknown_command_names_those_that_there_are(
+def test_help_of_an_unknown_command_names_the_known_ones(
     names: list[str], said: str, capsys: Capture
 ) -> None:
     assert main(["help", *names]) == 2
@@ -229,7 +229,7 @@ def test_only_the_command_that_is_typed_is_imported(arguments: list[str]) -> Non
         ("who", "asked"),
     ],
 )
-def test_a_command_that_asks_a_server_starts_at_once(name: str, module: str) -> None:
+def test_a_command_for_a_server_imports_no_engine(name: str, module: str) -> None:
     loaded = loaded_by(f"from opentrail.cli import parser; parser({name!r})")
     assert f"opentrail.commands.{module}" in loaded
     assert "opentrail.commands.client" in loaded

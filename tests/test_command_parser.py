@@ -1,4 +1,4 @@
-"""What a parser of arguments says of what it does not know."""
+"""A parser's messages about unknown arguments."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ),
     ],
 )
-def test_the_command_at_hand_says_what_is_unknown(
+def test_errors_show_the_usage_of_the_subcommand(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], usage: str, error: str
 ) -> None:
     said = refused(capsys, *arguments)

@@ -1,4 +1,4 @@
-"""What the web console's sources repeat of the server's, searches and selectors; its build."""
+"""Parts that the web console's sources share with the server, searches, selectors; its build."""
 
 import json
 import re

@@ -22,7 +22,7 @@ ARCHITECTURE = ROOT / "docs/explanation/architecture.md"
 GUARANTEES = ROOT / "docs/explanation/guarantees.md"
 #: Files that cite: source code, its tables, scripts, tests, documents.
 SUFFIXES = {".py", ".toml", ".md", ".sh", ".in"}
-#: How many sections and guarantees are cited at least: a test that finds none proves nothing.
+#: Minimum number of cited sections and guarantees: a test that finds none proves nothing.
 ENOUGH = 50
 
 _SECTION = r"§\d+(?:\.\d+)?"
@@ -33,7 +33,7 @@ _CITED_GUARANTEES = re.compile(rf"[Gg]uarantees? (?:{_NUMBER}(?:, | and )?\b)+")
 _BARE_GUARANTEE = re.compile(r"(?<![\w%./:-])(?:[DLNZ]\d{1,2}|S[1245])(?![\w./:-])")
 _PAGE = re.compile(r"[\w./-]+\.md\b")
 _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
-#: A module named in a text; not a pattern such as `test_<name>.py`.
+#: A module in a sentence; not a pattern such as `test_<name>.py`.
 _MODULE = re.compile(r"(?<![\w<>*/.-])[a-z_][\w/]*\.py\b")
 _NO_PAGE = re.compile(r"cloudtrail-facts|\bfacts \d|capture\.md|real-records\.md")
 #: What contributors must find out how to add: a section each on a page linked from CONTRIBUTING.md.
@@ -166,7 +166,7 @@ def test_contributors_find_how_to_add_things(what: str) -> None:
 def test_every_module_that_documents_and_source_name_exists() -> None:
     """A name such as `sinks/sns.py` may leave out the folders before it.
 
-    The files of a tutorial, and those that an example begins with, are the reader's.
+    The files of a tutorial, and the initial files of an example, are the reader's.
     """
     files = [f"/{file.relative_to(ROOT)}" for file in texts() if file.suffix == ".py"]
     strays = [
@@ -181,7 +181,7 @@ def test_every_module_that_documents_and_source_name_exists() -> None:
     assert strays == []
 
 
-def test_the_layers_on_the_architecture_page_are_those_of_the_contract() -> None:
+def test_the_architecture_page_lists_the_layers_of_the_contract() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     (contract,) = (
         contract
@@ -196,7 +196,7 @@ def test_the_layers_on_the_architecture_page_are_those_of_the_contract() -> None
 
 @cache
 def source_texts() -> str:
-    """Returns the texts of the source, with literals that continue one another joined."""
+    """Returns the strings of the source, with adjacent literals joined."""
     parts = []
     for file, text in texts().items():
         if file.is_relative_to(ROOT / "src") and file.suffix == ".py":
@@ -207,7 +207,7 @@ def source_texts() -> str:
 
 
 @pytest.mark.slow
-def test_messages_that_troubleshooting_quotes_are_those_of_the_source() -> None:
+def test_messages_quoted_in_troubleshooting_occur_in_the_source() -> None:
     page = (ROOT / "docs/howto/troubleshoot.md").read_text()
     # The shell's own messages are not ours.
     headings = re.findall(r"^### (?!`command not found|`Connection)(.*`.*)", page, re.M)
@@ -231,7 +231,7 @@ def test_every_page_is_in_the_navigation_of_the_site() -> None:
 
 
 def test_pages_link_to_pages_and_pictures_only() -> None:
-    """The site has nothing else; other files are named as code."""
+    """The site has only these; pages name other files as code."""
     for page in (ROOT / "docs").rglob("*.md"):
         for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", without_code(page.read_text())):
             found = (page.parent / target).resolve()
@@ -267,7 +267,7 @@ def test_a_pipeline_has_each_component_that_is_declared_and_no_other(text: str) 
 
 @pytest.mark.parametrize("text", CONFIGURATIONS, ids=DESTINATIONS)
 def test_a_collector_waits_for_its_destination(text: str) -> None:
-    """Only then does the journal keep what the destination does not have."""
+    """Otherwise the journal would drop records before the destination has them."""
     (exporter,) = yaml.safe_load(text)["exporters"].values()
     assert exporter["sending_queue"] == {"enabled": False}
     assert "batch" not in text

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CHECKED = ("src", "docs", "scripts", "README.md", "CONTRIBUTING.md", "Makefile")
 SUFFIXES = {".py", ".md", ".sh", ""}
-#: Texts that records contain, so they cannot change.
+#: Strings in records, so they cannot change.
 RECORDED = ("the answer does not tell",)
 
 #: Words to avoid → what to write instead. `_` counts as a space, so identifiers match too.
@@ -151,7 +151,7 @@ def class_names() -> dict[str, set[str]]:
     return modules
 
 
-def test_docstrings_name_the_action_and_not_that_it_is_had_done() -> None:
+def test_docstrings_name_the_action_directly() -> None:
     """`Reloads the certificate`, not `Has every process read the certificate again`."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     strays = [

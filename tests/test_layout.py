@@ -1,4 +1,4 @@
-"""Each module has a test, and each port a contract; tests lie in the folders of what they test."""
+"""Each module has a test, and each port a contract; tests mirror the folders of the source."""
 
 import re
 import tomllib
@@ -32,7 +32,7 @@ def modules() -> list[Path]:
 
 
 def imports_of(file: Path) -> set[str]:
-    """Returns the dotted names that a file imports: modules, and what it takes from them."""
+    """Returns the dotted names that a file imports: modules, and names from them."""
     names: set[str] = set()
     for module, several, one in IMPORT.findall(file.read_text()):
         names |= {module, *(f"{module}.{name}" for name in re.findall(r"\w+", several or one))}
@@ -41,7 +41,7 @@ def imports_of(file: Path) -> set[str]:
 
 @cache
 def imports_of_tests(folder: str = "") -> set[str]:
-    """Returns what the test modules below a folder import."""
+    """Returns the imports of the test modules below a folder."""
     return set().union(*(imports_of(file) for file in (TESTS / folder).rglob("test_*.py")))
 
 

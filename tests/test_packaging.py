@@ -1,4 +1,4 @@
-"""Files for engines of containers and for systemd agree with what the package installs."""
+"""The files for container engines and for systemd fit the package."""
 
 from __future__ import annotations
 

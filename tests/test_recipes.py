@@ -1,4 +1,4 @@
-"""The recipes of the page and of the web console: what each finds, and what it passes over."""
+"""The recipes of the page and of the web console: their matches, and their near misses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RECIPES = {
     recipe["question"]: recipe["expression"]
     for recipe in json.loads((ROOT / "console/src/filter/recipes.json").read_text())
 }
-#: The time at which the recipes are asked.
+#: The time of the questions.
 NOW = datetime(2020, 1, 1, 10, tzinfo=UTC)
 ADMIN = "arn:aws:iam::aws:policy/AdministratorAccess"
 OPENED = "AuthorizeSecurityGroupIngress"
@@ -41,7 +41,7 @@ def calls(*names: str, **members: Any) -> list[dict[str, Any]]:
 DENIED = {"errorCode": "AccessDenied"}
 SSH: dict[str, Any] = {"ipProtocol": "tcp", "fromPort": 22, "toPort": 22}
 RULE = {"SecurityGroupRuleId": "sgr-1", "SecurityGroupRule": {"IpProtocol": "tcp", "FromPort": 22}}
-#: Question → members of records that its expression must find, and of those that it must not.
+#: Question → members of records that its expression must find, and of records that it must not.
 EXAMPLES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
     "Who opened port 22?": (
         [
@@ -164,7 +164,7 @@ EXAMPLES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
         [{"userAgent": TERRAFORM, "readOnly": True}, {"userAgent": TERRAFORM, **DENIED}],
     ),
 }
-#: A call that changes nothing of what the recipes ask about, from within.
+#: A call from within that is no answer to any recipe.
 ORDINARY: dict[str, Any] = {
     "eventName": "DescribeInstances",
     "eventSource": "ec2.amazonaws.com",
@@ -174,7 +174,7 @@ ORDINARY: dict[str, Any] = {
     "requestParameters": None,
     "responseElements": None,
 }
-#: Question → how many records of the collection it finds; the oracle is a plain function.
+#: Question → plain function that finds the same records in the collection.
 REAL: dict[str, Callable[[dict[str, Any]], bool]] = {
     "Who opened port 22?": lambda r: (
         r.get("eventName") == OPENED and not r.get("errorCode") and '": 22' in json.dumps(r)
@@ -211,7 +211,7 @@ def test_a_recipe_answers_its_question() -> None:
 
 def test_recipes_answer_over_real_records() -> None:
     assert REAL.keys() <= RECIPES.keys()
-    # The documentation's examples say in words what a time is.
+    # The documentation's examples have words in place of a time.
     records = [r for _, r in collected_records() if r.get("eventTime", "")[:4].isdigit()]
     for question, oracle in REAL.items():
         expression = parse(RECIPES[question], NOW)

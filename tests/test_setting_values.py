@@ -1,4 +1,4 @@
-"""Readers of values: what each accepts, and that all else is refused by name."""
+"""Readers of values: the accepted ones, and the names in refusals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Reader = Callable[[Any, str], Any]
 READERS: dict[str, Reader] = {
     name: reader for name, reader in vars(setting_values).items() if name.startswith("read_")
 }
-#: Reader → a value in a flag or a file, and what it is read as.
+#: Reader → a value in a flag or a file, and its parsed value.
 GOOD: dict[str, tuple[Any, Any]] = {
     "read_networks": ("10.0.0.0/8, ::1", ("10.0.0.0/8", "::1")),
     "read_private_networks": (["192.168.0.0/16"], ("192.168.0.0/16",)),

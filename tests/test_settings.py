@@ -36,7 +36,7 @@ def refused(
     environment: dict[str, str] | None = None,
     config: Path | None = None,
 ) -> str:
-    """Returns what is said about wrong settings."""
+    """Returns the error message about wrong settings."""
     with pytest.raises(UsageError) as wrong:
         load(flags or {}, environment or {}, config)
     return str(wrong.value)
@@ -50,7 +50,7 @@ def variable(name: str) -> str:
     return f"OPENTRAIL_{name.upper()}"
 
 
-#: setting → (TOML of the file, text of the environment, value of the flag, and what each gives).
+#: setting → (TOML of the file, text of the environment, value of the flag, each with its result).
 SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
     "data_dir": (('"/file"', Path("/file")), ("/env", Path("/env")), ("/flag", Path("/flag"))),
     "listen": (
@@ -161,7 +161,7 @@ PAIRS = {
 # Where a value comes from
 
 
-def test_every_setting_is_tried() -> None:
+def test_every_setting_is_tested() -> None:
     assert set(SOURCES) | PAIRS == set(SETTINGS)
 
 
@@ -405,9 +405,7 @@ def test_the_file_may_be_named_by_the_environment(write: Write) -> None:
     assert load({}, {"OPENTRAIL_CONFIG": str(file)}).delivery_interval == 7
 
 
-def test_the_file_that_is_given_counts_before_the_one_of_the_environment(
-    write: Write, tmp_path: Path
-) -> None:
+def test_the_file_in_the_flag_precedes_the_environments(write: Write, tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
     other.write_text("delivery_interval = 8")
     found = load({}, {"OPENTRAIL_CONFIG": str(write("delivery_interval = 7"))}, other)
@@ -568,7 +566,7 @@ def test_secrets_come_from_the_file_only() -> None:
 
 # Wrong values
 
-#: setting → texts that are wrong as flag and variable.
+#: setting → strings that are wrong as flag and variable.
 WRONG_TEXTS = {
     "listen": ["4747", "localhost", ":4747", "localhost:http", "localhost:70000", "localhost:-1"],
     "console_listen": ["4748", "localhost:", "localhost:\u00b2"],
@@ -696,7 +694,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert str(tmp_path) in refused(config=tmp_path)
 
 
-# What does not go together
+# Conflicting settings
 
 
 @pytest.mark.parametrize("name", ["listen", "console_listen"])
@@ -851,7 +849,7 @@ def test_the_sandbox_delivers_soon_by_default(
     assert (settings.delivery_interval, settings.digest_interval) == expected
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104 - what is tested
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104 - the tested values
 def test_address_for_others_names_this_machine(host: str) -> None:
     assert Address(host, 0).name_url(4747) == f"http://{socket.gethostname()}:4747"
     assert Address("10.0.0.7", 0).name_url(4747, tls=True) == "https://10.0.0.7:4747"

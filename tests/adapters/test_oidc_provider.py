@@ -1,4 +1,4 @@
-"""Answers of an OpenID Connect provider, valid ones and those that must not sign in."""
+"""Answers of an OpenID Connect provider: valid ones, and those with which nobody may sign in."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_signals_meant_for_the_server_do_not_end_it(number: signal.Signals) -> N
         assert process.poll() is None
 
 
-def test_an_unknown_question_is_answered_as_a_failure() -> None:
+def test_an_unknown_question_fails() -> None:
     with a_process() as (_, link):
         kind, reason = ask(link, {"type": "Nonsense"})
         assert kind == 2

@@ -212,7 +212,7 @@ class Term:
 
 
 def told(record: Mapping[str, Any], member: str) -> str:
-    """Returns name or source of an event; for an Insight, those of its calls."""
+    """Returns name or source of an event; an Insight has the name and source of its calls."""
     about = record.get("insightDetails") if record.get("eventCategory") == "Insight" else None
     return str((about or {}).get(member) or record.get(member))
 

@@ -78,7 +78,7 @@ async def test_a_failure_ends_the_wait_and_is_not_an_answer() -> None:
 
 
 @asynchronous
-async def test_an_unknown_key_is_asked_again_while_servers_lag() -> None:
+async def test_an_unknown_key_waits_again_while_servers_lag() -> None:
     others = OtherServers()
     others.is_settled = False
     strangers = Newcomers(KnownIdentities(), others.catch_up)

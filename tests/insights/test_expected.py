@@ -40,7 +40,7 @@ async def test_a_mark_outlives_its_time_only_as_a_note() -> None:
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=400))
-def test_the_largest_sums_equal_those_of_any_window(counts: list[int]) -> None:
+def test_the_largest_sums_equal_any_windows_maximum(counts: list[int]) -> None:
     padded = np.pad(counts, 240)
     sums = [np.convolve(padded, np.ones(width)).max() for width in WINDOWS]
     assert largest_sums(counts) == sums

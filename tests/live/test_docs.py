@@ -186,7 +186,7 @@ def sandbox(tmp_path: Path) -> Iterator[Opentrail]:
 
 
 def new_shell(folder: Path, sandbox: Opentrail | None = None) -> Shell:
-    """Returns a shell with the sandbox's variables, or with none of a server."""
+    """Returns a shell with the sandbox's variables, or without a server's."""
     environment = clean_environment(
         PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}",
         AWS_CONFIG_FILE=os.devnull,

@@ -165,7 +165,7 @@ def test_upload_that_waits_for_continue_is_left_out(tmp_path: Path) -> None:
 
 
 def test_uploads_over_tls_are_left_out_and_re_signed(tmp_path: Path) -> None:
-    """SDKs send uploads over TLS in separately signed chunks; the server records none of them."""
+    """SDKs send uploads over TLS in separately signed chunks, which are not recorded."""
     pem, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     write(issue("opentrail", "127.0.0.1"), pem, key)
     config = tmp_path / "opentrail.toml"

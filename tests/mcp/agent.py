@@ -24,7 +24,7 @@ VERSION = "2.1.284"
 
 @dataclass
 class Desk:
-    """What the MCP server asks; it runs in threads, the API in the loop of the test."""
+    """The server behind MCP; the MCP server runs in threads, the API in the test's loop."""
 
     api: Api
     loop: asyncio.AbstractEventLoop
@@ -36,7 +36,7 @@ class Desk:
     def ask(
         self, path: str, query: Mapping[str, str | None], body: Json | None = None, /
     ) -> dict[str, Any]:
-        """Returns what the API answers, as a command's client does; notes questions instead."""
+        """Returns the API's answer, like a command's client; records questions instead."""
         if path == "/api/v1/questions":
             assert body is not None
             return self._record(body)

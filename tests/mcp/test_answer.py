@@ -41,12 +41,12 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
         ("x" * 513, "x" * 511 + "…"),
     ],
 )
-def test_text_has_nothing_that_cannot_be_seen(text: str, shown: str) -> None:
+def test_text_has_only_visible_characters(text: str, shown: str) -> None:
     assert clean(text) == shown
 
 
 @given(TEXTS)
-def test_clean_text_stays_as_it_is(text: str) -> None:
+def test_clean_text_stays_unchanged(text: str) -> None:
     once = clean(text)
     assert clean(once) == once
     assert len(once) <= MAX_VALUE_LENGTH

@@ -1,4 +1,4 @@
-"""What is wrong with an argument is said in a plain sentence."""
+"""Plain sentences describe wrong arguments."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SCHEMA = {
         ),
     ],
 )
-def test_a_value_that_is_not_valid_is_named_with_what_is(
+def test_an_invalid_value_is_named_with_the_valid_ones(
     name: str, kind: str, value: object, sentence: str
 ) -> None:
     error = {"loc": (name,), "type": kind, "input": value}

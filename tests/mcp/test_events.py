@@ -1,4 +1,4 @@
-"""What of an event is a fact, and what a caller may have written."""
+"""Facts of an event, and text that a caller may have written."""
 
 from __future__ import annotations
 

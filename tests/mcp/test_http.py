@@ -1,4 +1,4 @@
-"""Over HTTP: a token is asked for each time, and pages of other sites are refused."""
+"""Over HTTP: each request needs a token, and pages of other sites are refused."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Door:
 
     def __init__(self, api: Api) -> None:
         self.users = {"ot_ann": "ann", "ot_ann2": "ann", "ot_bob": "bob"}
-        #: The token with which each question was asked and recorded.
+        #: The token of each question, in the order of their records.
         self.tokens: list[str] = []
         desk = Desk(api, asyncio.get_running_loop())
 
@@ -78,7 +78,7 @@ async def opened() -> AsyncIterator[Door]:
 
 
 @asynchronous
-async def test_each_question_is_asked_with_the_token_of_its_request() -> None:
+async def test_each_question_uses_the_token_of_its_request() -> None:
     async with opened() as door:
         for token in ("ot_ann", "ot_bob"):
             transport = streamable_http_client(URL, http_client=door.browser(token))
@@ -93,7 +93,7 @@ async def test_each_question_is_asked_with_the_token_of_its_request() -> None:
 
 @pytest.mark.parametrize("token", [None, "", "ot_eve", "OT_ANN"])
 @asynchronous
-async def test_without_a_valid_token_nothing_is_answered(token: str | None) -> None:
+async def test_a_request_without_a_valid_token_is_refused(token: str | None) -> None:
     async with opened() as door, door.browser(token) as browser:
         answer = await browser.post(URL, json=INITIALIZE, headers=HEADERS)
         assert answer.status_code == 401
@@ -114,7 +114,7 @@ async def test_a_session_is_of_its_user_and_ends_with_the_token() -> None:
         answer = await ann.post(URL, json=call, headers=HEADERS | session)
         assert json.loads(answer.text)["result"]["isError"] is False
         assert (await bob.post(URL, json=call, headers=HEADERS | session)).status_code == 404
-        # Another token of the same user goes on, and is the one that is used.
+        # Another token of the same user continues the session, and the server uses it.
         door.tokens.clear()
         other = {"authorization": "Bearer ot_ann2"}
         answer = await ann.post(URL, json=call, headers=HEADERS | session | other)

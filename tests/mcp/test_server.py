@@ -1,4 +1,4 @@
-"""The MCP server: what it offers, what it refuses, and the record of each question."""
+"""The MCP server: its tools, its refusals, and the record of each question."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_unrecorded_questions_get_no_answer() -> None:
         agent.desk.records = False
         refusal = await agent.refusal("who", resource="Mary")
         assert refusal == "the question cannot be recorded, so it is not answered: the disk is full"
-        # What is wrong with the question comes first.
+        # Errors in the question have precedence.
         assert "usr" in await agent.refusal("lookup", expression="usr=John")
         with pytest.raises(MCPError, match="the disk is full"):
             await agent.client.read_resource(f"opentrail://events/{event_id(1)}")

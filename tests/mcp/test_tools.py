@@ -1,4 +1,4 @@
-"""What the tools answer: facts, and apart from them what callers wrote."""
+"""The tools' answers: facts, and separate from them the callers' text."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def session(name: str, key: str = "ASIAEXAMPLEEXAMPLE12") -> dict[str, Any]:
 
 
 def a_put(agent: str, key: str, name: str) -> dict[str, Any]:
-    """Returns a refused call that puts an object, with three texts of its caller's choice."""
+    """Returns a refused call that puts an object, with three strings of its caller's choice."""
     return a_record(
         userIdentity=session(name),
         eventSource="s3.amazonaws.com",
@@ -105,7 +105,7 @@ async def test_a_whole_record_has_no_secrets_though_aws_records_some() -> None:
 
 
 @asynchronous
-async def test_a_record_that_is_too_large_lacks_its_largest_members() -> None:
+async def test_an_oversized_record_omits_its_largest_members() -> None:
     large = {f"name-{n}": "x" * 400 for n in range(200)}
     async with connected(a_record(requestParameters=large)) as agent:
         answer = await agent.ask("get_event", event_id=event_id(1))
@@ -360,7 +360,7 @@ async def test_a_policy_is_tested_on_past_calls() -> None:
 
 
 @asynchronous
-async def test_a_policy_that_cannot_be_shown_as_it_is_is_left_out() -> None:
+async def test_a_policy_with_unprintable_text_is_left_out() -> None:
     record = {**a_put("aws-cli/2", "two  spaces", "ci"), "eventName": "PutObject"}
     del record["errorCode"], record["errorMessage"]
     async with connected(record) as agent:

@@ -1,1 +1,1 @@
-"""Which permissions calls need, and policies of what was seen."""
+"""The permissions of calls, and policies generated from events."""

@@ -12,7 +12,7 @@ Record = dict[str, Any]
 
 
 def records_by_principal() -> dict[str, list[Record]]:
-    """Returns records by ARN, that of the role for its sessions."""
+    """Returns records by ARN; sessions have the ARN of their role."""
     records: dict[str, list[Record]] = defaultdict(list)
     for _, record in collected_records():
         identity = as_object(record.get("userIdentity"))

@@ -108,12 +108,12 @@ def test_a_new_resource_is_named_by_what_its_caller_chose(
 
 # All operations of botocore, with invented values
 
-#: Services of which the data has no action that adds tags to what these calls make.
+#: Services without an action, in the data, that adds tags to the calls' new resources.
 WITHOUT_TAGGING = {"apigateway", "codebuild", "serverlessrepo"}
 
 
 def a_value(shape: Any, prefix: str, name: str, depth: int = 4) -> Any:
-    """Returns a value of a shape, with texts that say which member of what they are."""
+    """Returns a value of a shape, with strings that name their member."""
     kind = shape.type_name if depth else ""
     if kind == "structure":
         members = shape.members.items()
@@ -158,7 +158,7 @@ def has_tags(operation: Any) -> bool:
 
 
 def mistakes_in_policy(record: Any, creates: bool) -> Iterator[str]:
-    """Yields what is wrong with the policy of one call."""
+    """Yields the errors in the policy of one call."""
     for document in generate(kinds_of([record]), EXACT).documents:
         for statement in document["Statement"]:
             yield from (each for each in statement["Action"] if not is_known(each))
@@ -178,7 +178,7 @@ def lacks_tagging(operation: Any, record: Any) -> bool:
     """Returns whether a call with tags needs no action for them, though the data has one."""
     permissions = needs_of(record).permissions
     if not permissions or operation.service_model.service_name == "ec2":
-        return False  # what calls of EC2 tag are texts of their requests
+        return False  # calls of EC2 have the tagged types as strings in their requests
     prefix = permissions[0].action.partition(":")[0]
     return prefix not in WITHOUT_TAGGING and not any("Tag" in one.action for one in permissions)
 

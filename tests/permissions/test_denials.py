@@ -87,7 +87,7 @@ def test_a_call_that_was_not_denied_is_not_explained(code: str | None) -> None:
 
 
 @pytest.mark.parametrize("before", ["", "Encoded authorization failure message:"])
-def test_a_long_message_of_blanks_is_explained_at_once(before: str) -> None:
+def test_a_long_message_of_blanks_is_explained_immediately(before: str) -> None:
     message = before + " " * 1_000_000 + "x!"
     assert explain(denied(message)).missing
 

@@ -64,7 +64,7 @@ def test_some_events_need_no_permission(source: str, name: str) -> None:
     assert actions(source, name) == ()
 
 
-def test_a_version_of_an_object_has_actions_of_its_own() -> None:
+def test_a_version_of_an_object_has_special_actions() -> None:
     assert actions("s3", "GetObject", versionId="v1") == ("s3:GetObjectVersion",)
     assert actions("s3", "DeleteObject", versionId="v1") == ("s3:DeleteObjectVersion",)
     assert actions("s3", "PutObject", versionId="v1") == ("s3:PutObject",)
@@ -184,7 +184,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "dynamodb.ExecuteTransaction": {"transactStatements": [STATED]},
     "dynamodb.TransactWriteItems": {"transactItems": [{"put": {}}]},
 }
-#: Operations of which ours is right, and why.
+#: Operations with a wrong entry in the map, and the reason.
 DIFFERENT = {
     "lambda.InvokeAsync": "the action of the same name is deprecated, as the operation is",
     "mediapackage.ConfigureLogs": "the action of the same name is newer than the map",
@@ -206,7 +206,7 @@ def mapped_operations() -> Iterator[tuple[str, set[str], set[str]]]:
 
 
 def is_explained(operation: str, ours: set[str], theirs: set[str]) -> bool:
-    """Returns whether it is known why none of the map's actions is one of ours."""
+    """Returns whether there is a known reason why our actions and the map's are disjoint."""
     if not ours:
         return operation.replace(".", ":") in WITHOUT_PERMISSION
     if not all(map(is_known, ours)):
@@ -215,7 +215,7 @@ def is_explained(operation: str, ours: set[str], theirs: set[str]) -> bool:
         operation in DIFFERENT
         # The map's actions do not exist.
         or not any(map(is_known, theirs))
-        # Lex V2 has actions of its own; the map has those of Lex V1.
+        # Lex V2 has different actions; the map has Lex V1's.
         or operation.startswith("lexv2-models.")
         # The same operations are for buckets and access points on Outposts.
         or all(action.startswith("s3-outposts:") for action in theirs)

@@ -107,7 +107,7 @@ def test_each_statement_of_partiql_needs_its_own_table() -> None:
     ]
 
 
-def test_no_pattern_covers_what_was_denied() -> None:
+def test_no_pattern_covers_a_denied_call() -> None:
     calls = [an_s3_call("GetObject", f"in/{name}") for name in "abc"]
     denied = an_s3_call("GetObject", "in/secret", errorCode="AccessDenied")
     begin = "arn:aws:s3:::data/in/"
@@ -124,7 +124,7 @@ def test_no_pattern_covers_what_was_denied() -> None:
     assert len(statement["Resource"]) == 20
 
 
-def test_many_names_become_what_they_have_in_common() -> None:
+def test_many_names_become_their_common_prefix() -> None:
     begin = "arn:aws:s3:::data/"
     assert resources_for("in/a", "in/b") == [f"{begin}in/a", f"{begin}in/b"]
     assert resources_for("in/a", "in/b", "in/c") == [f"{begin}in/*"]
@@ -138,7 +138,7 @@ def test_many_names_become_what_they_have_in_common() -> None:
     assert resources_for(*(f"{chr(97 + number)}" for number in range(20))) == [f"{begin}*"]
 
 
-def test_a_policy_has_what_a_call_of_ec2_makes() -> None:
+def test_a_policy_covers_resources_that_ec2_creates() -> None:
     record = a_record(
         eventSource="ec2.amazonaws.com",
         eventName="CreateVolume",
@@ -258,7 +258,7 @@ def test_a_long_policy_is_several() -> None:
 @pytest.mark.hypothesis
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.sampled_from(REAL), max_size=30), st.sampled_from([EXACT, PREFIX, ANY]))
-def test_a_policy_allows_all_that_was_allowed(records: list[Any], resources: str) -> None:
+def test_a_policy_allows_all_allowed_calls(records: list[Any], resources: str) -> None:
     policies = [
         parse_policy(json.dumps(document), PolicyKind.IDENTITY)
         for document in generate(kinds_of(records), resources).documents
@@ -272,7 +272,7 @@ def test_a_policy_allows_all_that_was_allowed(records: list[Any], resources: str
 @pytest.mark.hypothesis
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.text("ab/*?$-", min_size=1, max_size=8), min_size=1, max_size=8))
-def test_an_exact_policy_allows_nothing_else(keys: list[str]) -> None:
+def test_an_exact_policy_allows_no_other_call(keys: list[str]) -> None:
     calls = [an_s3_call("GetObject", key) for key in keys]
     policies = [
         parse_policy(json.dumps(document), PolicyKind.IDENTITY)

@@ -1,7 +1,7 @@
 """Policies of generated principals, judged without the tables that made them.
 
-What each call needs on AWS is in `iam-map-needs.json.gz`, after another project's map; the policies
-are judged by the plain evaluator of `tests/core/policies`.
+`iam-map-needs.json.gz` has the permissions of each call on AWS, after another project's map; the
+plain evaluator of `tests/core/policies` judges the policies.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PRINCIPALS = 40
 DATA = Path(__file__).parent.parent / "data/iam-map-needs.json.gz"
 #: A member of the request in an ARN; without a name, what AWS makes.
 PLACE = re.compile(r"\{([\w.\[\]]*)\}")
-#: Operations of which the map is wrong, or what it says is true of some calls only, and why.
+#: Operations with a wrong or only partly true entry in the map, and the reason.
 DIFFERENT = {
     "connect.CreateQueue": "the id of the caller's number is in no member named for a number",
     "dynamodb.DescribeContributorInsights": "of an index the table is not needed",
@@ -79,7 +79,7 @@ TAGGED = {
 
 @dataclass(frozen=True)
 class Call:
-    """A call with what it needs."""
+    """A call with its permissions."""
 
     name: str
     record: Any
@@ -109,7 +109,7 @@ def asked_of(arn: str) -> str:
 
 
 def mapped_calls() -> Iterator[Call]:
-    """Yields a call of each operation of which the map knows what it needs."""
+    """Yields a call of each operation with permissions in the map."""
     numbers = itertools.count()
     services = ServiceCatalog().services
     for service, operations in json.loads(gzip.decompress(DATA.read_bytes())).items():
@@ -170,7 +170,7 @@ def refusals(calls: list[Call], made: GeneratedPolicy) -> Iterator[str]:
                 yield f"{call.name}: {action} on {arn}"
 
 
-def test_policies_allow_what_another_map_says_that_calls_need() -> None:
+def test_policies_allow_the_permissions_of_another_map() -> None:
     everything = [*mapped_calls(), *tagged_calls()]
     calls = [call for call in everything if call.name not in DIFFERENT]
     counts: Counter[str] = Counter()

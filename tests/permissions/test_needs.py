@@ -35,7 +35,7 @@ def a_call(
     )
 
 
-def test_a_role_that_is_passed_needs_a_permission_of_its_own() -> None:
+def test_a_passed_role_needs_a_separate_permission() -> None:
     record = a_call("lambda", "CreateFunction20150331", functionName="f", role=ROLE)
     to_lambda = StringCondition("StringEquals", "iam:PassedToService", "lambda.amazonaws.com")
     assert permissions_of(record) == (
@@ -102,13 +102,13 @@ def test_resources_created_by_ec2_need_permission() -> None:
     snapshot = "arn:aws:ec2:us-east-1::snapshot/snap-37beda4c"
     assert needed == (NeededPermission("ec2:CreateVolume", snapshot), volume)
     assert permissions_of(a_call("ec2", "CreateVolume", size=8)) == (volume,)
-    # Another service marks types as required of which one is enough.
+    # Another service marks several types as required although one is enough.
     model = {"ARN": "arn:aws:bedrock:us-east-1::foundation-model/m", "type": "AWS::Bedrock::Model"}
     record = {**a_call("bedrock", "InvokeModel"), "resources": [model]}
     assert [one.resource for one in permissions_of(record)] == [model["ARN"]]
 
 
-def test_an_account_that_a_record_lacks_is_that_of_the_caller() -> None:
+def test_a_missing_account_is_the_callers() -> None:
     record = a_call("sqs", "DeleteQueue", queueUrl="https://sqs.us-east-1.amazonaws.com/1/jobs")
     del record["recipientAccountId"]
     assert [one.resource for one in permissions_of(record)] == [
@@ -134,7 +134,7 @@ def test_a_caller_cannot_name_a_role_that_is_passed_by_tags_or_variables() -> No
         ("batch", "RegisterJobDefinition", {"parameters": {"roleArn": ROLE}}),
     ],
 )
-def test_nor_by_the_parameters_of_what_it_runs(
+def test_parameters_of_a_started_job_pass_no_role(
     source: str, name: str, parameters: dict[str, Any]
 ) -> None:
     needed = permissions_of(a_call(source, name, **parameters))
@@ -208,7 +208,7 @@ def test_tags_on_creation_need_a_permission(
     assert f"arn:aws:{resource.format(ACCOUNT)}" in on
 
 
-def test_tags_of_a_new_launch_template_are_not_those_of_its_instances() -> None:
+def test_tags_of_a_launch_template_differ_from_its_instances() -> None:
     of_instances = {"TagSpecification": [{"ResourceType": "instance", "Tag": {"Key": "a"}}]}
     of_template = [{"ResourceType": "launch-template", "Tag": {"Key": "a"}}]
     request = {"LaunchTemplateName": "l", "LaunchTemplateData": of_instances}
@@ -220,7 +220,7 @@ def test_tags_of_a_new_launch_template_are_not_those_of_its_instances() -> None:
         assert on == ([f"arn:aws:ec2:us-east-1:{ACCOUNT}:launch-template/*"] if tags else [])
 
 
-#: What a message says about a refused call; publishers put `*` in the place of ids.
+#: A message about a refused call; publishers put `*` in the place of ids.
 REFUSED = re.compile(r"not authorized to perform: (\S+)(?: on resource: (\S+))?")
 PLACE = re.compile(r"(?<=arn:)aws[^:]*:([^:]*):[^:]*:[^:]*:")
 

@@ -1,4 +1,4 @@
-"""The ARNs that policies are asked about."""
+"""The ARNs in questions to policies."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_an_arn_in_the_request_is_the_resource_if_no_other_is_known() -> None:
     assert arns("dynamodb", "ListTagsOfResource", given, readOnly=True) == [table]
 
 
-def test_a_version_in_an_answer_of_lambda_is_not_what_the_call_was_about() -> None:
+def test_a_version_in_an_answer_of_lambda_is_ignored() -> None:
     function = f"arn:aws:lambda:{HERE}:function:f"
     answer = {"functionName": "f", "functionArn": f"{function}:1", "version": "1"}
     given = {"functionName": "f"}
@@ -176,7 +176,7 @@ def test_actions_of_iam_are_about_one_type(event: str, kind: str) -> None:
         ("ecs", "ListClusters", {}),
     ],
 )
-def test_everything_is_asked_about_where_no_resource_is_known(
+def test_calls_without_known_resource_need_all(
     source: str, event: str, parameters: dict[str, Any] | None
 ) -> None:
     is_read = event.startswith(("List", "Describe"))

@@ -81,7 +81,7 @@ async def stop(task: asyncio.Task[None]) -> None:
 
 
 @asynchronous
-async def test_a_follower_gets_what_there_is_and_what_comes() -> None:
+async def test_a_follower_gets_old_and_new_entries() -> None:
     journal, collector = MemoryJournal(), Collector()
     await append(journal, 3)
     task = asyncio.create_task(follow(journal, collector))
@@ -124,7 +124,7 @@ async def test_the_linger_ends_as_soon_as_a_caller_waits() -> None:
 
 
 @asynchronous
-async def test_a_follower_goes_on_behind_its_own_place() -> None:
+async def test_a_follower_continues_after_its_cursor() -> None:
     journal, collector = MemoryJournal(), Collector(place=4)
     await append(journal, 6)
     task = asyncio.create_task(follow(journal, collector))
@@ -156,7 +156,7 @@ async def test_a_long_backlog_comes_in_batches() -> None:
         KeyError("a mistake of ours"),
     ],
 )
-def test_a_batch_that_fails_is_tried_again_and_never_left_out(error: Exception) -> None:
+def test_a_failed_batch_is_retried_and_never_skipped(error: Exception) -> None:
     async def story() -> None:
         journal, collector = MemoryJournal(), Collector(failures=7, error=error)
         await append(journal, 3)
@@ -221,7 +221,7 @@ def test_each_wait_after_a_failure_is_up_to_twice_as_long_until_it_is_the_longes
         assert most / 2 - 0.001 <= after - before <= most + 0.001
 
 
-def test_after_a_failure_is_over_the_next_one_is_tried_again_soon() -> None:
+def test_a_failure_after_recovery_is_retried_soon() -> None:
     async def story() -> None:
         journal, collector = MemoryJournal(), Collector(failures=12)
         await append(journal, 1)
@@ -239,7 +239,7 @@ def test_after_a_failure_is_over_the_next_one_is_tried_again_soon() -> None:
 
 
 @pytest.mark.parametrize("error", [StorageFailed("disk full"), KeyError("a mistake of ours")])
-def test_after_a_failure_a_follower_that_has_lost_its_place_goes_on_from_an_earlier_one(
+def test_a_follower_without_its_place_continues_from_an_earlier_one(
     error: Exception,
 ) -> None:
     class Forgetful(Collector):
@@ -317,7 +317,7 @@ def test_a_journal_that_cannot_be_read_for_a_while_is_read_again() -> None:
     run_skipping_time(story())
 
 
-def test_a_journal_that_cannot_be_waited_for_is_asked_less_and_less_often() -> None:
+def test_a_failing_journal_is_polled_with_backoff() -> None:
     class Unwatchable(MemoryJournal):
         failures = 5
 
@@ -360,7 +360,7 @@ async def test_entries_come_whole() -> None:
 
 
 def pauses(size: int, works: float, linger: float, longest: float = 0.0) -> list[float]:
-    """Returns the seconds between the starts of batches, during each of which records come."""
+    """Returns the seconds between the starts of batches, with new records during each."""
 
     class Worker(Collector):
         def __init__(self) -> None:
@@ -423,7 +423,7 @@ async def test_watched_follower_remembers_its_failure() -> None:
 
 
 @asynchronous
-async def test_progress_is_that_of_the_slowest_running_follower() -> None:
+async def test_progress_follows_the_slowest_running_follower() -> None:
     journal, progress = MemoryJournal(), FollowedPositions()
     await journal.append([a_new_entry(record) for record in some_records(9)])
     fast, stuck = Collector(), Collector(failures=1_000_000)

@@ -68,7 +68,7 @@ def test_counters_count_by_their_labels() -> None:
     assert found["opentrail_journal_position", ()] == 41
 
 
-def test_a_distribution_sorts_what_it_sees_into_buckets() -> None:
+def test_a_distribution_sorts_its_values_into_buckets() -> None:
     metrics = Metrics()
     metrics.count("s3", "Data", 0.002)
     metrics.count("s3", "Data", 0.3)
@@ -111,7 +111,7 @@ def test_counters_are_summed_and_gauges_are_local() -> None:
     assert total(counted, "opentrail_records_total") == 321
 
 
-def test_alone_the_exposition_is_what_the_registry_holds() -> None:
+def test_the_exposition_of_one_process_equals_the_registry() -> None:
     metrics = Metrics()
     metrics.count("iam", "Management", 0.1)
     assert metrics.exposition() == generate_latest(metrics.registry)
@@ -141,7 +141,7 @@ def test_freshness_is_a_distribution_with_its_quantiles() -> None:
     assert found["opentrail_visible_quantile_seconds", (("quantile", "0.99"),)] == 0.1
 
 
-def test_quantiles_are_those_of_the_last_minute_and_of_ten_thousand_records() -> None:
+def test_quantiles_cover_a_minute_or_ten_thousand_records() -> None:
     now = [1_000.0]
     freshness = Freshness(CollectorRegistry(), lambda: now[0])
     assert all(math.isnan(seconds) for _, seconds in freshness.quantiles())

@@ -49,7 +49,7 @@ def test_the_conftests_above_a_module_count_up_to_the_root(tmp_path: Path) -> No
     assert not uses_fixture(inner / "test_it.py", inner)
 
 
-def test_conftests_that_are_imported_first_are_those_of_the_arguments(tmp_path: Path) -> None:
+def test_the_arguments_determine_the_initial_conftests(tmp_path: Path) -> None:
     (tmp_path / "tests" / "unit").mkdir(parents=True)
     conftest = tmp_path / "tests" / "conftest.py"
     conftest.write_text("def world(opentrail): pass")

@@ -1,4 +1,4 @@
-"""Golden trails: what they have, mask and compare."""
+"""Golden trails: their content, masks and comparison."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_volatile_values_are_ignored() -> None:
         (None, None),
     ],
 )
-def test_volatile_texts_are_masked(value: Any, expected: Any) -> None:
+def test_volatile_strings_are_masked(value: Any, expected: Any) -> None:
     assert masked(value) == expected
 
 
@@ -124,7 +124,7 @@ def folder(tmp_path: Path, is_update: bool = False) -> GoldenFolder:
     return GoldenFolder(tmp_path / "test_reports.py", "test_upload[a b/c]", is_update)
 
 
-def test_a_golden_trail_is_beside_the_test_and_named_after_it(tmp_path: Path) -> None:
+def test_a_golden_trail_is_next_to_the_test(tmp_path: Path) -> None:
     golden = folder(tmp_path)
     assert golden.path(None) == tmp_path / "golden" / "test_reports" / "test_upload-a-b-c.json"
     assert golden.path("upload") == tmp_path / "golden" / "upload.json"

@@ -51,7 +51,7 @@ def test_calls_are_recorded_in_order_with_their_members(opentrail: Oracle, s3: A
     assert opentrail[-1:] == [opentrail.calls[2]]
 
 
-def test_every_answered_call_is_seen_at_once(opentrail: Oracle, s3: Any) -> None:
+def test_every_answered_call_is_visible_immediately(opentrail: Oracle, s3: Any) -> None:
     for number in range(1, 31):
         s3.put_object(Bucket="reports", Key=f"{number}", Body=b"")
         opentrail.assert_called("s3:PutObject", times=number)
@@ -89,7 +89,7 @@ def test_the_matching_calls_are_returned(opentrail: Oracle, s3: Any) -> None:
     assert opentrail.assert_called("s3:DeleteObject", times=0) == []
 
 
-def test_a_call_that_is_missing_is_shown_with_the_nearest(opentrail: Oracle, s3: Any) -> None:
+def test_a_missing_call_is_shown_with_the_nearest(opentrail: Oracle, s3: Any) -> None:
     s3.put_object(Bucket="reports", Key="a.txt", Body=b"x")
     assert failure(opentrail.assert_called, "s3:PutObject", bucket="report", times=1) == (
         "expected s3:PutObject bucket='report' 1 time, but no such call was recorded\n"
@@ -162,7 +162,7 @@ def test_a_number_of_calls_is_not_negative(opentrail: Oracle, times: Any) -> Non
         opentrail.assert_called("s3:PutObject", times)
 
 
-def test_only_what_a_policy_allows_was_called(opentrail: Oracle, s3: Any) -> None:
+def test_a_call_outside_the_policy_fails(opentrail: Oracle, s3: Any) -> None:
     with opentrail.record() as calls:
         s3.put_object(Bucket="reports", Key="in/a", Body=b"")
         s3.copy_object(Bucket="reports", Key="out/a", CopySource="reports/in/a")

@@ -52,7 +52,7 @@ def test_the_environment_is_as_before():
     assert os.environ["AWS_PROFILE"] == "mine"
     assert boto3.DEFAULT_SESSION is None
 """
-#: Three tests that each make a trail, and one that reads what is left.
+#: Three tests that each make a trail, and a last test that finds no trail.
 TRAILS = """
 import boto3, json, pytest
 
@@ -168,7 +168,7 @@ def test_a_session_that_does_not_use_it_imports_nothing(session: pytest.Pytester
 @pytest.mark.campaign
 @pytest.mark.live
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_tests_of_all_forms_run_one_after_the_other_and_beside_each_other(
+def test_tests_of_all_forms_run_in_sequence_and_parallel(
     session: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: str
 ) -> None:
     monkeypatch.setenv("AWS_PROFILE", "mine")
@@ -373,7 +373,7 @@ def test_a_session_that_is_cut_leaves_no_process(session: pytest.Pytester, signa
 
 @pytest.mark.campaign
 @pytest.mark.live
-def test_modules_beside_the_tests_are_not_the_servers(session: pytest.Pytester) -> None:
+def test_modules_in_the_test_folder_do_not_affect_servers(session: pytest.Pytester) -> None:
     for name in ("uvicorn", "flask"):
         (session.path / f"{name}.py").write_text("raise RuntimeError")
     file = session.makepyfile("def test_that_it_starts(opentrail): pass")

@@ -66,7 +66,7 @@ def test_the_root_user_is_checked_too() -> None:
         ("StringLike", "s3:prefix", "in/*", False),
     ],
 )
-def test_conditions_are_of_what_a_record_has(
+def test_conditions_use_the_members_of_a_record(
     operator: str, key: str, value: str, is_allowed: bool
 ) -> None:
     policy = a_policy(allow("iam:*", Condition={operator: {key: value}}))

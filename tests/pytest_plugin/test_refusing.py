@@ -28,7 +28,7 @@ from opentrail.pytest_plugin.session_server import OtherHostError, is_allowed, r
         ("https://s3.amazonaws.com/", "http://127.0.0.1:4566", ("*",)),
     ],
 )
-def test_the_server_and_what_is_listed_may_be_called(
+def test_the_server_and_listed_hosts_are_allowed(
     url: str, endpoint: str, allowed: tuple[str, ...]
 ) -> None:
     assert is_allowed(url, endpoint, allowed)
@@ -46,7 +46,7 @@ def test_the_server_and_what_is_listed_may_be_called(
         ("http://user@s3.amazonaws.com:4566/", "http://127.0.0.1:4566", ()),
     ],
 )
-def test_all_else_is_refused(url: str, endpoint: str, allowed: tuple[str, ...]) -> None:
+def test_other_hosts_are_refused(url: str, endpoint: str, allowed: tuple[str, ...]) -> None:
     assert not is_allowed(url, endpoint, allowed)
 
 

@@ -44,7 +44,7 @@ async def with_calls() -> Browser:
 
 
 @asynchronous
-async def test_a_policy_allows_what_a_principal_did() -> None:
+async def test_a_policy_allows_a_principals_past_calls() -> None:
     browser = await with_calls()
     made = (await browser.get("policy", principal="Mary", resources="exact")).json
     (policy,) = made["policies"]

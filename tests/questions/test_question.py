@@ -64,7 +64,7 @@ def test_missing_argument_is_named() -> None:
 
 
 @asynchronous
-async def test_http_says_what_is_wrong_and_answers_with_the_declared_shape() -> None:
+async def test_http_explains_errors_and_returns_the_declared_shape() -> None:
     api = await filled(creation(1))
     answer = await api.ask("/api/v1/unused-keys", limit="0")
     assert answer.status == 400

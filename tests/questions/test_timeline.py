@@ -1,4 +1,4 @@
-"""What happened to something, and what it did."""
+"""Events that happened to a resource, and calls that it made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def test_one_timeline_is_made_at_a_time(monkeypatch: pytest.MonkeyPatch) -
 
 
 @asynchronous
-async def test_a_timeline_has_what_a_name_did_and_what_was_done_to_it() -> None:
+async def test_a_timeline_has_a_names_calls_and_its_changes() -> None:
     browser = Browser()
     browser.api.world.clock.advance(3_600)
     browser.open_link()

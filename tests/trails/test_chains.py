@@ -1,4 +1,4 @@
-"""Digest chains in the control store, including those of earlier versions."""
+"""Digest chains in the control store, including chains from earlier versions."""
 
 from __future__ import annotations
 

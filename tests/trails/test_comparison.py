@@ -377,7 +377,7 @@ async def test_digests_of_a_strange_key_end_the_chain_and_a_new_one_begins_after
 
 @asynchronous
 async def test_digests_of_a_strange_key_behind_own_ones_begin_a_new_chain() -> None:
-    """The state is older than some digests of its own key; the key was lost after them."""
+    """The state is older than some digests of this server's key; the key was lost after them."""
     world, _ = await logging_world()
     saved, before = copied(world), set(world.digest_keys())
     await a_day(world, 3)

@@ -933,7 +933,7 @@ async def test_held_bucket_gets_no_writes(code: str) -> None:
     with pytest.raises(ObjectStoreError):
         await world.deliver()
     trail = (await world.stored()).trail
-    held = {BUCKET: ObjectStoreError(code, "what the bucket has is not known")}
+    held = {BUCKET: ObjectStoreError(code, "the content of the bucket is unknown")}
     with pytest.raises(ObjectStoreError, match="not known"):
         await world.delivery.finish_plans(trail, await world.state(), held)
     assert world.log_keys() == []
@@ -953,7 +953,7 @@ async def test_an_unwritable_file_expires_after_30_days(is_held: bool) -> None:
     with pytest.raises(ObjectStoreError):
         await world.deliver()
     trail = (await world.stored()).trail
-    held = {BUCKET: ObjectStoreError(failure, "what the bucket has is not known")}
+    held = {BUCKET: ObjectStoreError(failure, "the content of the bucket is unknown")}
     for days, is_left in ((29.9, True), (0.2, False)):
         world.clock.advance(days * 86_400)
         with suppress(ObjectStoreError):

@@ -1,1 +1,1 @@
-"""Tests of the verifier, on what the writer delivers."""
+"""Tests of the verifier, on the writer's files."""

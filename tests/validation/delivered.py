@@ -53,7 +53,7 @@ class MemoryReader:
         self.opened: list[str] = []
 
     def keys(self, bucket: str, prefix: str) -> Iterator[Listed]:
-        """Yields what is under a prefix."""
+        """Yields the objects under a prefix."""
         for key, stored in sorted(self.objects.get(bucket, {}).items()):
             if key.startswith(prefix):
                 yield Listed(key, len(stored.content))
@@ -68,15 +68,15 @@ class MemoryReader:
 
 @dataclass
 class Trail:
-    """What a trail has delivered."""
+    """The deliveries of a trail."""
 
     objects: Objects
     keys: list[SigningKey]
-    #: What the trail's server knows of its chains.
+    #: The chains in the server of the trail.
     known: list[dict[str, Any]] = field(default_factory=list)
 
     def copy(self) -> Trail:
-        """Returns one that may be tampered with."""
+        """Returns a copy for tampering."""
         return replace(self, objects=deepcopy(self.objects), known=deepcopy(self.known))
 
     @property
@@ -92,7 +92,7 @@ class Trail:
         return sorted(k for k in self.bucket if f"/CloudTrail/{region}/" in k)
 
     def content(self, key: str) -> bytes:
-        """Returns what an object holds."""
+        """Returns the unpacked content of an object."""
         return gzip.decompress(self.bucket[key].content)
 
     def put(self, key: str, content: bytes, like: str | None = None, **metadata: str) -> None:
@@ -114,7 +114,7 @@ class Trail:
         ]
 
     def server_knows(self) -> list[Known]:
-        """Returns what the server says to the verifier."""
+        """Returns the server's answer to the verifier."""
         return [known_from(known, "the server", is_current=True) for known in self.known]
 
     def validate(
@@ -124,7 +124,7 @@ class Trail:
         prefix: str = "",
         **task: Any,
     ) -> Outcome:
-        """Validates the bucket, with what the server knows unless something else is given."""
+        """Validates the bucket, with the server's knowledge by default."""
         buckets = Buckets(lambda: MemoryReader(self.objects))
         source = buckets.under(BUCKET, prefix)
         return self._run(buckets, [source], known, wanted, task)
@@ -163,7 +163,7 @@ class Trail:
 
 @dataclass
 class Outcome:
-    """What a validation said."""
+    """The result of a validation."""
 
     report: Report
     known: list[Known]
@@ -191,7 +191,7 @@ class Outcome:
 
 
 async def hours(world: World, count: int, regions: tuple[str, ...] = ("us-east-1", FAR)) -> None:
-    """Lets hours pass with events each twenty minutes, delivered at once."""
+    """Lets hours pass with events each twenty minutes, delivered immediately."""
     for _ in range(count * 3):
         world.clock.advance(1200)
         for region in regions:
@@ -200,7 +200,7 @@ async def hours(world: World, count: int, regions: tuple[str, ...] = ("us-east-1
 
 
 async def delivered(world: World) -> Trail:
-    """Returns what is in the buckets, and what the server knows."""
+    """Returns the content of the buckets, and the server's knowledge."""
     known = []
     for stored in await world.registry.all():
         known += await world.deliveries.known_digests(stored.trail)

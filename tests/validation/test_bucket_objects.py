@@ -40,7 +40,7 @@ def test_a_digests_name_says_whose_it_is_and_when_it_ends() -> None:
     assert name.stamp == utc("2020-01-01T09:01:31")
 
 
-def test_a_backfill_digest_is_of_a_chain_of_its_own() -> None:
+def test_a_backfill_digest_belongs_to_a_separate_chain() -> None:
     name = digest_name(DIGEST.replace(".json.gz", "_backfill.json.gz"))
     assert name is not None
     assert name.chain.backfill

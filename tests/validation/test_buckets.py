@@ -29,7 +29,7 @@ def test_an_address_without_a_bucket_is_refused(address: str) -> None:
         bucket_and_prefix(address)
 
 
-def test_only_what_is_under_the_prefix_and_of_cloudtrail_is_listed() -> None:
+def test_only_cloudtrails_files_under_the_prefix_are_listed() -> None:
     trail = six_hours()
     trail.bucket["notes.txt"] = trail.bucket[trail.logs()[0]]
     buckets = Buckets(lambda: MemoryReader(trail.objects))
@@ -41,7 +41,7 @@ def test_only_what_is_under_the_prefix_and_of_cloudtrail_is_listed() -> None:
     assert buckets.is_used
 
 
-def test_it_is_known_what_was_listed() -> None:
+def test_has_listed_covers_the_prefix() -> None:
     buckets = Buckets(lambda: MemoryReader({}))
     buckets.under("logs", "team/")
     assert buckets.has_listed("logs", "team/AWSLogs/x")

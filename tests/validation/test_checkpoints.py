@@ -62,7 +62,7 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error(tmp_path: Path) -> None
         write_checkpoint(tmp_path / "none" / "checkpoint.json", [], os.fsync)
 
 
-def test_a_checkpoint_of_a_range_does_not_speak_of_what_came_before() -> None:
+def test_a_checkpoint_of_a_range_leaves_the_past_open() -> None:
     trail = six_hours()
     learned = trail.validate(known=[], since=utc("2020-01-01T12:00:00")).known
     assert all(k.since == utc("2020-01-01T12:00:00") for k in learned)
@@ -80,7 +80,7 @@ def test_a_start_that_the_server_never_made_is_named() -> None:
     assert "begins a chain that the server does not know" in outcome.reason(trail.digests()[4])
 
 
-def test_an_end_that_is_gone_is_named() -> None:
+def test_a_missing_end_is_named() -> None:
     trail = stopped_and_started()
     end = trail.digests()[3]
     listed = json.loads(trail.content(end))["logFiles"]

@@ -1,4 +1,4 @@
-"""What unpacks, and what does not."""
+"""Content that unpacks, and content that does not."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tests.validation.delivered import MemoryReader, six_hours
 
 
 def chain() -> Chain:
-    """Returns a chain from 9 to 15 o'clock, all of it proven."""
+    """Returns a chain from 9 to 15 o'clock, completely proven."""
     trail = six_hours()
     root = BucketRoot(MemoryReader(trail.objects), "my-bucket", "")
     files = []

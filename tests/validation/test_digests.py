@@ -24,7 +24,7 @@ def packed(content: object) -> bytes:
     return gzip.compress(json.dumps(content).encode())
 
 
-def test_a_digest_says_what_it_lists_and_what_comes_before() -> None:
+def test_a_digest_names_its_log_files_and_predecessor() -> None:
     content = document()
     digest = read_digest(packed(content))
     assert (digest.start, digest.end) == (utc("2020-01-01T11:00:00"), utc("2020-01-01T12:00:00"))
@@ -34,7 +34,7 @@ def test_a_digest_says_what_it_lists_and_what_comes_before() -> None:
     assert digest.log_places == {("my-bucket", "")}
 
 
-def test_the_text_to_sign_is_that_of_the_format() -> None:
+def test_the_text_to_sign_has_the_documented_format() -> None:
     content = document(0)
     digest = read_digest(packed(content))
     lines = digest.text_to_sign().decode().split("\n")

@@ -1,4 +1,4 @@
-"""What is exported can be validated without bucket and server."""
+"""An export can be validated without bucket and server."""
 
 from __future__ import annotations
 

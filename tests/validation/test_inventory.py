@@ -1,4 +1,4 @@
-"""What is listed is sorted by its name."""
+"""The inventory sorts objects by their names."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_files_of_other_names_are_strange_only_where_a_trail_writes() -> None:
     assert {f.tail for f in listed(trail, Wanted(regions=[FAR])).misnamed} == set()
 
 
-def test_an_object_is_looked_for_wherever_it_would_be() -> None:
+def test_an_object_is_searched_for_in_all_its_places() -> None:
     trail = six_hours()
     inventory = listed(trail)
     key = trail.logs()[0]

@@ -71,7 +71,7 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
         read_keys(tmp_path / "none")
 
 
-def test_keys_are_asked_for_once_for_a_region_and_time() -> None:
+def test_keys_are_requested_once_for_a_region_and_time() -> None:
     asked: list[tuple[str, datetime, datetime]] = []
 
     def ask(region: str, start: datetime, end: datetime) -> list[dict[str, Any]]:

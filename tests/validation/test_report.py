@@ -40,7 +40,7 @@ def test_terminal_controls_become_escapes(evil: str) -> None:
     assert evil not in line.replace("\t", "", 3)
 
 
-def test_scripts_get_all_of_it() -> None:
+def test_scripts_get_the_whole_report() -> None:
     report = Report()
     count = report.count(CHAIN)
     count.start, count.end = NINE, TEN

@@ -60,7 +60,7 @@ def attackers_fingerprint() -> str:
 
 
 def sign_anew(trail: Trail, key: str) -> None:
-    """Signs a digest as it is now, with an untrusted key."""
+    """Signs a changed digest with an untrusted key."""
     document = json.loads(trail.content(key))
     text = "\n".join(
         [
@@ -527,7 +527,7 @@ def test_folder_markers_are_not_log_files() -> None:
     assert trail.validate().code == 0
 
 
-# What is known of the ends
+# Knowledge of the ends
 
 
 def test_without_knowledge_the_ends_cannot_be_decided() -> None:
@@ -564,7 +564,7 @@ def test_a_whole_chain_that_vanished_is_known_by_its_start() -> None:
         assert first in outcome.text()
 
 
-def test_a_checkpoint_is_not_moved_past_what_was_not_looked_at() -> None:
+def test_a_checkpoint_does_not_move_past_an_unread_part() -> None:
     trail = six_hours()
     early = trail.validate(known=[], until=utc("2020-01-01T10:30:00")).known
     late = trail.validate(known=early, since=utc("2020-01-01T13:30:00")).known
@@ -770,7 +770,7 @@ def test_a_log_planted_when_logging_began_is_not_from_before() -> None:
     assert trail.validate().reason(other) == "no digest file lists it"
 
 
-def test_a_trail_that_moves_to_another_bucket_goes_on_there() -> None:
+def test_a_trail_continues_in_another_bucket() -> None:
     async def story() -> Trail:
         world = World()
         await world.add(validation=True)
@@ -801,7 +801,7 @@ def test_a_trail_that_moves_to_another_bucket_goes_on_there() -> None:
 # Ranges
 
 
-def test_only_what_is_in_range_is_validated() -> None:
+def test_only_files_in_range_are_validated() -> None:
     trail = six_hours()
     since, until = utc("2020-01-01T11:30:00"), utc("2020-01-01T12:30:00")
     damaged = [trail.logs()[0], trail.logs()[-1], trail.digests()[0], trail.digests()[-1]]
@@ -954,7 +954,7 @@ def test_log_files_behind_the_newest_digest_wait_for_the_next_one() -> None:
     assert outcome.report.pending_logs == 1
 
 
-def test_log_files_that_go_on_long_after_the_digests_show_that_the_tail_is_cut() -> None:
+def test_log_files_long_after_the_digests_reveal_a_cut() -> None:
     trail = six_hours()
     for key in trail.digests()[2:]:
         del trail.bucket[key]

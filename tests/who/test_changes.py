@@ -160,7 +160,7 @@ def test_a_call_removes_what_its_name_says(
         ("PutMetricFilter", "AWS::Logs::LogGroup", True),
     ],
 )
-def test_a_call_changes_what_it_is_about_and_not_what_it_names(
+def test_a_call_changes_its_subject_and_no_other_name(
     event_name: str, kind: str, expected: bool
 ) -> None:
     assert changes(event_name, kind) is expected

@@ -136,7 +136,7 @@ async def test_resources_that_events_only_read_are_found_by_name_alone() -> None
 
 
 @asynchronous
-async def test_the_events_of_a_resource_are_those_of_the_search() -> None:
+async def test_the_events_of_a_resource_match_the_search() -> None:
     other = "210987654321"
     browser = await with_events(
         naming(1, "Mary", readOnly=True),

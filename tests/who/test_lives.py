@@ -77,7 +77,7 @@ def test_a_put_after_another_call_about_the_name_is_a_change(event_name: str) ->
     assert position(life.main_change) == put
 
 
-def test_the_version_in_an_answer_decides_what_a_put_was() -> None:
+def test_the_version_in_an_answer_distinguishes_creating_from_updating() -> None:
     calls = Calls()
     calls.call("GetParameter", "p", kind="AWS::SSM::Parameter")
     put = calls.put("p", version=1)
@@ -130,7 +130,7 @@ def test_names_that_are_only_read_have_no_life() -> None:
 # Ends
 
 
-def test_a_restored_resource_goes_on_living() -> None:
+def test_a_restored_resource_continues_its_life() -> None:
     calls = Calls()
     created = calls.call("CreateSecret", "s", kind="AWS::SecretsManager::Secret")
     calls.call("DeleteSecret", "s", kind="AWS::SecretsManager::Secret")
@@ -230,7 +230,7 @@ class Being:
         max_size=25,
     )
 )
-def test_lives_are_those_of_the_resources(calls: list[tuple[str, str, str]]) -> None:
+def test_lives_match_those_from_a_plain_model(calls: list[tuple[str, str, str]]) -> None:
     made, present, past = Calls(), dict[str, Being](), list[Being]()
     for call, name, other in calls:
         being = present.get(name)

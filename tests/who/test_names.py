@@ -1,4 +1,4 @@
-"""What a name may mean: forms of ARNs, services and buckets before a slash, Name tags."""
+"""Meanings of a name: forms of ARNs, services and buckets before a slash, Name tags."""
 
 from __future__ import annotations
 

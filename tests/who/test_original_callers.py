@@ -1,4 +1,4 @@
-"""Who was behind the credentials of a call, and what the same caller did next."""
+"""The person behind the credentials of a call, and the same caller's next calls."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ async def test_the_end_of_a_chain_has_the_whole_name_of_a_session() -> None:
     )
 
 
-# What the same caller did next
+# The same caller's next calls
 
 
 @asynchronous

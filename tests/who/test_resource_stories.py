@@ -83,7 +83,7 @@ async def test_changes_are_counted_and_the_last_is_described() -> None:
 
 
 @asynchronous
-async def test_a_deletion_is_described_with_what_was_before_it() -> None:
+async def test_a_deletion_is_described_with_its_creation() -> None:
     said = await asked("Mary", at(0), did(5, "DeleteUser", {"userName": "Mary"}))
     (one,) = said["answers"]
     assert deed(one["created"]) == deed(said) == "IAM user John created IAM user Mary"
@@ -282,7 +282,7 @@ async def test_a_put_after_another_call_is_a_change() -> None:
 
 
 @asynchronous
-async def test_the_version_of_an_answer_says_what_a_put_was() -> None:
+async def test_an_answers_version_tells_creations_from_updates() -> None:
     (one,) = (await asked("p", ssm(1, "PutParameter", 1), ssm(2, "PutParameter", 2)))["answers"]
     assert one["created"]["certain"] is True
     assert one["changed"]["times"] == 1
@@ -447,7 +447,7 @@ async def test_a_first_put_is_found_behind_a_thousand_others() -> None:
 
 
 @asynchronous
-async def test_the_event_loop_goes_on_while_records_are_read(
+async def test_the_event_loop_runs_during_reads_of_records(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     histories, goes_on = resource_stories._resources, threading.Event()

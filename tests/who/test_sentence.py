@@ -162,7 +162,7 @@ def test_a_refused_call_is_described_as_refused() -> None:
     assert sentence(a_record()).endswith("through the AWS CLI")
 
 
-# In words of their own
+# With special phrases
 
 
 def iam(event_name: str, asked: dict[str, Any] | None, answer: dict[str, Any] | None = None) -> Any:
@@ -212,7 +212,7 @@ POLICY = "arn:aws:iam::aws:policy/AdministratorAccess"
             of("athena", "CreateWorkGroup", {"name": "primary"}),
             "created Athena work group primary",
         ),
-        # A call that lacks a member of its phrase is described by its name.
+        # Without a member of its phrase, a call is described by its name.
         (iam("AttachUserPolicy", {"userName": "Mary"}), "called AttachUserPolicy on IAM user Mary"),
         (iam("AttachUserPolicy", None), "called AttachUserPolicy"),
         (iam("UpdateAccessKey", {"accessKeyId": 5, "userName": []}), "called UpdateAccessKey"),
@@ -489,7 +489,7 @@ def test_a_long_strange_agent_is_cut_and_shown_as_a_literal() -> None:
         ),
     ],
 )
-def test_parts_say_what_the_words_of_a_clause_tell(members: dict[str, Any], expected: str) -> None:
+def test_parts_have_the_kinds_of_their_words(members: dict[str, Any], expected: str) -> None:
     record = a_record(**{"userAgent": "Boto3/1.9", **members})
     assert "".join(f"<{kind}>{text}" for kind, text in parts(record)) == expected
 

@@ -312,7 +312,7 @@ def ids_in(records: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def summary_of(answer: dict[str, Any]) -> list[str]:
-    """Returns who created a resource, and what else is known of it, without times and methods."""
+    """Returns a resource's creator and changes, without times and methods."""
 
     def words(change: dict[str, Any]) -> str:
         text: str = change["sentence"].split(" UTC, ")[1].rpartition(" through ")[0]
@@ -334,7 +334,7 @@ def summary_of(answer: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize(("question", "expected"), [*questions()])
 @asynchronous
-async def test_a_question_is_answered(
+async def test_a_question_gets_the_expected_answer(
     records: list[dict[str, Any]], question: str, expected: list[str]
 ) -> None:
     for placeholder, value in ids_in(records).items():

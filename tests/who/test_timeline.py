@@ -1,4 +1,4 @@
-"""Timelines: what is one entry, and in which words."""
+"""Timelines: the events of one entry, and its wording."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ async def test_an_entry_lists_few_of_many_events() -> None:
 
 
 @asynchronous
-async def test_sessions_of_one_name_are_those_of_different_callers() -> None:
-    """A record without an access key distinguishes sessions by when they began."""
+async def test_sessions_with_one_name_have_different_callers() -> None:
+    """Records without an access key distinguish sessions by their start."""
     records = []
     for minute, name, user in ((1, "Alice", "Mary"), (5, "Mallory", "Eve")):
         began = f"2020-01-01T09:{minute:02}:00Z"

@@ -1,4 +1,4 @@
-"""Requests of botocore's clients and signers, and changes of what they sign."""
+"""Requests of botocore's clients and signers, and changes of their signed parts."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def changed(original: Made, choose: random.Random) -> tuple[str, Made]:
 
 
 def other(text: str, choose: random.Random) -> str | None:
-    """Returns a text with another letter or digit in one place."""
+    """Returns a string with another letter or digit in one place."""
     places = [i for i, char in enumerate(text) if char.isascii() and char.isalnum()]
     if not places:
         return None

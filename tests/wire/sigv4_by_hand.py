@@ -25,7 +25,7 @@ def verify(method: str, target: str, headers: Headers, body_hash: str, secret: s
     """Returns the access key id of a rightly signed request.
 
     Raises:
-        AssertionError: the signature is not what it must be.
+        AssertionError: the signature is wrong.
     """
     given = {name.decode().lower(): value.decode() for name, value in headers}
     match = re.fullmatch(

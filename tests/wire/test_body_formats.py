@@ -70,7 +70,7 @@ def test_names_that_the_operation_does_not_have_are_left_out() -> None:
     assert decode("iam", "CreateUser", [("Nonsense", "v"), ("UserName", "x")]) == {"UserName": "x"}
 
 
-def test_ec2_has_flat_lists_and_names_of_its_own() -> None:
+def test_ec2_has_flat_lists_and_special_names() -> None:
     pairs = [
         ("InstanceId.1", "i-1"),
         ("InstanceId.2", "i-2"),

@@ -23,7 +23,7 @@ FORM = {"content-type": "application/x-www-form-urlencoded"}
 @pytest.mark.hypothesis
 @settings(deadline=None)
 @given(st.text(st.sampled_from("aB=&;+% é\udc80\n") | st.characters(), max_size=60))
-def test_the_fields_of_a_form_are_those_of_the_standard_library(text: str) -> None:
+def test_the_fields_of_a_form_match_the_standard_library(text: str) -> None:
     body = text.encode("utf-8", "surrogatepass")
     read = body.decode("utf-8", "surrogateescape")
     expected = parse_qsl(read, keep_blank_values=True, errors="surrogateescape")
@@ -41,7 +41,7 @@ PARTS += ["=", "=", "&", "&", "&", "+", "%26", "%3D", "x", "é", "\n", ";"]
     body=st.lists(st.sampled_from(PARTS), max_size=20).map("".join),
     query=st.lists(st.sampled_from(PARTS), max_size=9).map("".join),
 )
-def test_the_values_of_a_field_are_those_of_all_fields_with_its_name(body: str, query: str) -> None:
+def test_the_values_of_a_field_come_from_all_its_occurrences(body: str, query: str) -> None:
     request = Request("POST", "/", query, FORM, body.encode())
     values = [value for name, value in query_pairs(request) if name == "Action"]
     given_values = map(unquoted, field_values(form_text(request), "Action"))

@@ -57,7 +57,7 @@ def test_unknown_members_keep_their_names() -> None:
 
 
 @pytest.mark.parametrize("value", ["text", 5, None, ["list"], True])
-def test_a_value_of_the_wrong_kind_is_kept_as_it_is(value: Any) -> None:
+def test_a_value_of_the_wrong_kind_is_kept_unchanged(value: Any) -> None:
     assert decode("dynamodb", "PutItem", value) == value
     kept = decode("dynamodb", "PutItem", {"Item": value, "TableName": value})
     assert kept == ({} if value is None else {"Item": value, "TableName": value})

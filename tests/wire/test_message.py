@@ -44,7 +44,7 @@ def test_any_bytes_are_headers(pairs: list[tuple[bytes, bytes]]) -> None:
 # Bodies
 
 
-def test_a_body_that_is_not_packed_is_left_as_it_is() -> None:
+def test_an_unpacked_body_is_left_unchanged() -> None:
     assert plain_body({}, b"\x1f\x8b") == b"\x1f\x8b"
     assert plain_body({"content-encoding": "identity"}, b"x") == b"x"
     assert plain_body(GZIP, b"") == b""
@@ -83,7 +83,7 @@ def test_a_body_of_several_members_is_whole_or_refused() -> None:
 
 
 def test_a_body_of_very_many_members_is_refused() -> None:
-    """Each costs a pass over all that is left, and an honest client sends one."""
+    """Each costs a pass over the rest, and an honest client sends one."""
     with pytest.raises(ValueError, match="gzip"):
         plain_body(GZIP, gzip.compress(b"") * 10_000)
 

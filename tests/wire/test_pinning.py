@@ -1,4 +1,4 @@
-"""A server's certificate is trusted for what it is, whatever its name and issuer are."""
+"""A server's certificate is trusted by its bytes, whatever its name and issuer are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters of requests: what an SDK serialised is read back, whatever the protocol."""
+"""Parameters of requests are read back from an SDK's bytes, whatever the protocol."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -36,7 +36,7 @@ def parameters(request: Request) -> dict[str, Any]:
 
 #: XML and HTTP cannot carry control characters; everything else must survive.
 TEXT = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"]), max_size=8)
-#: What a header can carry: no space at its ends, no comma, which separates.
+#: Valid values of a header: no space at its ends, and no comma, which separates.
 HEADER_TEXT = st.from_regex(r"[!-+\--~]{1,8}", fullmatch=True)
 SCALARS: dict[str, st.SearchStrategy[Any]] = {
     "string": TEXT,
@@ -99,9 +99,9 @@ def structures_of(shape: Any, depth: int) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def sent(shape: Any, value: Any, protocol: str) -> Any:
-    """Returns what the protocol can say of `value`, None for nothing.
+    """Returns the part of `value` that the protocol can carry, None for nothing.
 
-    Forms can say neither an empty structure nor a list of such.
+    Forms can carry neither an empty structure nor a list of such.
     """
     forms = protocol in ("query", "ec2")
     if shape.type_name == "structure":
@@ -213,7 +213,7 @@ def test_the_bytes_of_an_object_are_never_a_parameter() -> None:
     assert "Body" not in parameters(an_s3_request("PUT", "/b/k", body=b"the object"))
 
 
-def test_a_body_that_was_not_kept_whole_gives_what_the_head_says() -> None:
+def test_a_truncated_body_leaves_the_parameters_of_the_head() -> None:
     request = an_s3_request("PUT", "/b", "tagging", body=b"<Tagg", body_is_whole=False)
     assert parameters(request) == {"Bucket": "b"}
 
@@ -227,7 +227,7 @@ def test_an_empty_body_gives_no_parameters() -> None:
 # Forms
 
 
-def test_parameters_of_the_protocol_are_not_those_of_the_operation() -> None:
+def test_parameters_of_the_protocol_are_left_out() -> None:
     signing = {
         "AWSAccessKeyId": "AKIA",
         "SignatureVersion": "2",
@@ -309,7 +309,7 @@ def test_names_that_a_form_repeats_are_noted(body: bytes) -> None:
     ],
     ids=["json", "list", "utf-8", "xml", "doctype", "rest-json", "cbor", "gzip"],
 )
-def test_a_body_that_is_not_what_the_protocol_says_is_refused(request_: Request) -> None:
+def test_a_body_that_breaks_the_protocol_is_refused(request_: Request) -> None:
     with pytest.raises(ValueError, match=r"."):
         decoded(request_)
 

@@ -75,7 +75,7 @@ def test_an_s3_call_is_signed_for_the_stores_own_name(path: str) -> None:
     given_ = original("PUT", f"http://127.0.0.1:4747{path}", body=b"hello", x_amz_acl="private")
     assert not needs_body(given_)
     done = resign(given_, OURS, None, NOW)
-    assert done.target.decode() == path, "the target goes on as it came"
+    assert done.target.decode() == path, "the target is forwarded unchanged"
     digest = hashlib.sha256(b"hello").hexdigest()
     assert (
         verify(
@@ -108,7 +108,7 @@ def test_a_call_of_another_service_is_signed_over_its_body() -> None:
     assert shown["content-type"] == form
 
 
-def test_without_a_region_of_its_own_the_callers_is_signed_for() -> None:
+def test_without_a_region_the_callers_is_signed_for() -> None:
     done = resign(original(), OURS, None, NOW)
     assert b"/eu-west-1/s3/aws4_request" in dict(done.headers)[b"Authorization"]
 
@@ -154,7 +154,7 @@ PRESIGNED = (
         f"{PRESIGNED}&X-Amz-Expires=60s",
     ],
 )
-def test_an_expiry_that_is_missing_or_impossible_is_refused(query: str) -> None:
+def test_a_missing_or_impossible_expiry_is_refused(query: str) -> None:
     credential = read_credential(Request("GET", "/b/k", query, {}))
     given_ = Original("GET", "/b/k", query, [], {}, credential, HOST)
     with pytest.raises(CannotResign, match="no valid date"):

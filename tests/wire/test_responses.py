@@ -1,4 +1,4 @@
-"""What an answer says: its elements, its error in every shape, its request id."""
+"""Answers: elements, error in every shape, request id."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -280,7 +280,7 @@ def test_a_successful_answer_is_not_an_error(status: int) -> None:
     | st.from_regex(rb'<\?xml version="1\.0" encoding="[a-z0-9-]{1,8}"\?><Error>', fullmatch=True),
     header=st.text(max_size=20),
 )
-def test_any_answer_has_an_error_or_none(status: int, body: bytes, header: str) -> None:
+def test_an_error_in_a_random_answer_has_a_code(status: int, body: bytes, header: str) -> None:
     for request in (JSON, QUERY, OBJECT, COMPLETE, CBOR, UNKNOWN):
         headers = {"x-amzn-errortype": header, "smithy-protocol": "rpc-v2-cbor"}
         found = read_error(route_of(request), Response(status, headers, body))
@@ -374,9 +374,7 @@ def test_an_empty_answer_has_no_elements(request_: Request) -> None:
     [(JSON, b"{"), (QUERY, b"<CreateUser"), (EC2, b"text"), (LAMBDA, b"{"), (COPY, b"<a>")],
     ids=["json", "query", "ec2", "rest-json", "rest-xml"],
 )
-def test_an_answer_that_is_not_what_the_protocol_says_is_refused(
-    request_: Request, body: bytes
-) -> None:
+def test_an_answer_that_breaks_the_protocol_is_refused(request_: Request, body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         answer(request_, body)
 
@@ -439,6 +437,6 @@ def test_an_answer_without_a_request_id_has_none(body: bytes) -> None:
 @pytest.mark.hypothesis
 @settings(deadline=None)
 @given(st.binary(max_size=40).map(lambda tail: b"<RequestId>" + tail) | st.binary(max_size=40))
-def test_any_body_has_a_request_id_or_none(body: bytes) -> None:
+def test_a_random_body_has_a_clean_request_id(body: bytes) -> None:
     found = request_id(Response(200, {}, body))
     assert found is None or found.strip() == found

@@ -78,7 +78,7 @@ def named(request: Request, using: Router | None = None) -> tuple[str | None, st
         ("POST", "/bucket/key", "select&select-type=2", "SelectObjectContent"),
     ],
 )
-def test_a_sub_resource_decides_what_an_s3_request_asks(
+def test_a_sub_resource_decides_the_s3_operation(
     method: str, path: str, query: str, operation: str
 ) -> None:
     assert named(an_s3_request(method, path, query)) == ("s3", operation)
@@ -88,7 +88,7 @@ def test_a_post_to_an_object_that_names_no_upload_completes_none() -> None:
     assert named(an_s3_request("POST", "/bucket/key", "partNumber=1")) == ("s3", None)
 
 
-def test_attributes_of_an_object_are_asked_for_with_a_header() -> None:
+def test_object_attributes_are_requested_by_a_header() -> None:
     headers = {"x-amz-object-attributes": "ETag,ObjectSize"}
     request = an_s3_request("GET", "/bucket/key", "attributes", headers)
     assert named(request) == ("s3", "GetObjectAttributes")
@@ -124,7 +124,7 @@ def test_a_copy_source_makes_an_upload_a_copy(
         ("/bucket/service/X/operation/Y", "service/X/operation/Y"),
     ],
 )
-def test_a_key_is_kept_as_it_was_sent(path: str, key: str) -> None:
+def test_a_key_is_kept_exactly(path: str, key: str) -> None:
     """Nothing is collapsed, resolved or unquoted: the path is part of the signature."""
     route = identify(an_s3_request("GET", path))
     assert route.operation == "GetObject"
@@ -331,7 +331,7 @@ def test_a_query_call_may_come_as_get() -> None:
 
 @pytest.mark.parametrize("signing_name", ["rds", None])
 @pytest.mark.parametrize("action", ["CreateDBCluster", "DescribeEvents", "FailoverDBCluster"])
-def test_calls_that_rds_neptune_and_docdb_share_are_those_of_rds(
+def test_shared_calls_of_rds_neptune_and_docdb_become_rds(
     signing_name: str | None, action: str
 ) -> None:
     """Their versions are equal, and rds's model includes the others (cloudtrail-format §10.2)."""
@@ -403,12 +403,12 @@ def test_the_same_action_twice_is_one_action() -> None:
     assert named(a_request("iam", headers=FORM, body=body)) == ("iam", "DeleteUser")
 
 
-def test_an_action_beside_the_target_of_another_operation_is_not_routed() -> None:
+def test_an_action_and_the_target_of_another_are_not_routed() -> None:
     headers = {**FORM, "x-amz-target": "AmazonSQS.ListQueues"}
     assert identify(a_request("iam", headers=headers, body=DELETE)).operation is None
 
 
-def test_an_action_in_the_body_beside_another_in_the_query_is_not_routed() -> None:
+def test_different_actions_in_body_and_query_are_not_routed() -> None:
     request = a_request("iam", query=LIST.decode(), headers=FORM, body=DELETE)
     assert identify(request).operation is None
 
@@ -650,7 +650,7 @@ TWINS = {
 
 
 def misnamed(service: Service, operation: str, protocol: str, route: Route) -> str | None:
-    """Returns what is wrong with `call` as the name of the operation, None if it is right."""
+    """Returns the error in `call` as the name of the operation, None if it is right."""
     wanted = NAMED_OTHERWISE.get((service.name, operation), operation)
     services = (service.name, *TWINS.get(service.name, ()))
     found = (route.service.name if route.service else None, route.operation, route.protocol)

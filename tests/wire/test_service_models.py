@@ -25,7 +25,7 @@ def test_the_index_holds_every_service_of_botocore() -> None:
 
 @pytest.mark.parametrize("name", SAMPLE)
 @pytest.mark.slow
-def test_the_index_says_what_the_whole_model_says(name: str) -> None:
+def test_the_index_matches_the_whole_model(name: str) -> None:
     service = catalog().services[name]
     metadata = Loader().load_service_model(name, "service-2")["metadata"]
     expected = Service(
@@ -44,7 +44,7 @@ def test_the_index_says_what_the_whole_model_says(name: str) -> None:
 
 
 def test_every_model_file_begins_as_the_index_reads_it() -> None:
-    """The newest model of a service is the one that botocore itself would load."""
+    """The newest model of a service is botocore's own choice."""
     root = Path(botocore.__file__).parent / "data"
     for name, service in catalog().services.items():
         newest = Loader().determine_latest_version(name, "service-2")
@@ -89,7 +89,7 @@ def test_an_unknown_mark_finds_nothing() -> None:
     assert known.of_version("1999-01-01") == []
 
 
-def test_the_whole_model_is_the_one_of_the_file() -> None:
+def test_the_whole_model_matches_the_file() -> None:
     sts = catalog().services["sts"]
     file = (
         Path(botocore.__file__).parent / "data/sts" / sts.api_version_folder / "service-2.json.gz"

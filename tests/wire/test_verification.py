@@ -327,7 +327,7 @@ def test_other_algorithms_are_not_supported(algorithm: str) -> None:
     assert refused(after, S3)[:2] == (400, "InvalidRequest")
 
 
-def test_the_scope_must_be_that_of_the_place() -> None:
+def test_the_scope_must_fit_the_endpoint() -> None:
     made = signed(region="eu-north-1")
     code = "InvalidSignatureException"
     text = "Credential should be scoped to a valid region, not 'eu-north-1'. "
@@ -551,7 +551,7 @@ def test_our_own_api_takes_no_query_and_no_unsigned_body() -> None:
         assert refused(made, OWN)[1] == "InvalidSignatureException"
 
 
-def test_a_stated_hash_must_be_that_of_the_body() -> None:
+def test_a_stated_hash_must_fit_the_body() -> None:
     made = signed(x_amz_content_sha256=hashlib.sha256(b"{}").hexdigest())
     accepted(made, OWN)
     assert refused(made.with_body(b"[]"), OWN)[1] == "InvalidSignatureException"
@@ -564,7 +564,7 @@ def test_a_stated_hash_must_be_that_of_the_body() -> None:
     )
 
 
-def test_a_body_that_comes_later_can_be_compared_with_what_was_signed() -> None:
+def test_a_later_body_can_be_compared_with_the_signed_hash() -> None:
     made = signed("PUT", S3_URL, "s3", b"content")
     unread = replace(made, request=replace(made.request, body_sha256=None))
     assert accepted(unread, S3).body_sha256 == hashlib.sha256(b"content").hexdigest()
@@ -616,7 +616,7 @@ def test_a_presigned_upload_may_state_the_hash_of_its_body_in_its_query(
 
 
 def presigned(now: datetime, stated: str, signed_as: bytes) -> SignedRequest:
-    """Returns an upload of `content` that states a hash, and is signed with that of `signed_as`.
+    """Returns an upload of `content` that states a hash, and is signed with another one.
 
     botocore's signer of URLs for S3 leaves the body unsigned.
     """

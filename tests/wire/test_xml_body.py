@@ -27,7 +27,7 @@ def decode(service: str, operation: str, member: str, raw: bytes) -> Any:
 # The tree
 
 
-def test_names_texts_and_attributes_are_kept_as_they_were_written() -> None:
+def test_names_strings_and_attributes_are_kept_unchanged() -> None:
     root = parse_xml(
         b'<a:Root xmlns:a="http://x/" id="7"><Name>x &amp; y</Name><Name>z</Name></a:Root>'
     )

@@ -1,4 +1,4 @@
-"""Pages equal those of a plain list, wherever their events are."""
+"""Pages match a plain list, wherever their events are."""
 
 from __future__ import annotations
 

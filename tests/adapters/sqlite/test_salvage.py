@@ -1,4 +1,4 @@
-"""Rows read without SQLite equal those that SQLite reads."""
+"""SQLite reads the same rows as the reader without SQLite."""
 
 from __future__ import annotations
 

@@ -218,9 +218,7 @@ TRAIL_OPERATIONS = {
 
 @pytest.mark.parametrize(("operation", "member"), TRAIL_OPERATIONS.items())
 @asynchronous
-async def test_another_accounts_trail_is_answered_like_a_missing_one(
-    operation: str, member: str
-) -> None:
+async def test_another_accounts_trail_looks_like_a_missing_one(operation: str, member: str) -> None:
     stranger = user("admin", OTHER)
     api, open_api = await an_api(), Api()
     await api.policies.attach(arn_of(stranger), "AdministratorAccess")

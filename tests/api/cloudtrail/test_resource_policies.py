@@ -91,7 +91,7 @@ async def test_resources_without_policies_get_awss_error(
 
 
 @asynchronous
-async def test_another_accounts_store_is_answered_like_a_missing_one() -> None:
+async def test_another_accounts_store_looks_like_a_missing_one() -> None:
     there = await an_api_with("eventdatastore", OTHER)
     arn = arn_of("eventdatastore", OTHER)
     for api in (there, Api()):

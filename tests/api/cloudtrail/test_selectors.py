@@ -293,7 +293,7 @@ async def test_terraform_reads_back_selectors_only_while_there_are_some() -> Non
         (read,) = [v for k, v in (await got(api, ARN)).items() if k == name]
         for asked, answered in zip(selectors, read, strict=True):
             assert asked.items() <= answered.items()
-        # A second plan finds no change; one that removes them restores the default.
+        # A second plan finds no change; removing the selectors restores the default.
         assert await got(api, ARN) == await got(api, ARN)
     put_back = {"ReadWriteType": "All", "IncludeManagementEvents": True, "DataResources": []}
     await put(api, ARN, EventSelectors=[put_back])

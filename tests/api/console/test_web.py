@@ -40,7 +40,7 @@ async def test_a_malformed_link_is_refused(body: bytes) -> None:
 
 
 @asynchronous
-async def test_operations_of_the_cloudtrail_api_are_answered_and_recorded() -> None:
+async def test_operations_of_the_cloudtrail_api_return_and_are_recorded() -> None:
     browser = Browser()
     answer = await browser.post("aws/DescribeTrails", {})
     assert (answer.status, answer.json) == (200, {"trailList": []})

@@ -56,7 +56,7 @@ def test_a_body_is_not_judged_before_its_time() -> None:
 
 
 @asynchronous
-async def test_a_new_connection_is_answered_before_the_stop() -> None:
+async def test_a_new_connection_gets_an_answer_before_the_stop() -> None:
     with StubUpstream() as upstream:
         behind = int(upstream.host.partition(":")[2])
         async with endpoint(MemoryJournal(), behind) as (port, served):

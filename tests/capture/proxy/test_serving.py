@@ -353,7 +353,7 @@ class FullJournal(MemoryJournal):
 
 
 def test_a_refused_large_body_does_not_block_the_next_call() -> None:
-    """The refused call's body arrived behind another call, and nothing else would read it."""
+    """The refused call's body arrived behind another call, and no other code would read it."""
     arrived, may_answer = threading.Event(), threading.Event()
 
     def answering(wire: Wire) -> None:

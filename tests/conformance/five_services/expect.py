@@ -63,7 +63,7 @@ def comparable(parameters: Mapping[str, Any], given: Collection[str] = ()) -> di
 
     botocore 1.44 adds `x-amz-checksum-<algorithm>` (and `x-amz-sdk-checksum-algorithm`) to S3
     operations that require a checksum or name an algorithm; their values depend on the exact
-    bytes it serialised, so they are not predicted.
+    bytes it serialised, so the expected parameters leave them out.
 
     Args:
         parameters: `requestParameters` of the record made.

@@ -141,7 +141,7 @@ class Asked:
         return {"AdvancedEventSelectors": [{"FieldSelectors": kept}]}
 
 
-#: Category → fields and operators that are tried one by one, with the required ones.
+#: Category → fields and operators, each tested with the required ones.
 CONDITIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "Management": {
         "readOnly": ("Equals",),
