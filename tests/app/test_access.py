@@ -21,7 +21,7 @@ from tests.factories import ACCOUNT
 EVERYTHING, BUCKETS = "http://127.0.0.1:5000", "http://127.0.0.1:8333"
 
 
-def test_a_service_is_reached_at_its_own_upstream_else_at_the_default_one() -> None:
+def test_a_service_has_its_upstream_or_the_default() -> None:
     settings = Settings(upstream={"": EVERYTHING, "s3": BUCKETS})
     assert service_access(settings, "s3", "eu-west-1").endpoint_url == BUCKETS
     assert service_access(settings, "sns", "eu-west-1").endpoint_url == EVERYTHING
@@ -55,7 +55,7 @@ def test_the_server_makes_keys_only_to_verify_signatures() -> None:
     assert own_api_access(settings, "http://x", None, ACCOUNT).access_key_id == "AKIAEXAMPLE"
 
 
-def test_the_keys_of_the_server_and_of_its_users_are_trusted_and_not_the_stores() -> None:
+def test_keys_of_server_and_users_are_trusted_the_stores_are_not() -> None:
     settings = Settings(auth="enforced", access={"s3": UpstreamAccess("AKIAEXAMPLE", "secret")})
     keys = server_keys(settings, lambda key: unknown("111122223333", key), None)
     assert keys.own is not None
@@ -77,7 +77,7 @@ def test_the_sandboxs_admin_is_trusted() -> None:
     assert keys.is_trusted("AKIAADMIN")
 
 
-def test_the_server_signs_with_the_emulators_key_that_its_endpoint_knows(
+def test_the_server_signs_with_the_emulators_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An AWS Emulator makes a new key at each start; the endpoint exchanges earlier ones."""

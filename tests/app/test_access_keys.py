@@ -67,7 +67,7 @@ async def key_of(folder: Path, settings: Settings) -> str:
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_server_with_another_master_key_than_the_store_is_refused(tmp_path: Path) -> None:
+async def test_a_server_with_another_master_key_is_refused(tmp_path: Path) -> None:
     settings = shared_settings()
     first = await key_of(tmp_path / "one", settings)
     with pytest.raises(UsageError, match=f"sealed by master key {first}, and there is no .*two"):
@@ -97,7 +97,7 @@ async def test_the_master_key_may_be_in_the_environment(
 
 @pytest.mark.slow
 @asynchronous
-async def test_of_servers_that_start_first_concurrently_one_decides_on_the_master_key(
+async def test_one_of_several_new_servers_chooses_the_master_key(
     tmp_path: Path,
 ) -> None:
     settings = shared_settings()
@@ -112,7 +112,7 @@ async def test_of_servers_that_start_first_concurrently_one_decides_on_the_maste
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_store_of_an_earlier_version_accepts_only_the_key_that_sealed_its_secrets(
+async def test_an_old_store_accepts_only_the_key_of_its_secrets(
     tmp_path: Path,
 ) -> None:
     settings = shared_settings()

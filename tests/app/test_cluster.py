@@ -116,7 +116,7 @@ def test_servers_share_one_database() -> None:
 
 
 @asynchronous
-async def test_the_work_passes_to_another_server_when_the_worker_ends() -> None:
+async def test_another_server_takes_over_from_a_stopped_worker() -> None:
     async with two_servers() as (_, one, other):
         one.start()
         await one.works.wait()
@@ -132,7 +132,7 @@ async def test_the_work_passes_to_another_server_when_the_worker_ends() -> None:
 
 
 @asynchronous
-async def test_a_worker_whose_lease_was_taken_stops_and_may_be_the_worker_again() -> None:
+async def test_a_worker_without_lease_stops_and_may_work_again() -> None:
     async with two_servers() as (url, one, other):
         one.start()
         await one.works.wait()
@@ -152,7 +152,7 @@ async def test_a_worker_whose_lease_was_taken_stops_and_may_be_the_worker_again(
 
 
 @asynchronous
-async def test_only_the_worker_appends_as_the_worker_and_not_once_its_lease_was_taken() -> None:
+async def test_only_a_worker_with_a_lease_appends_as_worker() -> None:
     async with two_servers() as (url, one, other):
         journal = PostgresJournal(url)
         try:
@@ -182,7 +182,7 @@ async def test_work_that_cannot_begin_is_begun_again() -> None:
 
 @pytest.mark.parametrize("method", ["acquire", "renew"])
 @asynchronous
-async def test_a_bug_does_not_leave_the_cluster_without_a_worker(
+async def test_a_bug_leaves_the_cluster_with_a_worker(
     monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     monkeypatch.setattr(background, "_RENEW_SECONDS", 0.05)
@@ -266,7 +266,7 @@ async def test_entries_for_a_starting_server_stay_ten_minutes() -> None:
 
 
 @asynchronous
-async def test_servers_that_are_long_gone_are_forgotten() -> None:
+async def test_long_dead_servers_are_removed() -> None:
     async with two_servers() as (_, one, other):
         await other.cluster.note("http://other", 80)
         await pass_time(one, timedelta(days=8))
@@ -282,7 +282,7 @@ async def test_servers_that_are_long_gone_are_forgotten() -> None:
 
 
 @asynchronous
-async def test_the_journal_is_trimmed_without_servers_that_keep_no_event_history() -> None:
+async def test_servers_without_event_history_do_not_delay_trimming() -> None:
     async with two_servers() as (url, one, other):
         await one.cluster.note("http://one", 120)
         other.cluster._role = "recorder"
@@ -338,7 +338,7 @@ async def test_imported_events_are_copied_before_a_server_joins(tmp_path: Path) 
 
 
 @asynchronous
-async def test_the_later_of_two_servers_with_the_same_id_ends(
+async def test_the_later_of_two_servers_with_one_id_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_NOTE_SECONDS", 0.05)

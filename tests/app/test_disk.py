@@ -122,7 +122,7 @@ async def test_size_counts_journal_and_history(place: Place) -> None:
 
 
 @asynchronous
-async def test_days_left_are_those_at_the_present_rate(place: Place) -> None:
+async def test_days_left_assume_the_current_rate(place: Place) -> None:
     watch = place.watch(history_retention_days=10, data_event_days=2)
     await place.fill(50 * GB, 50 * GB, watch)
     assert watch.days_left is None

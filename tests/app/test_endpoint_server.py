@@ -18,7 +18,7 @@ from opentrail.core.errors import UsageError
 from opentrail.settings import Address, Settings
 
 
-def test_a_socket_is_bound_to_its_address_and_does_not_block() -> None:
+def test_a_socket_is_bound_to_its_address_without_blocking() -> None:
     for host in ("127.0.0.1", "::1"):
         with bind(Address(host, 0), "--listen") as bound:
             assert bound.getsockname()[0] == host
@@ -26,7 +26,7 @@ def test_a_socket_is_bound_to_its_address_and_does_not_block() -> None:
             assert not bound.getblocking()
 
 
-def test_an_address_in_use_is_a_usage_error_that_names_the_flag() -> None:
+def test_an_address_in_use_is_wrong_use_of_the_flag() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -51,7 +51,7 @@ def test_base_hosts_exclude_ip_addresses() -> None:
     assert "trail.local" in base_hosts(Address("trail.local", 1))
 
 
-def test_a_certificate_that_is_none_is_wrong_use(tmp_path: Path) -> None:
+def test_an_invalid_certificate_is_wrong_use(tmp_path: Path) -> None:
     assert tls_of_endpoint(Settings()) is None
     file = tmp_path / "not.pem"
     file.write_text("not a certificate")

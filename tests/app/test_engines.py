@@ -43,7 +43,7 @@ async def opened(folder: Path, settings: Settings = SETTINGS) -> AsyncIterator[E
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_cache_without_the_package_that_it_needs_is_refused(
+async def test_a_cache_without_its_package_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(MASTER_KEY_VARIABLE, base64.b64encode(bytes(32)).decode())
@@ -57,7 +57,7 @@ async def test_a_cache_without_the_package_that_it_needs_is_refused(
 
 @pytest.mark.slow
 @asynchronous
-async def test_servers_that_share_a_journal_refuse_to_limit_its_size(
+async def test_servers_with_a_shared_journal_cannot_limit_its_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(MASTER_KEY_VARIABLE, base64.b64encode(bytes(32)).decode())
@@ -112,7 +112,7 @@ async def record(engines: Engines, records: Sequence[dict[str, Any]]) -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_page_token_of_one_server_is_valid_on_another_that_shares_its_control_store(
+async def test_servers_with_one_control_store_share_page_tokens(
     tmp_path: Path,
 ) -> None:
     shared = replace(SETTINGS, control_store=shared_server().new_database())

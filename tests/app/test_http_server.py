@@ -89,7 +89,7 @@ async def rest(reader: asyncio.StreamReader) -> bytes:
         (b"GET / nonsense\r\n\r\n", b"400"),
     ],
 )
-async def test_a_head_that_is_too_long_or_malformed_is_refused(data: bytes, status: bytes) -> None:
+async def test_an_overlong_or_malformed_head_is_refused(data: bytes, status: bytes) -> None:
     async with console(Connections()) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(data)
@@ -117,7 +117,7 @@ async def test_an_unfinished_head_gets_408_at_the_deadline() -> None:
 
 
 @asynchronous
-async def test_silent_connections_end_before_and_after_a_request_and_within_its_body() -> None:
+async def test_silent_connections_end_in_each_phase_of_a_request() -> None:
     async with console(Connections(head_seconds=0.2)) as port:
         silent, _ = await sent(port, b"")
         assert await rest(silent) == b""
@@ -129,7 +129,7 @@ async def test_silent_connections_end_before_and_after_a_request_and_within_its_
 
 
 @asynchronous
-async def test_a_client_that_may_not_send_more_is_not_silent() -> None:
+async def test_a_paused_client_is_not_silent() -> None:
     reads = asyncio.Event()
 
     async def slow(scope: Any, receive: Any, send: Any) -> None:
@@ -156,7 +156,7 @@ async def test_a_client_that_may_not_send_more_is_not_silent() -> None:
 
 
 @asynchronous
-async def test_idle_connections_make_room_for_new_ones_the_oldest_first() -> None:
+async def test_the_oldest_idle_connections_make_room() -> None:
     metrics = Metrics()
     limits = ConsoleConnections(metrics, 2)
     async with console(limits) as port:
@@ -183,7 +183,7 @@ async def test_when_all_receive_bodies_the_slowest_makes_room() -> None:
 
 
 @asynchronous
-async def test_a_connection_within_its_tls_handshake_counts_and_makes_room() -> None:
+async def test_a_tls_handshake_counts_and_makes_room() -> None:
     limits = Connections(max_connections=1)
     async with console(limits, server_context()) as port:
         first = socket.create_connection(("127.0.0.1", port), SECONDS)

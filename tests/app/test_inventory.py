@@ -144,7 +144,7 @@ async def test_a_missing_control_store_of_an_older_version_is_named(tmp_path: Pa
 
 
 @asynchronous
-async def test_a_directory_of_an_older_version_is_taken_over(tmp_path: Path) -> None:
+async def test_a_directory_of_an_older_version_is_adopted(tmp_path: Path) -> None:
     data = DataDirectory(tmp_path)
     await made(tmp_path)
     for name in ("inventory.json", "history/inventory.json", "written", "state.db"):
@@ -210,7 +210,7 @@ async def test_the_journal_of_another_directory_is_named(tmp_path: Path) -> None
 
 
 @asynchronous
-async def test_every_commit_is_noted_so_that_a_cut_end_shows(tmp_path: Path) -> None:
+async def test_every_commit_is_noted_to_reveal_a_cut_end(tmp_path: Path) -> None:
     async with opened(tmp_path) as engines:
         for _ in range(3):
             await engines.journal.append([a_new_entry()])
@@ -286,7 +286,7 @@ async def signing_keys(engines: Engines, folder: Path) -> list[str]:
 
 @pytest.mark.slow
 @asynchronous
-async def test_keys_that_went_from_files_to_a_shared_control_store_are_not_missing(
+async def test_keys_moved_to_a_shared_store_are_not_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     master = tmp_path / "keys" / "master.key"
@@ -316,7 +316,7 @@ async def test_keys_that_went_from_files_to_a_shared_control_store_are_not_missi
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_running_server_notices_that_its_control_store_was_emptied(
+async def test_a_running_server_detects_an_emptied_control_store(
     tmp_path: Path,
 ) -> None:
     postgres = shared_server()
@@ -330,7 +330,7 @@ async def test_a_running_server_notices_that_its_control_store_was_emptied(
 
 @pytest.mark.slow
 @asynchronous
-async def test_servers_that_start_concurrently_on_a_new_control_store_share_its_id(
+async def test_concurrent_servers_share_a_new_stores_id(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENTRAIL_MASTER_KEY", base64.b64encode(b"m" * 32).decode())
@@ -358,7 +358,7 @@ async def test_trails_are_in_the_inventory_while_they_are_there(tmp_path: Path) 
     assert dict(standing.inventory.trails) == {arn: {"uid": "u", "organization": ""}}
 
 
-def test_a_folder_that_took_the_place_of_the_servers_own_ends_it_and_is_not_touched(
+def test_a_server_ends_when_its_folder_is_replaced(
     tmp_path: Path,
 ) -> None:
     folder, failures = tmp_path / "data", list[str]()

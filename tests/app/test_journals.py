@@ -43,7 +43,7 @@ async def test_records_on_postgresql_are_there_again_after_a_restart(tmp_path: P
 
 
 @asynchronous
-async def test_a_journal_is_not_looked_for_where_it_is_not(tmp_path: Path) -> None:
+async def test_a_journal_is_searched_for_only_in_its_place(tmp_path: Path) -> None:
     url = shared_server().new_database()
     shared, own = tmp_path / "shared", tmp_path / "own"
     async with opened_engines(on_postgresql(shared, url)) as (_, engines, shared_data):
@@ -74,7 +74,7 @@ async def test_one_server_at_a_time_uses_a_journal(
 
 @pytest.mark.parametrize("failure", [None, RuntimeError("can't start new thread")])
 @asynchronous
-async def test_a_server_whose_journal_was_taken_over_ends(
+async def test_a_server_whose_journal_has_a_new_owner_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception | None
 ) -> None:
     """Also if a renewal of its lease has failed unexpectedly before."""
@@ -98,7 +98,7 @@ async def test_a_server_whose_journal_was_taken_over_ends(
 
 
 @asynchronous
-async def test_positions_that_postgresql_has_lost_are_not_given_to_other_records(
+async def test_positions_lost_by_postgresql_are_not_reused(
     tmp_path: Path,
 ) -> None:
     """As after PostgreSQL was restored from an older backup, or its database was replaced."""
@@ -139,7 +139,7 @@ async def test_the_journal_of_another_data_directory_is_refused_unchanged(
 
 
 @asynchronous
-async def test_another_journal_with_as_many_records_is_noticed(tmp_path: Path) -> None:
+async def test_another_journal_of_the_same_size_is_detected(tmp_path: Path) -> None:
     url, other = shared_server().new_database(), shared_server().new_database()
     async with opened_engines(on_postgresql(tmp_path, url)) as (_, engines, _data):
         await engines.journal.append(some_new_entries(3))

@@ -28,7 +28,7 @@ async def test_of_a_new_data_directory_nothing_is_known(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_files_that_are_read_in_s3_count_as_sealed(tmp_path: Path) -> None:
+async def test_files_in_s3_count_as_sealed(tmp_path: Path) -> None:
     control = MemoryControl()
     assert await known_positions(control, tmp_path, shared=50) == KnownPositions(50, 50)
     (tmp_path / f"{stem_of(Series.JOURNAL, 1, 70)}-{'0' * 16}.duckdb").touch()
@@ -36,7 +36,7 @@ async def test_files_that_are_read_in_s3_count_as_sealed(tmp_path: Path) -> None
 
 
 @asynchronous
-async def test_a_journal_without_records_is_known_to_have_been_there(tmp_path: Path) -> None:
+async def test_an_empty_journal_is_known_to_exist(tmp_path: Path) -> None:
     control = MemoryControl()
     await mark_journal(control, MemoryJournal())
     assert await known_positions(control, tmp_path) == KnownPositions(0, 0)
@@ -77,7 +77,7 @@ async def test_the_last_imported_event_is_remembered() -> None:
 
 
 @asynchronous
-async def test_a_mark_that_cannot_be_stored_is_not_a_failure() -> None:
+async def test_a_failed_write_of_the_mark_is_no_failure() -> None:
     class FullControl(MemoryControl):
         async def apply(self, changes: Sequence[StoreWrite]) -> None:
             del changes

@@ -45,7 +45,7 @@ async def test_a_gap_of_an_earlier_run_is_recorded_once(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_a_gap_whose_file_is_damaged_is_recorded_without_a_number(tmp_path: Path) -> None:
+async def test_a_gap_with_a_damaged_file_is_recorded_without_number(tmp_path: Path) -> None:
     GapFile(tmp_path).keep(GAP)
     ((file, _),) = kept_gaps(tmp_path)
     file.write_bytes(file.read_bytes()[:30])
@@ -57,7 +57,7 @@ async def test_a_gap_whose_file_is_damaged_is_recorded_without_a_number(tmp_path
 
 
 @asynchronous
-async def test_a_gap_that_cannot_be_recorded_waits_for_the_next_start(tmp_path: Path) -> None:
+async def test_an_unrecorded_gap_waits_for_the_next_start(tmp_path: Path) -> None:
     class FullJournal(MemoryJournal):
         async def append(self, entries: Sequence[NewEntry]) -> int:
             raise RecordRefused("disk full")

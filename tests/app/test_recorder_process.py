@@ -52,7 +52,7 @@ def ask(link: socket.socket, request: object) -> tuple[int, bytes]:
     return head[4], link.recv(int.from_bytes(head[:4], "big"), socket.MSG_WAITALL)
 
 
-def test_it_ends_when_its_server_is_gone() -> None:
+def test_it_ends_with_its_server() -> None:
     with a_process() as (process, link):
         assert ask(link, GetSamples())[0] == 1
         link.close()

@@ -84,7 +84,7 @@ def create_unthrottled(server: Opentrail, name: str) -> int:
 
 
 @pytest.mark.campaign
-def test_connections_are_shared_out_and_each_call_is_recorded_once(tmp_path: Path) -> None:
+def test_connections_are_distributed_and_calls_recorded_once(tmp_path: Path) -> None:
     with (
         StubUpstream() as stub,
         opentrail_server(tmp_path / "data", "--upstream", stub.url, "--recorders", "3") as server,
@@ -113,7 +113,7 @@ def test_connections_are_shared_out_and_each_call_is_recorded_once(tmp_path: Pat
 
 
 @pytest.mark.campaign
-def test_a_key_is_known_to_every_process_before_its_maker_has_it(moto: str, tmp_path: Path) -> None:
+def test_a_new_key_is_known_to_every_process_first(moto: str, tmp_path: Path) -> None:
     """Each new connection lands in the next process, immediately after the key's answer."""
     with opentrail_server(tmp_path / "data", "--upstream", moto, "--recorders", "3") as server:
         iam = server.boto("iam")
@@ -169,7 +169,7 @@ def test_the_cloudtrail_api_answers_and_its_calls_take_effect(moto: str, tmp_pat
 
 
 @pytest.mark.anomaly
-def test_a_process_that_is_killed_is_replaced_and_nothing_answered_is_lost(
+def test_a_killed_process_is_replaced_without_losing_answered_calls(
     tmp_path: Path,
 ) -> None:
     with (
@@ -193,7 +193,7 @@ def test_a_process_that_is_killed_is_replaced_and_nothing_answered_is_lost(
 
 @pytest.mark.slow
 @pytest.mark.anomaly
-def test_a_server_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
+def test_a_killed_server_leaves_no_process(tmp_path: Path) -> None:
     flags = ("--upstream", "http://127.0.0.1:9", "--recorders", "2")
     with opentrail_server(tmp_path / "data", *flags) as server:
         pids = server.children(b"opentrail.")
@@ -210,7 +210,7 @@ def test_a_server_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
 @pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.anomaly
-def test_a_process_that_hangs_is_replaced_and_does_not_hold_up_the_others(tmp_path: Path) -> None:
+def test_a_hanging_process_is_replaced_without_delaying_others(tmp_path: Path) -> None:
     with (
         StubUpstream() as stub,
         opentrail_server(tmp_path / "data", "--upstream", stub.url, "--recorders", "2") as server,
@@ -265,7 +265,7 @@ def test_the_processes_end_with_their_server_however_it_ends(tmp_path: Path) -> 
 
 
 @pytest.mark.campaign
-def test_sigterm_to_all_processes_lets_a_call_under_way_finish(tmp_path: Path) -> None:
+def test_sigterm_to_all_processes_lets_calls_finish(tmp_path: Path) -> None:
     """As service managers do: the signal reaches every process of the group."""
     reached, go_on = threading.Event(), threading.Event()
 

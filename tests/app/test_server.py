@@ -97,7 +97,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.mark.live
-def test_a_server_publishes_its_addresses_answers_and_stops_in_order(server: Server) -> None:
+def test_a_server_publishes_addresses_answers_and_stops(server: Server) -> None:
     file = server.data_dir / "server.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     described = server.described
@@ -130,7 +130,7 @@ def test_a_server_publishes_its_addresses_answers_and_stops_in_order(server: Ser
 
 
 @pytest.mark.slow
-def test_a_server_loads_no_library_that_only_its_other_processes_or_settings_need() -> None:
+def test_a_server_loads_only_its_own_libraries() -> None:
     """Each takes megabytes and a part of the start, in the process that answers calls."""
     others = ("boto3", "botocore.session", "duckdb", "httpx", "moto", "numpy", "psycopg")
     shown = subprocess.run(
@@ -156,7 +156,7 @@ def test_stored_files_are_private(server: Server) -> None:
 
 @pytest.mark.campaign
 @pytest.mark.live
-def test_the_same_data_directory_may_be_served_again_and_only_once_at_a_time(
+def test_one_server_at_a_time_may_use_a_data_directory(
     server: Server,
 ) -> None:
     code, complaint = run_to_end(server.data_dir, *UPSTREAM, *ADDRESSES)
@@ -172,7 +172,7 @@ def test_the_same_data_directory_may_be_served_again_and_only_once_at_a_time(
 
 @pytest.mark.campaign
 @pytest.mark.live
-def test_a_server_ends_in_order_with_the_terminal_it_began_on(tmp_path: Path) -> None:
+def test_a_server_ends_with_its_terminal(tmp_path: Path) -> None:
     try:
         ours, its = os.openpty()
     except OSError as error:
@@ -195,7 +195,7 @@ def test_a_service_continues_after_a_hangup(server: Server) -> None:
 @pytest.mark.campaign
 @pytest.mark.live
 @pytest.mark.anomaly
-def test_a_server_without_its_control_store_starts_from_records_that_only_event_history_has(
+def test_a_server_without_control_store_restores_from_event_history(
     tmp_path: Path,
 ) -> None:
     settings = Settings(data_dir=tmp_path, insights="off", history_seal_records=20)
@@ -233,7 +233,7 @@ def test_a_server_without_its_control_store_starts_from_records_that_only_event_
 
 @pytest.mark.live
 @pytest.mark.anomaly
-def test_after_a_kill_the_next_server_starts_and_replaces_the_stale_file(server: Server) -> None:
+def test_the_next_server_after_a_kill_replaces_the_stale_file(server: Server) -> None:
     assert server.end(signal.SIGKILL) == -signal.SIGKILL
     assert (server.data_dir / "server.json").exists()
     again = Server(server.data_dir)
@@ -244,7 +244,7 @@ def test_after_a_kill_the_next_server_starts_and_replaces_the_stale_file(server:
 
 @pytest.mark.live
 @pytest.mark.parametrize("point", ["nonsense", "journal.committed:x"])
-def test_a_crash_point_that_is_none_is_wrong_use(tmp_path: Path, point: str) -> None:
+def test_an_unknown_crash_point_is_wrong_use(tmp_path: Path, point: str) -> None:
     flags = (*UPSTREAM, *ADDRESSES)
     code, complaint = run_to_end(tmp_path / "data", *flags, OPENTRAIL_CRASH_AT=point)
     assert code == 2
@@ -262,7 +262,7 @@ def test_without_an_upstream_there_is_nothing_to_serve(tmp_path: Path) -> None:
 
 @pytest.mark.campaign
 @pytest.mark.live
-def test_an_address_in_use_is_wrong_use_and_names_the_flag(tmp_path: Path) -> None:
+def test_an_address_in_use_is_wrong_use(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -287,7 +287,7 @@ def test_data_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.live
-def test_a_data_directory_that_cannot_be_made_is_failed_storage(tmp_path: Path) -> None:
+def test_an_impossible_data_directory_is_failed_storage(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     code, complaint = run_to_end(tmp_path / "file" / "data", *UPSTREAM, *ADDRESSES)
     assert code == 74
@@ -297,7 +297,7 @@ def test_a_data_directory_that_cannot_be_made_is_failed_storage(tmp_path: Path) 
 
 @pytest.mark.live
 @pytest.mark.anomaly
-def test_a_full_disk_at_the_start_is_failed_storage_without_a_traceback(tmp_path: Path) -> None:
+def test_a_full_disk_at_the_start_gives_no_traceback(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 600) as disk:
         fill(disk, leave_kilobytes=24)
         code, complaint = run_to_end(disk / "data", *UPSTREAM, *ADDRESSES)
@@ -307,7 +307,7 @@ def test_a_full_disk_at_the_start_is_failed_storage_without_a_traceback(tmp_path
 
 @pytest.mark.live
 @pytest.mark.anomaly
-def test_a_state_store_that_is_not_a_database_fails_and_is_named(
+def test_an_invalid_state_store_fails_by_name(
     tmp_path: Path,
 ) -> None:
     damaged = tmp_path / "data" / "state.db"

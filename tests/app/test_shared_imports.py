@@ -159,7 +159,7 @@ async def test_concurrent_servers_import_each_event_once(tmp_path: Path) -> None
 
 
 @asynchronous
-async def test_an_import_is_done_again_if_others_took_exactly_its_numbers(
+async def test_an_import_is_repeated_if_its_numbers_are_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     servers = Servers(tmp_path)
@@ -244,7 +244,7 @@ async def test_earlier_imports_become_shared(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_an_import_that_was_not_acknowledged_is_set_aside_and_can_be_repeated(
+async def test_an_unacknowledged_import_is_set_aside_and_repeatable(
     tmp_path: Path,
 ) -> None:
     servers = Servers(tmp_path)
@@ -283,7 +283,7 @@ async def test_damaged_imports_are_downloaded_again(tmp_path: Path) -> None:
 
 @pytest.mark.campaign
 @asynchronous
-async def test_imports_that_are_damaged_while_the_server_runs_are_downloaded_again(
+async def test_imports_damaged_at_run_time_are_downloaded_again(
     tmp_path: Path,
 ) -> None:
     servers = Servers(tmp_path)
@@ -308,7 +308,7 @@ async def test_imports_that_are_damaged_while_the_server_runs_are_downloaded_aga
 
 @pytest.mark.campaign
 @asynchronous
-async def test_expired_imports_are_listed_no_longer_and_missed_by_no_new_server(
+async def test_expired_imports_are_unlisted_and_not_missed(
     tmp_path: Path,
 ) -> None:
     servers = Servers(tmp_path)
@@ -328,7 +328,7 @@ async def test_expired_imports_are_listed_no_longer_and_missed_by_no_new_server(
 
 @pytest.mark.campaign
 @asynchronous
-async def test_a_listed_import_that_expired_and_is_gone_keeps_no_server_away(
+async def test_a_missing_expired_import_does_not_stop_a_server(
     tmp_path: Path,
 ) -> None:
     servers = Servers(tmp_path)
@@ -344,7 +344,7 @@ async def test_a_listed_import_that_expired_and_is_gone_keeps_no_server_away(
 
 
 @asynchronous
-async def test_a_crash_while_expired_imports_are_noted_reports_nothing_as_lost(
+async def test_a_crash_during_the_expiry_of_imports_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     servers = Servers(tmp_path)
@@ -376,7 +376,7 @@ EVERY = 1 if os.environ.get("OPENTRAIL_POWER_CUTS") == "all" else 3
 @pytest.mark.campaign
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_power_cut_at_any_step_of_an_import_leaves_each_event_once(
+async def test_a_power_cut_during_an_import_leaves_each_event_once(
     tmp_path: Path,
 ) -> None:
     steps_of_start = 0

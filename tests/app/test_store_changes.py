@@ -84,7 +84,7 @@ def test_only_changed_kinds_are_reloaded_within_a_second() -> None:
     following(control, reloads, story)
 
 
-def test_a_store_that_cannot_be_reached_is_logged_once_and_read_again_later(
+def test_an_unreachable_store_is_logged_once_and_read_later(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Remote(MemoryControl):
@@ -115,7 +115,7 @@ def test_a_store_that_cannot_be_reached_is_logged_once_and_read_again_later(
     ]
 
 
-def test_documents_that_cannot_be_read_hold_up_no_other_kind() -> None:
+def test_unreadable_documents_delay_no_other_kind() -> None:
     control, reloads = MemoryControl(), Reloads()
 
     async def story() -> None:

@@ -43,7 +43,7 @@ async def test_a_key_is_who_the_upstream_says() -> None:
 
 
 @asynchronous
-async def test_an_upstream_of_no_known_kind_is_not_asked_about_keys() -> None:
+async def test_an_unknown_upstream_is_not_asked_about_keys() -> None:
     with StubUpstream(keep=True) as stub:
         callers, identities, _ = callers_of(stub.url)
         await callers.learn_account()

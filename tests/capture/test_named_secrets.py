@@ -667,7 +667,7 @@ def test_there_are_three_hundred_canaries() -> None:
 
 @pytest.mark.parametrize("operation", STACK_OPERATIONS)
 @pytest.mark.parametrize("style", STYLES)
-def test_parameters_that_the_template_lets_be_seen_are_shown(operation: str, style: str) -> None:
+def test_visible_template_parameters_are_shown(operation: str, style: str) -> None:
     raw, _, _ = recorded(f"cloudformation {operation}, {style}")
     given = json.loads(raw)["requestParameters"]["parameters"]
     shown = {one["parameterKey"]: one["parameterValue"] for one in given}

@@ -64,7 +64,7 @@ def test_a_record_that_needs_no_change_gets_no_mark() -> None:
 @pytest.mark.hypothesis
 @settings(deadline=None, max_examples=200)
 @given(ANYTHING)
-def test_whatever_comes_is_valid_utf8_json(value: Any) -> None:
+def test_any_input_becomes_valid_utf8_json(value: Any) -> None:
     raw = to_bytes(value)
     json.loads(raw.decode("utf-8", "strict"), parse_constant=pytest.fail)
 
@@ -95,12 +95,12 @@ def test_a_number_of_64_bits_stays_a_number(number: int) -> None:
 
 
 @pytest.mark.parametrize("value", ["\ud800", 2**63, 2**70, float("nan"), float("inf")])
-def test_a_record_that_had_to_be_changed_says_so(value: Any) -> None:
+def test_a_changed_record_says_so(value: Any) -> None:
     record = a_record(requestParameters={"x": value})
     assert opentrail_block(record) == {"altered": True}
 
 
-def test_the_mark_is_added_to_the_members_of_the_block() -> None:
+def test_the_mark_is_added_to_the_blocks_members() -> None:
     record = a_record(
         requestParameters={"x": "\ud800"},
         additionalEventData={"SignatureVersion": "SigV4", "opentrail": {"duplicateKeys": True}},
@@ -113,7 +113,7 @@ def test_the_mark_is_added_to_the_members_of_the_block() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_float_that_is_not_finite_is_recorded_as_text(value: float) -> None:
+def test_an_infinite_float_is_recorded_as_text(value: float) -> None:
     shown = written({"x": value})["x"]
     assert isinstance(shown, str)
     assert str(float(shown)) == str(value)
@@ -127,7 +127,7 @@ def test_values_of_other_types_are_recorded_as_text() -> None:
     assert isinstance(written({"x": b"\xff"})["x"], str)
 
 
-def test_names_that_are_not_text_become_text() -> None:
+def test_names_of_other_types_become_text() -> None:
     assert written({1: "a", None: "b", "c": "d"}) == {"1": "a", "None": "b", "c": "d"}
 
 
@@ -165,7 +165,7 @@ def test_a_string_is_cut_at_a_kilobyte_between_characters(text: str) -> None:
         ("additionalEventData", 28_672),
     ],
 )
-def test_a_part_beyond_its_limit_is_replaced_by_awss_mark(member: str, limit: int) -> None:
+def test_an_oversized_part_becomes_awss_mark(member: str, limit: int) -> None:
     frame = len('{"a":""}')
     for size, is_kept in ((limit - frame, True), (limit - frame + 1, False)):
         record: dict[str, Any] = {"eventName": "E", "other": [1], member: {"a": "x" * size}}

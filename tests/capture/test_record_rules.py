@@ -78,7 +78,7 @@ def test_a_renamed_operation_exists_and_has_another_name() -> None:
         assert all(name != operation for operation, name in table.items())
 
 
-def test_two_operations_share_an_event_name_only_where_aws_says_so() -> None:
+def test_two_operations_share_a_name_only_as_at_aws() -> None:
     for service in rules("names")["event_name"]:
         names: dict[str, list[str]] = {}
         for operation in catalog().services[service].model.operation_names:
@@ -149,7 +149,7 @@ def test_a_redacted_member_is_one_of_its_service() -> None:
         assert (member in recorded_members(label)) != is_excused, f"{label}: {member}"
 
 
-def test_parameters_are_left_out_with_the_errors_of_real_records() -> None:
+def test_parameters_are_left_out_with_real_records_errors() -> None:
     """The table lists the errors that AWS records without parameters (cloudtrail-format §2.5)."""
     table = rules("kinds")["parameters_left_out"]
     assert set(table) <= set(by_label())
@@ -162,7 +162,7 @@ def test_parameters_are_left_out_with_the_errors_of_real_records() -> None:
     assert all(code in table[label] for label, code in seen)
 
 
-def test_headers_and_queries_that_are_never_shown_are_lower_case_where_headers_are() -> None:
+def test_hidden_headers_are_listed_in_lower_case() -> None:
     headers = rules("redaction")["s3_headers"]
     for name in (*headers["never"], *headers["answer_never"]):
         assert name == name.lower()
@@ -260,7 +260,7 @@ def test_an_event_source_is_a_single_label_without_dots() -> None:
         assert "." not in label
 
 
-def test_a_service_that_is_not_listed_has_the_last_label_of_its_endpoint() -> None:
+def test_an_unlisted_service_has_its_endpoints_last_label() -> None:
     s3 = catalog().services["s3"]
     assert source_of(replace(s3, name="new", endpoint_prefix="api.new")) == "new"
     assert source_of(replace(s3, name="new", endpoint_prefix="new")) == "new"
@@ -339,7 +339,7 @@ def test_a_call_reads_or_writes(label: str, operation: str, expected: bool) -> N
         ("sqs", "ReceiveMessage", False),
     ],
 )
-def test_answers_of_writes_and_of_calls_that_hand_out_credentials_are_kept(
+def test_answers_of_writes_and_credentials_are_kept(
     label: str, operation: str, expected: bool
 ) -> None:
     assert keeps_answer(label, operation) is expected

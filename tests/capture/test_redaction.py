@@ -72,7 +72,7 @@ def test_a_name_of_a_secret_looks_like_one(name: str) -> None:
         "",
     ],
 )
-def test_a_name_of_something_else_does_not(name: str) -> None:
+def test_names_without_a_secret_are_shown(name: str) -> None:
     assert not looks_secret(name)
 
 
@@ -105,7 +105,7 @@ def test_a_name_of_something_else_does_not(name: str) -> None:
         ("dynamodb", "statement", "literals"),
     ],
 )
-def test_a_member_is_left_out_hidden_or_marked_as_aws_does(
+def test_a_member_is_omitted_hidden_or_marked_as_by_aws(
     label: str, member: str, action: str | None
 ) -> None:
     assert actions(label).get(member) == action
@@ -126,7 +126,7 @@ def test_a_member_is_left_out_hidden_or_marked_as_aws_does(
         "INSERT INTO t VALUE {'k': 4111111111111111}",
     ],
 )
-def test_no_literal_of_a_statement_survives_however_it_is_written(statement: str) -> None:
+def test_no_literal_of_a_statement_survives(statement: str) -> None:
     """Numbers are item data like strings."""
     shown = without_literals(statement)
     assert "CANARY" not in shown
@@ -139,7 +139,7 @@ def test_a_name_with_a_digit_is_not_a_literal() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 5, ["a"], {"a": "b"}, b"x"])
-def test_a_statement_that_is_not_text_is_hidden(value: Any) -> None:
+def test_a_statement_of_another_type_is_hidden(value: Any) -> None:
     assert without_literals(value) == HIDDEN
 
 
@@ -180,7 +180,7 @@ def test_an_error_may_repeat_a_recorded_value() -> None:
     assert redact_message(message, asked, {"userName": "Mary", "path": "/staff/"}) == message
 
 
-def test_an_error_is_hidden_if_too_many_values_are_to_be_searched_in_it() -> None:
+def test_an_error_with_too_many_values_is_hidden() -> None:
     values = [f"value-{i}" for i in range(MAX_HIDDEN_VALUES + 1)]
     assert redact_message("value-7 is too long", values[1:], []) == f"{HIDDEN} is too long"
     assert redact_message("value-7 is too long", values, []) == HIDDEN
@@ -221,21 +221,21 @@ def test_undecodable_body_is_compared_in_any_case() -> None:
     assert without_words_of(b"{Hunter2-and", "no HUNTER2 here", "") == f"no {HIDDEN} here"
 
 
-def test_the_words_of_an_unreadable_body_are_hidden_except_recorded_ones() -> None:
+def test_words_of_an_unreadable_body_are_hidden_unless_recorded() -> None:
     hidden = without_words_of(b'{"a": "hunter%202', "no hunter 2: 'hunter%202' of /hunt", "/hunt")
     assert hidden == f"no {HIDDEN} 2: '{HIDDEN}' of /hunt"
 
 
-def test_words_that_no_body_has_stay_in_an_error_message() -> None:
+def test_words_outside_the_body_stay_in_an_error() -> None:
     assert without_words_of(b"hunter", "malformed body: hunter", "") == f"malformed body: {HIDDEN}"
 
 
-def test_the_message_on_an_unreadable_body_that_is_too_long_to_compare_is_hidden() -> None:
+def test_an_overlong_message_on_an_unreadable_body_is_hidden() -> None:
     body = b"x" * 1_100_000 + b" hunter2"
     assert without_words_of(body, "malformed body: hunter2", "") == HIDDEN
 
 
-def test_a_secret_that_holds_another_is_hidden_as_a_whole() -> None:
+def test_a_secret_containing_another_is_hidden_as_a_whole() -> None:
     asked = {"A": "secret", "B": "secret-and-more"}
     assert redact_message("secret-and-more secret", asked, {}) == f"{HIDDEN} {HIDDEN}"
 
@@ -249,9 +249,7 @@ def test_a_secret_that_holds_another_is_hidden_as_a_whole() -> None:
     ),
     around=st.text(max_size=5),
 )
-def test_no_error_repeats_a_given_text_that_is_not_shown(
-    asked: dict[str, str], around: str
-) -> None:
+def test_no_error_repeats_a_hidden_string(asked: dict[str, str], around: str) -> None:
     message = around.join(["", *asked.values(), ""])
     found = redact_message(message, asked, {})
     assert not [secret for secret in asked.values() if secret in found]

@@ -30,13 +30,13 @@ _LIST, _MAP = "[]", "{}"
 Path = tuple[str, ...]
 
 
-def test_every_member_that_suggests_a_secret_is_hidden_or_reviewed() -> None:
+def test_every_secret_sounding_member_is_hidden_or_reviewed() -> None:
     """A newer botocore adds members: docs/howto/extend-opentrail.md says what to do then."""
     found = [f"{one.service} {one.member}" for one in unreviewed()]
     assert found == []
 
 
-def test_every_review_says_why_and_is_about_a_member_that_is_shown() -> None:
+def test_every_review_has_a_reason_and_a_visible_member() -> None:
     shown = [one for one in candidates() if not one.hidden_by]
     known = {(one.service, one.member) for one in shown}
     for review in reviews():
@@ -74,7 +74,7 @@ def test_every_review_says_why_and_is_about_a_member_that_is_shown() -> None:
         ("invoicing", "VerifyProcurementPortalValidationRequest.Code"),
     ],
 )
-def test_a_secret_that_was_once_recorded_is_hidden(service: str, member: str) -> None:
+def test_a_formerly_recorded_secret_is_hidden(service: str, member: str) -> None:
     known = {(one.service, one.member): one.hidden_by for one in candidates()}
     assert known[service, member]
 
@@ -261,7 +261,7 @@ NOT_MADE = frozenset({"appconfig", "ebs", "networkmanager", "s3control", "wellar
 
 
 @pytest.mark.campaign
-def test_each_hidden_member_is_in_no_record_and_each_shown_one_is_in_its_own() -> None:
+def test_only_visible_members_are_in_records() -> None:
     """Every member with a secret-sounding name, in a request or an answer of its service."""
     leaked: list[str] = []
     missing: list[str] = []

@@ -163,9 +163,7 @@ BREAKS: dict[str, tuple[str, Callable[[Wire], None], Callable[[Wire], None], str
 
 
 @pytest.mark.parametrize("mode", ["refuse", "allow"])
-def test_a_call_that_breaks_off_has_an_error_and_is_not_a_success(
-    tmp_path: Path, mode: str
-) -> None:
+def test_an_interrupted_call_has_an_error(tmp_path: Path, mode: str) -> None:
     scripts = [one[2] for name, one in BREAKS.items() if name != OWN]
     flags = ("--on-record-failure", mode)
     errors: dict[str, tuple[str, str, str]] = {}

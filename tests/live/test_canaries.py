@@ -725,9 +725,7 @@ def test_no_secret_is_anywhere_in_the_data_directory(server: tuple[Opentrail, st
         assert not [secret for secret in plain if secret in content], file
 
 
-def test_no_secret_comes_out_of_any_interface(
-    server: tuple[Opentrail, str], tmp_path: Path
-) -> None:
+def test_no_interface_reveals_a_secret(server: tuple[Opentrail, str], tmp_path: Path) -> None:
     running, s3 = server
     everything = ("--all-accounts", "--all-regions", "--all-categories", "--limit", "10000")
     records = running.opentrail("lookup", *everything, "--json").stdout

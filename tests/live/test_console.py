@@ -35,7 +35,7 @@ HOSTILE = (
 )
 
 
-def test_who_created_mary_when_and_by_which_method(
+def test_mary_has_her_creator_time_and_method(
     console: Browser, server: Opentrail, tmp_path: Path
 ) -> None:
     record = a_record(
@@ -69,9 +69,7 @@ def test_who_created_mary_when_and_by_which_method(
     expect(page.get_by_role("heading", name=MARY)).to_be_visible()
 
 
-def test_cloudtrail_is_turned_on_and_its_history_begins_with_that(
-    console: Browser, server: Opentrail
-) -> None:
+def test_enabling_cloudtrail_begins_its_history(console: Browser, server: Opentrail) -> None:
     page = console.page
     page.get_by_role("link", name="Get Started Now").or_(
         page.get_by_role("button", name="Get Started Now")
@@ -105,7 +103,7 @@ def test_cloudtrail_is_turned_on_and_its_history_begins_with_that(
 
 
 @pytest.mark.campaign
-def test_a_trail_ends_only_after_a_question_and_the_console_says_that_none_logs(
+def test_deleting_a_trail_needs_a_confirmation_and_is_shown(
     console: Browser, server: Opentrail
 ) -> None:
     page, trails = console.page, server.boto("cloudtrail")
@@ -145,9 +143,7 @@ def test_a_trail_ends_only_after_a_question_and_the_console_says_that_none_logs(
     assert "Ledger" not in [each["Name"] for each in trails.describe_trails()["trailList"]]
 
 
-def test_a_trail_is_edited_by_the_calls_that_the_page_names(
-    console: Browser, server: Opentrail
-) -> None:
+def test_a_trail_is_edited_by_the_listed_calls(console: Browser, server: Opentrail) -> None:
     page, trails = console.page, server.boto("cloudtrail")
     server.boto("s3").create_bucket(Bucket="edited")
     settings = {"S3BucketName": "edited", "EnableLogFileValidation": True}

@@ -161,9 +161,7 @@ def test_open_panels_and_dialogs_have_no_violation(chromium: Chromium, server: O
     assert found == {}
 
 
-def test_a_page_at_twice_its_size_and_in_forced_colors_can_be_used(
-    chromium: Chromium, server: Opentrail
-) -> None:
+def test_a_page_works_zoomed_and_in_forced_colors(chromium: Chromium, server: Opentrail) -> None:
     with browser(chromium, server, 720, forced_colors="active", device_scale_factor=2) as console:
         console.open()
         for path in ("", "events", "trails", "turn-on"):

@@ -68,9 +68,7 @@ def _sentence(number: int) -> str:
     return f"IAM user John created IAM user user-{number}"
 
 
-def test_the_first_call_replaces_the_words_that_ask_for_it(
-    chromium: Chromium, server: Opentrail
-) -> None:
+def test_the_first_call_replaces_the_hint(chromium: Chromium, server: Opentrail) -> None:
     with browser(chromium, server) as console:
         console.open()
         expect(console.page.get_by_role("heading", name="Get started")).to_be_visible()

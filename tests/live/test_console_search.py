@@ -237,7 +237,7 @@ def test_pages_miss_nothing_and_repeat_nothing_while_events_arrive(
 
 
 @pytest.mark.parametrize("last", ["auto", "9999d"])
-def test_a_page_of_a_relative_range_can_be_loaded_again(console: Browser, last: str) -> None:
+def test_a_page_of_a_relative_range_can_be_reloaded(console: Browser, last: str) -> None:
     page = console.page
     console.go(_history("user=John", last=last))
     first = page.locator(f"[data-row='{RECORDS[0]['eventID']}']")
@@ -272,7 +272,7 @@ def test_events_are_stepped_through_and_compared(console: Browser) -> None:
     assert "awsRegion" not in members
 
 
-def test_a_laptop_shows_twenty_rows_and_more_in_one_stop_of_the_tab_key(console: Browser) -> None:
+def test_a_laptop_shows_twenty_rows_in_one_tab_stop(console: Browser) -> None:
     page = console.page
     page.set_viewport_size({"width": 1440, "height": 900})
     console.go(_history("is:write"))
@@ -326,7 +326,7 @@ def test_a_copied_link_shows_the_same_events_later(console: Browser, server: Ope
     assert _ids(page) == shown
 
 
-def test_times_are_shown_in_the_chosen_zone_across_its_change_of_clocks(console: Browser) -> None:
+def test_times_are_shown_in_the_chosen_zone_across_dst(console: Browser) -> None:
     page = console.page
     page.evaluate(
         "zone => localStorage.setItem('opentrail.preferences', JSON.stringify({zone}))",
@@ -342,7 +342,7 @@ def test_times_are_shown_in_the_chosen_zone_across_its_change_of_clocks(console:
     expect(heading).to_be_visible()
 
 
-def test_an_empty_page_says_what_to_do(console: Browser) -> None:
+def test_an_empty_page_suggests_the_next_step(console: Browser) -> None:
     page = console.page
     console.go(_history("user=john"))
     expect(page.get_by_text("No event has the user john. Did you mean John (")).to_be_visible()

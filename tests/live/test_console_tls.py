@@ -97,9 +97,7 @@ def test_commands_browsers_and_hooks_use_the_console_over_tls(tmp_path: Path, fi
         assert server.records()[0]["sourceIPAddress"] == "127.0.0.1"
 
 
-def test_commands_do_not_talk_to_a_server_with_another_certificate(
-    tmp_path: Path, files: Files
-) -> None:
+def test_commands_refuse_a_server_with_another_certificate(tmp_path: Path, files: Files) -> None:
     with opentrail_server(
         tmp_path / "data", "--upstream", "http://127.0.0.1:9", *files.flags
     ) as server:
@@ -123,7 +121,7 @@ def test_commands_do_not_talk_to_a_server_with_another_certificate(
 @pytest.mark.parametrize(
     ("accounts", "count"), [("111111111111", 0), (f"111111111111,{ACCOUNT}", 1)]
 )
-def test_a_user_sees_events_of_its_accounts_in_a_real_store(
+def test_a_user_sees_only_events_of_its_accounts(
     tmp_path: Path, files: Files, accounts: str, count: int
 ) -> None:
     with (

@@ -44,9 +44,7 @@ def test_a_view_that_one_browser_saved_opens_in_another(
     expect(headers.filter(has_text="What happened")).to_have_count(0)
 
 
-def test_an_event_is_proven_until_its_log_file_is_changed(
-    console: Browser, server: Opentrail
-) -> None:
+def test_a_changed_log_file_ends_the_proof_of_an_event(console: Browser, server: Opentrail) -> None:
     s3, iam = server.boto("s3"), server.boto("iam")
     s3.create_bucket(Bucket="proof-logs")
     policy = {

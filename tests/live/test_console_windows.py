@@ -212,7 +212,7 @@ def test_enter_in_the_filter_moves_to_the_rows(console: Browser, mary: str) -> N
     expect(rows.nth(1)).to_be_focused()
 
 
-def test_palette_has_keys_that_were_typed_before_it(console: Browser, mary: str) -> None:
+def test_palette_receives_keys_typed_before_it_opens(console: Browser, mary: str) -> None:
     page = console.page
     script: list[Route] = []
     page.route("**/Palette-*.js", lambda route: script.append(route))

@@ -120,7 +120,7 @@ def test_the_image_says_how_it_is_run(buildah: Buildah) -> None:
     assert config["Healthcheck"]["Test"] == ["CMD", "python", "/opt/opentrail/health.py"]
 
 
-def test_a_container_records_calls_as_a_user_that_is_not_root(buildah: Buildah) -> None:
+def test_a_container_records_calls_without_root(buildah: Buildah) -> None:
     container = buildah.run("from", "opentrail")
     listeners = ("--listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0")
     moto = start_moto()

@@ -26,7 +26,7 @@ def command_lines() -> bytes:
     return b"\n".join(found)
 
 
-def test_trails_outlive_the_server_in_postgresql_and_the_password_is_nowhere(
+def test_trails_outlive_the_server_in_postgresql(
     tmp_path: Path,
 ) -> None:
     postgres = shared_server()
@@ -121,7 +121,7 @@ def test_a_server_continues_once_the_database_returns(tmp_path: Path) -> None:
             server.close()
 
 
-def test_a_server_whose_database_is_not_there_names_the_cause(tmp_path: Path) -> None:
+def test_a_server_without_its_database_names_the_cause(tmp_path: Path) -> None:
     server = Opentrail(tmp_path / "data", "--upstream", "http://127.0.0.1:9")
     url = f"postgresql://bob:{SECRET}@/state?host={tmp_path}"
     with pytest.raises(AssertionError, match="server ended with 74") as caught:

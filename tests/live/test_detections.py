@@ -90,7 +90,7 @@ def test_a_rule_from_its_test_to_its_events(tmp_path: Path) -> None:
             assert set(counts(server)) == {"key_for_another_user"}
 
 
-def test_alerts_have_the_form_of_slack_and_outlast_a_crash(tmp_path: Path) -> None:
+def test_alerts_have_slacks_form_and_outlast_a_crash(tmp_path: Path) -> None:
     rules = tmp_path / "rules.yml"
     rules.write_text(RULES)
     with stub_webhook() as stub, moto_server() as upstream:
@@ -143,7 +143,7 @@ def alerts(stub: Stub) -> list[str]:
 KEY = "0123456789abcdef0123456789abcdef"
 
 
-def test_an_insight_opens_an_alert_and_its_end_resolves_it_after_a_crash(tmp_path: Path) -> None:
+def test_an_insights_alert_is_opened_and_resolved_after_a_crash(tmp_path: Path) -> None:
     folder = tmp_path / "server"
     with stub_webhook() as stub, moto_server() as upstream:
         settings = tmp_path / "opentrail.toml"
@@ -230,9 +230,7 @@ def test_the_console_leads_from_a_rule_to_its_events(
 
 
 @pytest.mark.campaign
-def test_a_starter_rule_from_its_switch_to_its_event_and_back(
-    console: Browser, server: Opentrail
-) -> None:
+def test_a_starter_rule_is_switched_on_matches_and_off(console: Browser, server: Opentrail) -> None:
     page = console.page
     console.go("detections?filter=t1098+another")
     page.get_by_role("checkbox", name="Enable Access key created").click(force=True)

@@ -271,7 +271,7 @@ def test_the_examples_of_a_document_print_its_output(
 
 @pytest.mark.campaign
 @pytest.mark.live
-def test_documents_may_be_followed_one_after_the_other(sandbox: Opentrail, tmp_path: Path) -> None:
+def test_documents_may_be_followed_in_sequence(sandbox: Opentrail, tmp_path: Path) -> None:
     """Runs the documents that use the sandbox; the others start their own servers."""
     count = 0
     with closing(new_shell(tmp_path, sandbox)) as shell:
@@ -325,7 +325,7 @@ def shell_lines(text: str) -> Iterator[str]:
                 yield command
 
 
-def test_commands_that_are_not_run_are_accepted_or_have_a_reason() -> None:
+def test_unrun_commands_are_accepted_or_have_a_reason() -> None:
     for document in DOCUMENTS:
         for command in shell_lines(document.read_text()):
             with case(f"{document.name}: {command}"):

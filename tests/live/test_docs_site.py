@@ -124,7 +124,7 @@ def test_search_knows_every_page(site: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_pages_are_read_and_searched_in_a_folder_without_a_network(site: Path, width: int) -> None:
+def test_pages_work_in_a_folder_without_network(site: Path, width: int) -> None:
     requests, errors = list[str](), list[str]()
     with running_chromium() as chromium:
         page = chromium.new_page(viewport={"width": width, "height": 900})

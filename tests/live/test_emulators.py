@@ -102,7 +102,7 @@ def test_an_account_as_key_id_is_that_account(tmp_path: Path) -> None:
             server.close()
 
 
-def test_a_trail_made_by_the_command_line_is_in_the_upstreams_account(tmp_path: Path) -> None:
+def test_a_command_line_trail_is_in_the_upstreams_account(tmp_path: Path) -> None:
     with ministack() as url:
         server = serve(tmp_path / "data", url)
         try:
@@ -210,7 +210,7 @@ def run_load_over_restarts(server: Opentrail, emulator: StandInEmulator) -> None
 
 
 @pytest.mark.campaign
-def test_three_hundred_calls_of_thirty_services_have_a_right_record_each() -> None:
+def test_three_hundred_calls_of_thirty_services_have_right_records() -> None:
     count, found = emulators.measure()
     assert count == len(emulators.SERVICES) * emulators.OPERATIONS == 300
     assert found["opentrail"] == dict.fromkeys(emulators.FIELDS, count)

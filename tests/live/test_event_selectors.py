@@ -87,7 +87,7 @@ def some_calls(server: Opentrail) -> None:
     server.boto("iam").list_users()
 
 
-def test_a_trail_delivers_what_its_selectors_take_over_a_crash_and_aws_validates_it(
+def test_a_trail_delivers_selected_events_over_a_crash(
     world: World,
 ) -> None:
     trails: Any = world.server.boto("cloudtrail")
@@ -127,7 +127,7 @@ def test_a_trail_delivers_what_its_selectors_take_over_a_crash_and_aws_validates
     assert "2/2 log files valid" in said.stdout
 
 
-def test_boto3_knows_the_error_and_the_default_that_is_put_back(world: World) -> None:
+def test_boto3_knows_the_error_and_the_restored_default(world: World) -> None:
     trails: Any = world.server.boto("cloudtrail")
     wrong = {"FieldSelectors": [{"Field": "eventCategory", "Equals": ["Everything"]}]}
     with pytest.raises(trails.exceptions.InvalidEventSelectorsException, match="Everything"):

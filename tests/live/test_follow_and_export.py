@@ -149,7 +149,7 @@ def test_a_tail_without_a_reader_delays_no_call(tmp_path: Path) -> None:
             assert slow.wait(TIMEOUT_SECONDS) == 0  # its reader is gone
 
 
-def test_an_export_is_what_look_ups_find(tmp_path: Path) -> None:
+def test_an_export_equals_lookups(tmp_path: Path) -> None:
     with (
         moto_server() as upstream,
         opentrail_server(tmp_path / "data", "--upstream", upstream) as server,

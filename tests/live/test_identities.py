@@ -58,7 +58,7 @@ def test_an_assumed_role_is_known_with_its_issuer(server: Opentrail) -> None:
     assert "role Deployer (session night-shift) created IAM group by-role" in said
 
 
-def test_the_record_of_assume_role_names_the_new_key_and_hides_the_token(server: Opentrail) -> None:
+def test_a_role_session_names_the_new_key_without_token(server: Opentrail) -> None:
     server.boto("sts").assume_role(
         RoleArn="arn:aws:iam::123456789012:role/Deployer", RoleSessionName="record"
     )
@@ -77,7 +77,7 @@ def test_the_record_of_assume_role_names_the_new_key_and_hides_the_token(server:
     ]
 
 
-def test_web_identities_and_saml_users_are_known_without_a_signature(server: Opentrail) -> None:
+def test_web_identities_and_saml_users_need_no_signature(server: Opentrail) -> None:
     answer = server.boto("sts").assume_role_with_web_identity(
         RoleArn="arn:aws:iam::123456789012:role/Deployer",
         RoleSessionName="from-the-web",
@@ -101,7 +101,7 @@ def test_a_session_token_belongs_to_the_same_user(server: Opentrail) -> None:
     assert identity["sessionContext"]["attributes"]["creationDate"].endswith("Z")
 
 
-def test_a_federated_user_is_known_with_who_vouched_for_it(server: Opentrail) -> None:
+def test_a_federated_user_is_known_with_its_issuer(server: Opentrail) -> None:
     answer = server.boto("sts").get_federation_token(Name="guest")
     identity = identity_of_next_call(server, answer["Credentials"], "by-guest")
     assert identity["type"] == "FederatedUser"

@@ -32,7 +32,7 @@ def ship_insight(data_dir: Path, number: int, **details: str) -> None:
     ServerShipper.of_data_dir(data_dir).ship(record_bytes(record))
 
 
-def test_insights_events_are_delivered_valid_for_both_verifiers_and_found(tmp_path: Path) -> None:
+def test_delivered_insights_events_are_valid_and_found(tmp_path: Path) -> None:
     # Nothing is delivered before `trail flush`.
     flags = ("--delivery-interval", "3600", "--digest-interval", "3600")
     with opentrail_server(tmp_path / "data", *flags, command="sandbox") as server:

@@ -80,7 +80,7 @@ def _files(wheel: Path) -> set[str]:
     return {re.sub(r"^opentrail-[^/]*\.", "opentrail.", name) for name in _names(wheel)}
 
 
-def test_a_wheel_that_was_built_without_node_has_the_console(wheel: Path, tmp_path: Path) -> None:
+def test_a_wheel_built_without_node_has_the_console(wheel: Path, tmp_path: Path) -> None:
     names = _names(wheel)
     assert "opentrail/console_static/index.html" in names
     strays = [n for n in names if n.split("/")[0] != "opentrail" and ".d" not in n.split("/")[0]]
@@ -220,7 +220,7 @@ def _tools(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("tool", INSTALLERS)
-def test_an_installed_wheel_records_a_call_and_names_its_caller(
+def test_an_installed_wheel_records_a_call_with_its_caller(
     tool: str, wheel: Path, tmp_path: Path
 ) -> None:
     installer, environment = INSTALLERS[tool], _tools(tmp_path)
@@ -347,7 +347,7 @@ def test_a_release_is_tagged_pushed_and_published_once(checkout: Path) -> None:
         ("echo '## [x]' > CHANGELOG.md; git commit -qam x", "DATE"),
     ],
 )
-def test_a_release_that_is_not_ready_is_refused(checkout: Path, change: str, said: str) -> None:
+def test_an_unready_release_is_refused(checkout: Path, change: str, said: str) -> None:
     author = ("-c", "user.name=a", "-c", "user.email=a@example.com")
     script = change.replace("git commit", " ".join(("git", *author, "commit")))
     _run("sh", "-c", script, folder=checkout)

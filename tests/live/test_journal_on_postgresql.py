@@ -57,7 +57,7 @@ def recorded_users(server: Opentrail) -> Counter[str]:
 
 
 @pytest.mark.campaign
-def test_a_killed_server_has_every_acknowledged_call_once_and_the_password_is_nowhere(
+def test_a_killed_server_has_every_acknowledged_call_once(
     tmp_path: Path,
 ) -> None:
     postgres = shared_server()
@@ -118,7 +118,7 @@ def test_a_postgresql_crash_loses_and_repeats_no_call(tmp_path: Path) -> None:
 
 
 @pytest.mark.campaign
-def test_damage_on_postgresql_is_found_by_verify_store_and_a_second_server_is_refused(
+def test_verify_store_finds_damage_on_postgresql(
     tmp_path: Path,
 ) -> None:
     postgres = shared_server()

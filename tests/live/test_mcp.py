@@ -153,7 +153,7 @@ async def test_ten_questions_about_real_records_get_right_answers(server: Opentr
 
 
 @asynchronous
-async def test_questions_are_events_that_are_found(server: Opentrail) -> None:
+async def test_questions_are_recorded_events(server: Opentrail) -> None:
     async with connected(server.data_dir) as client:
         await ask(client, "verify")
 

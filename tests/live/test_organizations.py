@@ -114,7 +114,7 @@ def a_member(server: Opentrail, name: str) -> Account:
     return Account(account, given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
 
 
-def test_the_events_of_each_account_are_in_its_own_folder(world: World) -> None:
+def test_each_accounts_events_are_in_its_folder(world: World) -> None:
     found = world.records()
     assert set(found) == {f"{world.organization}/{account.id}" for account in world.accounts}
     for account in world.accounts:
@@ -159,7 +159,7 @@ def test_both_verifiers_report_a_missing_file_of_a_member(world: World) -> None:
         s3.put_object(Bucket="evidence", Key=key, Body=content, Metadata=metadata)
 
 
-def test_a_member_sees_the_trail_and_does_not_change_it(world: World) -> None:
+def test_a_member_sees_the_trail_without_changing_it(world: World) -> None:
     client = world.members[0].client(world.server, "cloudtrail")
     (trail,) = client.describe_trails()["trailList"]
     assert (trail["TrailARN"], trail["IsOrganizationTrail"]) == (ARN, True)
@@ -180,7 +180,7 @@ def test_a_member_looks_up_its_own_events_only(world: World) -> None:
         assert accounts == {account.id}
 
 
-def test_a_delegated_administrator_manages_the_trail_until_it_is_deregistered(
+def test_a_delegated_administrator_manages_the_trail(
     world: World,
 ) -> None:
     server, delegate = world.server, world.members[1]
@@ -207,7 +207,7 @@ def test_a_delegated_administrator_manages_the_trail_until_it_is_deregistered(
     management.delete_trail(Name=arn)
 
 
-def test_an_organization_may_be_described_by_the_settings(world: World, tmp_path: Path) -> None:
+def test_the_settings_may_describe_an_organization(world: World, tmp_path: Path) -> None:
     file = tmp_path / "opentrail.toml"
     file.write_text(
         '[organization]\nid = "o-a1b2c3d4e5"\nmanagement_account = "123456789012"\naccounts = []\n'

@@ -245,7 +245,7 @@ def test_refused_signature_is_recorded(tmp_path: Path) -> None:
         assert left_out(server) == {}
 
 
-def test_calls_of_own_api_are_recorded_and_what_names_itself_in_the_body(tmp_path: Path) -> None:
+def test_own_api_calls_and_unknown_operations_are_recorded(tmp_path: Path) -> None:
     """Nothing is to be recorded; the CloudTrail API is, and an operation that is not known."""
     nothing = {
         "FieldSelectors": [
@@ -272,7 +272,7 @@ def test_calls_of_own_api_are_recorded_and_what_names_itself_in_the_body(tmp_pat
 
 
 @pytest.mark.parametrize("mode", ["refuse", "allow", "signed again"])
-def test_operation_is_read_from_a_body_that_comes_after_its_head(tmp_path: Path, mode: str) -> None:
+def test_a_late_body_names_the_operation(tmp_path: Path, mode: str) -> None:
     def answering(wire: Wire) -> None:
         while True:
             head = wire.until(b"\r\n\r\n")
@@ -310,7 +310,7 @@ def test_operation_is_read_from_a_body_that_comes_after_its_head(tmp_path: Path,
             assert server.records() == []
 
 
-def test_calls_of_a_caller_are_left_out_once_its_key_is_known(tmp_path: Path) -> None:
+def test_an_excluded_callers_calls_are_omitted_once_known(tmp_path: Path) -> None:
     others = {
         "FieldSelectors": [
             {"Field": "eventCategory", "Equals": ["Data"]},
@@ -335,7 +335,7 @@ def test_calls_of_a_caller_are_left_out_once_its_key_is_known(tmp_path: Path) ->
         assert left_out(server) == {"GetObject": 1}
 
 
-def test_trail_gets_the_count_of_an_hour_and_not_the_calls(tmp_path: Path) -> None:
+def test_a_trail_gets_the_hourly_count_without_the_calls(tmp_path: Path) -> None:
     """The hour of a file is its name: an earlier one is over."""
     flags = selectors(tmp_path)
     with (
@@ -424,7 +424,7 @@ def delivered(s3: Any) -> list[dict[str, Any]]:
         ),
     ],
 )
-def test_selectors_that_are_not_valid_end_the_start(tmp_path: Path, config: str, said: str) -> None:
+def test_invalid_selectors_end_the_start(tmp_path: Path, config: str, said: str) -> None:
     file = tmp_path / "opentrail.toml"
     file.write_text(config)
     arguments = ("serve", "--upstream", "http://127.0.0.1:1", "--config", str(file))

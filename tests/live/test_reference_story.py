@@ -95,7 +95,7 @@ def test_who_answers_in_one_sentence_with_evidence(story: tuple[Opentrail, dict[
     assert "IAM user John created IAM user Pete through the AWS SDK for Python (Boto3)" in pete
 
 
-def test_who_of_an_unknown_resource_says_so_and_exits_1(
+def test_who_of_an_unknown_resource_exits_1(
     story: tuple[Opentrail, dict[str, Any]],
 ) -> None:
     said = story[0].opentrail("who", "Nobody")
@@ -142,7 +142,7 @@ def test_failed_and_denied_calls_carry_their_error(story: tuple[Opentrail, dict[
 
 
 @pytest.mark.campaign
-def test_the_sandbox_reports_a_restart_and_has_a_full_admin(tmp_path: Path) -> None:
+def test_the_sandbox_reports_restarts_and_has_a_full_admin(tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", command="sandbox") as server:
         server.boto("iam").create_user(UserName="John")
         (caller,) = (r["userIdentity"] for r in server.records("eventName=CreateUser"))
@@ -155,7 +155,7 @@ def test_the_sandbox_reports_a_restart_and_has_a_full_admin(tmp_path: Path) -> N
 
 
 @pytest.mark.campaign
-def test_serve_says_how_callers_get_names_unless_a_directory_has_some(tmp_path: Path) -> None:
+def test_serve_explains_how_callers_get_names(tmp_path: Path) -> None:
     flags = ("--upstream", "http://127.0.0.1:9", "--event-bridge", "off")
     with opentrail_server(tmp_path / "one", *flags) as server:
         assert "callers  unknown unless" in server.output

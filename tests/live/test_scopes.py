@@ -32,7 +32,7 @@ def call(scope: str, target: str, body: str = "{}") -> str:
 
 
 @pytest.mark.parametrize("recorders", ["1", "2"])
-def test_the_api_refuses_a_scope_that_has_not_awss_form(tmp_path: Path, recorders: str) -> None:
+def test_the_api_refuses_a_malformed_scope(tmp_path: Path, recorders: str) -> None:
     flags = ("--upstream", "http://127.0.0.1:9", "--recorders", recorders)
     trail = json.dumps({"Name": "my-trail", "S3BucketName": "my-bucket"})
     with opentrail_server(tmp_path / "data", *flags) as server:
@@ -53,7 +53,7 @@ def test_the_api_refuses_a_scope_that_has_not_awss_form(tmp_path: Path, recorder
         ("20200101/Not_One/dynamodb/aws4_request", "us-east-1", "Not_One"),
     ],
 )
-def test_a_call_that_is_only_forwarded_is_left_to_its_upstream(
+def test_a_forwarded_call_is_left_to_its_upstream(
     tmp_path: Path, scope: str, region: str, noted: str | None
 ) -> None:
     """Stores have Regions such as `garage`; records leave out invalid Regions."""

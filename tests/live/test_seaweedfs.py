@@ -40,7 +40,7 @@ def names(server: Opentrail, key: str) -> list[str]:
     return found[::-1]
 
 
-def test_a_wrong_signature_is_refused_by_the_store_and_recorded(server: Opentrail) -> None:
+def test_the_store_refuses_a_wrong_signature(server: Opentrail) -> None:
     with pytest.raises(botocore.exceptions.ClientError, match="SignatureDoesNotMatch"):
         server.boto("s3", secret="wrong").list_buckets()
     record = next(r for r in server.records() if r["eventName"] == "ListBuckets")
@@ -48,7 +48,7 @@ def test_a_wrong_signature_is_refused_by_the_store_and_recorded(server: Opentrai
 
 
 @pytest.mark.parametrize("key", ["plain", "a b/ü+%2F&=?#'\"", "deep/" * 20 + "x"])
-def test_objects_of_odd_names_come_back(server: Opentrail, key: str) -> None:
+def test_objects_of_odd_names_are_read_back(server: Opentrail, key: str) -> None:
     s3 = server.boto("s3")
     s3.put_object(Bucket="real", Key=key, Body=DATA[:100_000], Metadata={"a": "b"})
     assert s3.get_object(Bucket="real", Key=key)["Body"].read() == DATA[:100_000]
@@ -74,7 +74,7 @@ def test_multipart_copies_and_ranges_are_byte_equal(server: Opentrail) -> None:
     assert names(server, "copy")[0] == "CopyObject"
 
 
-def test_objects_that_are_deleted_together_have_a_record_each(server: Opentrail) -> None:
+def test_objects_deleted_together_have_a_record_each(server: Opentrail) -> None:
     s3 = server.boto("s3")
     keys = [f"together/ü {number}" for number in range(3)]
     for key in keys:

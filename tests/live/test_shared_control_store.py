@@ -90,7 +90,7 @@ def until(server: Opentrail, key: dict[str, Any], code: str) -> None:
     eventually(lambda: answer_to(server, key) == code, f"{former} becomes {code}", SECONDS)
 
 
-def test_a_key_made_on_one_server_is_let_in_by_the_other_until_it_is_revoked(
+def test_both_servers_know_a_key_until_it_is_revoked(
     servers: Servers,
 ) -> None:
     one, two = servers
@@ -116,7 +116,7 @@ def test_a_policy_of_one_server_decides_on_the_other(servers: Servers) -> None:
     until(one, key, "AccessDeniedException")
 
 
-def test_who_is_behind_a_key_is_named_in_the_records_of_both(servers: Servers) -> None:
+def test_both_servers_name_the_caller_behind_a_key(servers: Servers) -> None:
     one, two = servers
     key = {"AccessKeyId": "AKIAIOSFODNN7EXAMPLE", "SecretAccessKey": "foreign"}
     done = one.opentrail("directory", "add", key["AccessKeyId"], "--user", "mary")
@@ -133,7 +133,7 @@ def test_who_is_behind_a_key_is_named_in_the_records_of_both(servers: Servers) -
     eventually(is_named, "the other server names mary", SECONDS)
 
 
-def test_both_list_the_same_public_keys_and_keep_no_signing_key_in_files(servers: Servers) -> None:
+def test_both_list_the_same_keys_and_store_none_in_files(servers: Servers) -> None:
     one, two = servers
     key = key_of(one, "create", "--root")
     until(two, key, "ok")
@@ -153,7 +153,7 @@ def test_both_list_the_same_public_keys_and_keep_no_signing_key_in_files(servers
 
 
 @pytest.mark.campaign
-def test_known_keys_are_let_in_while_postgresql_is_down_and_changes_are_seen_afterwards(
+def test_known_keys_work_while_postgresql_is_down(
     tmp_path: Path,
 ) -> None:
     with own_server() as postgres, two_servers(tmp_path, postgres.new_database()) as (one, two):
@@ -198,7 +198,7 @@ def ask_console(
         connection.close()
 
 
-def test_a_user_who_signs_in_on_one_server_is_signed_in_on_both_until_the_session_ends(
+def test_a_user_is_signed_in_on_both_servers(
     servers: Servers,
 ) -> None:
     one, two = servers

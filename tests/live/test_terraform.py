@@ -362,7 +362,7 @@ def test_a_key_is_kept_by_its_arn(server: Opentrail, kms_key: str) -> None:
         provider.destroy()
 
 
-def test_a_trail_that_disappears_is_read_as_gone(server: Opentrail) -> None:
+def test_a_deleted_trail_is_read_as_missing(server: Opentrail) -> None:
     provider = Provider(server, "tf-disappears")
     provider.create({"s3_bucket_name": "one"})
     server.boto("cloudtrail").delete_trail(Name="tf-disappears")
@@ -378,7 +378,7 @@ def test_unsupported_operations_are_refused_by_name(server: Opentrail) -> None:
         )
 
 
-def test_without_insights_the_provider_ignores_the_error_that_says_so(server: Opentrail) -> None:
+def test_the_provider_ignores_the_error_for_missing_insights(server: Opentrail) -> None:
     provider = Provider(server, "tf-insights")
     client = server.boto("cloudtrail")
     provider.create({"s3_bucket_name": "one", "insight_selector": [_RATE]})

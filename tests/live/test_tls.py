@@ -109,7 +109,7 @@ def test_an_upstream_is_checked_by_the_given_authorities(
 
 
 @pytest.mark.campaign
-def test_a_certificate_that_is_none_is_wrong_use(
+def test_an_invalid_certificate_is_wrong_use(
     tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
     pem, key = certificate
@@ -152,7 +152,7 @@ def test_urls_in_answers_have_the_scheme_of_the_client(
 
 
 @pytest.mark.campaign
-def test_an_upstream_hears_which_scheme_and_host_the_client_used(
+def test_an_upstream_gets_the_clients_scheme_and_host(
     tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
     context = ssl.create_default_context(cafile=str(certificate[0]))

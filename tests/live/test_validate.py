@@ -152,7 +152,7 @@ def delete_a_digest(world: World) -> list[str]:
         pytest.param(delete_a_digest, marks=pytest.mark.campaign),
     ],
 )
-def test_both_find_and_name_what_both_can_see(
+def test_both_verifiers_name_visible_damage(
     world: World, tamper: Callable[[World], list[str]]
 ) -> None:
     with tampered(world, tamper) as named:
@@ -182,7 +182,7 @@ def cut_the_head(world: World) -> list[str]:
 
 
 @pytest.mark.parametrize("tamper", [cut_the_tail, cut_the_head])
-def test_ours_finds_what_aws_does_not(world: World, tamper: Callable[[World], list[str]]) -> None:
+def test_ours_finds_more_than_awss(world: World, tamper: Callable[[World], list[str]]) -> None:
     with tampered(world, tamper) as named:
         code, said = world.aws()
         assert code == 0, said
@@ -192,7 +192,7 @@ def test_ours_finds_what_aws_does_not(world: World, tamper: Callable[[World], li
             assert key in said
 
 
-def test_of_two_missing_neighbouring_digests_the_whole_gap_is_reported(world: World) -> None:
+def test_two_missing_neighbouring_digests_are_one_gap(world: World) -> None:
     digests = world.keys(DIGESTS)
     older, newer = digests[1:3]
 

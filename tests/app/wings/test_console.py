@@ -14,7 +14,7 @@ from tests.fakes import SettableClock
 URL = "http://127.0.0.1:4748"
 
 
-def test_without_tls_the_console_answers_to_names_of_this_machine_alone() -> None:
+def test_without_tls_the_console_has_only_local_names() -> None:
     found = console_settings(Settings(), URL, lambda: ACCOUNT)
     assert found.is_own_name is not None
     assert all(map(found.is_own_name, ("127.0.0.1:4748", "localhost:4748", "[::1]:4748")))
@@ -24,7 +24,7 @@ def test_without_tls_the_console_answers_to_names_of_this_machine_alone() -> Non
     assert console_settings(with_tls, URL, lambda: ACCOUNT).is_own_name is None
 
 
-def test_in_trusted_networks_the_console_has_every_name_that_no_other_site_can_have() -> None:
+def test_trusted_networks_add_names_that_no_site_can_have() -> None:
     found = console_settings(
         Settings(insecure_trusted_networks=("10.0.0.0/8",)), URL, lambda: ACCOUNT
     )

@@ -41,7 +41,7 @@ def an_event_and_its_match(number: int) -> list[NewEntry]:
 
 
 @asynchronous
-async def test_a_burst_is_one_signed_alert_and_one_signed_digest(
+async def test_a_burst_becomes_one_alert_and_one_digest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(detections, "_DUE_SECONDS", 0.01)

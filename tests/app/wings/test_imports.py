@@ -12,7 +12,7 @@ from tests.fakes import asynchronous
 
 
 @asynchronous
-async def test_the_wing_takes_files_and_follows_the_notes_of_trails(tmp_path: Path) -> None:
+async def test_the_wing_accepts_files_and_follows_trails(tmp_path: Path) -> None:
     async with a_core(tmp_path) as core:
         wing = imports.start(core)
         (group,) = wing.groups(Api().services, list)

@@ -33,9 +33,7 @@ def a_logging_trail(**changes: Any) -> Trail:
         (replace(CALLS, region="eu-west-1"), False),
     ],
 )
-def test_a_trail_wants_what_its_insight_selectors_and_regions_are_about(
-    key: CallKey, wanted: bool
-) -> None:
+def test_a_trail_gets_insights_of_its_selectors_and_regions(key: CallKey, wanted: bool) -> None:
     assert wants(a_logging_trail(), key) is wanted
 
 
@@ -60,7 +58,7 @@ async def test_event_history_has_insights_about_management_events_of_all() -> No
 
 
 @asynchronous
-async def test_a_trail_that_stopped_may_have_had_the_start_of_an_incident() -> None:
+async def test_a_stopped_trail_may_have_an_open_incident() -> None:
     trails = TrailRegistry(MemoryControl())
     trail = a_trail(insight_selectors=[CALL_RATE])
     await trails.add(trail)

@@ -86,7 +86,7 @@ async def test_log_files_are_imported_and_the_loss_is_recorded() -> None:
 
 @pytest.mark.parametrize("is_changed", [False, True])
 @asynchronous
-async def test_a_log_file_that_is_missing_or_changed_is_named(is_changed: bool) -> None:
+async def test_a_missing_or_changed_log_file_is_named(is_changed: bool) -> None:
     taken = Taken()
     regaining = await a_regaining(taken, KEYS[1])
     if is_changed:

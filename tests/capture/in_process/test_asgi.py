@@ -30,7 +30,7 @@ def test_an_answer_does_not_end_without_its_record() -> None:
         ask(AsgiRecorder(orders, SOURCE, found), "POST", "/orders")
 
 
-def test_an_answer_that_is_never_complete_is_recorded() -> None:
+def test_an_incomplete_answer_is_recorded() -> None:
     async def half(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"a", "more_body": True})
@@ -81,7 +81,7 @@ def test_a_client_that_left_made_no_successful_call(received: list[Any], code: s
     assert record["errorMessage"].startswith("the client")
 
 
-def test_an_answer_that_is_a_file_is_whole(tmp_path: Path) -> None:
+def test_a_file_as_answer_is_whole(tmp_path: Path) -> None:
     file = tmp_path / "report.pdf"
     file.write_bytes(b"12345")
 

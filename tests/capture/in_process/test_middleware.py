@@ -65,7 +65,7 @@ def test_a_request_that_cannot_be_described_is_recorded() -> None:
 
 @pytest.mark.parametrize("value", [None, "", 5, b"Name"])
 @pytest.mark.parametrize("option", ["describe", "identify"])
-def test_a_request_that_is_described_by_nonsense_is_recorded(option: str, value: Any) -> None:
+def test_a_request_with_a_nonsensical_description_is_recorded(option: str, value: Any) -> None:
     found = Collector()
     app = AsgiRecorder(orders, "orders.example.com", found, **{option: lambda _seen: value})
     ask(app, "POST", "/orders/17", b"{}")
@@ -75,7 +75,7 @@ def test_a_request_that_is_described_by_nonsense_is_recorded(option: str, value:
     assert record["additionalEventData"]["opentrail"]["undescribed"] == "TypeError"
 
 
-def test_secrets_of_ones_own_api_are_hidden() -> None:
+def test_secrets_of_a_custom_api_are_hidden() -> None:
     found = Collector()
     app = AsgiRecorder(orders, "orders.example.com", found)
     names = ("token", "secret", "api_key", "apiKey", "pwd", "passwd", "pin", "otp", "authorization")
@@ -95,7 +95,7 @@ def test_a_name_of_awss_teaches_nothing() -> None:
 
 
 @pytest.mark.parametrize("source", ["iam.amazonaws.com", "orders", "", "a b.c", "x.amazonaws.com"])
-def test_a_source_must_be_a_domain_of_ones_own(source: str) -> None:
+def test_a_source_must_be_a_custom_domain(source: str) -> None:
     with pytest.raises(UsageError, match="event_source"):
         AsgiRecorder(orders, source, Collector())
 

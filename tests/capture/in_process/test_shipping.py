@@ -89,7 +89,7 @@ def test_the_records_of_one_call_go_together(server: Server, wait: bool) -> None
         assert len(server.paths) == 1
 
 
-def test_a_shipper_that_takes_one_record_at_a_time_has_them_all() -> None:
+def test_a_shipper_of_single_records_gets_all() -> None:
     class Plain:
         def __init__(self) -> None:
             self.taken: list[bytes] = []
@@ -148,7 +148,7 @@ def test_a_server_is_found_by_its_data_directory(server: Server, tmp_path: Path)
 
 
 @pytest.mark.parametrize("wait", [True, False])
-def test_a_server_that_was_started_again_is_found_by_its_new_token(
+def test_a_restarted_server_is_found_by_its_new_token(
     server: Server, tmp_path: Path, wait: bool
 ) -> None:
     described = {"console": server.url, "token": "before"}
@@ -162,13 +162,13 @@ def test_a_server_that_was_started_again_is_found_by_its_new_token(
     assert (server.lines, shipper.lost) == ([b"1", b"2", b"3"], 0)
 
 
-def test_a_token_that_is_wrong_is_a_refusal_that_says_so(server: Server) -> None:
+def test_a_wrong_token_is_refused_with_the_reason(server: Server) -> None:
     server.token = "another"
     with pytest.raises(RecordRefused, match="another token"):
         ServerShipper(server.url, "token").ship(b"{}")
 
 
-def test_a_record_that_is_wrong_loses_no_other(server: Server) -> None:
+def test_a_wrong_record_loses_no_other(server: Server) -> None:
     server.bad = b"wrong"
     with ServerShipper(server.url, "token", wait=False) as shipper:
         for record in (b"1", b"wrong", b"2", b"3"):
@@ -196,7 +196,7 @@ def test_a_shipper_returns_the_identity_that_the_server_knows(server: Server) ->
     assert server.paths == ["/api/v1/identities/AKIA%2F1"]
 
 
-def test_without_waiting_a_known_caller_and_a_silent_server_are_not_asked_again(
+def test_without_waiting_callers_and_servers_are_asked_once(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The server is in this process, which may stand still.
@@ -211,6 +211,6 @@ def test_without_waiting_a_known_caller_and_a_silent_server_are_not_asked_again(
     assert len(server.paths) == 2
 
 
-def test_an_address_that_is_none_is_wrong_use() -> None:
+def test_an_invalid_address_is_wrong_use() -> None:
     with pytest.raises(UsageError, match="url"):
         ServerShipper("localhost:4748", "token")

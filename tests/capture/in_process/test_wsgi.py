@@ -24,7 +24,7 @@ def test_a_path_is_text_in_wsgi_too() -> None:
     assert found.records[0]["requestParameters"]["path"] == "/orders/é"
 
 
-def test_an_answer_that_is_written_ends_with_its_record() -> None:
+def test_a_written_answer_ends_with_its_record() -> None:
     found = Collector()
     before: list[int] = []
 
@@ -70,7 +70,7 @@ def test_a_wsgi_application_that_fails_is_recorded() -> None:
     assert found.records[0]["errorCode"] == "InternalServerError"
 
 
-def test_a_wsgi_answer_that_is_not_read_to_its_end_is_recorded() -> None:
+def test_a_partly_read_wsgi_answer_is_recorded() -> None:
     closed = []
 
     class Pieces(list[bytes]):
@@ -123,7 +123,7 @@ def read_line_by_line(body: Any) -> bytes:
     "read", [read_all, read_some, read_lines, read_lines_at_once, read_line_by_line]
 )
 @pytest.mark.parametrize(("announced", "code"), [(7, None), (8, "IncompleteBody")])
-def test_a_wsgi_request_that_breaks_off_is_not_a_successful_call(
+def test_an_interrupted_wsgi_request_is_no_success(
     read: Callable[[Any], bytes], announced: int, code: str | None
 ) -> None:
     """Even if the application answers as if it had received the whole body."""
@@ -145,7 +145,7 @@ def test_a_wsgi_request_that_breaks_off_is_not_a_successful_call(
     assert record.get("errorCode") == code
 
 
-def test_a_wsgi_body_that_the_application_leaves_unread_is_not_a_disconnected_client() -> None:
+def test_an_unread_wsgi_body_is_no_disconnect() -> None:
     def hasty(environ: Any, start: Any) -> list[bytes]:
         assert environ["wsgi.input"].read(3) == b"a=1"
         start("201 Created", [])

@@ -14,7 +14,7 @@ from opentrail.capture.record.exchange import GONE
 from opentrail.wire.message import MAX_BODY
 
 
-def test_pieces_come_out_in_order_and_then_nothing() -> None:
+def test_pieces_leave_in_order_before_the_end() -> None:
     async def run() -> list[bytes]:
         flow = Flow(lambda: None, lambda: None)
         flow.feed(b"a")
@@ -28,7 +28,7 @@ def test_pieces_come_out_in_order_and_then_nothing() -> None:
     assert asyncio.run(run()) == [b"ab", b"c", b""]
 
 
-def test_a_sender_is_paused_at_high_water_and_resumed_when_the_queue_drains() -> None:
+def test_a_sender_pauses_at_high_water_and_resumes_after() -> None:
     said: list[str] = []
     flow = Flow(lambda: said.append("pause"), lambda: said.append("resume"))
     flow.feed(b"x" * HIGH_WATER)
@@ -86,7 +86,7 @@ def test_of_a_larger_body_length_and_hash_are_kept() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 1_500_000, 5_000_000])
-def test_a_body_that_there_is_no_room_for_is_counted_and_hashed(limit: int) -> None:
+def test_a_body_beyond_the_room_is_counted_and_hashed(limit: int) -> None:
     content = random.Random(1).randbytes(8 * 1024 * 1024)
     kept = StoredBody()
     former = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -133,7 +133,7 @@ def test_an_answer_that_ends_with_its_connection_closes_ours() -> None:
     assert not framing.keep_alive
 
 
-def test_held_whole_it_gets_a_length_and_the_connection_stays() -> None:
+def test_a_held_answer_gets_a_length_and_keeps_the_connection() -> None:
     framing = Framing(keep_alive=True, chunked=False, unframed=True)
     framing.set_length(5)
     assert framing.headers == [(b"Content-Length", b"5")]

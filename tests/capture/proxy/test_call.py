@@ -52,7 +52,7 @@ def transcript(
     return made
 
 
-def test_a_small_body_that_came_with_its_head_names_the_operation() -> None:
+def test_a_small_body_behind_its_head_names_the_operation() -> None:
     made = transcript(b"POST", b"/", signed("iam", FORM), b"Action=ListUsers&Version=2010-05-08")
     assert made.route.operation == "ListUsers"
     assert made.is_form
@@ -60,7 +60,7 @@ def test_a_small_body_that_came_with_its_head_names_the_operation() -> None:
     assert made.credential.service == "iam"
 
 
-def test_a_call_that_waits_for_its_turn_has_the_caller_of_before() -> None:
+def test_a_waiting_call_keeps_its_first_caller() -> None:
     """Its key may be deleted, and its user renamed, while other large calls are recorded."""
     made = transcript(b"POST", b"/", signed("iam", FORM), b"Action=ListUsers&Version=2010-05-08")
     made.received.add(b" " * 2 * 1024 * 1024)
@@ -81,7 +81,7 @@ def test_a_call_that_waits_for_its_turn_has_the_caller_of_before() -> None:
     assert record["recipientAccountId"] == "123456789012"
 
 
-def test_an_operation_in_a_later_body_is_known_with_the_exchange() -> None:
+def test_a_later_body_names_the_operation_of_the_exchange() -> None:
     made = transcript(b"POST", b"/", signed("iam", FORM), complete=False)
     assert made.route.operation is None
     body = b"Action=ListUsers&Version=2010-05-08"
@@ -89,7 +89,7 @@ def test_an_operation_in_a_later_body_is_known_with_the_exchange() -> None:
     assert made.exchange(made.sent.content()).route.operation == "ListUsers"
 
 
-def test_an_exchange_is_made_although_the_operation_cannot_be_read(
+def test_an_unreadable_operation_still_makes_an_exchange(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = transcript(b"POST", b"/", signed("iam", FORM), complete=False)
@@ -113,7 +113,7 @@ def test_objects_are_counted_and_not_kept() -> None:
     assert not exchange.request.body_is_whole
 
 
-def test_an_answer_is_kept_only_if_the_record_will_hold_something_of_it() -> None:
+def test_an_answer_is_kept_only_for_the_record() -> None:
     for operation, kept in ((b"GetUser", b""), (b"CreateUser", b"<answer/>")):
         body = b"Action=%s&Version=2010-05-08&UserName=x" % operation
         made = transcript(b"POST", b"/", signed("iam", FORM), body)
@@ -135,7 +135,7 @@ def test_an_error_is_always_kept() -> None:
     assert response.body == b"<error/>"
 
 
-def test_a_body_too_large_to_keep_leaves_its_length_and_hash() -> None:
+def test_an_oversized_body_leaves_its_length_and_hash() -> None:
     target = (b"X-Amz-Target", b"DynamoDB_20120810.PutItem")
     made = transcript(b"POST", b"/", signed("dynamodb", target), complete=False)
     for _ in range(17):
@@ -146,7 +146,7 @@ def test_a_body_too_large_to_keep_leaves_its_length_and_hash() -> None:
 
 
 @pytest.mark.parametrize("headers", [signed("iam", FORM), [(b"Host", b"h"), FORM]])
-def test_a_form_too_large_to_keep_has_its_operation_and_no_parameters(headers: Headers) -> None:
+def test_an_oversized_form_has_an_operation_without_parameters(headers: Headers) -> None:
     made = transcript(b"POST", b"/", headers, complete=False)
     made.sent.add(b"Action=CreateUser&Version=2010-05-08&UserName=")
     for _ in range(17):
@@ -179,7 +179,7 @@ def test_a_trusted_proxy_sets_the_callers_address() -> None:
     assert made.exchange(b"").source_ip == "203.0.113.9"
 
 
-def test_target_and_host_are_read_as_they_came() -> None:
+def test_target_and_host_are_read_unchanged() -> None:
     made = transcript(b"GET", b"/k%20k//?a=%2F&b", signed("s3", host=b"logs.localhost:4747"))
     assert made.path_and_query == ("/k%20k//", "a=%2F&b")
     assert made.bucket_in_host == "logs"

@@ -21,7 +21,7 @@ from tests.capture.proxy.wires import (
 pytestmark = [pytest.mark.live, pytest.mark.campaign]
 
 
-def test_an_answer_is_not_fetched_for_a_client_that_went_away(tmp_path: Path) -> None:
+def test_no_answer_is_fetched_for_a_departed_client(tmp_path: Path) -> None:
     """An endless one is recorded when its client goes, and its upstream may end it."""
     left = threading.Event()
 
@@ -55,7 +55,7 @@ def test_an_answer_is_not_fetched_for_a_client_that_went_away(tmp_path: Path) ->
     assert record["errorMessage"] == "the client went away before its answer was complete"
 
 
-def test_a_download_is_not_fetched_for_a_client_that_went_away(tmp_path: Path) -> None:
+def test_no_download_is_fetched_for_a_departed_client(tmp_path: Path) -> None:
     ended = threading.Event()
 
     def generous(wire: Wire) -> None:
@@ -74,7 +74,7 @@ def test_a_download_is_not_fetched_for_a_client_that_went_away(tmp_path: Path) -
         assert ended.wait(TIMEOUT_SECONDS)
 
 
-def test_an_upstream_that_still_takes_the_request_is_not_silent(tmp_path: Path) -> None:
+def test_an_upstream_that_reads_the_request_is_not_silent(tmp_path: Path) -> None:
     asked_other = threading.Event()
 
     def patient(wire: Wire) -> None:
@@ -126,7 +126,7 @@ def test_a_silent_upstream_times_out_and_is_recorded(tmp_path: Path, answer: byt
     assert "did not" in record["additionalEventData"]["opentrail"]["failure"]
 
 
-def test_an_upstream_that_falls_silent_within_a_long_answer_breaks_it_off(tmp_path: Path) -> None:
+def test_an_upstream_that_pauses_too_long_breaks_the_answer(tmp_path: Path) -> None:
     def silent(wire: Wire) -> None:
         wire.request()
         wire.send(LONG)
@@ -140,7 +140,7 @@ def test_an_upstream_that_falls_silent_within_a_long_answer_breaks_it_off(tmp_pa
     assert "did not" in record["additionalEventData"]["opentrail"]["failure"]
 
 
-def test_a_client_that_reads_slowly_is_not_a_silent_upstream(tmp_path: Path) -> None:
+def test_a_slow_reader_is_not_a_silent_upstream(tmp_path: Path) -> None:
     size = 1_000_000 + 2 * socket_buffers()  # more than both connections hold
 
     def generous(wire: Wire) -> None:

@@ -74,7 +74,7 @@ def test_hop_by_hop_headers_stay_on_their_hop(server: Opentrail) -> None:
         assert b"\r\n" + name not in body
 
 
-def test_a_connection_serves_many_calls_in_order_even_when_sent_ahead(server: Opentrail) -> None:
+def test_a_connection_serves_pipelined_calls_in_order(server: Opentrail) -> None:
     wire = Wire.to(server.url)
     wire.send("".join(get(f"/bucket/key-{number}") for number in range(40)))
     for number in range(40):
@@ -99,7 +99,7 @@ def test_a_chunked_body_passes_unchanged(server: Opentrail) -> None:
     assert body.endswith(LARGE)
 
 
-def test_a_request_may_come_byte_by_byte(server: Opentrail) -> None:
+def test_a_request_may_arrive_byte_by_byte(server: Opentrail) -> None:
     wire = Wire.to(server.url)
     for byte in put(b"12345"):
         wire.send(bytes([byte]))
@@ -168,7 +168,7 @@ def test_odd_first_lines_are_refused(server: Opentrail, line: str, status: int) 
     assert wire.answer()[0] == status
 
 
-def test_a_trailer_adds_nothing_to_the_head_that_was_checked(server: Opentrail) -> None:
+def test_a_trailer_adds_nothing_to_the_checked_head(server: Opentrail) -> None:
     """The upstream echoes the request."""
     head = f"POST / HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('dynamodb')}\r\n"
     head += "X-Amz-Target: DynamoDB_20120810.DescribeTable\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -201,7 +201,7 @@ ASKING = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings
 
 @pytest.mark.parametrize("apart", [False, True], ids=["in one piece", "head and body apart"])
 @pytest.mark.parametrize("upgrade", ["h2c", "websocket"])
-def test_a_body_after_a_request_to_switch_protocols_is_its_body_and_no_call(
+def test_a_body_behind_a_protocol_switch_is_no_call(
     server: Opentrail, upgrade: str, apart: bool
 ) -> None:
     hidden = get("/bucket/hidden-call").encode()
@@ -218,7 +218,7 @@ def test_a_body_after_a_request_to_switch_protocols_is_its_body_and_no_call(
     assert keys.count("hidden-call") == 0
 
 
-def test_a_chunked_body_after_a_request_to_switch_protocols_passes(server: Opentrail) -> None:
+def test_a_chunked_body_behind_a_protocol_switch_passes(server: Opentrail) -> None:
     head = get("/b/k", *ASKING, "Transfer-Encoding: chunked").replace("GET", "PUT", 1)
     wire = Wire.to(server.url).send(f"{head}3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n{get('/b/then')}")
     assert wire.answer()[2].endswith(b"abcde")
@@ -235,7 +235,7 @@ def test_a_chunked_body_after_a_request_to_switch_protocols_passes(server: Opent
     ],
     ids=["header", "target of the next request", "trailer", "chunk extension"],
 )
-def test_data_that_is_not_a_body_is_read_up_to_a_limit(server: Opentrail, start: str) -> None:
+def test_unknown_data_is_read_up_to_a_limit(server: Opentrail, start: str) -> None:
     wire = Wire.to(server.url).send(f"GET /b/k HTTP/1.1\r\n{start}")
     # Up to eight megabytes are read so that the client sees the answer, and up to two before.
     limit = 12_000_000 + socket_buffers()
@@ -252,7 +252,7 @@ def test_a_request_without_host_is_refused(server: Opentrail) -> None:
 
 
 @pytest.mark.parametrize("host", ["x y", "user@h", "h/path", "h?a", "h\\i"])
-def test_a_host_that_is_none_is_refused(server: Opentrail, host: str) -> None:
+def test_an_invalid_host_is_refused(server: Opentrail, host: str) -> None:
     assert Wire.to(server.url).send(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").answer()[0] == 400
 
 
@@ -300,7 +300,7 @@ class Callbacks:
 
 @pytest.mark.hypothesis
 @given(st.binary(min_size=1, max_size=200), st.booleans(), st.data())
-def test_body_and_next_request_are_passed_on_and_the_head_is_not(
+def test_body_and_next_request_pass_the_head_does_not(
     body: bytes, chunked: bool, data: st.DataObject
 ) -> None:
     callbacks = Callbacks()

@@ -27,7 +27,7 @@ def receive_a_body(url: str, endpoint: Endpoint) -> Wire:
 
 
 @pytest.mark.live
-def test_a_body_that_hardly_arrives_makes_room_for_a_new_connection() -> None:
+def test_a_slow_body_makes_room_for_a_new_connection() -> None:
     with an_endpoint(max_connections=1, body_grace_seconds=0.0) as (url, endpoint):
         slow = receive_a_body(url, endpoint)
         assert Wire.to(url).send("GET / nonsense\r\n\r\n").answer()[0] == 400
@@ -89,7 +89,7 @@ async def test_queued_connections_are_accepted_before_stop() -> None:
 
 
 @asynchronous
-async def test_a_host_that_is_not_admitted_is_cut_off() -> None:
+async def test_an_unadmitted_host_is_disconnected() -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
     accepted: asyncio.Queue[socket.socket] = asyncio.Queue()

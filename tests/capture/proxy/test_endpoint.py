@@ -95,7 +95,7 @@ def test_a_body_that_stops_coming_ends_the_call() -> None:
         assert wire.rest() == b""
 
 
-def test_idle_connections_make_room_for_new_ones_the_oldest_first() -> None:
+def test_the_oldest_idle_connections_make_room() -> None:
     with an_endpoint(max_connections=3) as (url, endpoint):
         first, second, third = (Wire.to(url) for _ in range(3))
         for wire in (third, first, second):
@@ -118,7 +118,7 @@ def sample(endpoint: Endpoint, name: str, **labels: str) -> float | None:
     return endpoint.metrics.registry.get_sample_value(name, labels)
 
 
-def test_connections_with_calls_under_way_are_not_closed_for_new_ones() -> None:
+def test_connections_with_calls_are_not_closed_for_new_ones() -> None:
     with an_endpoint(max_connections=2, body_grace_seconds=TIMEOUT_SECONDS) as (url, endpoint):
         kept = [Wire.to(url).send(put(b"x" * 10)[:-5]) for _ in range(2)]
         while len(endpoint.connections) < 2 or endpoint.idle or endpoint.unused:
@@ -147,7 +147,7 @@ def test_last_request_of_a_connection_gets_an_answer() -> None:
         assert wire.answer()[0] == 502
 
 
-def test_bodies_that_come_after_their_heads_are_passed_on() -> None:
+def test_bodies_later_than_their_heads_are_forwarded() -> None:
     with an_endpoint() as (url, _):
         wires = [Wire.to(url) for _ in range(8)]
         for half in (slice(None, -5), slice(-5, None)):

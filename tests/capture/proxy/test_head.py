@@ -76,14 +76,14 @@ def test_case_order_and_repetition_of_headers_are_kept() -> None:
     )
 
 
-def test_headers_named_by_connection_are_not_passed_on_but_host_is() -> None:
+def test_headers_in_connection_are_dropped_but_host_stays() -> None:
     head = a_head((b"Connection", b"X-Mine, Host"), (b"X-Mine", b"1"), (b"X-Yours", b"2"))
     assert request_head(head, chunked=True) == (
         b"GET / HTTP/1.1\r\nHost: h\r\nX-Yours: 2\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
 
 
-def test_headers_are_added_to_a_head_that_is_passed_on_whole() -> None:
+def test_headers_are_added_to_a_whole_head() -> None:
     head = a_head((b"A", b"b"))
     check_request(head)
     assert request_head(head, chunked=False, extra=[(b"C", b"d")]) == (
@@ -150,9 +150,7 @@ def test_a_trusted_proxy_speaks_for_its_clients() -> None:
         (b"/b/k?X-Amz-SignedHeaders=host%3Bx-forwarded-proto&X-Amz-Signature=0", b"none"),
     ],
 )
-def test_a_header_that_is_signed_stays_and_does_not_come_twice(
-    target: bytes, header: bytes
-) -> None:
+def test_a_signed_header_stays_and_is_not_doubled(target: bytes, header: bytes) -> None:
     head = Head(b"GET", target, "1.1", [HOST, (b"Authorization", header), *FORGED])
     found = with_forwarded(head, "192.0.2.1", False).headers
     assert (b"X-Forwarded-Proto", b"http") in found
@@ -171,7 +169,7 @@ def test_a_header_that_is_signed_stays_and_does_not_come_twice(
         ("1.0", [(b"Expect", b"100-continue")], False),
     ],
 )
-def test_a_client_waits_for_100_continue_only_if_it_says_so_in_http_1_1(
+def test_only_http_1_1_clients_wait_for_100_continue(
     version: str, headers: Headers, expected: bool
 ) -> None:
     head = Head(b"PUT", b"/", version, [(b"Host", b"h"), *headers])

@@ -17,7 +17,7 @@ from tests.live.processes import opentrail_server
 
 
 @pytest.mark.live
-def test_requests_of_our_own_api_may_be_chunked_or_announced(tmp_path: Path) -> None:
+def test_own_api_requests_may_be_chunked_or_announced(tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", "--upstream", "http://127.0.0.1:9") as server:
         target = "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.ListTrails"
         head = f"POST / HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('cloudtrail')}\r\n"
@@ -49,9 +49,7 @@ def test_requests_of_our_own_api_may_be_chunked_or_announced(tmp_path: Path) -> 
         ("cut off", b'"failure":"cut off by the end of the server"'),
     ],
 )
-def test_a_call_is_recorded_with_its_parameters_however_it_ends(
-    ending: str, failure: bytes
-) -> None:
+def test_a_call_keeps_its_parameters_however_it_ends(ending: str, failure: bytes) -> None:
     """The API may have done the work, with only its answer missing."""
 
     async def check() -> list[Entry]:

@@ -119,7 +119,7 @@ def test_the_stock_command_makes_and_changes_a_whole_subscription(server: Opentr
 
 
 @pytest.mark.live
-def test_a_users_own_bucket_of_that_name_is_not_shadowed(server: Opentrail) -> None:
+def test_a_users_own_template_bucket_is_not_shadowed(server: Opentrail) -> None:
     s3, bucket = server.boto("s3"), "awscloudtrail-policy-eu-west-1"  # BUCKET is the command's
     s3.create_bucket(Bucket=bucket)
     s3.put_object(Bucket=bucket, Key=SNS, Body=b"mine")

@@ -46,7 +46,7 @@ def test_clients_of_each_protocol_read_code_and_message(protocol: str, parser: s
         (None, True, "query"),
     ],
 )
-def test_a_call_whose_operation_is_not_known_yet_gets_the_errors_of_its_service(
+def test_an_unidentified_call_gets_its_services_error_format(
     service: str | None, form: bool, parser: str
 ) -> None:
     """A query call that is refused before its body has come."""
@@ -64,7 +64,7 @@ def test_a_call_of_unknown_protocol_gets_xml() -> None:
 
 
 @pytest.mark.parametrize("service", ["iam", "ec2", "s3", "dynamodb", "lambda", "cloudwatch"])
-def test_throttling_is_called_what_sdks_know_as_throttling(service: str) -> None:
+def test_throttling_has_the_error_code_that_sdks_retry(service: str) -> None:
     known = ServiceCatalog().services[service]
     refusal = throttled(Route(known, None, None), form=False)
     assert refusal.code in ThrottledRetryableChecker._THROTTLED_ERROR_CODES

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.live
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
-def test_a_body_signed_over_its_hash_is_gathered_before_its_head_leaves(tmp_path: Path) -> None:
+def test_a_body_with_a_signed_hash_is_gathered_first(tmp_path: Path) -> None:
     """Also when it is announced, or comes in chunks of the transfer coding."""
     seen: list[tuple[bytes, bytes]] = []
 
@@ -81,7 +81,7 @@ def test_upload_forms_and_unsigned_calls_stay_unsigned(tmp_path: Path) -> None:
     assert b"AKIAOURS" not in seen[0]
 
 
-def test_a_body_that_breaks_off_while_it_is_gathered_is_recorded_and_not_sent(
+def test_a_body_interrupted_during_gathering_is_not_sent(
     tmp_path: Path,
 ) -> None:
     with scripted(lambda wire: wire.send(ok(b"{}"))) as stub:

@@ -18,7 +18,7 @@ from tests.live.processes import opentrail_server
 pytestmark = pytest.mark.live
 
 
-def test_service_and_region_may_be_in_the_upstreams_name(tmp_path: Path) -> None:
+def test_an_upstreams_name_may_contain_service_and_region(tmp_path: Path) -> None:
     reached = threading.Event()
 
     def upstream(wire: Wire) -> None:
@@ -62,7 +62,7 @@ def route_of(service: str, operation: str) -> Route:
         (b"", None),
     ],
 )
-def test_only_the_endpoints_own_host_and_port_get_its_scheme(
+def test_only_the_endpoints_host_and_port_get_its_scheme(
     body: bytes, changed: bytes | None
 ) -> None:
     length = (b"Content-Length", b"%d" % len(body))
@@ -73,7 +73,7 @@ def test_only_the_endpoints_own_host_and_port_get_its_scheme(
     assert ("x-amz-crc32" in head.folded) == (changed is None)
 
 
-def test_without_a_host_what_follows_the_scheme_is_kept() -> None:
+def test_without_a_host_the_rest_of_the_url_is_kept() -> None:
     head = AnswerHead(200, b"OK", [(b"Content-Length", b"9")])
     assert run(with_https("", head, b"http://[x")) == b"https://[x"
 

@@ -51,7 +51,7 @@ def test_the_record_is_durable_when_the_last_byte_arrives(tmp_path: Path) -> Non
             assert len(journalled(server.data_dir)) == count, size
 
 
-def test_an_end_of_a_long_answer_waits_for_its_record(tmp_path: Path) -> None:
+def test_the_end_of_a_long_answer_waits_for_its_record(tmp_path: Path) -> None:
     """The journal is locked by another process: all but the end of the answer arrives."""
 
     def answering(wire: Wire) -> None:
@@ -93,7 +93,7 @@ def test_events_of_known_length_wait_for_their_record_too(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("upstream_ends_by", ["chunk", "close"])
-def test_events_of_a_stream_leave_immediately_and_its_end_waits_for_the_record(
+def test_only_the_end_of_a_stream_waits_for_the_record(
     tmp_path: Path, upstream_ends_by: str
 ) -> None:
     first_arrived = threading.Event()
@@ -125,7 +125,7 @@ def test_events_of_a_stream_leave_immediately_and_its_end_waits_for_the_record(
         assert len(journalled(server.data_dir)) == 1
 
 
-def test_events_for_a_client_that_knows_no_chunks_wait_for_their_record(tmp_path: Path) -> None:
+def test_events_for_http_1_0_wait_for_their_record(tmp_path: Path) -> None:
     def streaming(wire: Wire) -> None:
         wire.request()
         wire.send(
@@ -148,7 +148,7 @@ def test_events_for_a_client_that_knows_no_chunks_wait_for_their_record(tmp_path
 
 @pytest.mark.campaign
 @pytest.mark.slow
-def test_a_call_that_the_end_of_the_server_cuts_off_is_recorded(tmp_path: Path) -> None:
+def test_a_call_cut_off_by_the_stop_is_recorded(tmp_path: Path) -> None:
     reached = threading.Event()
 
     def silent(wire: Wire) -> None:
@@ -168,7 +168,7 @@ def test_a_call_that_the_end_of_the_server_cuts_off_is_recorded(tmp_path: Path) 
         assert own["failure"] == "cut off by the end of the server"
 
 
-def test_a_call_that_is_cut_off_while_it_is_refused_is_recorded() -> None:
+def test_a_refused_call_cut_off_early_is_recorded() -> None:
     """The upstream went away, the rest of the body is awaited, and the server ends."""
 
     async def check() -> list[bytes]:
@@ -199,7 +199,7 @@ def test_a_call_that_is_cut_off_while_it_is_refused_is_recorded() -> None:
     assert b'"failure":"cut off by the end of the server"' in record
 
 
-def test_an_undecodable_call_is_forwarded_and_recorded_with_its_reason(tmp_path: Path) -> None:
+def test_an_undecodable_call_is_forwarded_and_recorded(tmp_path: Path) -> None:
     def answering(wire: Wire) -> None:
         wire.request()
         wire.send(ok(b"{}"))
@@ -224,7 +224,7 @@ def test_an_undecodable_call_is_forwarded_and_recorded_with_its_reason(tmp_path:
         assert second["eventName"] == "UnknownOperation"
 
 
-def test_a_refused_call_is_named_by_a_body_that_comes_after_its_head(tmp_path: Path) -> None:
+def test_a_late_body_names_a_refused_call(tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", "--upstream", "http://127.0.0.1:9") as server:
         head = f"POST / HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('iam')}\r\n"
         head += "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 49\r\n"
@@ -243,7 +243,7 @@ def test_a_refused_call_is_named_by_a_body_that_comes_after_its_head(tmp_path: P
         assert recorded[0]["requestParameters"] == {"userName": "xy"}
 
 
-def test_sigterm_lets_a_call_under_way_finish_and_exits_0(tmp_path: Path) -> None:
+def test_sigterm_lets_a_call_finish_and_exits_0(tmp_path: Path) -> None:
     reached, go_on = threading.Event(), threading.Event()
 
     def slow(wire: Wire) -> None:
@@ -352,7 +352,7 @@ class FullJournal(MemoryJournal):
         return self.backlog
 
 
-def test_a_refused_large_body_does_not_block_the_next_call() -> None:
+def test_a_refused_large_body_does_not_block_later_calls() -> None:
     """The refused call's body arrived behind another call, and no other code would read it."""
     arrived, may_answer = threading.Event(), threading.Event()
 

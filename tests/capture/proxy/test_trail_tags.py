@@ -56,7 +56,7 @@ def arns(found: tuple[int, Any] | None) -> list[str]:
 
 
 @asynchronous
-async def test_trails_with_tags_are_among_the_resources_of_their_region() -> None:
+async def test_tagged_trails_are_among_their_regions_resources() -> None:
     world = await World().make()
     theirs = {"PaginationToken": "", "ResourceTagMappingList": [THEIRS]}
     tags = [{"Key": "cost", "Value": "3"}, {"Key": "team", "Value": "audit"}]
@@ -102,7 +102,7 @@ async def test_keys_and_values_of_both_are_merged() -> None:
 
 
 @asynchronous
-async def test_trails_come_with_the_last_page() -> None:
+async def test_trails_are_on_the_last_page() -> None:
     world = await World().make()
     page = {"PaginationToken": "more", "ResourceTagMappingList": [THEIRS]}
     assert await world.merged("GetResources", page) is None
@@ -173,7 +173,7 @@ async def test_a_change_that_the_upstream_refuses_changes_no_trail(status: int, 
 
 
 @asynchronous
-async def test_a_change_of_more_resources_than_on_aws_changes_no_trail() -> None:
+async def test_a_change_of_too_many_resources_changes_no_trail() -> None:
     world = await World().make()
     asked: dict[str, Any] = {"Tags": {"a": "b"}, "ResourceARNList": [ARN + "main"] * 21}
     assert await world.merged("TagResources", {"FailedResourcesMap": {}}, **asked) is None

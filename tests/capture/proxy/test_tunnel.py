@@ -44,7 +44,7 @@ def test_only_a_whole_request_for_a_websocket_is_one(
 
 
 @asynchronous
-async def test_joining_ends_when_either_side_does_and_passes_all_before() -> None:
+async def test_joining_ends_with_either_side_after_passing_all() -> None:
     for ending in (0, 1):
         flows = [Flow(lambda: None, lambda: None) for _ in range(2)]
         passed: list[list[bytes]] = [[], []]
@@ -115,7 +115,7 @@ def test_a_refused_handshake_is_an_answer_like_any_other(tmp_path: Path) -> None
 
 
 @pytest.mark.live
-def test_http_2_is_not_switched_to_so_that_no_call_passes_unrecorded(tmp_path: Path) -> None:
+def test_http_2_is_refused_so_that_calls_are_recorded(tmp_path: Path) -> None:
     """Java's client asks for it on every plain connection; it may be left unanswered (RFC 9110)."""
     seen = []
 

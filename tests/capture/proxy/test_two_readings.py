@@ -151,10 +151,10 @@ def check(seed: int, count: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_key_that_was_not_verified_is_not_read_by_moto() -> None:
+def test_moto_does_not_read_an_unverified_key() -> None:
     check(1, 4_000)
 
 
 @pytest.mark.campaign
-def test_a_key_that_was_not_verified_is_not_read_by_moto_in_40000_requests() -> None:
+def test_moto_does_not_read_an_unverified_key_in_40000_requests() -> None:
     check(2, 40_000)

@@ -88,7 +88,7 @@ async def _late_form(form: str, gate: Gate | None) -> tuple[bytes, bytes, list[b
 
 
 @pytest.mark.parametrize("is_verified", [False, True])
-def test_a_late_form_is_recorded_whatever_it_says_of_its_signer(is_verified: bool) -> None:
+def test_a_late_form_is_recorded_whoever_signed_it(is_verified: bool) -> None:
     gate = Gate(SECRETS.get, lambda: MOMENT, True) if is_verified else None
     seen, answer, (record,) = run(_late_form(_FORM, gate))
     assert seen == _FORM.encode()
@@ -97,7 +97,7 @@ def test_a_late_form_is_recorded_whatever_it_says_of_its_signer(is_verified: boo
     assert b'"userName":"xy"' in record
 
 
-def test_an_error_in_the_verification_ends_the_call_and_its_upstream_connection() -> None:
+def test_a_verification_error_ends_call_and_upstream_connection() -> None:
     """Else the upstream would wait for the rest of the body, and the call for the upstream."""
 
     def failing(_key_id: str) -> None:
@@ -163,7 +163,7 @@ class HeldJournal(MemoryJournal):
         await super().write(entries)
 
 
-def test_bodies_in_files_are_read_one_call_at_a_time() -> None:
+def test_bodies_in_files_are_read_call_by_call() -> None:
     """Else the bodies of all calls that wait for their records would be in memory."""
     body = b'{"TableName": "t"}' + b" " * 2 * 1024 * 1024
     head = b"POST / HTTP/1.1\r\nHost: h\r\nX-Amz-Target: DynamoDB_20120810.DescribeTable\r\n"
@@ -192,7 +192,7 @@ def test_bodies_in_files_are_read_one_call_at_a_time() -> None:
     assert run(check()) == 1
 
 
-def test_a_read_whose_body_has_begun_is_not_sent_again() -> None:
+def test_a_read_with_a_started_body_is_not_resent() -> None:
     """Its first piece is held until it is verified, and would be missing in the second request."""
 
     async def check() -> tuple[bytes, int]:

@@ -90,7 +90,7 @@ def test_answers_of_all_framings_arrive_whole(tmp_path: Path) -> None:
         assert wire.send(GET).answer()[2] == b"next"
 
 
-def test_an_answer_to_head_has_a_length_but_no_body(tmp_path: Path) -> None:
+def test_an_answer_to_head_has_a_length_without_body(tmp_path: Path) -> None:
     def heads(wire: Wire) -> None:
         for _ in range(2):
             wire.request()
@@ -155,7 +155,7 @@ NOT_WAITING = [
 ]
 
 
-def test_a_client_that_does_not_wait_is_not_asked_to_continue(tmp_path: Path) -> None:
+def test_a_client_that_does_not_wait_gets_no_continue(tmp_path: Path) -> None:
     def eager(wire: Wire) -> None:
         wire.request()
         wire.send(CONTINUE + ok(b"thanks") + CONTINUE)
@@ -192,7 +192,7 @@ ODD_INTERIM = [
 ]
 
 
-def test_interim_answers_with_a_body_or_without_an_end_are_refused(tmp_path: Path) -> None:
+def test_interim_answers_with_body_or_without_end_are_refused(tmp_path: Path) -> None:
     def strange(interim: bytes) -> Script:
         def script(wire: Wire) -> None:
             wire.request()
@@ -214,7 +214,7 @@ def test_interim_answers_with_a_body_or_without_an_end_are_refused(tmp_path: Pat
         assert [record["errorCode"] for record in server.records()] == ["BadGateway"] * 3
 
 
-def test_a_call_without_an_answer_has_the_request_id_of_its_record(tmp_path: Path) -> None:
+def test_a_call_without_answer_has_its_records_request_id(tmp_path: Path) -> None:
     def silent(wire: Wire) -> None:
         wire.request()
 
@@ -225,7 +225,7 @@ def test_a_call_without_an_answer_has_the_request_id_of_its_record(tmp_path: Pat
         assert f"<RequestId>{record['requestID']}</RequestId>".encode() in body
 
 
-def test_a_connection_is_dialled_again_after_the_upstream_closed_it(tmp_path: Path) -> None:
+def test_a_connection_closed_by_the_upstream_is_redialled(tmp_path: Path) -> None:
     def once(wire: Wire) -> None:
         wire.request()
         wire.send(ok(b"once"))
@@ -287,7 +287,7 @@ def test_a_hostile_answer_gives_502_and_a_record(tmp_path: Path) -> None:
         assert {record["errorCode"] for record in records} == {"BadGateway"}
 
 
-def test_a_client_that_leaves_before_its_answer_is_recorded_with_it(tmp_path: Path) -> None:
+def test_a_client_that_leaves_early_is_recorded(tmp_path: Path) -> None:
     def answering(wire: Wire) -> None:
         wire.request()
         wire.send(ok(b"<done/>", "x-amz-request-id: SEEN"))
@@ -300,7 +300,7 @@ def test_a_client_that_leaves_before_its_answer_is_recorded_with_it(tmp_path: Pa
         assert records[0]["requestID"] == "SEEN"  # type: ignore[index]
 
 
-def test_an_endless_head_of_an_answer_is_a_bad_gateway(tmp_path: Path) -> None:
+def test_an_endless_head_is_a_bad_gateway(tmp_path: Path) -> None:
     def endless(wire: Wire) -> None:
         wire.request()
         wire.send(b"HTTP/1.1 200 OK\r\n")
@@ -313,7 +313,7 @@ def test_an_endless_head_of_an_answer_is_a_bad_gateway(tmp_path: Path) -> None:
         assert "endless head" in record["additionalEventData"]["opentrail"]["failure"]
 
 
-def test_a_get_that_may_change_something_is_not_sent_again(tmp_path: Path) -> None:
+def test_a_get_with_side_effects_is_not_resent(tmp_path: Path) -> None:
     requests = []
 
     def once(wire: Wire) -> None:

@@ -161,7 +161,7 @@ def test_writing_an_object_is_recorded_as_aws_does() -> None:
     assert in_order(record)
 
 
-def test_reading_an_object_that_is_not_there_is_recorded_as_aws_does() -> None:
+def test_reading_a_missing_object_is_recorded_as_by_aws() -> None:
     body = (
         b"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"
     )
@@ -327,7 +327,7 @@ def test_a_refused_role_is_recorded_without_parameters() -> None:
     assert in_order(record)
 
 
-def test_an_anonymous_call_of_s3_has_neither_user_nor_signature() -> None:
+def test_an_anonymous_s3_call_has_no_user_or_signature() -> None:
     request = an_s3_request("GET", "/my-bucket/a", signed=False)
     record = recorded(an_exchange(request, a_response(headers=S3_IDS)))
     assert record["userIdentity"] == {
@@ -369,7 +369,7 @@ def test_a_directory_bucket_has_its_event_source() -> None:
 # Regions, identities, names
 
 
-def test_a_global_service_is_recorded_in_us_east_1_wherever_it_was_called() -> None:
+def test_a_global_service_is_recorded_in_us_east_1() -> None:
     request = a_query_request("iam", "ListUsers", "2010-05-08", region="eu-central-1")
     made = Assembler(resolve).assemble(an_exchange(request))
     assert made.record["awsRegion"] == "us-east-1"
@@ -380,7 +380,7 @@ def test_a_global_service_is_recorded_in_us_east_1_wherever_it_was_called() -> N
     "region",
     ["us_east_1", "..", "r" * 1_100, "US-EAST-1", "a-", "x", "us-east-"],
 )
-def test_an_invalid_region_is_recorded_and_never_part_of_a_key(region: str) -> None:
+def test_an_invalid_region_is_never_part_of_a_key(region: str) -> None:
     request = a_query_request("sqs", "ListQueues", "2012-11-05", region=region)
     made = Assembler(resolve).assemble(an_exchange(request))
     assert made.entry.region == made.record["awsRegion"] == "us-east-1"
@@ -388,14 +388,14 @@ def test_an_invalid_region_is_recorded_and_never_part_of_a_key(region: str) -> N
 
 
 @pytest.mark.parametrize("service", ["..", "UPPER", "s" * 1_100, "a_b", "é"])
-def test_an_unknown_service_is_recorded_and_never_an_event_source(service: str) -> None:
+def test_an_unknown_service_is_never_an_event_source(service: str) -> None:
     record = recorded(an_exchange(a_request(service, "POST", "/")))
     assert record["eventSource"] == "unknown.opentrail.internal"
     assert record["additionalEventData"]["opentrail"]["service"].startswith(service[:60])
 
 
 @pytest.mark.parametrize("account", ["../x", "1", "1234567890123", "\u0661" * 12, "a" * 12])
-def test_an_invalid_account_is_not_the_account_of_an_unsigned_call(account: str) -> None:
+def test_an_invalid_account_is_ignored_in_unsigned_calls(account: str) -> None:
     given = {
         "RoleArn": f"arn:aws:iam::{account}:role/Web",
         "RoleSessionName": "s",
@@ -520,7 +520,7 @@ def test_an_answer_of_a_read_is_not_recorded() -> None:
     assert recorded(an_exchange(request, a_response(body)))["responseElements"] is None
 
 
-def test_an_answer_that_a_model_marks_sensitive_as_a_whole_is_not_recorded() -> None:
+def test_an_answer_marked_sensitive_as_a_whole_is_omitted() -> None:
     request = a_json_request(
         "comprehend",
         "Comprehend_20171127.DetectEntities",
@@ -533,7 +533,7 @@ def test_an_answer_that_a_model_marks_sensitive_as_a_whole_is_not_recorded() -> 
     assert "Mary" not in json.dumps(record["requestParameters"])
 
 
-def test_a_phone_number_is_hidden_though_the_older_model_forgets_it() -> None:
+def test_an_unmarked_phone_number_of_an_old_model_is_hidden() -> None:
     request = a_request("chime", "DELETE", "/phone-numbers/%2B12065550100")
     record = recorded(an_exchange(request, a_response(b"", 204)))
     assert record["requestParameters"] == {"phoneNumberId": "HIDDEN_DUE_TO_SECURITY_REASONS"}
@@ -545,7 +545,7 @@ def test_a_call_without_parameters_has_null() -> None:
     assert record["requestParameters"] is None
 
 
-def test_a_request_id_is_made_where_the_upstream_gives_none() -> None:
+def test_a_missing_request_id_is_made() -> None:
     first, second = (recorded(an_exchange(response=a_response(headers={}))) for _ in range(2))
     assert first["requestID"]
     assert first["requestID"] != second["requestID"]
@@ -554,7 +554,7 @@ def test_a_request_id_is_made_where_the_upstream_gives_none() -> None:
 # Other accounts, other ways in
 
 
-def test_the_owner_of_a_touched_resource_gets_a_copy_that_shares_an_id() -> None:
+def test_the_owner_of_a_touched_resource_gets_a_copy() -> None:
     other = "210987654321"
     request = a_query_request(
         "sts",
@@ -583,7 +583,7 @@ def test_the_owner_of_a_touched_resource_gets_a_copy_that_shares_an_id() -> None
     assert [i.access_key_id for i in learn(ours, {}).identities] == ["ASIAEXAMPLE"]
 
 
-def test_a_call_that_touches_very_many_accounts_is_shared_with_few() -> None:
+def test_a_call_on_very_many_accounts_has_few_copies() -> None:
     names = [f"arn:aws:dynamodb:us-east-1:{number:012d}:table/t" for number in range(1, 400)]
     body = json.dumps({"RequestItems": {name: {"Keys": []} for name in names}}).encode()
     request = a_json_request("dynamodb", "DynamoDB_20120810.BatchGetItem", body)
@@ -596,7 +596,7 @@ def test_a_call_that_touches_very_many_accounts_is_shared_with_few() -> None:
         assert [resource["accountId"] for resource in resources] == [copy.account]
 
 
-def test_a_refused_call_and_one_within_the_account_are_not_shared() -> None:
+def test_refused_and_local_calls_have_no_copies() -> None:
     within = Assembler(resolve).assemble(an_exchange(ASSUME_ROLE, a_response(ASSUME_ROLE_ANSWER)))
     other = a_query_request(
         "sts",
@@ -611,7 +611,7 @@ def test_a_refused_call_and_one_within_the_account_are_not_shared() -> None:
         assert "sharedEventID" not in made.record
 
 
-def test_a_call_through_a_vpc_endpoint_names_it_and_its_owner() -> None:
+def test_a_vpc_endpoint_is_named_with_its_owner() -> None:
     networks = [network(SOURCE_IP)]
     for owner, shown in ((None, ACCOUNT), ("210987654321", "210987654321")):
         entrance = Networks(endpoints=[VpcEndpoint("vpce-1", tuple(networks), owner)])
@@ -627,7 +627,7 @@ def test_an_unknown_key_is_said_to_be_unverified() -> None:
     assert own["identity"].startswith("unverified")
 
 
-def test_a_web_identity_calls_as_what_its_token_says_in_the_account_of_the_role() -> None:
+def test_a_web_identity_has_its_tokens_name_in_the_roles_account() -> None:
     other = "210987654321"
     request = a_query_request(
         "sts",
@@ -660,7 +660,7 @@ def test_a_web_identity_calls_as_what_its_token_says_in_the_account_of_the_role(
     assert "sharedEventID" not in record
 
 
-def test_tags_that_a_session_keeps_are_in_the_record_of_each_further_role() -> None:
+def test_a_sessions_transitive_tags_are_in_later_roles_records() -> None:
     """The chain of "Example of role chaining CloudTrail log file" (IAM guide)."""
     known = {KEY: an_identity()}
 
@@ -744,14 +744,14 @@ def test_lone_surrogates_and_huge_numbers_are_changed_and_marked() -> None:
     assert record["additionalEventData"] == {"opentrail": {"altered": True}}
 
 
-def test_an_answer_that_cannot_be_read_leaves_a_note_and_null() -> None:
+def test_an_unreadable_answer_leaves_a_note_and_null() -> None:
     record = recorded(an_exchange(response=a_response(b"<CreateUserResp")))
     assert record["responseElements"] is None
     assert "XML" in record["additionalEventData"]["opentrail"]["answerDecodeError"]
     assert record["requestParameters"] == {"userName": "Mary"}
 
 
-def test_a_call_whose_answer_never_came_is_recorded_with_the_reason() -> None:
+def test_a_call_without_answer_has_the_reason() -> None:
     failure = Failure("BadGateway", "the upstream closed the connection")
     record = recorded(an_exchange(answered=False, failure=failure))
     assert record["additionalEventData"] == {
@@ -773,7 +773,7 @@ def test_notes_of_the_recorder_are_in_the_opentrail_block() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/my-bucket"])
-def test_the_agent_that_a_caller_says_it_is_is_recorded_as_its_record_names_it(path: str) -> None:
+def test_a_callers_agent_is_recorded_under_its_known_name(path: str) -> None:
     asked = ASSUME_ROLE if path == "/" else an_s3_request("PUT", path, "")
     headers = {**asked.headers, "user-agent": "Boto3/1.44.0 app/agent-claude-code"}
     record = recorded(an_exchange(Request(asked.method, path, "", headers, asked.body)))
@@ -781,7 +781,7 @@ def test_the_agent_that_a_caller_says_it_is_is_recorded_as_its_record_names_it(p
     assert agent == agent_of(record) == {"name": "Claude Code", "kind": "agent"}
 
 
-def test_the_session_of_an_agent_is_recorded_with_its_delegator() -> None:
+def test_an_agents_session_is_recorded_with_its_delegator() -> None:
     identity = an_assumed_role(session="agent+payroll")
     identity["sessionContext"]["sourceIdentity"] = "ada"
     known = Identity(KEY, ACCOUNT, identity)
@@ -795,14 +795,14 @@ def test_the_session_of_an_agent_is_recorded_with_its_delegator() -> None:
 
 
 @pytest.mark.parametrize("odd", [["arn"], {"arn": 1}, 7, "x" * 100_000])
-def test_an_identity_of_an_odd_form_is_of_no_agent(odd: Any) -> None:
+def test_an_odd_identity_names_no_agent(odd: Any) -> None:
     identity = {"type": "AssumedRole", "arn": odd, "sessionContext": {"sourceIdentity": odd}}
     known = Identity(KEY, ACCOUNT, identity)
     record = Assembler(lambda _: known).assemble(an_exchange()).record
     assert "opentrail" not in record.get("additionalEventData", {})
 
 
-def test_parameters_that_are_too_large_are_omitted_with_aws_mark() -> None:
+def test_oversized_parameters_are_omitted_with_aws_mark() -> None:
     policy = "x" * 110_000
     request = a_query_request(
         "iam", "CreateRole", "2010-05-08", {"AssumeRolePolicyDocument": policy}
@@ -836,7 +836,7 @@ def test_strings_beyond_the_search_limit_spare_the_error_message() -> None:
     assert record["errorMessage"] == "limit=20 is too low"
 
 
-def test_answers_that_are_too_large_are_omitted_alone() -> None:
+def test_oversized_answers_are_omitted_alone() -> None:
     body = json.dumps({"MessageId": "m" * 110_000}).encode()
     request = a_json_request("sqs", "AmazonSQS.SendMessage", {"QueueUrl": QUEUE})
     record = recorded(an_exchange(request, a_response(body)))
@@ -886,7 +886,7 @@ def test_no_record_is_larger_than_256_kilobytes(size: int) -> None:
     assert len(made.entry.record) <= 256 * 1024
 
 
-def test_a_record_with_long_names_is_at_most_256_kilobytes() -> None:
+def test_a_record_with_long_names_has_at_most_256_kilobytes() -> None:
     target = "DynamoDB_20120810." + "X" * 60_000
     parameters = {"TableName": "arn:aws:dynamodb:us-east-1:1:table/" + "t" * 102_200}
     for request in (
@@ -1071,14 +1071,14 @@ def test_every_exchange_has_a_record(
 OWN = Described("orders.example.com", "PostOrders", False, {}, ACCOUNT, REGION, {})
 
 
-def test_a_call_without_an_answer_has_neither_elements_nor_error() -> None:
+def test_a_call_without_answer_has_no_elements_or_error() -> None:
     for request in (None, a_json_request("kms", "TrentService.CreateKey", b"{}")):
         record = recorded(an_exchange(request, answered=False))
         assert record["responseElements"] is None
         assert not {"errorCode", "errorMessage", "resources"} & set(record)
 
 
-def test_the_reason_for_a_missing_answer_is_recorded_without_secrets() -> None:
+def test_the_reason_for_a_missing_answer_has_no_secrets() -> None:
     failure = Failure("Error", "no connection to http://h/?access_token=CANARY")
     record = recorded(an_exchange(answered=False, failure=failure))
     noted = record["additionalEventData"]["opentrail"]["failure"]
@@ -1125,7 +1125,7 @@ def test_an_interrupted_call_has_an_error_whatever_the_answer(
     assert (record["errorCode"], record["errorMessage"]) == (code, message)
 
 
-def test_a_service_of_ones_own_says_what_its_error_is() -> None:
+def test_a_custom_service_names_its_error() -> None:
     failed = recorded(an_exchange(described=replace(OWN, error="NotFound")))
     assert failed["errorCode"] == "NotFound"
     assert "errorMessage" not in failed
@@ -1173,7 +1173,7 @@ def asks_who(arn: str, user_id: str, status: int = 200) -> Exchange:
         ("arn:aws:sts::000000000000:assumed-role/Data/etl", "AROA:etl", "AssumedRole", None),
     ],
 )
-def test_get_caller_identity_names_its_caller_and_later_calls_of_the_key(
+def test_get_caller_identity_teaches_the_caller_of_a_key(
     arn: str, user_id: str, kind: str, recorded_arn: str | None
 ) -> None:
     record = recorded(asks_who(arn, user_id))

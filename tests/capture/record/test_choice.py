@@ -153,7 +153,7 @@ def test_head_of_an_s3_call_decides_as_its_record(
                 assert (decided is None) == found[0]
 
 
-def test_objects_to_delete_are_in_the_body_so_the_call_is_recorded_if_one_may_match() -> None:
+def test_a_deletion_is_recorded_if_an_object_may_match() -> None:
     body = b"<Delete><Object><Key>a</Key></Object></Delete>"
     request = an_s3_request("POST", "/backups", "delete", body=body)
     others = data(
@@ -168,7 +168,7 @@ def test_objects_to_delete_are_in_the_body_so_the_call_is_recorded_if_one_may_ma
     assert left_out(recording(MANAGEMENT, reads), request) == counted
 
 
-def test_call_of_an_unknown_key_is_recorded_if_its_caller_may_match() -> None:
+def test_an_unknown_keys_call_is_recorded_if_it_may_match() -> None:
     request = an_s3_request("GET", "/backups/a")
     agents = data({"Field": "userIdentity.arn", "Equals": ["arn:aws:iam::123456789012:user/agent"]})
     selection = recording(MANAGEMENT, agents)
@@ -207,7 +207,7 @@ def test_type_of_a_resource_outside_of_s3_decides() -> None:
     assert left_out(recording(MANAGEMENT, streams), a_get_item()) is not None
 
 
-def test_management_events_are_left_out_by_their_own_selectors_alone() -> None:
+def test_only_management_selectors_exclude_management_events() -> None:
     request = a_json_request("kms", "TrentService.DescribeKey", {"KeyId": "k"})
     assert left_out(recording(MANAGEMENT), request) is None
     assert left_out(recording(data()), request) == LeftOut("kms.amazonaws.com", "DescribeKey", "")

@@ -150,7 +150,7 @@ def test_a_quiet_answer_records_only_errors() -> None:
 @pytest.mark.parametrize(
     "answer", [b"", b"<DeleteRes", b"<html><body>Service down</body></html>", b"{}"]
 )
-def test_it_is_said_if_an_answer_is_none_to_such_a_call(answer: bytes, quiet: bool) -> None:
+def test_a_wrong_answer_to_a_deletion_is_noted(answer: bytes, quiet: bool) -> None:
     (record,) = records(asked("x", quiet=quiet), answer)
     assert own(record)["outcome"] == NO_RESULT
     assert record["responseElements"] is None
@@ -158,7 +158,7 @@ def test_it_is_said_if_an_answer_is_none_to_such_a_call(answer: bytes, quiet: bo
 
 @pytest.mark.parametrize("status", [200, 307])
 @pytest.mark.parametrize("head", [b"", b'<?xml version="1.0"?>\n '])
-def test_an_error_instead_of_the_answer_belongs_to_the_call(status: int, head: bytes) -> None:
+def test_an_error_instead_of_the_answer_is_the_calls(status: int, head: bytes) -> None:
     error = b'<Error xmlns="x"><Code>InternalError</Code><Message>again</Message></Error>'
     call = made(asked("x", quiet=True), head + error, status)
     assert call.record["errorCode"] == "InternalError"
@@ -225,7 +225,7 @@ def test_each_result_is_recorded_for_its_object(name: str) -> None:
     assert known == expected
 
 
-def test_a_delete_marker_is_recorded_for_the_object_that_it_hides() -> None:
+def test_a_delete_marker_is_recorded_for_its_object() -> None:
     answer = b"""<DeleteResult><Deleted><Key>a</Key><DeleteMarker>true</DeleteMarker>
       <DeleteMarkerVersionId>m</DeleteMarkerVersionId></Deleted></DeleteResult>"""
     first, second = records(asked("a", ("a", "v2")), answer)
@@ -233,7 +233,7 @@ def test_a_delete_marker_is_recorded_for_the_object_that_it_hides() -> None:
     assert second["responseElements"] is None
 
 
-def test_an_error_of_an_object_does_not_repeat_the_signature() -> None:
+def test_an_objects_error_does_not_repeat_the_signature() -> None:
     request = asked("a")
     signature = request.headers["authorization"].rpartition("=")[2]
     answer = f"""<DeleteResult><Error><Key>a</Key><Code>SignatureDoesNotMatch</Code>
@@ -315,7 +315,7 @@ def test_objects_of_s3_express_have_its_arns() -> None:
     assert record["eventSource"] == "s3express.amazonaws.com"
 
 
-def test_a_body_that_is_not_xml_is_noted_once() -> None:
+def test_an_invalid_xml_body_is_noted_once() -> None:
     request = an_s3_request("POST", "/b", "delete", {}, b"<Delete><Object>")
     call = made(request, ANSWER)
     assert call.more == ()
@@ -328,7 +328,7 @@ def test_another_call_has_no_such_records() -> None:
     assert own_block == {}
 
 
-def test_as_many_objects_have_records_as_s3_accepts_in_a_call() -> None:
+def test_objects_beyond_the_s3_limit_have_no_record() -> None:
     call = made(asked(*(f"k{n}" for n in range(MAX_DELETED_OBJECTS + 7))), b"<DeleteResult/>")
     keys = [json.loads(entry.record)["requestParameters"]["key"] for entry in call.more]
     assert keys == [f"k{n}" for n in range(MAX_DELETED_OBJECTS)]
@@ -353,7 +353,7 @@ def test_keys_are_recorded_in_the_opentrail_block() -> None:
     assert own(json.loads(call.entry.record)) == {"deletedKeys": ["a", "b/c"]}
 
 
-def test_of_a_call_that_failed_it_is_not_said_that_objects_have_no_record() -> None:
+def test_a_failed_call_has_no_note_about_objects() -> None:
     call = made(
         asked(*map(str, range(MAX_DELETED_OBJECTS + 7))), b"<Error><Code>Bad</Code></Error>", 400
     )

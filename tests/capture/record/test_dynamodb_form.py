@@ -108,7 +108,7 @@ def test_a_call_has_the_members_of_awss_records(
     assert "CANARY" not in str(record)
 
 
-def test_each_table_of_a_batch_of_statements_is_listed_once() -> None:
+def test_each_table_of_a_batch_is_listed_once() -> None:
     statements = [
         "SELECT * FROM Music",
         'DELETE FROM "Other" WHERE a = 1',
@@ -129,13 +129,13 @@ def test_each_table_of_a_batch_of_statements_is_listed_once() -> None:
     ],
 )
 @pytest.mark.parametrize("operation", ["TransactWriteItems", "BatchExecuteStatement"])
-def test_another_form_is_recorded_as_it_came(operation: str, given: dict[str, Any]) -> None:
+def test_another_form_is_recorded_unchanged(operation: str, given: dict[str, Any]) -> None:
     record = call(operation, given)
     assert [one["type"] for one in record["resources"]] == ["AWS::DynamoDB::Table"]
     assert "ARN" not in record["resources"][0]
 
 
-def test_a_transaction_answers_with_data_that_is_not_recorded() -> None:
+def test_the_answer_of_a_transaction_is_not_recorded() -> None:
     answer = (
         b'{"ItemCollectionMetrics": {"Music": [{"ItemCollectionKey": {"a": {"S": "CANARY"}}}]}}'
     )

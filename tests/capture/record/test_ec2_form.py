@@ -54,7 +54,7 @@ def tags(kind: str, **values: str) -> list[dict[str, Any]]:
 # Earlier operations: requests
 
 
-def test_run_instances_has_its_image_in_a_set_and_what_aws_always_shows() -> None:
+def test_run_instances_has_aws_form_of_its_image() -> None:
     """Stratus Red Team's detonation log of 2024."""
     assert shown(
         "RunInstances",
@@ -78,7 +78,7 @@ def test_run_instances_has_its_image_in_a_set_and_what_aws_always_shows() -> Non
     }
 
 
-def test_run_instances_spreads_its_placement_and_removes_its_user_data() -> None:
+def test_run_instances_spreads_placement_and_drops_user_data() -> None:
     """Cloud Custodian's record of 2016, and an autoscaling record of 2019 for `userData`."""
     found = shown(
         "RunInstances",
@@ -113,7 +113,7 @@ def test_run_instances_spreads_its_placement_and_removes_its_user_data() -> None
     assert found["monitoring"] == {"enabled": True}
 
 
-def test_describe_instances_shows_empty_sets_and_filters_with_their_values() -> None:
+def test_describe_instances_shows_empty_sets_and_filters() -> None:
     """Invictus, 10 July 2023."""
     assert shown("DescribeInstances", MaxResults=1000) == {
         "maxResults": 1000,
@@ -240,7 +240,7 @@ def test_ip_permissions_show_every_kind_of_source() -> None:
     assert flat == {"groupId": "sg-1", "ipPermissions": {}, "fromPort": 22, "cidrIp": "0.0.0.0/0"}
 
 
-def test_tags_are_a_set_here_and_a_plain_list_in_specifications() -> None:
+def test_tags_are_a_set_but_a_list_in_specifications() -> None:
     """Invictus, 10 July 2023."""
     assert shown(
         "CreateTags",
@@ -434,7 +434,7 @@ def test_times_are_milliseconds_and_empty_strings_are_omitted() -> None:
     }
 
 
-def test_private_addresses_of_an_answer_are_in_item_not_items() -> None:
+def test_private_addresses_of_an_answer_are_in_item() -> None:
     """Invictus, 10 July 2023: CreateNetworkInterface."""
     inner = "<item><privateIpAddress>10.0.1.10</privateIpAddress><primary>true</primary></item>"
     found = answered(
@@ -502,7 +502,7 @@ def test_answers_of_later_operations_are_xml_turned_to_json() -> None:
     }
 
 
-def test_an_empty_answer_has_no_elements_and_a_broken_one_is_refused() -> None:
+def test_empty_answers_have_no_elements_broken_ones_are_refused() -> None:
     route = Route(ec2(), "CreateTags", "ec2")
     assert ec2_answer(route, Response(200, {}, b" ")) is None
     with pytest.raises(ValueError, match="XML"):
@@ -613,7 +613,7 @@ def test_unknown_members_are_kept() -> None:
     }
 
 
-def test_bytes_that_are_not_text_are_marked() -> None:
+def test_invalid_utf_8_is_marked() -> None:
     form = {"content-type": "application/x-www-form-urlencoded"}
     request = a_request("ec2", headers=form, body=b"A\x80=\xff")
     found = ec2_parameters(Route(ec2(), "DescribeTags", "ec2"), request, {})

@@ -33,7 +33,7 @@ class World:
 
 
 @asynchronous
-async def test_records_are_appended_in_order_with_their_own_accounts_and_regions() -> None:
+async def test_records_are_appended_with_their_accounts_and_regions() -> None:
     world = World()
     first = a_record(eventID="a", awsRegion="eu-west-1", eventCategory="Data")
     assert await world.take(first, a_record(eventID="b")) == 2
@@ -59,9 +59,7 @@ async def test_records_are_appended_in_order_with_their_own_accounts_and_regions
     ],
 )
 @asynchronous
-async def test_a_record_with_an_invalid_region_or_account_is_refused(
-    member: str, value: str
-) -> None:
+async def test_a_record_with_invalid_region_or_account_is_refused(member: str, value: str) -> None:
     world = World()
     with pytest.raises(CloudTrailError, match=f"line 1: {member}"):
         await world.take(a_record(**{member: value}))
@@ -115,7 +113,7 @@ def test_one_bad_line_refuses_all_and_is_named(line: bytes, named: str) -> None:
 
 
 @asynchronous
-async def test_an_empty_body_appends_nothing_and_a_large_one_is_refused() -> None:
+async def test_an_empty_body_appends_nothing_a_large_one_fails() -> None:
     world = World()
     assert await world.ingest.take(b"\n\n") == 0
     with pytest.raises(CloudTrailError, match="at most"):
@@ -123,7 +121,7 @@ async def test_an_empty_body_appends_nothing_and_a_large_one_is_refused() -> Non
 
 
 @asynchronous
-async def test_a_record_that_is_sent_twice_is_appended_once() -> None:
+async def test_a_repeated_record_is_appended_once() -> None:
     world = World()
     assert await world.take(a_record(eventID="a"), a_record(eventID="a")) == 2
     assert await world.take(a_record(eventID="a"), a_record(eventID="b")) == 2
@@ -132,7 +130,7 @@ async def test_a_record_that_is_sent_twice_is_appended_once() -> None:
 
 
 @asynchronous
-async def test_a_record_of_an_earlier_server_is_not_appended_again() -> None:
+async def test_an_earlier_servers_record_is_not_appended_again() -> None:
     world = World()
     await world.take(a_record(eventID="a"))
     later = Ingest(world.journal, world.resolve, world.learned.append, SettableClock())
@@ -142,7 +140,7 @@ async def test_a_record_of_an_earlier_server_is_not_appended_again() -> None:
 
 
 @asynchronous
-async def test_a_record_that_could_not_be_stored_is_appended_on_retry() -> None:
+async def test_a_record_that_failed_is_appended_on_retry() -> None:
     world = World()
     world.journal.failure = "the disk is full"
     with pytest.raises(RecordRefused):
@@ -153,7 +151,7 @@ async def test_a_record_that_could_not_be_stored_is_appended_on_retry() -> None:
 
 
 @asynchronous
-async def test_a_sender_that_did_not_know_a_caller_is_corrected_in_its_note_too() -> None:
+async def test_a_senders_unknown_caller_is_corrected_in_its_note() -> None:
     world = World()
     identity = {"type": "Unknown", "accountId": "1", "accessKeyId": KEY}
     noted = {"opentrail": {"identity": UNVERIFIED}}

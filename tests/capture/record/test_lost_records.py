@@ -37,7 +37,7 @@ def test_a_gap_has_a_number_and_times() -> None:
     assert details(uncounted_entry("damaged", MOMENT)) == {"reason": "damaged"}
 
 
-def test_a_loss_of_positions_has_the_same_id_each_time() -> None:
+def test_repeated_losses_of_positions_have_one_id() -> None:
     lost = LostPositions(5, 7, "damaged")
     first, again = (lost_entry(lost, MOMENT) for _ in range(2))
     assert first.event_id == again.event_id
@@ -51,7 +51,7 @@ def test_a_loss_of_positions_has_the_same_id_each_time() -> None:
     assert "lostRecords" not in details(lost_entry(LostPositions(5, None, "cut off"), MOMENT))
 
 
-def test_regained_events_name_their_trail_and_what_could_not_be_read() -> None:
+def test_regained_events_name_their_trail_and_unread_files() -> None:
     lost = {"trail": "arn:t", "events": 2, "first": "2020-01-01", "last": "2020-01-02"}
     entry = regained_entry("n", lost, ["a/key", "b/key"], MOMENT)
     assert entry.event_id == regained_entry("n", lost, [], MOMENT).event_id
@@ -81,7 +81,7 @@ def test_expired_events_have_category_range_count_and_reason() -> None:
     assert "firstPosition" not in details
 
 
-def test_an_event_of_opentrail_itself_is_in_the_account_that_it_is_given() -> None:
+def test_an_opentrail_event_is_in_the_given_account() -> None:
     gap = Gap(1, MOMENT, MOMENT, "the disk was full")
     entry = gap_entry(gap, MOMENT, "000000000000")
     record = json.loads(entry.record)

@@ -52,7 +52,7 @@ def test_only_the_first_capital_of_a_name_is_lowered(name: str, shown: str) -> N
     assert lower_first(name) == shown
 
 
-def test_names_are_lowered_at_every_depth_and_values_are_kept() -> None:
+def test_names_are_lowered_at_every_depth_values_are_not() -> None:
     value = {"UserName": "Mary", "Tags": [{"Key": "Team", "Value": "A B"}]}
     assert asked("iam", "CreateUser", value) == {
         "userName": "Mary",
@@ -83,7 +83,7 @@ def test_a_listed_member_keeps_its_capitals() -> None:
     }
 
 
-def test_members_that_the_model_does_not_know_are_shown_by_the_same_rule() -> None:
+def test_unknown_members_are_shown_by_the_same_rule() -> None:
     value = {"UserName": "Mary", "NewThing": {"InnerThing": [1, {"Deep": None}]}}
     assert asked("iam", "CreateUser", value) == {
         "userName": "Mary",
@@ -99,7 +99,7 @@ def test_a_value_of_the_wrong_kind_is_shown_unchanged(value: Any) -> None:
     }
 
 
-def test_names_that_are_not_text_do_not_raise() -> None:
+def test_names_of_other_types_do_not_raise() -> None:
     """CBOR maps may have keys of any kind."""
     shown = asked("cloudwatch", "PutMetricData", {1: "a", "Namespace": "n", b"x": "b"})
     assert shown["namespace"] == "n"
@@ -146,7 +146,7 @@ def test_a_time_of_iam_and_ssm_has_one_comma(
     assert shown[path[0]][path[1]] == "Jul 10, 2023 9:04:05 AM"
 
 
-def test_a_time_of_bedrock_has_the_digits_of_the_answer() -> None:
+def test_a_time_of_bedrock_has_the_answers_digits() -> None:
     """A real record has nine digits (stratus-red-team's UpdateGuardrail)."""
     nine = "2025-01-21T17:39:10.379877250Z"
     answer = {"updatedAt": timestamp(nine), "version": "DRAFT"}
@@ -252,13 +252,13 @@ def test_an_invalid_time_is_recorded_unchanged() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_secret_is_left_out_hidden_or_marked_as_aws_does(
+def test_a_secret_is_omitted_hidden_or_marked_as_by_aws(
     service: str, operation: str, value: dict[str, Any], shown: dict[str, Any]
 ) -> None:
     assert asked(service, operation, value) == shown
 
 
-def test_a_secret_of_an_answer_is_left_out_and_its_key_is_shown() -> None:
+def test_an_answers_secret_is_omitted_its_key_is_shown() -> None:
     answer = {
         "AccessKey": {
             "UserName": "Mary",
@@ -322,7 +322,7 @@ def test_message_structure_of_sns_is_shown() -> None:
     }
 
 
-def test_a_member_that_the_model_marks_is_hidden_as_a_whole() -> None:
+def test_a_marked_member_is_hidden_as_a_whole() -> None:
     """SendCommand's parameters are marked sensitive; AWS hides the whole object (7 records)."""
     value = {"DocumentName": "d", "Parameters": {"commands": ["CANARY"]}}
     assert asked("ssm", "SendCommand", value) == {"documentName": "d", "parameters": HIDDEN}
@@ -370,7 +370,7 @@ def test_the_marks_of_athena_and_rds_are_awss() -> None:
     }
 
 
-def test_an_unknown_member_that_looks_like_a_secret_is_hidden() -> None:
+def test_an_unknown_secret_sounding_member_is_hidden() -> None:
     value = {"UserName": "Mary", "NewSecretKey": "CANARY", "Inner": {"Passphrase": "CANARY"}}
     assert asked("iam", "CreateUser", value) == {
         "userName": "Mary",
@@ -387,7 +387,7 @@ def test_an_unknown_member_that_looks_like_a_secret_is_hidden() -> None:
         ("autoscaling", "CreateLaunchConfiguration", {"UserData": "CANARY"}),
     ],
 )
-def test_a_service_whose_model_marks_nothing_hides_what_looks_like_a_secret(
+def test_secret_sounding_members_of_unmarked_models_are_hidden(
     service: str, operation: str, value: dict[str, Any]
 ) -> None:
     shapes = catalog().services[service].model
@@ -406,7 +406,7 @@ def test_a_service_whose_model_marks_nothing_hides_what_looks_like_a_secret(
         ("sns", "VerifySMSSandboxPhoneNumber", {"OneTimePassword": "CANARY"}),
     ],
 )
-def test_a_secret_that_the_model_forgot_to_mark_is_hidden_by_its_name(
+def test_a_secret_unmarked_by_the_model_is_hidden(
     service: str, operation: str, value: dict[str, Any]
 ) -> None:
     """These models mark other members: list, mark and name each catch different ones."""
@@ -418,7 +418,7 @@ def test_bytes_are_never_shown() -> None:
     assert "CANARY" not in str(asked("lambda", "Invoke", value))
 
 
-def test_text_in_the_place_of_bytes_is_not_shown_either() -> None:
+def test_text_in_the_place_of_bytes_is_hidden() -> None:
     value = {"KeyId": "k", "Plaintext": "CANARY"}
     assert "CANARY" not in str(asked("kms", "Encrypt", value))
 
@@ -426,7 +426,7 @@ def test_text_in_the_place_of_bytes_is_not_shown_either() -> None:
 # DynamoDB: keys are shown, data is not
 
 
-def test_a_key_is_shown_without_its_types_and_values_are_not() -> None:
+def test_a_key_is_shown_without_types_values_are_not() -> None:
     value = {
         "TableName": "Music",
         "Key": {"Artist": {"S": "No One You Know"}, "Year": {"N": "1999"}, "Bin": {"B": b"hi"}},
@@ -442,7 +442,7 @@ def test_a_key_is_shown_without_its_types_and_values_are_not() -> None:
     }
 
 
-def test_an_item_is_shown_by_the_names_of_its_attributes() -> None:
+def test_an_item_is_shown_by_its_attribute_names() -> None:
     value = {"TableName": "Music", "Item": {"Song": {"S": "CANARY"}, "Artist": {"S": "CANARY"}}}
     assert asked("dynamodb", "PutItem", value) == {
         "tableName": "Music",
@@ -484,7 +484,7 @@ def test_batches_and_transactions_show_keys_and_names_only() -> None:
         ("PutItem", "Item", ["CANARY"]),
     ],
 )
-def test_no_value_of_an_attribute_is_recorded_at_any_depth(
+def test_no_attribute_value_is_recorded_at_any_depth(
     operation: str, member: str, value: Any
 ) -> None:
     assert "CANARY" not in str(asked("dynamodb", operation, {"TableName": "t", member: value}))
@@ -498,7 +498,7 @@ def test_a_key_of_an_unknown_form_does_not_raise(key: Any) -> None:
 # Shapes that hold themselves, values that hold much
 
 
-def test_a_shape_that_holds_itself_is_shown_to_any_depth() -> None:
+def test_a_recursive_shape_is_shown_to_any_depth() -> None:
     rule: dict[str, Any] = {"Name": "deepest"}
     for _ in range(40):
         rule = {"NotStatement": {"Statement": rule}}

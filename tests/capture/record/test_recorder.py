@@ -77,7 +77,7 @@ class World:
 
 
 @asynchronous
-async def test_a_record_has_a_position_and_is_counted_and_learned_from() -> None:
+async def test_a_record_gets_a_position_is_counted_and_learned() -> None:
     world = World(refuse=True)
     assert await world.recorder.record(an_exchange()) == 1
     assert await world.recorder.record(an_exchange()) == 2
@@ -101,7 +101,7 @@ class SlowJournal(BrokenJournal):
 
 
 @pytest.mark.parametrize("refuse", [True, False])
-def test_a_record_goes_to_the_journal_while_others_are_written(refuse: bool) -> None:
+def test_a_record_is_queued_while_others_are_written(refuse: bool) -> None:
     """The journal writes together what waits; nothing waits before it."""
 
     async def story() -> None:
@@ -122,7 +122,7 @@ def test_a_record_goes_to_the_journal_while_others_are_written(refuse: bool) -> 
     run_skipping_time(story())
 
 
-def test_with_allow_a_key_is_learned_before_its_record_is_durable() -> None:
+def test_with_allow_a_key_is_learned_immediately() -> None:
     """The next call may be signed with the key, and another process may get it."""
     assume = {"RoleArn": "arn:aws:iam::123456789012:role/R", "RoleSessionName": "s"}
     handing_out = an_exchange(a_query_request("sts", "AssumeRole", "2011-06-15", assume))
@@ -150,7 +150,7 @@ async def test_a_call_is_recorded_after_its_client_left() -> None:
     assert len(await world.records()) == len(world.learned) == 1
 
 
-def test_a_call_with_very_many_records_lets_others_have_their_turn() -> None:
+def test_a_call_with_very_many_records_yields_to_others() -> None:
     keys = "".join(f"<Object><Key>{number}</Key></Object>" for number in range(1_000))
     deletion = an_s3_request("POST", "/b", "delete", {}, f"<Delete>{keys}</Delete>".encode())
 
@@ -197,9 +197,7 @@ def a_large_call(is_packed: bool = False) -> Exchange:
 
 @pytest.mark.parametrize("is_packed", [False, True])
 @pytest.mark.parametrize("fails", [False, True])
-def test_while_the_record_of_a_large_call_is_made_others_are_recorded(
-    is_packed: bool, fails: bool
-) -> None:
+def test_others_are_recorded_while_a_large_record_is_made(is_packed: bool, fails: bool) -> None:
     others_are_recorded = threading.Event()
     networks = SlowInThreads(others_are_recorded, fails)
 
@@ -228,7 +226,7 @@ def test_while_the_record_of_a_large_call_is_made_others_are_recorded(
 
 
 @asynchronous
-async def test_the_caller_of_a_large_call_is_who_it_was_when_the_call_ended() -> None:
+async def test_a_large_call_keeps_the_caller_of_its_end() -> None:
     world, others_are_recorded = World(refuse=True), threading.Event()
     world.recorder = world.a_recorder(SlowInThreads(others_are_recorded))
     large = a_large_call()
@@ -245,7 +243,7 @@ async def test_the_caller_of_a_large_call_is_who_it_was_when_the_call_ended() ->
 
 
 @pytest.mark.parametrize(("has_room", "names"), [(True, "ULL"), (False, "LUL")])
-def test_large_calls_that_are_recorded_after_their_answers_wait_in_limited_memory(
+def test_large_calls_wait_for_recording_in_limited_memory(
     has_room: bool, names: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without room the record of the first one alone is made in the thread."""
@@ -304,7 +302,7 @@ class FailingJournal(BrokenJournal):
 
 
 @pytest.mark.parametrize("error", [RecordRefused("no room"), OSError(5, "no room")])
-def test_every_record_that_is_not_written_is_counted_whether_or_not_it_is_awaited(
+def test_every_unwritten_record_is_counted(
     error: Exception,
 ) -> None:
     """The server ends while the disk stalls: calls are cut off, and their records refused."""
@@ -329,7 +327,7 @@ def test_every_record_that_is_not_written_is_counted_whether_or_not_it_is_awaite
 
 
 @asynchronous
-async def test_with_allow_nothing_is_refused_and_losses_are_counted_and_recorded() -> None:
+async def test_with_allow_losses_are_counted_and_recorded() -> None:
     world = World(refuse=False)
     world.journal.failure = "no room"
     assert world.recorder.failure is None
@@ -362,7 +360,7 @@ async def test_a_gap_is_kept_until_it_is_recorded() -> None:
     assert world.kept[-1] is None
 
 
-def test_at_the_end_a_gap_that_is_being_recorded_is_not_left_for_the_next_start() -> None:
+def test_a_gap_being_recorded_at_the_end_is_recorded_once() -> None:
     async def story() -> None:
         world = World(refuse=False, journal=SlowJournal())
         assert isinstance(world.journal, SlowJournal)

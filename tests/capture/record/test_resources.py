@@ -100,7 +100,7 @@ def test_an_s3_call_touches_object_and_bucket(
 # STS and KMS
 
 
-def test_assuming_a_role_touches_the_role_if_it_went_well() -> None:
+def test_a_successful_assume_role_touches_the_role() -> None:
     request = a_query_request("sts", "AssumeRole", "2011-06-15")
     role = {"accountId": ACCOUNT, "type": "AWS::IAM::Role", "ARN": ROLE}
     assert touched(request, "sts", {"roleArn": ROLE}, {"credentials": {}}) == [role]
@@ -201,7 +201,7 @@ def test_a_published_message_touches_its_topic() -> None:
     assert touched(request, "sns", {"phoneNumber": "+4912345"}) == nowhere
 
 
-def test_most_services_touch_nothing_that_is_listed() -> None:
+def test_most_services_touch_no_listed_resource() -> None:
     """706 of 3,210 real records have `resources` (cloudtrail-format §2.6)."""
     request = a_query_request("iam", "CreateUser", "2010-05-08")
     assert touched(request, "iam", {"userName": "Mary"}, {"user": {}}) == []
@@ -216,7 +216,7 @@ def test_most_services_touch_nothing_that_is_listed() -> None:
         ("sqs", "AmazonSQS.SendMessage", "queueUrl", "AWS::SQS::Queue"),
     ],
 )
-def test_a_parameter_that_is_not_a_name_has_no_arn(
+def test_a_parameter_of_another_type_has_no_arn(
     service: str, target: str, member: str, kind: str | None, value: Any
 ) -> None:
     """A data event still has its type, so that selectors by type match it."""
@@ -283,7 +283,7 @@ def test_a_sender_is_known_by_the_address() -> None:
     assert found["ARN"] == f"arn:aws:ses:{HERE}:identity/mary@example.com"
 
 
-def test_every_rule_is_of_a_data_event_or_of_a_source() -> None:
+def test_every_rule_covers_data_events_or_a_source() -> None:
     """A type with a slip of the pen would be of no effect."""
     known = {kind for kinds in rules("kinds")["data"].values() for kind in kinds}
     known |= set(rules("resources")["management"].values())

@@ -77,7 +77,7 @@ def test_only_booleans_and_whole_numbers_lose_their_quotes(xml: bytes, value: ob
     assert type(found) is type(value)
 
 
-def test_a_single_child_is_an_object_and_several_are_a_list() -> None:
+def test_single_children_are_objects_several_are_lists() -> None:
     """The same path is an object in one record and a list in the next (cloudtrail-format §4.2)."""
     one = as_json(parse_xml(b"<r><Rule><ID>a</ID></Rule></r>"))
     two = as_json(parse_xml(b"<r><Rule><ID>a</ID></Rule><Rule><ID>b</ID></Rule></r>"))
@@ -123,7 +123,7 @@ def test_sub_resources_are_empty_strings() -> None:
     }
 
 
-def test_query_names_are_shown_raw_and_repeated_ones_as_a_list() -> None:
+def test_query_names_are_raw_and_repeated_ones_a_list() -> None:
     query = "list-type=2&prefix=in%2F&encoding-type=url&x=1&x=2&x=3"
     assert shown(an_s3_request("GET", "/b", query)) == {
         "bucketName": "b",
@@ -135,7 +135,7 @@ def test_query_names_are_shown_raw_and_repeated_ones_as_a_list() -> None:
 
 
 @pytest.mark.parametrize("name", ["bucketName", "Host", "key"])
-def test_a_query_cannot_take_the_place_of_bucket_host_or_key(name: str) -> None:
+def test_a_query_cannot_replace_bucket_host_or_key(name: str) -> None:
     """Otherwise a caller could hide a call from searches by resource."""
     plain = an_s3_request("GET", "/my-bucket/secret.csv")
     forged = an_s3_request("GET", "/my-bucket/secret.csv", f"{name}=elsewhere")
@@ -153,7 +153,7 @@ def test_a_repeated_prefix_of_a_list_is_recorded_once() -> None:
     assert listed["ARNPrefix"] in ("arn:aws:s3:::b/in/", "arn:aws:s3:::b/out/")
 
 
-def test_a_key_in_the_query_of_a_list_is_not_an_object() -> None:
+def test_a_key_in_a_list_query_is_no_object() -> None:
     request = an_s3_request("GET", "/b", "key=elsewhere")
     (listed, _bucket) = resources("ListObjects", s3_parameters(route_of(request), request, {}))
     assert listed == {"type": "AWS::S3::Object", "ARNPrefix": "arn:aws:s3:::b/"}
@@ -195,7 +195,7 @@ def test_a_body_cannot_replace_bucket_host_or_header(name: str) -> None:
     assert found["x-amz-acl"] == "private"
 
 
-def test_parts_of_a_presigned_address_that_sign_are_left_out() -> None:
+def test_signing_parts_of_a_presigned_url_are_left_out() -> None:
     query = (
         "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIA%2F20200101%2Fus-east-1%2Fs3%2F"
         "aws4_request&X-Amz-Date=20200101T090000Z&X-Amz-Expires=60&X-Amz-SignedHeaders=host"
@@ -220,7 +220,7 @@ def test_parts_of_a_presigned_address_that_sign_are_left_out() -> None:
         "x-amz-date",
     ],
 )
-def test_headers_that_are_secrets_or_parts_of_signatures_are_left_out(header: str) -> None:
+def test_secret_and_signing_headers_are_left_out(header: str) -> None:
     found = shown(an_s3_request("PUT", "/b/k", "", {header: "CANARY", "x-amz-acl": "private"}))
     assert found == {"bucketName": "b", "key": "k", "x-amz-acl": "private"}
 
@@ -235,7 +235,7 @@ def test_a_header_that_looks_like_a_secret_is_hidden() -> None:
     assert found["x-amz-meta-password"] == HIDDEN
 
 
-def test_the_body_of_a_configuration_is_shown_under_its_root() -> None:
+def test_a_configuration_is_shown_under_its_root() -> None:
     body = (
         f'<Tagging xmlns="{XMLNS}"><TagSet>'
         "<Tag><Key>team</Key><Value>audit</Value></Tag></TagSet></Tagging>"
@@ -256,7 +256,7 @@ def test_a_bucket_policy_is_shown_as_an_object() -> None:
     }
 
 
-def test_a_bucket_policy_that_is_not_json_is_recorded_as_text() -> None:
+def test_an_invalid_bucket_policy_is_recorded_as_text() -> None:
     found = shown(an_s3_request("PUT", "/b", "policy", {}, b"not json \xff"))
     assert found["bucketPolicy"] == "not json \ufffd"
 
@@ -279,12 +279,12 @@ def test_the_body_of_a_data_event_is_not_shown(
     assert "CANARY" not in str(shown(an_s3_request(method, path, query, headers, body)))
 
 
-def test_a_body_that_was_not_kept_whole_is_not_looked_into() -> None:
+def test_a_truncated_body_is_not_parsed() -> None:
     request = an_s3_request("PUT", "/b", "tagging", {}, b"<Tagg", body_is_whole=False)
     assert shown(request) == {"bucketName": "b", "tagging": ""}
 
 
-def test_a_configuration_that_is_not_xml_is_refused() -> None:
+def test_an_invalid_configuration_is_refused() -> None:
     request = an_s3_request("PUT", "/b", "tagging", {}, b"<Tagging>")
     with pytest.raises(ValueError, match="XML"):
         s3_parameters(route_of(request), request, {})
