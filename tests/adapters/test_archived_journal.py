@@ -54,7 +54,7 @@ async def filled(folder: Path) -> AsyncIterator[tuple[SqliteJournal, list[Entry]
 
 
 @asynchronous
-async def test_trimming_deletes_whole_segments_that_are_kept_elsewhere(tmp_path: Path) -> None:
+async def test_trimming_deletes_whole_archived_segments(tmp_path: Path) -> None:
     async with filled(tmp_path) as (journal, entries):
         files = segments(tmp_path)
         assert len(files) > 6
@@ -86,7 +86,7 @@ async def test_a_trimmed_journal_opens_and_continues(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_the_chain_before_a_position_is_known_as_long_as_the_position_is(
+async def test_the_chain_before_a_readable_position_is_known(
     tmp_path: Path,
 ) -> None:
     async with filled(tmp_path) as (journal, entries):
@@ -114,7 +114,7 @@ async def test_the_chain_before_a_position_is_known_as_long_as_the_position_is(
         max_size=8,
     ),
 )
-def test_reading_on_and_on_gives_every_entry_once_wherever_it_is(
+def test_repeated_reads_return_every_entry_once(
     whole: tuple[Path, list[Entry]], trims: list[int], reads: list[tuple[int, int, int | None]]
 ) -> None:
     async def story() -> None:

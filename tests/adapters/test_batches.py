@@ -144,12 +144,12 @@ class WriterOfBatches(RuleBasedStateMachine):
         assert self.batches.seconds_waited(9_999) == (9_999 - held[0].since if held else 0)
 
 
-def test_any_sequence_of_events_answers_each_append_once_and_in_order() -> None:
+def test_every_append_gets_one_answer_in_order() -> None:
     run_state_machine_as_test(WriterOfBatches, settings=settings(stateful_step_count=60))
 
 
 @asynchronous
-async def test_the_queue_is_limited_in_records_until_some_are_removed() -> None:
+async def test_the_queue_is_limited_in_records() -> None:
     batches = Batches()
     batches.add(an_append(QUEUE_RECORDS - 1))
     batches.add(an_append(1))
@@ -162,7 +162,7 @@ async def test_the_queue_is_limited_in_records_until_some_are_removed() -> None:
 
 
 @asynchronous
-async def test_the_queue_is_limited_in_bytes_until_some_are_removed_or_refused() -> None:
+async def test_the_queue_is_limited_in_bytes() -> None:
     batches = Batches()
     batches.add(an_append(size=QUEUE_BYTES))
     with pytest.raises(RecordRefused):
@@ -176,7 +176,7 @@ async def test_the_queue_is_limited_in_bytes_until_some_are_removed_or_refused()
 
 
 @asynchronous
-async def test_one_append_finds_room_in_an_empty_queue_however_large_it_is() -> None:
+async def test_an_empty_queue_accepts_an_append_of_any_size() -> None:
     batches = Batches()
     batches.add(an_append(QUEUE_RECORDS + 1, size=QUEUE_BYTES + 1))
     assert len(batches.take(1, 1)) == 1

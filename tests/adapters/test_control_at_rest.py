@@ -23,7 +23,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @asynchronous
-async def test_a_killed_store_is_read_with_its_log_and_not_touched(tmp_path: Path) -> None:
+async def test_a_killed_store_is_read_with_its_log(tmp_path: Path) -> None:
     store = SqlControl.in_file(tmp_path / "state.db")
     await store.apply([Put("k", "x", {"n": 1})])
     killed = tmp_path / "killed"
@@ -51,7 +51,7 @@ async def test_a_store_of_an_older_version_is_read(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_no_file_is_no_store_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+async def test_a_missing_store_is_none_a_damaged_one_named(tmp_path: Path) -> None:
     async with control_at_rest(tmp_path / "state.db", is_live=False) as read:
         assert read is None
     store = SqlControl.in_file(tmp_path / "state.db")
@@ -75,6 +75,6 @@ def test_stored_documents_are_visible_immediately(tmp_path: Path) -> None:
     asyncio.run(store())
 
 
-def test_a_store_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_store_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StorageFailed, match=r"state\.db cannot be read"):
         stored_keys(tmp_path / "state.db")

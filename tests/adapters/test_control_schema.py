@@ -114,7 +114,7 @@ async def test_a_migrated_store_has_the_tables_of_a_new_one(tmp_path: Path) -> N
         assert len(tables[0][0]) == 5
 
 
-def test_a_store_of_a_newer_version_is_refused_and_left_alone(new_place: NewPlace) -> None:
+def test_a_store_of_a_newer_version_is_refused_unchanged(new_place: NewPlace) -> None:
     place = new_place()
     SqlControl(place)
     execute(place, "UPDATE opentrail_schema SET version_num = '9999'")

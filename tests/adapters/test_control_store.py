@@ -44,7 +44,7 @@ async def test_documents_are_rows_that_other_tools_can_read(tmp_path: Path) -> N
 
 
 @asynchronous
-async def test_a_store_that_is_only_read_is_not_changed(tmp_path: Path) -> None:
+async def test_reading_a_store_does_not_change_it(tmp_path: Path) -> None:
     file = tmp_path / "a #1" / "state.db"
     file.parent.mkdir()
     with pytest.raises(StorageFailed, match="state store cannot be opened"):
@@ -62,20 +62,20 @@ async def test_a_store_that_is_only_read_is_not_changed(tmp_path: Path) -> None:
     await reader.close()
 
 
-def test_a_file_that_is_not_a_database_is_storage_failed(tmp_path: Path) -> None:
+def test_an_invalid_database_is_failed_storage(tmp_path: Path) -> None:
     (tmp_path / "state.db").write_bytes(b"this is not a database " * 100)
     with pytest.raises(StorageFailed, match="state store cannot be opened"):
         SqlControl.in_file(tmp_path / "state.db")
 
 
-def test_a_folder_that_is_not_there_is_an_error_of_ours(tmp_path: Path) -> None:
+def test_a_missing_folder_is_our_error(tmp_path: Path) -> None:
     with pytest.raises(StorageFailed, match="state store cannot be opened"):
         SqlControl.in_file(tmp_path / "nowhere" / "state.db")
 
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_on_a_full_disk_changes_are_refused_whole_and_work_again_later(
+async def test_a_full_disk_refuses_whole_changes(
     tmp_path: Path,
 ) -> None:
     with small_disk(tmp_path / "disk", 1_000) as disk:
@@ -159,7 +159,7 @@ def test_another_url_is_refused_without_its_password(url: str) -> None:
     assert "control store" in str(caught.value)
 
 
-def test_without_its_driver_postgresql_is_refused_with_what_to_install(
+def test_without_a_driver_postgresql_is_refused_with_advice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
@@ -220,7 +220,7 @@ def count_in_processes(place: str | Path, orders: list[str], times: int) -> None
 @pytest.mark.campaign
 @pytest.mark.anomaly
 @asynchronous
-async def test_of_several_processes_that_change_a_document_none_loses_a_change(
+async def test_concurrent_processes_lose_no_change_of_a_document(
     place: str | Path,
 ) -> None:
     await asyncio.to_thread(count_in_processes, place, ["a", "a", "a"], 40)
@@ -232,7 +232,7 @@ async def test_of_several_processes_that_change_a_document_none_loses_a_change(
 @pytest.mark.campaign
 @pytest.mark.anomaly
 @asynchronous
-async def test_processes_that_change_documents_in_other_orders_do_not_fail(
+async def test_processes_may_change_documents_in_any_order(
     place: str | Path,
 ) -> None:
     await asyncio.to_thread(count_in_processes, place, ["a,b,c", "c,b,a"], 30)
@@ -243,7 +243,7 @@ async def test_processes_that_change_documents_in_other_orders_do_not_fail(
 
 @pytest.mark.slow
 @asynchronous
-async def test_opening_a_new_file_waits_for_who_is_writing_to_it(tmp_path: Path) -> None:
+async def test_opening_a_new_file_waits_for_its_writer(tmp_path: Path) -> None:
     file = tmp_path / "state.db"
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("CREATE TABLE theirs (n)")
@@ -271,7 +271,7 @@ def end_connections(server: PostgresServer, database: str) -> None:
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_lost_connection_is_opened_again_for_reads_and_writes() -> None:
+async def test_a_lost_connection_is_reopened() -> None:
     server = shared_server()
     store = SqlControl(url := server.new_database())
     database = database_in(url)
@@ -286,7 +286,7 @@ async def test_a_lost_connection_is_opened_again_for_reads_and_writes() -> None:
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_connection_lost_within_a_commit_leaves_the_outcome_open() -> None:
+async def test_a_connection_lost_within_a_commit_leaves_its_outcome_open() -> None:
     server = shared_server()
     store = SqlControl(url := server.new_database())
     database = database_in(url)
@@ -308,7 +308,7 @@ async def test_a_connection_lost_within_a_commit_leaves_the_outcome_open() -> No
 @pytest.mark.slow
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_server_that_crashed_fails_calls_in_bounded_time_until_it_is_back() -> None:
+async def test_a_crashed_server_fails_calls_in_bounded_time() -> None:
     with own_server() as server:
         store = SqlControl(server.new_database())
         await store.apply([Put("k", "x", {"n": 1})])
@@ -361,7 +361,7 @@ async def test_a_frozen_server_fails_calls_in_bounded_time() -> None:
 
 
 @pytest.mark.anomaly
-def test_a_server_that_is_not_there_or_refuses_is_storage_failed(tmp_path: Path) -> None:
+def test_a_missing_or_refusing_server_is_failed_storage(tmp_path: Path) -> None:
     with pytest.raises(StorageFailed, match="state store cannot be opened"):
         SqlControl(f"postgresql://trusted@/d?host={tmp_path}")
     server = shared_server()
@@ -374,7 +374,7 @@ def test_a_server_that_is_not_there_or_refuses_is_storage_failed(tmp_path: Path)
 
 
 @asynchronous
-async def test_a_document_that_was_changed_on_disk_is_never_read(tmp_path: Path) -> None:
+async def test_a_document_changed_on_disk_is_never_read(tmp_path: Path) -> None:
     file = tmp_path / "state.db"
     store = SqlControl.in_file(file)
     await store.apply([Put("k", f"x{n}", {"text": f"some words {n}"}) for n in range(9)])

@@ -189,7 +189,7 @@ def test_every_changed_byte_of_a_file_shows(
 @pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.data())
-def test_a_backup_that_is_cut_off_is_refused(
+def test_a_cut_backup_is_refused(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("archive")
@@ -226,7 +226,7 @@ def test_a_path_that_leaves_the_folder_is_refused(tmp_path: Path, path: str) -> 
     assert list(restored.iterdir()) == []
 
 
-def test_a_file_that_the_manifest_does_not_name_is_refused(tmp_path: Path) -> None:
+def test_a_file_outside_the_manifest_is_refused(tmp_path: Path) -> None:
     target, _ = an_archive(tmp_path, {"journal/1.db": b"1"})
     with tarfile.open(target, "a") as archive:
         archive.addfile(tarfile.TarInfo("journal/2.db"))

@@ -39,7 +39,7 @@ def test_it_is_read_unchanged(data: DataDirectory) -> None:
     assert read_inventory(data) == (OWN, [])
 
 
-def test_a_directory_of_an_older_version_has_none(tmp_path: Path) -> None:
+def test_an_older_directory_has_no_inventory(tmp_path: Path) -> None:
     assert read_inventory(DataDirectory(tmp_path)) == (None, [])
 
 
@@ -94,7 +94,7 @@ def test_of_two_copies_the_newer_one_counts(data: DataDirectory) -> None:
     assert read_inventory(data) == (newer, [])
 
 
-def test_both_copies_are_named_if_only_the_file_written_is_left(data: DataDirectory) -> None:
+def test_both_missing_copies_are_named(data: DataDirectory) -> None:
     for copy in COPIES:
         (data.root / copy).unlink()
     found, problems = read_inventory(data, Written("a" * 32))

@@ -82,7 +82,7 @@ def test_a_failed_statement_undoes_its_transaction(database: ControlDatabase) ->
 
 
 @pytest.mark.slow
-def test_a_database_that_does_not_answer_in_time_is_silent() -> None:
+def test_a_database_without_answer_in_time_is_silent() -> None:
     database = PostgresDatabase(shared_server().new_database())
     with pytest.raises(SilentError):
         database.run(lambda transaction: transaction.rows("SELECT pg_sleep(3)"), 0.3)

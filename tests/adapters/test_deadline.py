@@ -61,7 +61,7 @@ def test_a_connection_ends_at_its_deadline(
             ask()
 
 
-def test_a_connection_that_was_used_in_time_is_left_alone() -> None:
+def test_a_connection_used_in_time_is_left_alone() -> None:
     one, other = socket.socketpair()
     with one, other:
         with deadline(one):

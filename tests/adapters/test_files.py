@@ -39,7 +39,7 @@ def test_a_written_file_leaves_no_other_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_a_written_file_can_be_read_by_its_owner_alone(tmp_path: Path, umask: int) -> None:
+def test_only_its_owner_can_read_a_written_file(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
         write_durably(tmp_path / "secret", b"")
@@ -49,7 +49,7 @@ def test_a_written_file_can_be_read_by_its_owner_alone(tmp_path: Path, umask: in
 
 
 @pytest.mark.anomaly
-def test_a_write_that_fails_leaves_the_old_file_whole_and_no_other(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_only_the_old_file(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 64) as disk:
         write_durably(disk / "file", b"old")
         fill(disk, leave_kilobytes=8)
@@ -76,7 +76,7 @@ def test_file_and_folder_reach_the_disk_by_a_full_sync(
     assert folder == (51, str(tmp_path))
 
 
-def test_syncing_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_syncing_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     sync_folder(tmp_path)
     with pytest.raises(FileNotFoundError):
         sync_folder(tmp_path / "nowhere")
@@ -90,7 +90,7 @@ def test_opening_makes_folders_for_the_owner_alone(tmp_path: Path) -> None:
         assert (directory.root / "lock").read_text() == f"{os.getpid()}\n"
 
 
-def test_a_directory_can_be_opened_again_and_keeps_its_content(tmp_path: Path) -> None:
+def test_a_reopened_directory_keeps_its_content(tmp_path: Path) -> None:
     with opened(tmp_path) as directory:
         (directory.keys / "kept").write_text("x")
     with opened(tmp_path) as directory:
@@ -98,7 +98,7 @@ def test_a_directory_can_be_opened_again_and_keeps_its_content(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_a_second_server_is_refused_with_the_process_id_of_the_first(tmp_path: Path) -> None:
+def test_a_second_server_is_refused_with_the_firsts_pid(tmp_path: Path) -> None:
     with opened(tmp_path):
         with pytest.raises(DataDirectoryInUse, match=rf"process id {os.getpid()}$") as refused:
             DataDirectory(tmp_path).open()
@@ -137,7 +137,7 @@ def test_a_killed_holder_leaves_no_lock_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_refused_directory_may_be_closed_and_opened_later(tmp_path: Path) -> None:
+def test_a_refused_directory_may_be_opened_later(tmp_path: Path) -> None:
     second = DataDirectory(tmp_path)
     with opened(tmp_path):
         with pytest.raises(DataDirectoryInUse):
@@ -147,7 +147,7 @@ def test_a_refused_directory_may_be_closed_and_opened_later(tmp_path: Path) -> N
     second.close()
 
 
-def test_data_of_a_newer_layout_is_refused_and_not_held(tmp_path: Path) -> None:
+def test_data_of_a_newer_layout_is_refused(tmp_path: Path) -> None:
     with opened(tmp_path):
         pass
     version = tmp_path / "version"
@@ -164,7 +164,7 @@ def test_data_of_a_newer_layout_is_refused_and_not_held(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"one\n", b"-1\n", b"1.0\n", b"\xb2\xff\n", "²\n".encode()]
 )
-def test_a_version_that_is_not_a_number_is_storage_failed(tmp_path: Path, content: bytes) -> None:
+def test_an_invalid_version_is_failed_storage(tmp_path: Path, content: bytes) -> None:
     with opened(tmp_path):
         pass
     (tmp_path / "version").write_bytes(content)
@@ -172,7 +172,7 @@ def test_a_version_that_is_not_a_number_is_storage_failed(tmp_path: Path, conten
         DataDirectory(tmp_path).open()
 
 
-def test_a_directory_that_cannot_be_made_is_storage_failed_and_named(tmp_path: Path) -> None:
+def test_an_impossible_directory_is_failed_storage_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageFailed, match="file/data") as failed:
         DataDirectory(tmp_path / "file" / "data").open()
@@ -196,7 +196,7 @@ def test_closing_twice_is_harmless(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_lock_file_that_is_removed_lets_no_second_server_in(tmp_path: Path) -> None:
+def test_a_removed_lock_file_admits_no_second_server(tmp_path: Path) -> None:
     with opened(tmp_path) as first:
         assert first.is_in_use
         (tmp_path / "lock").unlink()
@@ -215,7 +215,7 @@ def test_looking_whether_a_server_runs_changes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_took_the_place_of_the_locked_one_is_noticed(tmp_path: Path) -> None:
+def test_a_replaced_folder_is_detected(tmp_path: Path) -> None:
     with opened(tmp_path / "data") as directory:
         assert not directory.is_replaced
         (tmp_path / "data").rename(tmp_path / "moved")

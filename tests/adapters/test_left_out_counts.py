@@ -48,7 +48,7 @@ def test_counts_are_in_the_file_immediately_and_after_kills(tmp_path: Path) -> N
     assert counts_in(count_files(tmp_path)) == {GET: 10}
 
 
-def test_hour_is_finished_when_it_is_over_and_its_file_is_closed(tmp_path: Path) -> None:
+def test_an_hours_file_is_closed_at_its_end(tmp_path: Path) -> None:
     now = Now()
     counts = LeftOutCounts(tmp_path, now)
     assert counts.count(GET)
@@ -118,7 +118,7 @@ def test_former_hour_takes_counts_while_there_is_no_room(
     assert finished_hours(tmp_path, now.moment) == {NINE: [file]}
 
 
-def test_hour_that_ends_before_its_file_is_locked_gets_none(tmp_path: Path) -> None:
+def test_an_hour_without_locked_file_gets_none(tmp_path: Path) -> None:
     moments = iter([NINE - timedelta(seconds=1)] * 2 + [NINE] * 10)
     counts = LeftOutCounts(tmp_path, lambda: next(moments).timestamp())
     assert counts.count(GET)
@@ -126,7 +126,7 @@ def test_hour_that_ends_before_its_file_is_locked_gets_none(tmp_path: Path) -> N
     assert file.name.startswith("20200101T09-")
 
 
-def test_damaged_and_foreign_files_count_what_can_be_read(tmp_path: Path) -> None:
+def test_damaged_and_foreign_files_count_their_readable_part(tmp_path: Path) -> None:
     counts = LeftOutCounts(tmp_path, Now())
     assert counts.count(GET)
     counts.close()

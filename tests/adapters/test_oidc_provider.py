@@ -174,7 +174,7 @@ async def test_a_provider_that_publishes_unsafe_values_is_refused(
     ],
 )
 @asynchronous
-async def test_a_refusal_or_a_wrong_code_signs_no_user_in(
+async def test_a_refusal_or_wrong_code_signs_nobody_in(
     issuer: StubIssuer, answer: dict[str, str], message: str
 ) -> None:
     with pytest.raises(SignInRefused, match=message):
@@ -227,7 +227,7 @@ async def test_sign_ins_read_the_providers_metadata_every_five_minutes(
 
 
 @asynchronous
-async def test_users_of_a_provider_that_hangs_leave_threads_to_others(issuer: StubIssuer) -> None:
+async def test_a_hanging_provider_leaves_threads_to_others(issuer: StubIssuer) -> None:
     provider = OidcProvider(issuer.url, CLIENT, None, SystemClock())
     url, begun = await provider.begin(BACK)
     answer = issuer.authorize(url)

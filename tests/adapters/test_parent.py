@@ -57,7 +57,7 @@ def wait_until_all_ended(process: subprocess.Popen[str]) -> None:
     process.communicate(timeout=TIMEOUT_SECONDS)
 
 
-def test_children_and_grandchildren_of_a_killed_process_end_although_they_are_busy() -> None:
+def test_busy_descendants_of_a_killed_process_end() -> None:
     with family(3) as (process, _):
         process.kill()
         wait_until_all_ended(process)
@@ -78,7 +78,7 @@ def test_a_stopped_child_ends_when_it_is_continued() -> None:
         wait_until_all_ended(process)
 
 
-def test_a_child_whose_parent_is_gone_already_does_nothing() -> None:
+def test_a_child_without_parent_does_nothing() -> None:
     program = "from opentrail.adapters.parent import end_with_parent; end_with_parent(); print()"
     done = subprocess.run(
         [sys.executable, "-c", program],

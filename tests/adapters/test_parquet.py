@@ -80,7 +80,7 @@ def test_a_file_without_rows_is_a_file_with_columns(tmp_path: Path) -> None:
     assert len(described or ()) == len(COLUMNS)
 
 
-def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_failed_file_is_reported(tmp_path: Path) -> None:
     file = ParquetFile(tmp_path / "no" / "a.parquet")
     file.add([a_row(1)])
     with pytest.raises(StorageFailed, match=r"a\.parquet"):
@@ -121,7 +121,7 @@ def parse(members: dict[str, Any], name: str) -> None:
         members[name] = json.loads(members[name])
 
 
-def test_events_in_ocsf_come_back_whole_and_valid(tmp_path: Path) -> None:
+def test_events_in_ocsf_are_read_back_whole_and_valid(tmp_path: Path) -> None:
     records = [
         *real_records(),
         an_insight_record(),

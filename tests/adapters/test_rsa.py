@@ -56,7 +56,7 @@ async def test_the_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_a_key_is_listed_for_as_long_as_it_signs_and_a_day_around_that(
+async def test_a_key_is_listed_around_its_time_of_signing(
     tmp_path: Path,
 ) -> None:
     clock = SettableClock(MOMENT + timedelta(microseconds=999_999))
@@ -69,7 +69,7 @@ async def test_a_key_is_listed_for_as_long_as_it_signs_and_a_day_around_that(
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_new_key_takes_over_when_one_has_served_its_time(tmp_path: Path) -> None:
+async def test_a_new_key_replaces_an_old_one(tmp_path: Path) -> None:
     clock = SettableClock()
     signer = signer_in(tmp_path, clock)
     old = await signer.current()
@@ -91,9 +91,7 @@ async def test_a_new_key_takes_over_when_one_has_served_its_time(tmp_path: Path)
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o620])
 @asynchronous
-async def test_a_key_file_open_to_others_is_refused_with_the_remedy(
-    tmp_path: Path, mode: int
-) -> None:
+async def test_a_key_file_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
     await signer_in(tmp_path).keys()
     (file,) = files(tmp_path)
     file.chmod(mode)
@@ -115,9 +113,7 @@ async def test_a_key_file_open_to_others_is_refused_with_the_remedy(
     ids=["empty", "text", "cut", "another kind", "too short"],
 )
 @asynchronous
-async def test_a_file_that_holds_no_fit_key_is_refused_by_name(
-    tmp_path: Path, content: bytes
-) -> None:
+async def test_a_file_without_a_suitable_key_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "signing-2020-01-01T090000Z.pem"
     file.write_bytes(content)
     file.chmod(0o600)
@@ -193,7 +189,7 @@ def remembering(folder: Path, control: MemoryControl, clock: SettableClock) -> R
 @pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 @asynchronous
-async def test_a_missing_or_changed_key_file_is_named_but_listed(
+async def test_a_bad_key_file_is_named_but_listed(
     tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
     control, clock = MemoryControl(), SettableClock()
@@ -222,7 +218,7 @@ async def test_a_missing_or_changed_key_file_is_named_but_listed(
 
 @pytest.mark.parametrize("change", [truncate, empty, replace, open_to_others])
 @asynchronous
-async def test_no_other_key_signs_while_the_newest_one_is_damaged(
+async def test_no_other_key_signs_for_a_damaged_one(
     tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
     control, clock = MemoryControl(), SettableClock()
@@ -236,7 +232,7 @@ async def test_no_other_key_signs_while_the_newest_one_is_damaged(
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_new_key_signs_when_the_old_one_is_missing_and_both_are_listed(
+async def test_a_new_key_signs_for_a_missing_one(
     tmp_path: Path,
 ) -> None:
     control, clock = MemoryControl(), SettableClock()
@@ -278,7 +274,7 @@ def sharing(folder: Path, control: MemoryControl, clock: SettableClock | None = 
 
 
 @asynchronous
-async def test_no_private_key_is_in_a_file_or_plainly_in_the_control_store(tmp_path: Path) -> None:
+async def test_no_private_key_is_stored_in_plain_form(tmp_path: Path) -> None:
     control = MemoryControl()
     await sharing(tmp_path, control).current()
     assert files(tmp_path) == []
@@ -306,7 +302,7 @@ async def test_servers_that_start_concurrently_have_the_same_key(tmp_path: Path)
 
 @pytest.mark.slow
 @asynchronous
-async def test_servers_that_replace_a_key_concurrently_have_the_same_new_one(
+async def test_servers_replacing_a_key_concurrently_have_the_same(
     tmp_path: Path,
 ) -> None:
     disk: Documents = {}
@@ -329,7 +325,7 @@ async def test_servers_that_replace_a_key_concurrently_have_the_same_new_one(
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_key_that_another_server_makes_is_listed_after_the_next_check(
+async def test_another_servers_key_is_listed_after_the_next_check(
     tmp_path: Path,
 ) -> None:
     disk: Documents = {}
@@ -389,7 +385,7 @@ DOCUMENT_CHANGES = [remove_document, change_document, replace_document]
 @pytest.mark.slow
 @pytest.mark.parametrize("change", DOCUMENT_CHANGES)
 @asynchronous
-async def test_a_missing_or_changed_sealed_key_is_named_but_listed(
+async def test_a_bad_sealed_key_is_named_but_listed(
     tmp_path: Path, change: Callable[[MemoryControl, str], Awaitable[None]]
 ) -> None:
     disk: Documents = {}
@@ -411,7 +407,7 @@ async def test_a_missing_or_changed_sealed_key_is_named_but_listed(
 
 @pytest.mark.parametrize("change", [change_document, replace_document])
 @asynchronous
-async def test_no_other_key_is_made_while_the_newest_sealed_one_is_damaged(
+async def test_no_other_key_replaces_a_damaged_sealed_one(
     tmp_path: Path, change: Callable[[MemoryControl, str], Awaitable[None]]
 ) -> None:
     control = MemoryControl()

@@ -27,14 +27,14 @@ def a_file(folder: Path, first: int, last: int, ending: str = f"-{HASH}.duckdb")
 
 
 @pytest.mark.parametrize("series", Series)
-def test_a_name_tells_range_kind_and_hash(tmp_path: Path, series: Series) -> None:
+def test_a_name_contains_range_kind_and_hash(tmp_path: Path, series: Series) -> None:
     file = read_name(tmp_path / f"{stem_of(series, 7, 9)}-{HASH}.duckdb")
     assert file is not None
     assert (file.first, file.last, file.records) == (7, 9, 3)
     assert (file.series, file.digest, file.is_expired) == (series, HASH, False)
 
 
-def test_merged_name_tells_parts(tmp_path: Path) -> None:
+def test_a_merged_name_contains_its_parts(tmp_path: Path) -> None:
     names = [f"{stem_of(Series.IMPORTED, n, n)}-{n:016x}.duckdb" for n in (1, 2, 4)]
     one, two, three = [file for name in names if (file := read_name(tmp_path / name))]
     merged = read_name(
@@ -83,7 +83,7 @@ def test_of_two_files_of_one_range_one_counts(tmp_path: Path) -> None:
     assert len(sealed_files(tmp_path, Series.JOURNAL)) == len(left_over(tmp_path)) == 1
 
 
-def test_a_file_is_whole_if_its_content_has_the_hash_of_its_name(tmp_path: Path) -> None:
+def test_a_whole_file_has_the_hash_of_its_name(tmp_path: Path) -> None:
     content = tmp_path / "content"
     content.write_bytes(b"abc")
     path = tmp_path / f"{stem_of(Series.JOURNAL, 1, 2)}-{digest_of(content)}.duckdb"

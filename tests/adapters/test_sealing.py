@@ -30,7 +30,7 @@ def test_concurrent_creators_get_the_same_key(tmp_path: Path) -> None:
     assert len(keys) == 1
 
 
-def test_a_missing_key_is_not_replaced_where_secrets_are_sealed_by_it(tmp_path: Path) -> None:
+def test_a_missing_key_of_sealed_secrets_is_not_replaced(tmp_path: Path) -> None:
     file = tmp_path / "master.key"
     with pytest.raises(StorageFailed, match="is missing, and secrets are sealed by it: restore"):
         load_master_key(file, None, may_create=False)
@@ -58,13 +58,13 @@ def test_invalid_keys_are_refused_and_hidden(tmp_path: Path, text: str) -> None:
         assert text not in str(caught.value)
 
 
-def test_a_given_key_comes_before_the_file(tmp_path: Path) -> None:
+def test_a_given_key_precedes_the_file(tmp_path: Path) -> None:
     given = base64.b64encode(b"g" * 32).decode()
     assert load_master_key(tmp_path / "no.key", given, may_create=False) == b"g" * 32
     assert not (tmp_path / "no.key").exists()
 
 
-def test_a_fingerprint_says_which_key_it_is(tmp_path: Path) -> None:
+def test_a_fingerprint_identifies_the_key(tmp_path: Path) -> None:
     one, other = AesGcmSealer(b"a" * 32), AesGcmSealer(b"b" * 32)
     assert one.fingerprint == AesGcmSealer(b"a" * 32).fingerprint != other.fingerprint
     assert len(one.fingerprint) == 16

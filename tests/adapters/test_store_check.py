@@ -99,7 +99,7 @@ def test_problems_are_named_by_file_and_position(
     assert all(one.file and one.problem for one in found)
 
 
-def test_a_journal_that_is_sound_in_itself_but_other_than_the_sealed_files_is_named(
+def test_a_sound_journal_unlike_the_sealed_files_is_named(
     world: World,
 ) -> None:
     with closing(sqlite3.connect(_segment(world))) as database:
@@ -137,7 +137,7 @@ def test_a_segment_trimmed_during_the_check_is_not_damage(tmp_path: Path) -> Non
     assert list(StoreCheck(world.journal_folder, world.history, trim).findings()) == []
 
 
-def test_positions_that_neither_sealed_files_nor_the_journal_hold_are_named(
+def test_positions_outside_files_and_journal_are_named(
     world: World,
 ) -> None:
     _segment(world).rename(world.journal_folder / f"{50:020d}.db")
@@ -169,7 +169,7 @@ def test_a_run_of_missing_records_is_one_finding(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_imported_events_that_are_missing_are_named_and_counted_once(tmp_path: Path) -> None:
+def test_missing_imported_events_are_named_once(tmp_path: Path) -> None:
     async def made() -> list[Path]:
         world = World(tmp_path)
         await world.write(5)
@@ -208,7 +208,7 @@ def test_a_missing_first_sealed_file_is_named(
     assert findings(world) == []
 
 
-def test_files_that_are_read_in_s3_are_not_missing(world: World) -> None:
+def test_files_in_s3_are_not_missing(world: World) -> None:
     gone = sorted(world.history.glob("*.duckdb"))[0]
     gone.unlink()
     _segment(world).unlink()
@@ -228,7 +228,7 @@ def on_postgresql(folder: Path, url: str) -> list[Damage]:
 
 
 @pytest.mark.slow
-def test_a_journal_on_postgresql_is_verified_and_compared_with_sealed_files(tmp_path: Path) -> None:
+def test_a_journal_on_postgresql_is_verified_against_files(tmp_path: Path) -> None:
     (tmp_path / "history").mkdir()
     url = shared_server().new_database()
 

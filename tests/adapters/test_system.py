@@ -55,7 +55,7 @@ def test_a_sync_reaches_the_disk_by_a_full_sync(
     assert calls == [("full", 7, 51)]
 
 
-def test_where_the_file_system_cannot_a_sync_is_a_plain_one(
+def test_an_unsupported_full_sync_becomes_a_plain_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)  # Linux refuses this number

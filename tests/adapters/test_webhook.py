@@ -87,7 +87,7 @@ async def test_temporary_refusals_are_retried(status: int) -> None:
 
 @pytest.mark.parametrize("status", [400, 413, 415, 422])
 @asynchronous
-async def test_content_that_is_refused_is_not_sent_again(status: int) -> None:
+async def test_refused_content_is_not_resent(status: int) -> None:
     with stub_webhook() as stub:
         stub.statuses = [status]
         assert not await HttpWebhook(stub.url, None, LOOPBACK).send("an-id", b"{}")

@@ -85,7 +85,7 @@ async def test_a_value_is_found_until_it_is_deleted(open_store: Open) -> None:
 
 
 @asynchronous
-async def test_a_change_keeps_the_members_that_the_value_does_not_have(open_store: Open) -> None:
+async def test_a_change_keeps_unknown_members(open_store: Open) -> None:
     async with two_processes(open_store) as (one, other):
         document = {"later": [1], "red": 1, "secret": "old", "name": ""}
         await one.apply([Put(KIND, "a", document)])
@@ -122,7 +122,7 @@ async def test_all_changes_of_one_server_are_made(open_store: Open) -> None:
 
 
 @asynchronous
-async def test_a_value_that_others_change_all_the_time_is_named() -> None:
+async def test_a_constantly_changing_value_is_named() -> None:
     control = MemoryControl()
     await colours(control).put("a", Colour(0))
     tries: list[int] = []
@@ -154,7 +154,7 @@ async def test_other_errors_are_not_retried() -> None:
 
 
 @asynchronous
-async def test_a_full_collection_names_its_limit_and_takes_new_values_of_its_keys(
+async def test_a_full_collection_accepts_only_its_own_keys(
     open_store: Open,
 ) -> None:
     async with two_processes(open_store) as (one, _):

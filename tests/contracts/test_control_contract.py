@@ -65,7 +65,7 @@ async def test_documents_of_several_kinds_are_read_together(open_store: Open) ->
 
 
 @asynchronous
-async def test_a_document_that_was_never_put_is_none(open_store: Open) -> None:
+async def test_a_missing_document_is_none(open_store: Open) -> None:
     async with opened(open_store) as store:
         assert await store.get("trail", "x") is None
         assert await store.get_each(["trail", "plan"], "x") == {}
@@ -85,9 +85,7 @@ async def test_each_put_raises_the_version_by_one(open_store: Open) -> None:
 
 @pytest.mark.parametrize("expected", [0, 2, 4, 5, -1])
 @asynchronous
-async def test_a_put_with_another_version_than_the_stored_one_is_a_conflict(
-    open_store: Open, expected: int
-) -> None:
+async def test_a_put_with_another_version_is_a_conflict(open_store: Open, expected: int) -> None:
     async with opened(open_store) as store:
         for number in range(3):
             await store.apply([Put("trail", "x", {"n": number})])
@@ -106,9 +104,7 @@ async def test_a_new_document_must_not_be_there_already(open_store: Open) -> Non
 
 @pytest.mark.parametrize("place", [0, 1, 2, 3])
 @asynchronous
-async def test_no_change_is_made_when_one_of_them_cannot_be_made(
-    open_store: Open, place: int
-) -> None:
+async def test_one_impossible_change_prevents_all(open_store: Open, place: int) -> None:
     async with opened(open_store) as store:
         await store.apply([Put("trail", "kept", {"n": 1}), Put("trail", "other", {"n": 1})])
         changes: list[StoreWrite] = [
@@ -167,7 +163,7 @@ CHANGES: dict[str, list[StoreWrite]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 @asynchronous
-async def test_another_process_sees_by_the_revisions_which_kinds_were_changed(
+async def test_revisions_show_other_processes_the_changed_kinds(
     open_store: Open, change: str
 ) -> None:
     async with opened(open_store) as store, opened(open_store) as other:
@@ -214,7 +210,7 @@ async def test_kinds_are_kept_apart(open_store: Open) -> None:
 
 
 @asynchronous
-async def test_a_scan_takes_its_prefix_literally_and_gives_keys_in_order(
+async def test_a_scan_takes_its_prefix_literally(
     open_store: Open,
 ) -> None:
     names = ["a/1", "a/10", "a/2", "a%", "a%b", "aXb", "a_b", "A/1", "a", "ä/1", "a\\", "a/", "[a]"]
@@ -228,7 +224,7 @@ async def test_a_scan_takes_its_prefix_literally_and_gives_keys_in_order(
 
 
 @asynchronous
-async def test_documents_come_back_as_json_values(open_store: Open) -> None:
+async def test_documents_are_read_back_as_json_values(open_store: Open) -> None:
     document: dict[str, Any] = {
         "text": "Zoë \U0001f600 \0 ' \" \\ \u2028",
         "numbers": [0, -1, 2**62, 1.5, 1e300],
@@ -262,7 +258,7 @@ async def test_documents_and_versions_outlive_the_store(open_store: Open) -> Non
 
 
 @asynchronous
-async def test_of_many_that_change_the_same_document_each_loses_or_wins_once(
+async def test_concurrent_changes_win_or_lose_once(
     open_store: Open,
 ) -> None:
     async with opened(open_store) as store:
@@ -323,7 +319,7 @@ def apply_to_model(model: dict[tuple[str, str], Stored], changes: Sequence[Store
 @pytest.mark.parametrize("kind", ["memory", "sqlite", ON_POSTGRESQL])
 @settings(max_examples=25, deadline=None)
 @given(groups=st.lists(st.lists(changes, max_size=4), max_size=12), prefix=names)
-def test_any_sequence_of_changes_ends_as_in_a_plain_dictionary(
+def test_any_sequence_of_changes_matches_a_dictionary(
     kind: str, groups: list[list[StoreWrite]], prefix: str
 ) -> None:
     async def story(open_store: Open) -> None:

@@ -254,7 +254,7 @@ async def test_each_attribute_finds_exactly_its_events(place: Place) -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_events_come_newest_first_and_the_later_recorded_of_a_second_first(
+async def test_events_are_sorted_by_time_and_recording_newest_first(
     place: Place,
 ) -> None:
     async with filled(place, HAND_MADE) as store:
@@ -306,7 +306,7 @@ async def test_both_ends_of_a_time_range_belong_to_it(place: Place) -> None:
 
 
 @asynchronous
-async def test_an_event_is_shown_with_what_its_record_gives(place: Place) -> None:
+async def test_an_event_has_the_values_of_its_record(place: Place) -> None:
     async with filled(place, HAND_MADE) as store:
         found = {event.position: event for event in await store.lookup(everything())}
         assert found[7] == FoundEvent(
@@ -342,7 +342,7 @@ TEXTS = (
 
 @asynchronous
 @pytest.mark.slow
-async def test_the_exact_bytes_of_a_record_come_back_and_odd_values_can_be_found(
+async def test_exact_bytes_are_returned_and_odd_values_found(
     place: Place,
 ) -> None:
     records = [
@@ -459,7 +459,7 @@ FIELDS = get_args(CountedField)
 
 @pytest.mark.slow
 @asynchronous
-async def test_the_events_of_a_query_are_counted_up_to_its_limit(place: Place) -> None:
+async def test_a_querys_events_are_counted_to_its_limit(place: Place) -> None:
     async with filled(place, HAND_MADE) as store:
         for limit, expected in ((1, 1), (9, 9), (10, 10), (11, 10)):
             assert await store.count(everything(limit)) == expected
@@ -521,7 +521,7 @@ async def test_a_histogram_has_the_periods_with_events(place: Place) -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_the_most_frequent_values_of_each_field_come_first(place: Place) -> None:
+async def test_each_fields_most_frequent_values_are_first(place: Place) -> None:
     async with filled(place, HAND_MADE) as store:
         found = await store.top_values(everything(), FIELDS, 10)
         assert found == {
@@ -584,7 +584,7 @@ async def test_the_most_frequent_values_of_each_field_come_first(place: Place) -
 
 @pytest.mark.slow
 @asynchronous
-async def test_an_overview_has_the_counts_of_periods_and_of_values(place: Place) -> None:
+async def test_an_overview_counts_periods_and_values(place: Place) -> None:
     async with filled(place, HAND_MADE) as store:
         # Columns decide the first query, records the second.
         for query in (everything(), everything(expression=parse("mary OR John", MOMENT))):
@@ -629,7 +629,7 @@ async def test_principals_are_listed_by_their_last_call(place: Place) -> None:
 
 
 @asynchronous
-async def test_a_value_that_an_event_has_twice_is_counted_once(place: Place) -> None:
+async def test_a_repeated_value_of_an_event_is_counted_once(place: Place) -> None:
     buckets = [{"type": "AWS::S3::Bucket", "ARN": f"arn:aws:s3:::{name}"} for name in "ab"]
     records = [
         a_record(eventID=f"t-{number}", resources=buckets[:number], requestParameters=None)
@@ -681,7 +681,7 @@ def by_kind(found: Sequence[CallCounts]) -> dict[tuple[Any, ...], dict[int, int]
 
 @pytest.mark.slow
 @asynchronous
-async def test_calls_are_counted_by_kind_and_minute_and_insights_events_never(
+async def test_calls_are_counted_by_kind_and_minute(
     place: Place,
 ) -> None:
     async with filled(place, _STEPS) as store:
@@ -756,7 +756,7 @@ async def test_a_key_is_counted_by_period(place: Place) -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_the_values_of_a_key_are_counted_the_most_frequent_first(place: Place) -> None:
+async def test_a_keys_most_frequent_values_are_first(place: Place) -> None:
     def a_call(number: int, **changes: Any) -> dict[str, Any]:
         return a_record(**{"eventID": f"v-{number}", "eventTime": at(number), **changes})
 
@@ -1006,7 +1006,7 @@ queries = st.builds(
 @settings(max_examples=100, deadline=None)
 @given(query=queries)
 @pytest.mark.slow
-def test_any_page_is_the_one_a_plain_list_would_give(many: Filled, query: EventQuery) -> None:
+def test_any_page_matches_a_plain_list(many: Filled, query: EventQuery) -> None:
     assert many.runner.run(many.store.lookup(query)) == naive_page(many.entries, query)
 
 
@@ -1035,9 +1035,7 @@ def test_console_rewrites_searches_without_changing_results(many: Filled) -> Non
 @settings(max_examples=30, deadline=None)
 @given(query=queries)
 @pytest.mark.slow
-def test_the_pages_of_any_search_hold_each_of_its_events_once(
-    many: Filled, query: EventQuery
-) -> None:
+def test_the_pages_of_any_search_have_each_event_once(many: Filled, query: EventQuery) -> None:
     async def pages() -> list[FoundEvent]:
         seen: list[FoundEvent] = []
         asked = replace(query, limit=max(query.limit, 5), before=None)

@@ -69,7 +69,7 @@ async def test_a_user_who_signs_in_is_named(subject: Subject) -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_the_browser_is_sent_with_the_state_and_comes_back_to_the_console(
+async def test_the_browser_carries_the_state_to_and_from_the_provider(
     subject: Subject,
 ) -> None:
     url, begun = await subject.provider.begin(BACK)
@@ -81,7 +81,7 @@ async def test_the_browser_is_sent_with_the_state_and_comes_back_to_the_console(
 
 @pytest.mark.slow
 @asynchronous
-async def test_an_answer_is_good_for_its_own_sign_in_alone(subject: Subject) -> None:
+async def test_an_answer_is_valid_only_for_its_sign_in(subject: Subject) -> None:
     url, begun = await subject.provider.begin(BACK)
     answer = subject.sign_in(url)
     with pytest.raises(SignInRefused):

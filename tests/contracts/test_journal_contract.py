@@ -269,7 +269,7 @@ async def test_reading_takes_a_stretch_in_order(open_journal: Open) -> None:
 
 
 @asynchronous
-async def test_waiting_ends_when_a_record_behind_the_position_is_durable(
+async def test_waiting_ends_with_a_durable_later_record(
     open_journal: Open,
 ) -> None:
     async with opened(open_journal) as journal:
@@ -334,7 +334,7 @@ async def test_concurrent_appenders_each_get_their_own_positions(open_journal: O
 
 
 @asynchronous
-async def test_a_record_can_be_read_and_found_as_soon_as_append_returns(
+async def test_an_appended_record_is_readable_immediately(
     open_journal: Open,
 ) -> None:
     async with opened(open_journal) as journal:
@@ -351,7 +351,7 @@ async def test_a_record_can_be_read_and_found_as_soon_as_append_returns(
 
 
 @asynchronous
-async def test_an_appender_that_goes_away_leaves_no_gap(open_journal: Open) -> None:
+async def test_a_cancelled_append_leaves_no_gap(open_journal: Open) -> None:
     async with opened(open_journal) as journal:
         gone = asyncio.create_task(journal.append(some_new_entries(3)))
         await asyncio.sleep(0)
@@ -429,7 +429,7 @@ batches = st.lists(st.lists(new_entries, min_size=1, max_size=12), max_size=8)
 @settings(max_examples=30, deadline=None)
 @given(batches=batches, reopen_after=st.integers(0, 8), after=st.integers(0, 50))
 @pytest.mark.slow
-def test_any_sequence_of_appends_reads_back_as_a_plain_list_would(
+def test_any_sequence_of_appends_matches_a_plain_list(
     kind: str, batches: Sequence[list[NewEntry]], reopen_after: int, after: int
 ) -> None:
     async def story(open_journal: Open) -> None:
@@ -559,7 +559,7 @@ async def test_a_read_of_trimmed_positions_fails_whatever_its_end(
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", TRIMMED_KINDS)
 @asynchronous
-async def test_entries_trimmed_while_read_come_from_the_archive(kind: str, tmp_path: Path) -> None:
+async def test_entries_trimmed_during_a_read_are_archived(kind: str, tmp_path: Path) -> None:
     async with in_parts(kind, tmp_path) as (journal, entries):
         first = await trim_one(journal)
         archive = ListArchive(entries[first - 1 :])  # the first part has expired

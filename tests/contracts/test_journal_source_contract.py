@@ -62,7 +62,7 @@ async def test_an_empty_journal_begins_at_one(opener: Opener) -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_another_process_reads_a_range_while_the_journal_is_written(opener: Opener) -> None:
+async def test_another_process_reads_a_range_during_appends(opener: Opener) -> None:
     program = (
         "import json, sys\n"
         "from opentrail.adapters.journal_source import open_source\n"
@@ -85,7 +85,7 @@ async def test_another_process_reads_a_range_while_the_journal_is_written(opener
 
 
 @asynchronous
-async def test_a_range_has_what_append_has_acknowledged(opener: Opener) -> None:
+async def test_a_range_has_all_acknowledged_entries(opener: Opener) -> None:
     async with opened(opener) as (journal, source):
         for number in range(1, 25):
             await append_one_by_one(journal, 1, number)
@@ -121,7 +121,7 @@ async def test_later_entries_are_found_by_event_id(opener: Opener) -> None:
 
 
 @asynchronous
-async def test_a_source_that_is_opened_by_its_address_is_the_same(opener: Opener) -> None:
+async def test_a_source_may_be_opened_by_its_address(opener: Opener) -> None:
     async with opened(opener) as (journal, source):
         await append_one_by_one(journal, 3)
         again = open_source(source.address)

@@ -109,7 +109,7 @@ async def test_one_process_of_two_holds_a_lease(open_world: Open) -> None:
 
 
 @asynchronous
-async def test_a_lease_that_was_released_is_free_and_its_former_holder_is_fenced(
+async def test_a_released_lease_is_free_and_fences_its_holder(
     open_world: Open,
 ) -> None:
     one, other = open_world(LONG), open_world(LONG)
@@ -131,7 +131,7 @@ async def test_a_lease_that_was_released_is_free_and_its_former_holder_is_fenced
 
 
 @asynchronous
-async def test_a_holder_that_wakes_up_after_its_lease_expired_changes_nothing(
+async def test_a_holder_that_wakes_up_late_changes_nothing(
     open_world: Open,
 ) -> None:
     paused, other = open_world(SHORT), open_world(LONG)
@@ -148,7 +148,7 @@ async def test_a_holder_that_wakes_up_after_its_lease_expired_changes_nothing(
 
 
 @asynchronous
-async def test_an_expired_lease_that_nobody_else_acquired_is_still_the_holders(
+async def test_an_expired_lease_nobody_acquired_is_still_the_holders(
     open_world: Open,
 ) -> None:
     world = open_world(SHORT)
@@ -175,7 +175,7 @@ async def test_a_holder_that_acquires_again_gets_a_new_epoch(open_world: Open) -
 
 
 @asynchronous
-async def test_of_many_processes_that_want_a_free_lease_one_gets_it(open_world: Open) -> None:
+async def test_one_of_many_processes_gets_a_free_lease(open_world: Open) -> None:
     worlds = [open_world(LONG) for _ in range(8)]
     async with asyncio.timeout(TIMEOUT_SECONDS):
         leases = await asyncio.gather(

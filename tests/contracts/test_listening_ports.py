@@ -193,7 +193,7 @@ async def test_full_port_closes_connections_of_the_busiest_address(
 
 @pytest.mark.parametrize("port", PORTS)
 @asynchronous
-async def test_closed_connection_is_gone_without_close_notify(port: str, certificate: Path) -> None:
+async def test_a_closed_connection_ends_without_close_notify(port: str, certificate: Path) -> None:
     """A client that does not answer the end of TLS keeps no descriptor of the server."""
     async with listening(port, of_server(certificate)) as (address, limits):
         limits.head_seconds = 0.1

@@ -111,7 +111,7 @@ def servers_of(url: str) -> list[ObjectStore]:
 
 
 @asynchronous
-async def test_one_of_a_hundred_that_write_an_object_at_the_same_time_has_written_it(
+async def test_one_of_a_hundred_concurrent_writers_succeeds(
     stores: list[ObjectStore], bucket: str
 ) -> None:
     async def write(number: int) -> bytes | None:
@@ -143,7 +143,7 @@ async def test_a_missing_object_is_distinguished_from_a_missing_bucket(
 
 
 @asynchronous
-async def test_writing_to_a_missing_bucket_fails_and_works_once_it_is_there(
+async def test_writing_to_a_missing_bucket_fails_until_it_exists(
     store: ObjectStore, bucket: str
 ) -> None:
     with pytest.raises(ObjectMissing) as missing:

@@ -24,7 +24,7 @@ def test_sealed_secrets_open_in_their_context(plain: bytes, context: str) -> Non
         sealer().unseal(sealed, context + "x")
 
 
-def test_the_text_shows_nothing_of_the_secret_and_differs_each_time() -> None:
+def test_the_sealed_form_is_random_and_hides_the_secret() -> None:
     texts = {sealer().seal(b"very-secret", "x") for _ in range(100)}
     assert len(texts) == 100
     assert not any("very-secret" in text for text in texts)
@@ -38,7 +38,7 @@ def test_another_master_key_opens_nothing() -> None:
 
 @pytest.mark.hypothesis
 @given(data=st.data())
-def test_any_change_of_the_text_is_noticed(data: st.DataObject) -> None:
+def test_any_change_of_the_sealed_form_is_detected(data: st.DataObject) -> None:
     sealed = sealer().seal(b"plain", "x")
     place = data.draw(st.integers(0, len(sealed) - 1))
     char = data.draw(st.characters(min_codepoint=32, max_codepoint=126))

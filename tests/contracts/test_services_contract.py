@@ -164,7 +164,7 @@ def a_group_arn() -> str:
 
 
 @asynchronous
-async def test_a_message_reaches_those_who_follow_the_topic(kit: Kit) -> None:
+async def test_a_message_reaches_subscribers_of_the_topic(kit: Kit) -> None:
     arn = a_topic_arn()
     messages = kit.make_topic(arn)
     await kit.topics.publish(arn, "The subject", '{"a":"\u00e9 \\n"}')
@@ -172,7 +172,7 @@ async def test_a_message_reaches_those_who_follow_the_topic(kit: Kit) -> None:
 
 
 @asynchronous
-async def test_a_topic_that_is_not_there_is_missing(kit: Kit) -> None:
+async def test_a_missing_topic_is_missing(kit: Kit) -> None:
     with pytest.raises(ServiceMissing):
         await kit.topics.publish(a_topic_arn(), "subject", "message")
 
@@ -193,7 +193,7 @@ async def test_events_are_kept_in_a_stream_made_for_them(kit: Kit) -> None:
 
 
 @asynchronous
-async def test_a_group_or_stream_that_is_not_there_is_missing(kit: Kit) -> None:
+async def test_a_missing_group_or_stream_is_missing(kit: Kit) -> None:
     arn = a_group_arn()
     event = LogEvent(_lately(), "{}")
     with pytest.raises(ServiceMissing):
@@ -226,7 +226,7 @@ async def test_rules_get_the_events_of_their_regions_bus(kit: Kit) -> None:
 
 
 @asynchronous
-async def test_a_key_is_found_if_it_may_be_used(kit: Kit) -> None:
+async def test_a_usable_key_is_found(kit: Kit) -> None:
     key, arn = kit.make_key(True)
     assert await kit.keys.arn_of(key, REGION) == arn
     assert await kit.keys.arn_of(arn, REGION) == arn

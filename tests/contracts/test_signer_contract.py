@@ -58,7 +58,7 @@ async def test_equal_content_has_an_equal_signature(open_signer: Open) -> None:
 
 
 @asynchronous
-async def test_a_fingerprint_is_the_md5_of_the_keys_der_form(open_signer: Open) -> None:
+async def test_a_fingerprint_is_the_md5_of_the_der_form(open_signer: Open) -> None:
     for key in await open_signer().keys():
         expected = hashlib.md5(key.public_der, usedforsecurity=False).hexdigest()
         assert key.fingerprint == expected
@@ -66,7 +66,7 @@ async def test_a_fingerprint_is_the_md5_of_the_keys_der_form(open_signer: Open) 
 
 @pytest.mark.slow
 @asynchronous
-async def test_keys_are_valid_from_when_they_were_made_and_listed_oldest_first(
+async def test_keys_are_listed_oldest_first_with_their_validity(
     open_signer: Open,
 ) -> None:
     keys = await open_signer().keys()

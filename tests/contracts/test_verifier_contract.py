@@ -41,7 +41,7 @@ def test_the_keys_own_signature_is_accepted(verifier: Verifier, content: bytes) 
     assert verifier.verifies(der(public), signature, content)
 
 
-def test_anything_else_is_refused(verifier: Verifier) -> None:
+def test_any_other_signature_is_refused(verifier: Verifier) -> None:
     public, private = pair()
     signature = rsa.sign(b"content", private, "SHA-256")
     flipped = bytes([signature[0] ^ 1]) + signature[1:]

@@ -103,7 +103,7 @@ async def first_token(history: History, search: Search, limit: int = 3) -> str:
 
 
 @asynchronous
-async def test_pages_lead_through_all_events_and_the_last_has_no_token() -> None:
+async def test_pages_have_all_events_and_the_last_no_token() -> None:
     history = await World().filled(entries_of(some_records(10)))
     seen: list[int] = []
     token: str | None = None
@@ -286,7 +286,7 @@ async def test_a_view_counts_keys_of_its_accounts_alone() -> None:
 
 
 @asynchronous
-async def test_a_view_sees_what_becomes_durable_and_its_tokens_are_its_own() -> None:
+async def test_a_view_has_new_events_and_its_own_tokens() -> None:
     world, head = World(), 0
 
     async def newest() -> int:
@@ -309,7 +309,7 @@ async def test_a_view_sees_what_becomes_durable_and_its_tokens_are_its_own() -> 
 
 @pytest.mark.slow
 @asynchronous
-async def test_latest_goes_over_as_many_pages_as_it_takes() -> None:
+async def test_latest_reads_as_many_pages_as_needed() -> None:
     history = await World().filled(entries_of(some_records(2_500)))
     assert positions(await history.latest(Search(), 10_000)) == list(range(2_500, 0, -1))
     assert positions(await history.latest(Search(), 1_700)) == list(range(2_500, 800, -1))
@@ -412,7 +412,7 @@ async def test_a_token_of_another_server_is_refused() -> None:
 
 
 @asynchronous
-async def test_a_token_is_still_good_after_a_restart_with_the_same_key() -> None:
+async def test_a_token_survives_a_restart_with_its_key() -> None:
     entries = entries_of(some_records(10))
     token = await first_token(await World().filled(entries), SEARCH)
     page = await (await World().filled(entries)).search(SEARCH, 50, token)
@@ -442,7 +442,7 @@ async def test_a_token_cut_short_or_extended_is_refused() -> None:
 
 
 @asynchronous
-async def test_a_token_does_not_show_the_search_or_the_account_in_clear() -> None:
+async def test_a_token_hides_the_search_and_the_account() -> None:
     history = await World().filled(entries_of(some_records(10)))
     token = await first_token(history, SEARCH)
     assert ACCOUNT.encode() not in base64.urlsafe_b64decode(token)
@@ -503,7 +503,7 @@ async def test_only_retained_events_are_counted() -> None:
 
 
 @asynchronous
-async def test_a_histogram_without_a_range_has_all_events_up_to_now() -> None:
+async def test_a_histogram_without_range_has_all_events() -> None:
     world = World()  # it is a day after MOMENT
     history = await world.filled(
         [
@@ -698,7 +698,7 @@ def recorded_a_day_apart(count: int) -> list[Entry]:
 
 
 @asynchronous
-async def test_events_are_shown_for_ninety_days_after_they_were_recorded() -> None:
+async def test_events_are_visible_for_ninety_days() -> None:
     world = World()
     history = await world.filled(recorded_a_day_apart(10))
     world.clock.moment = MOMENT + timedelta(days=94)
@@ -711,7 +711,7 @@ async def test_events_are_shown_for_ninety_days_after_they_were_recorded() -> No
 
 
 @asynchronous
-async def test_retention_may_be_set() -> None:
+async def test_retention_is_a_setting() -> None:
     world = World()
     history = History(
         world.store, world.clock, world.metrics, b"k" * 32, retention=timedelta(days=1)
@@ -787,7 +787,7 @@ async def test_the_cursor_belongs_to_the_store() -> None:
 
 
 @asynchronous
-async def test_a_batch_that_comes_twice_is_shown_once() -> None:
+async def test_a_repeated_batch_is_visible_once() -> None:
     world = World()
     entries = entries_of(some_records(5))
     history = await world.filled(entries)
@@ -814,7 +814,7 @@ async def test_freshness_is_measured_from_recording_to_visibility() -> None:
 
 
 @asynchronous
-async def test_a_clock_that_was_set_back_gives_no_negative_freshness() -> None:
+async def test_a_clock_set_back_gives_no_negative_freshness() -> None:
     world = World()
     history = await world.filled([])
     later = world.clock.now() + timedelta(hours=1)
@@ -836,7 +836,7 @@ async def test_rebuilding_the_hot_layer_is_not_counted_as_freshness() -> None:
 
 
 @asynchronous
-async def test_an_event_is_shown_in_the_shape_of_lookup_events() -> None:
+async def test_an_event_has_the_shape_of_lookup_events() -> None:
     record = a_record(eventID=event_id(1))
     history = await World().filled([an_entry(1, record)])
     (event,) = (await history.search(Search())).events

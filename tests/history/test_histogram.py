@@ -32,9 +32,7 @@ seconds_of_time = st.integers(-62_135_596_800, 253_402_300_799)
         (timedelta(days=3_650), 60, 90 * 86_400),
     ],
 )
-def test_periods_are_the_shortest_round_ones_that_are_few_enough(
-    span: timedelta, most: int, expected: int
-) -> None:
+def test_periods_are_the_shortest_round_ones(span: timedelta, most: int, expected: int) -> None:
     assert round_period(START, START + int(span.total_seconds()), most) == expected
 
 

@@ -16,7 +16,7 @@ from tests.fakes import asynchronous
 
 
 @pytest.mark.parametrize(("wanted", "expected"), [(9, (5, None)), (3, (4, "2020-01-01T09:00:02Z"))])
-def test_pages_are_read_while_they_are_taken(
+def test_pages_are_read_lazily(
     monkeypatch: pytest.MonkeyPatch, wanted: int, expected: tuple[int, str | None]
 ) -> None:
     monkeypatch.setattr(module, "_PAGE_EVENTS", 2)

@@ -10,7 +10,7 @@ from tests.fakes import TIMEOUT_SECONDS, asynchronous
 
 
 @asynchronous
-async def test_answers_take_no_thread_of_what_records_calls() -> None:
+async def test_answers_use_no_thread_of_recording() -> None:
     end = threading.Event()
     answers = [asyncio.ensure_future(in_thread(end.wait, TIMEOUT_SECONDS)) for _ in range(100)]
     async with asyncio.timeout(TIMEOUT_SECONDS):

@@ -51,7 +51,7 @@ async def test_digests_are_read_oldest_first_from_a_time_on() -> None:
 
 @pytest.mark.parametrize("change", ["content", "signature", "no signature", "moved", "junk"])
 @asynchronous
-async def test_a_digest_that_was_changed_is_not_ours(change: str) -> None:
+async def test_a_changed_digest_is_not_ours(change: str) -> None:
     world, digests, trail = await a_chain(2)
     objects = world.buckets.objects[BUCKET]
     key = world.digest_keys()[-1]

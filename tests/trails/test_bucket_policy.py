@@ -100,12 +100,12 @@ BAD: dict[str, Callable[[Any, Any], object]] = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_a_policy_that_is_enough(name: str) -> None:
+def test_a_sufficient_policy(name: str) -> None:
     assert allows(changed(GOOD[name]))
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_policy_that_is_not_enough(name: str) -> None:
+def test_an_insufficient_policy(name: str) -> None:
     assert not allows(changed(BAD[name]))
 
 
@@ -143,7 +143,7 @@ def test_a_member_of_the_wrong_type_does_not_raise(name: str, value: Any) -> Non
     allows(changed(lambda acl, put: put.update({name: value})))
 
 
-def test_a_bucket_that_takes_encrypted_objects_only_is_one_for_a_trail_with_a_key() -> None:
+def test_a_bucket_for_encrypted_objects_needs_a_trails_key() -> None:
     policy = copy.deepcopy(AWS)
     policy["Statement"].append(
         {

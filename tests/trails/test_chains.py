@@ -68,7 +68,7 @@ def test_a_stored_chain_changes_only_a_time_format() -> None:
     assert DigestChain.of(stored) == DigestChain.of(document)
 
 
-def test_a_chain_of_the_first_versions_has_no_starts_and_no_key() -> None:
+def test_a_first_versions_chain_has_no_starts_or_key() -> None:
     document = a_document()
     for name in ("starts", "ends", "failing_since"):
         del document[name]

@@ -117,7 +117,7 @@ async def test_events_of_a_batch_are_in_order_of_time() -> None:
 
 @pytest.mark.parametrize("carried_out", [False, True], ids=["before", "after"])
 @asynchronous
-async def test_wherever_the_power_is_cut_each_event_comes_once(carried_out: bool) -> None:
+async def test_a_power_cut_anywhere_sends_each_event_once(carried_out: bool) -> None:
     for cut in range(1, 40):
         scene = Scene()
         expected = await scene.plan(*records(3))
@@ -150,7 +150,7 @@ async def test_lost_answers_and_refusals_neither_lose_nor_double(fault: Fault) -
 
 
 @asynchronous
-async def test_a_lost_answer_to_a_batch_resends_only_missing_events() -> None:
+async def test_a_lost_answer_resends_only_missing_events() -> None:
     scene = Scene()
     large = records(9, seconds=60, requestParameters={"text": "x" * 200_000})
     expected = await scene.plan(*large)

@@ -103,9 +103,7 @@ async def check_all(world: World, events: list[str], chains: int | None = 1) -> 
 @pytest.mark.parametrize("hours", [0, 1, 5, 40])
 @pytest.mark.parametrize("flush", [False, True])
 @asynchronous
-async def test_a_restored_state_continues_the_chain_after_its_newest_digest(
-    hours: int, flush: bool
-) -> None:
+async def test_a_restored_state_continues_after_the_newest_digest(hours: int, flush: bool) -> None:
     world, events = await logging_world()
     saved = copied(world)
     events += (lost := await a_day(world, hours))
@@ -129,7 +127,7 @@ async def test_a_restored_state_continues_the_chain_after_its_newest_digest(
 
 
 @asynchronous
-async def test_log_files_that_no_digest_lists_yet_are_in_the_next_one() -> None:
+async def test_unlisted_log_files_are_in_the_next_digest() -> None:
     world, events = await logging_world()
     saved = copied(world)
     events += (lost := await world.event(4))
@@ -193,7 +191,7 @@ async def test_files_planned_during_an_outage_omit_delivered_events() -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_whichever_read_of_the_bucket_fails_nothing_is_lost_or_doubled(
+async def test_a_failed_read_of_the_bucket_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def fails(at: int) -> bool:
@@ -226,7 +224,7 @@ async def test_whichever_read_of_the_bucket_fails_nothing_is_lost_or_doubled(
 
 
 @asynchronous
-async def test_a_file_around_events_that_the_bucket_has_is_the_same_after_a_restart() -> None:
+async def test_a_file_around_delivered_events_survives_a_restart() -> None:
     world, events = await logging_world()
     documents, _ = copied(world)
     before = set(world.log_keys())
@@ -291,7 +289,7 @@ async def stopped_and_started(world: World) -> list[str]:
 
 
 @asynchronous
-async def test_a_pause_of_logging_that_the_state_does_not_know_is_adopted() -> None:
+async def test_an_unknown_pause_of_logging_is_adopted() -> None:
     world, events = await logging_world()
     saved = copied(world)
     events += await stopped_and_started(world)
@@ -342,7 +340,7 @@ async def test_the_state_from_before_the_first_digest_is_continued() -> None:
 
 
 @asynchronous
-async def test_digests_of_a_strange_key_end_the_chain_and_a_new_one_begins_after_them() -> None:
+async def test_digests_of_an_unknown_key_end_the_chain() -> None:
     world, events = await logging_world()
     saved, before = copied(world), set(world.digest_keys())
     events += (lost := await a_day(world, 3))
@@ -376,7 +374,7 @@ async def test_digests_of_a_strange_key_end_the_chain_and_a_new_one_begins_after
 
 
 @asynchronous
-async def test_digests_of_a_strange_key_behind_own_ones_begin_a_new_chain() -> None:
+async def test_unknown_digests_after_own_ones_begin_a_new_chain() -> None:
     """The state is older than some digests of this server's key; the key was lost after them."""
     world, _ = await logging_world()
     saved, before = copied(world), set(world.digest_keys())
@@ -401,7 +399,7 @@ async def test_digests_of_a_strange_key_behind_own_ones_begin_a_new_chain() -> N
 
 
 @asynchronous
-async def test_a_strange_object_under_the_name_of_the_next_digest_does_not_stop_the_chain() -> None:
+async def test_a_foreign_object_does_not_stop_the_chain() -> None:
     world, events = await logging_world()
     reference = restored(world, copied(world))
     reference.buckets = copy.deepcopy(world.buckets)
@@ -441,7 +439,7 @@ async def test_a_digest_signed_by_another_process_is_continued() -> None:
 
 
 @asynchronous
-async def test_a_log_file_whose_name_is_taken_gets_another_one() -> None:
+async def test_a_log_file_with_a_taken_name_gets_another() -> None:
     world, events = await logging_world()
     saved = copied(world)
     buckets = copy.deepcopy(world.buckets)

@@ -91,7 +91,7 @@ async def test_every_management_event_is_in_exactly_one_file() -> None:
 
 
 @asynchronous
-async def test_events_before_logging_began_and_after_it_ended_are_not_delivered() -> None:
+async def test_events_outside_logging_are_not_delivered() -> None:
     world = World()
     await world.add()
     await world.event(5)
@@ -140,7 +140,7 @@ async def test_data_events_imports_and_other_accounts_are_not_delivered() -> Non
 
 
 @asynchronous
-async def test_a_single_region_trail_takes_its_home_region_and_global_services() -> None:
+async def test_a_single_region_trail_has_its_region_and_globals() -> None:
     world = World()
     await world.add()
     expected = [await world.start_logging()]
@@ -202,7 +202,7 @@ async def test_trails_do_not_share_files() -> None:
 
 
 @asynchronous
-async def test_a_trail_with_a_data_selector_delivers_data_events_and_one_without_does_not() -> None:
+async def test_only_trails_with_data_selectors_deliver_data_events() -> None:
     world = World()
     await world.add(selectors=ONE_BUCKET)
     await world.add(name="plain", uid="plain", prefix="plain")
@@ -296,7 +296,7 @@ OF_DATA = {"sourceEventCategory": "Data"}
     ],
 )
 @asynchronous
-async def test_a_trail_has_insights_events_of_its_types_categories_account_and_region(
+async def test_a_trail_has_only_insights_of_its_selectors(
     selectors: list[dict[str, Any]], changes: dict[str, Any], is_delivered: bool
 ) -> None:
     world = World()
@@ -308,7 +308,7 @@ async def test_a_trail_has_insights_events_of_its_types_categories_account_and_r
 
 
 @asynchronous
-async def test_without_global_services_insights_events_about_them_are_left_out() -> None:
+async def test_without_global_services_their_insights_are_left_out() -> None:
     world = World()
     await world.add(insight_selectors=[RATE], include_global_services=False)
     expected = [await world.start_logging()]
@@ -319,7 +319,7 @@ async def test_without_global_services_insights_events_about_them_are_left_out()
 
 
 @asynchronous
-async def test_a_change_of_insight_selectors_takes_effect_at_the_calls_position() -> None:
+async def test_new_insight_selectors_take_effect_at_the_calls_position() -> None:
     world = World()
     await world.add(validation=True)
     expected = [await world.start_logging()]
@@ -349,7 +349,7 @@ async def test_a_rebuilt_insights_file_uses_its_original_selectors() -> None:
 
 
 @asynchronous
-async def test_insights_events_reach_the_log_group_and_their_files_the_topic() -> None:
+async def test_insights_events_reach_log_group_and_topic() -> None:
     world = World()
     group, topic = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:g", f"arn:aws:sns:{REGION}:1:t"
     world.services.groups[group] = {}
@@ -369,7 +369,7 @@ async def test_insights_events_reach_the_log_group_and_their_files_the_topic() -
 
 
 @asynchronous
-async def test_selectors_apply_within_what_regions_and_global_services_leave() -> None:
+async def test_selectors_apply_within_regions_and_global_services() -> None:
     world = World()
     await world.add(selectors=WRITES, include_global_services=False)
     expected = [await world.start_logging()]
@@ -383,7 +383,7 @@ async def test_selectors_apply_within_what_regions_and_global_services_leave() -
 
 
 @asynchronous
-async def test_a_change_of_selectors_takes_effect_at_the_calls_position() -> None:
+async def test_new_selectors_take_effect_at_the_calls_position() -> None:
     world = World()
     await world.add(validation=True)
     expected = [await world.start_logging()]
@@ -407,7 +407,7 @@ async def test_a_change_of_selectors_takes_effect_at_the_calls_position() -> Non
 
 @pytest.mark.parametrize("moment", range(1, 13))
 @asynchronous
-async def test_new_selectors_apply_from_their_call_on_whenever_in_a_round_it_comes(
+async def test_new_selectors_apply_at_any_moment_of_a_round(
     moment: int,
 ) -> None:
     world = World()
@@ -466,7 +466,7 @@ async def test_a_rebuilt_file_uses_its_original_selectors(
 
 
 @asynchronous
-async def test_a_plan_that_was_stored_before_there_were_selectors_is_written() -> None:
+async def test_a_plan_without_selectors_is_written() -> None:
     world = World()
     await world.add()
     expected = [await world.start_logging(), *await world.event(2)]
@@ -485,7 +485,7 @@ async def test_a_plan_that_was_stored_before_there_were_selectors_is_written() -
 
 
 @asynchronous
-async def test_records_are_parsed_only_where_their_category_does_not_decide(
+async def test_records_are_parsed_only_where_necessary(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def parse(*_: object) -> NoReturn:
@@ -513,7 +513,7 @@ async def test_records_are_parsed_only_where_their_category_does_not_decide(
     [("", ""), ("audit", "audit/"), ("audit/2020/", "audit/2020//")],
 )
 @asynchronous
-async def test_a_files_name_is_awss_and_has_the_delivery_time(prefix: str, start: str) -> None:
+async def test_a_files_name_has_awss_form_and_the_time(prefix: str, start: str) -> None:
     world = World()
     await world.add(prefix=prefix)
     expected = [await world.start_logging()]
@@ -542,7 +542,7 @@ async def test_files_of_the_same_minute_have_different_names() -> None:
 
 
 @asynchronous
-async def test_records_lie_in_a_file_in_the_order_in_which_they_were_recorded() -> None:
+async def test_a_file_has_records_in_the_order_of_recording() -> None:
     world = World()
     await world.add()
     expected = [await world.start_logging()]
@@ -588,7 +588,7 @@ async def test_a_file_holds_at_most_fifty_megabytes_uncompressed() -> None:
 
 
 @asynchronous
-async def test_a_change_of_bucket_and_prefix_takes_effect_at_the_calls_position() -> None:
+async def test_a_new_bucket_and_prefix_apply_from_the_call() -> None:
     world = World()
     await world.add()
     before = [await world.start_logging(), *await world.event(3)]
@@ -619,7 +619,7 @@ async def test_many_changes_between_two_deliveries_each_have_their_stretch() -> 
 
 
 @asynchronous
-async def test_becoming_multi_region_takes_other_regions_from_that_call_on() -> None:
+async def test_a_multi_region_trail_adds_regions_from_the_call() -> None:
     world = World()
     await world.add()
     expected = [await world.start_logging()]
@@ -651,7 +651,7 @@ async def test_events_after_stop_logging_are_not_delivered(moment: int) -> None:
 
 @pytest.mark.parametrize("moment", range(1, 13))
 @asynchronous
-async def test_a_new_bucket_applies_from_its_call_on_whenever_in_a_round_it_comes(
+async def test_a_new_bucket_applies_at_any_moment_of_a_round(
     moment: int,
 ) -> None:
     world = World()
@@ -694,7 +694,7 @@ async def test_deleted_trail_delivers_its_rest_then_disappears() -> None:
 
 @pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.LOST_ANSWER])
 @asynchronous
-async def test_a_put_that_fails_is_repeated_with_the_same_name_and_bytes(fault: Fault) -> None:
+async def test_a_failed_put_is_repeated_unchanged(fault: Fault) -> None:
     world = World()
     await world.add()
     expected = [await world.start_logging(), *await world.event(3)]
@@ -755,7 +755,7 @@ async def taken_names(world: World, count: int) -> tuple[World, dict[str, Any]]:
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 @asynchronous
-async def test_a_file_whose_names_are_taken_gets_another_name(count: int) -> None:
+async def test_a_file_with_taken_names_gets_another(count: int) -> None:
     world = World()
     await world.add()
     expected = [await world.start_logging(), *await world.event(3)]
@@ -786,7 +786,7 @@ async def test_a_file_gets_four_names_at_most() -> None:
 
 
 @asynchronous
-async def test_the_state_knows_when_files_of_each_region_were_delivered() -> None:
+async def test_the_state_has_the_last_delivery_of_each_region() -> None:
     world = World()
     await world.add(multi_region=True)
     await world.start_logging()
@@ -803,7 +803,7 @@ async def test_the_state_knows_when_files_of_each_region_were_delivered() -> Non
 
 
 @asynchronous
-async def test_a_missing_bucket_is_reported_and_delivered_to_once_it_exists() -> None:
+async def test_a_missing_bucket_is_reported_and_used_later() -> None:
     world = World()
     await world.add()
     expected = [await world.start_logging()]
@@ -841,7 +841,7 @@ async def test_an_endpoint_that_does_not_answer_is_reported() -> None:
 
 
 @asynchronous
-async def test_after_a_change_of_bucket_old_events_still_go_to_the_old_one() -> None:
+async def test_old_events_still_go_to_the_old_bucket() -> None:
     world = World()
     await world.add()
     before = [await world.start_logging()]
@@ -869,7 +869,7 @@ async def with_a_plan(count: int = 0, **options: Any) -> tuple[World, list[str]]
 
 
 @asynchronous
-async def test_a_plan_whose_records_have_changed_in_the_journal_is_not_written() -> None:
+async def test_a_plan_with_changed_records_is_not_written() -> None:
     world, _ = await with_a_plan()
     world.entries[0] = replace(world.entries[0], record=world.entries[0].record + b" ")
     with pytest.raises(ObjectStoreError, match="have changed") as error:
@@ -880,7 +880,7 @@ async def test_a_plan_whose_records_have_changed_in_the_journal_is_not_written()
 
 @pytest.mark.parametrize("missing", [{1}, {2, 3}, {5}])
 @asynchronous
-async def test_records_lost_after_they_were_planned_cost_no_other_event(missing: set[int]) -> None:
+async def test_records_lost_after_planning_cost_no_other_event(missing: set[int]) -> None:
     cut_at, is_cut = 0, True
     while is_cut:
         cut_at += 1
@@ -910,7 +910,7 @@ async def test_a_file_without_remaining_records_is_not_written() -> None:
 
 
 @asynchronous
-async def test_a_file_that_was_written_before_its_records_were_lost_stays_whole() -> None:
+async def test_a_file_written_before_a_loss_stays_whole() -> None:
     world = World()
     await world.add(validation=True)
     events = [await world.start_logging(), *await world.event(4)]
@@ -968,7 +968,7 @@ async def test_an_unwritable_file_expires_after_30_days(is_held: bool) -> None:
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_file_that_is_written_again_after_a_restart_has_the_same_bytes() -> None:
+async def test_a_file_rewritten_after_a_restart_is_unchanged() -> None:
     world = World(breaker=Breaker())
     await world.add(multi_region=True, include_global_services=True)
     expected = [await world.start_logging()]

@@ -107,7 +107,7 @@ SCENES = [
 @pytest.mark.parametrize("carried_out", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("scene", SCENES)
 @asynchronous
-async def test_wherever_the_power_is_cut_each_event_is_in_one_file_and_chains_are_whole(
+async def test_a_power_cut_anywhere_keeps_files_and_chains_whole(
     scene: Scene, carried_out: bool
 ) -> None:
     for cut in itertools.count(1):
@@ -149,7 +149,7 @@ async def test_power_cuts_in_a_row_lose_and_double_nothing(scene: Scene) -> None
 @pytest.mark.anomaly
 @pytest.mark.parametrize("scene", SCENES)
 @asynchronous
-async def test_whichever_put_meets_a_fault_each_event_is_in_one_file(scene: Scene) -> None:
+async def test_any_failed_put_delivers_each_event_once(scene: Scene) -> None:
     for fault in (Fault.UNAVAILABLE, Fault.LOST_ANSWER):
         failed = 0
         for number in range(10):
@@ -189,7 +189,7 @@ async def a_call_cut_short(world: World, recorded: bool) -> list[str]:
 @pytest.mark.anomaly
 @pytest.mark.parametrize("recorded", [True, False])
 @asynchronous
-async def test_a_stop_that_was_cut_short_ends_at_its_record_or_after_its_deadline(
+async def test_an_interrupted_stop_ends_at_record_or_deadline(
     recorded: bool,
 ) -> None:
     world = World()
@@ -208,7 +208,7 @@ async def test_a_stop_that_was_cut_short_ends_at_its_record_or_after_its_deadlin
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_server_that_takes_over_does_not_end_a_span_before_another_one_may_have() -> None:
+async def test_a_new_server_does_not_end_an_open_span() -> None:
     """The server that answered the call keeps running, while the trail moves to another one."""
     world = World()
     expected = await a_call_cut_short(world, recorded=False)
@@ -246,7 +246,7 @@ async def test_unseen_entries_are_not_skipped() -> None:
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_start_and_a_stop_that_were_never_recorded_leave_nothing_behind() -> None:
+async def test_an_unrecorded_start_and_stop_leave_nothing() -> None:
     world = World()
     trail = await world.add(validation=True)
     await world.event(5)
@@ -288,7 +288,7 @@ async def test_a_deleted_trail_that_took_nothing_is_forgotten() -> None:
 
 
 @asynchronous
-async def test_a_worker_whose_trail_is_gone_is_finished() -> None:
+async def test_a_worker_without_a_trail_is_finished() -> None:
     world = World()
     worker = world.worker("never-there")
     done = await worker.deliver()
@@ -348,7 +348,7 @@ def test_events_are_delivered_every_interval() -> None:
     run_skipping_time(story())
 
 
-def test_a_worker_whose_control_store_fails_at_the_start_delivers_later() -> None:
+def test_a_worker_survives_a_failing_start() -> None:
     class Failing(MemoryControl):
         failures = 1
 
@@ -432,7 +432,7 @@ def test_delivery_soon_resumes_after_an_outage_of_a_day() -> None:
     run_skipping_time(story())
 
 
-def test_a_state_store_that_fails_for_a_while_does_not_end_a_worker() -> None:
+def test_a_temporary_failure_of_the_store_spares_the_worker() -> None:
     class Failing(MemoryControl):
         failing = False
 
@@ -530,7 +530,7 @@ async def test_retired_trails_are_delivered_after_a_restart() -> None:
 
 
 @asynchronous
-async def test_a_lost_bucket_is_created_again_and_its_chain_restarts() -> None:
+async def test_a_lost_bucket_is_recreated_and_its_chain_restarts() -> None:
     world = World()
     await first_delivery(world)
     await world.deliver(flush=True)
@@ -610,7 +610,7 @@ async def test_a_digest_for_a_missing_bucket_delays_no_files() -> None:
 
 
 @asynchronous
-async def test_a_file_that_cannot_be_written_holds_up_no_digest_and_is_in_a_later_one() -> None:
+async def test_an_unwritable_file_delays_no_digest() -> None:
     world = World()
     await world.add(validation=True)
     await world.start_logging()
@@ -644,7 +644,7 @@ async def test_a_file_that_cannot_be_written_holds_up_no_digest_and_is_in_a_late
 
 
 @asynchronous
-async def test_the_last_digest_waits_for_the_files_that_it_lists() -> None:
+async def test_the_last_digest_waits_for_its_files() -> None:
     world = World()
     await world.add(validation=True)
     await world.start_logging()
@@ -741,7 +741,7 @@ async def try_for(world: World, days: float) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("elsewhere", ["other-bucket", None], ids=["goes on", "stopped"])
 @asynchronous
-async def test_the_last_digest_for_a_missing_bucket_expires_after_30_days(
+async def test_the_last_digest_for_a_missing_bucket_expires(
     elsewhere: str | None,
 ) -> None:
     world, later, _ = await with_a_lost_bucket(elsewhere)
@@ -763,7 +763,7 @@ async def test_the_last_digest_for_a_missing_bucket_expires_after_30_days(
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_bucket_that_comes_back_in_time_gets_its_last_digest() -> None:
+async def test_a_restored_bucket_gets_its_last_digest() -> None:
     world, later, lost = await with_a_lost_bucket("other-bucket")
     await try_for(world, 29)
     world.buckets.objects[BUCKET] = lost
@@ -779,7 +779,7 @@ async def test_a_bucket_that_comes_back_in_time_gets_its_last_digest() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("deleted", [False, True], ids=["stopped", "deleted"])
 @asynchronous
-async def test_a_server_that_was_off_for_a_month_tries_for_a_day_before_it_gives_up(
+async def test_a_server_off_for_a_month_retries_for_a_day(
     deleted: bool,
 ) -> None:
     """A store that starts later than the server still gets all files and the last digest."""
@@ -833,7 +833,7 @@ async def test_abandoned_files_join_the_next_chain() -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_chain_that_waits_for_a_deleted_bucket_restarts_in_the_next_one() -> None:
+async def test_a_chain_of_a_deleted_bucket_restarts_in_the_next() -> None:
     world = World()
     await world.add(validation=True)
     await world.start_logging()
@@ -886,7 +886,7 @@ def pauses(times: list[float]) -> list[float]:
     return [after - before for before, after in itertools.pairwise(times)]
 
 
-def test_rounds_come_at_intervals_until_one_says_that_it_is_over() -> None:
+def test_rounds_have_intervals_until_one_is_the_last() -> None:
     found = pauses(times_of([True, True, True, False], 60))
     assert len(found) == 3
     assert all(59.9 < pause < 61 for pause in found)
@@ -909,7 +909,7 @@ def test_an_interval_counts_from_one_beginning_to_the_next() -> None:
     assert pauses(run_skipping_time(story())) == pytest.approx([60, 60, 90, 130, 60], abs=0.5)
 
 
-def test_failures_make_pauses_longer_but_never_longer_than_five_minutes() -> None:
+def test_failures_lengthen_pauses_to_at_most_five_minutes() -> None:
     found = pauses(times_of([None] * 14 + [False], 1))
     for number, pause in enumerate(found, 1):
         longest = min(MAX_PAUSE_SECONDS, 2**number)
@@ -917,7 +917,7 @@ def test_failures_make_pauses_longer_but_never_longer_than_five_minutes() -> Non
     assert max(found) > MAX_PAUSE_SECONDS / 2
 
 
-def test_after_a_good_round_the_pace_is_the_usual_one() -> None:
+def test_a_good_round_restores_the_usual_pace() -> None:
     found = pauses(times_of([None, None, None, True, True, False], 1))
     assert found[2] > 3.9
     assert all(0.9 < pause < 1.1 for pause in found[3:])
@@ -940,7 +940,7 @@ async def test_a_woken_worker_starts_immediately() -> None:
     await task
 
 
-def test_a_programming_error_is_logged_and_does_not_end_it(
+def test_a_programming_error_is_logged_without_ending_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     logged: list[logging.LogRecord] = []

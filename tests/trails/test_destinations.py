@@ -71,7 +71,7 @@ class OverwrittenObjects(MemoryObjects):
 
 
 @asynchronous
-async def test_a_store_that_overwrites_objects_is_warned_of_by_the_name_of_its_bucket(
+async def test_a_store_that_overwrites_objects_gives_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     scene = Scene()
@@ -109,7 +109,7 @@ async def test_overwritten_folder_markers_cause_no_warning(
 
 
 @asynchronous
-async def test_a_bucket_that_is_not_there_or_refuses_is_named() -> None:
+async def test_a_missing_or_refusing_bucket_is_named() -> None:
     scene = Scene()
     assert await scene.refused(bucket="other") == (
         "S3BucketDoesNotExistException",
@@ -126,7 +126,7 @@ async def test_a_bucket_that_is_not_there_or_refuses_is_named() -> None:
 
 
 @asynchronous
-async def test_where_it_is_demanded_the_buckets_policy_must_allow_delivery() -> None:
+async def test_a_strict_server_requires_a_sufficient_bucket_policy() -> None:
     scene = Scene(enforced=True)
     assert (await scene.refused())[0] == "InsufficientS3BucketPolicyException"
     assert scene.objects.disk.objects["my-bucket"] == {}
@@ -142,7 +142,7 @@ async def test_where_it_is_demanded_the_buckets_policy_must_allow_delivery() -> 
 
 
 @asynchronous
-async def test_an_organization_trails_bucket_must_allow_the_organizations_folder_too() -> None:
+async def test_an_organization_trails_bucket_must_allow_its_folder() -> None:
     scene = Scene(enforced=True)
     of_organization: dict[str, Any] = {
         "organization": "o-a1b2c3d4e5",
@@ -191,7 +191,7 @@ async def test_an_organization_trails_stream_has_the_organizations_id() -> None:
 
 @pytest.mark.parametrize("key", [KEY, KEY_ARN, "alias/one"])
 @asynchronous
-async def test_a_key_is_kept_by_its_arn_and_encrypts_from_the_first_marker_on(key: str) -> None:
+async def test_a_key_is_stored_as_arn_and_encrypts_the_markers(key: str) -> None:
     scene = Scene()
     settled = await scene.verify(kms_key=key)
     assert settled.kms_key == KEY_ARN
@@ -227,7 +227,7 @@ async def test_a_topic_gets_one_validation_message() -> None:
 
 
 @asynchronous
-async def test_a_topic_that_is_not_there_is_refused() -> None:
+async def test_a_missing_topic_is_refused() -> None:
     code, message = await Scene().refused(topic=f"{TOPIC}-2")
     assert code == "InsufficientSnsTopicPolicyException"
     assert message == "SNS Topic does not exist or the topic policy is incorrect!"
@@ -244,7 +244,7 @@ async def test_a_log_group_gets_its_first_stream() -> None:
 
 
 @asynchronous
-async def test_group_and_role_belong_together_and_the_group_must_be_there() -> None:
+async def test_group_and_role_belong_together_and_must_exist() -> None:
     scene = Scene()
     refusals: tuple[tuple[dict[str, Any], str], ...] = (
         ({"log_group": f"{GROUP}:*"}, "InvalidCloudWatchLogsRoleArnException"),

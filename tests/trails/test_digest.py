@@ -39,7 +39,7 @@ def window(digest: Digest) -> tuple[datetime, datetime]:
 
 
 @asynchronous
-async def test_the_first_digest_covers_an_interval_from_the_start_of_logging() -> None:
+async def test_the_first_digest_covers_an_interval_from_the_start() -> None:
     world, expected = await logging_trail()
     world.clock.advance(3_599)
     assert (await world.deliver()).digests == []
@@ -73,7 +73,7 @@ async def test_digests_follow_one_another_with_and_without_events() -> None:
 
 
 @asynchronous
-async def test_an_empty_digest_has_null_times_and_an_empty_list() -> None:
+async def test_an_empty_digest_has_null_times_and_no_files() -> None:
     world, _ = await logging_trail()
     await world.deliver(flush=True)
     world.clock.advance(3_601)
@@ -86,7 +86,7 @@ async def test_an_empty_digest_has_null_times_and_an_empty_list() -> None:
 
 
 @asynchronous
-async def test_a_digest_lists_the_files_of_its_interval_newest_first() -> None:
+async def test_a_digest_lists_its_files_newest_first() -> None:
     world, expected = await logging_trail()
     for _ in range(4):
         world.clock.advance(600)
@@ -103,7 +103,7 @@ async def test_a_digest_lists_the_files_of_its_interval_newest_first() -> None:
 
 
 @asynchronous
-async def test_a_late_round_makes_up_for_each_interval_that_has_passed() -> None:
+async def test_a_late_round_catches_up_on_each_interval() -> None:
     world, expected = await logging_trail()
     world.clock.advance(300)
     await world.deliver()
@@ -121,7 +121,7 @@ async def test_a_late_round_makes_up_for_each_interval_that_has_passed() -> None
 
 
 @asynchronous
-async def test_a_month_without_rounds_is_caught_up_day_by_day() -> None:
+async def test_a_month_without_rounds_is_caught_up_daily() -> None:
     world, expected = await logging_trail()
     world.clock.advance(3_600 * 60)
     made = [len((await world.deliver()).digests) for _ in range(4)]
@@ -157,7 +157,7 @@ async def test_a_flush_adds_a_digest_and_restarts_the_interval() -> None:
 
 
 @asynchronous
-async def test_end_times_rise_by_at_least_a_second_even_if_the_clock_stops() -> None:
+async def test_end_times_rise_even_if_the_clock_stops() -> None:
     world, expected = await logging_trail()
     for _ in range(5):
         expected += await world.event()
@@ -212,7 +212,7 @@ async def test_each_seen_region_has_a_chain() -> None:
 
 
 @asynchronous
-async def test_stopping_ends_the_chain_with_a_digest_that_covers_the_stop_itself() -> None:
+async def test_stopping_ends_the_chain_with_a_last_digest() -> None:
     world, expected = await logging_trail()
     world.clock.advance(600)
     expected += await world.event(2)
@@ -268,7 +268,7 @@ async def test_starting_again_begins_a_new_chain() -> None:
 
 
 @asynchronous
-async def test_a_stop_and_a_start_between_two_rounds_give_two_chains() -> None:
+async def test_a_stop_and_a_start_give_two_chains() -> None:
     world, expected = await logging_trail()
     world.clock.advance(100)
     expected.append(await world.stop_logging())
@@ -280,7 +280,7 @@ async def test_a_stop_and_a_start_between_two_rounds_give_two_chains() -> None:
 
 
 @asynchronous
-async def test_two_stretches_that_end_between_two_rounds_give_two_chains() -> None:
+async def test_two_stretches_within_a_round_give_two_chains() -> None:
     world, expected = await logging_trail()
     expected.append(await world.stop_logging())
     world.clock.advance(100)
@@ -292,7 +292,7 @@ async def test_two_stretches_that_end_between_two_rounds_give_two_chains() -> No
 
 
 @asynchronous
-async def test_stopping_and_starting_within_a_second_gives_digests_of_different_names() -> None:
+async def test_restarting_within_a_second_gives_different_names() -> None:
     world, expected = await logging_trail()
     world.clock.advance(0.1)
     expected.append(await world.stop_logging())
@@ -307,7 +307,7 @@ async def test_stopping_and_starting_within_a_second_gives_digests_of_different_
 
 
 @asynchronous
-async def test_a_trail_that_is_recreated_immediately_has_digests_with_other_names() -> None:
+async def test_a_recreated_trail_has_digests_with_other_names() -> None:
     world, expected = await logging_trail()
     await world.deliver(flush=True)
     expected.append(await world.delete())
@@ -334,7 +334,7 @@ async def test_deleting_a_trail_ends_its_chain_and_forgets_everything() -> None:
 
 
 @asynchronous
-async def test_switching_validation_off_ends_the_chain_and_on_begins_another() -> None:
+async def test_toggling_validation_ends_and_begins_a_chain() -> None:
     world, expected = await logging_trail()
     world.clock.advance(60)
     expected.append(await world.update(validation=False))
@@ -391,7 +391,7 @@ async def test_a_trail_without_validation_has_no_digests() -> None:
 
 @pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.LOST_ANSWER])
 @asynchronous
-async def test_a_digest_whose_put_failed_is_written_again_with_the_same_bytes(
+async def test_a_failed_digest_is_rewritten_unchanged(
     fault: Fault,
 ) -> None:
     world, expected = await logging_trail()
@@ -414,7 +414,7 @@ async def test_a_digest_whose_put_failed_is_written_again_with_the_same_bytes(
 
 
 @asynchronous
-async def test_no_digest_is_signed_over_a_file_whose_bytes_came_out_wrong() -> None:
+async def test_no_digest_covers_a_corrupt_file() -> None:
     world, _ = await logging_trail()
     world.objects.faults.append(Fault.WRONG_BYTES)
     for _ in range(4):
@@ -430,7 +430,7 @@ async def test_no_digest_is_signed_over_a_file_whose_bytes_came_out_wrong() -> N
 
 
 @asynchronous
-async def test_a_digest_whose_bytes_came_out_wrong_raises_the_alarm() -> None:
+async def test_a_corrupt_digest_raises_an_alarm() -> None:
     world, _ = await logging_trail()
     world.objects.faults.extend([None, Fault.WRONG_BYTES])
     for _ in range(3):
@@ -501,7 +501,7 @@ async def test_digest_files_are_counted() -> None:
 @pytest.mark.anomaly
 @pytest.mark.parametrize("after", ["log", "digest"])
 @asynchronous
-async def test_of_a_digest_that_was_signed_before_a_power_cut_the_same_bytes_are_written(
+async def test_a_digest_signed_before_a_power_cut_is_rewritten(
     after: str,
 ) -> None:
     world, expected = await logging_trail()
@@ -590,7 +590,7 @@ async def test_hashes_and_signatures_are_over_the_uncompressed_bytes() -> None:
 
 
 @asynchronous
-async def test_where_chains_begin_and_end_is_known_after_every_restart() -> None:
+async def test_chain_ends_are_known_after_every_restart() -> None:
     world, _ = await logging_trail()
     for _ in range(2):
         world.clock.advance(3600)
@@ -615,7 +615,7 @@ async def test_where_chains_begin_and_end_is_known_after_every_restart() -> None
 
 
 @asynchronous
-async def test_of_a_chain_from_an_earlier_version_no_start_is_claimed() -> None:
+async def test_an_earlier_versions_chain_has_no_known_start() -> None:
     world, _ = await logging_trail()
     world.clock.advance(3600)
     await world.deliver()
@@ -640,7 +640,7 @@ async def test_of_a_chain_from_an_earlier_version_no_start_is_claimed() -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_regions_first_chain_begins_with_the_interval_of_its_first_file() -> None:
+async def test_a_regions_chain_begins_with_its_first_file() -> None:
     world = World()
     await world.add(validation=True, multi_region=True)
     expected = [await world.start_logging()]
@@ -660,7 +660,7 @@ async def test_a_regions_first_chain_begins_with_the_interval_of_its_first_file(
 
 @pytest.mark.parametrize("minutes", [0, 60, 90, 120])
 @asynchronous
-async def test_a_region_with_files_from_the_first_hours_on_has_all_digests_since(
+async def test_a_region_with_early_files_has_all_digests(
     minutes: int,
 ) -> None:
     world = World()

@@ -24,7 +24,7 @@ async def a_world(*accounts: str) -> World:
 
 
 @asynchronous
-async def test_a_trail_gets_the_events_of_an_account_from_when_it_is_known_to_have_joined() -> None:
+async def test_a_trail_gets_an_accounts_events_after_it_joined() -> None:
     world = await a_world()
     started = [entry.event_id for entry in world.entries]
     await world.event(recipientAccountId=FIRST)
@@ -39,7 +39,7 @@ async def test_a_trail_gets_the_events_of_an_account_from_when_it_is_known_to_ha
 
 
 @asynchronous
-async def test_a_trail_gets_no_events_of_an_account_that_has_left() -> None:
+async def test_a_trail_gets_no_events_of_a_former_member() -> None:
     world = await a_world(FIRST, SECOND)
     expected = [entry.event_id for entry in world.entries]
     expected += await world.event(recipientAccountId=FIRST)
@@ -100,7 +100,7 @@ async def test_other_and_stopped_trails_get_no_spans() -> None:
 
 
 @asynchronous
-async def test_a_call_that_ends_a_span_while_accounts_change_loses_nothing() -> None:
+async def test_ending_a_span_during_account_changes_loses_nothing() -> None:
     world = await a_world(FIRST)
     expected = [entry.event_id for entry in world.entries]
     stored = await world.stored()

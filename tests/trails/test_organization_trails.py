@@ -98,7 +98,7 @@ async def test_each_account_and_region_has_a_stream() -> None:
 
 
 @asynchronous
-async def test_files_that_were_planned_before_a_failure_have_the_same_bytes_after_it() -> None:
+async def test_files_planned_before_a_failure_stay_unchanged() -> None:
     world, expected = await logging_trail()
     expected += await a_mixture(world)
     world.objects.down = "SlowDown"
@@ -120,7 +120,7 @@ async def test_files_that_were_planned_before_a_failure_have_the_same_bytes_afte
 @settings(deadline=None, max_examples=40)
 @given(st.data())
 @asynchronous
-async def test_a_power_cut_at_any_moment_loses_and_doubles_nothing(data: st.DataObject) -> None:
+async def test_a_power_cut_loses_and_doubles_nothing(data: st.DataObject) -> None:
     world, expected = await logging_trail()
     for _ in range(3):
         expected += await a_mixture(world)
@@ -138,7 +138,7 @@ async def test_a_power_cut_at_any_moment_loses_and_doubles_nothing(data: st.Data
 
 
 @asynchronous
-async def test_a_trail_that_becomes_an_organizations_begins_new_chains_there() -> None:
+async def test_a_trail_that_joins_an_organization_begins_new_chains() -> None:
     world = World(organization=Organization(ID, ACCOUNT, frozenset(ACCOUNTS)))
     await world.add(validation=True)
     expected = [await world.start_logging(), *await world.event()]

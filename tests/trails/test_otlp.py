@@ -219,7 +219,7 @@ def test_there_may_be_no_body() -> None:
 
 
 @asynchronous
-async def test_events_are_sent_once_in_order_and_from_the_first_start_on() -> None:
+async def test_events_are_sent_once_and_in_order() -> None:
     scene = Scene()
     assert await scene.follower.cursor() == 0
     await scene.follower.process(entries(3))
@@ -245,7 +245,7 @@ async def test_while_the_collector_is_down_nothing_is_passed_over() -> None:
 
 
 @asynchronous
-async def test_requests_are_limited_and_those_taken_are_not_sent_again() -> None:
+async def test_requests_are_limited_and_accepted_ones_not_resent() -> None:
     scene = Scene()
     many = entries(MAX_EVENTS + 1)
     await scene.follower.process(many)

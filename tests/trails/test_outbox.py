@@ -27,7 +27,7 @@ async def noted(control: MemoryControl, uid: str, *numbers: int, kind: str = NOT
 
 
 @asynchronous
-async def test_notes_of_a_trail_wait_in_the_order_of_their_files() -> None:
+async def test_notes_wait_in_the_order_of_their_files() -> None:
     control = MemoryControl()
     await noted(control, "one", 10, 9, 100)
     await noted(control, "two", 1)

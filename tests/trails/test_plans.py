@@ -69,7 +69,7 @@ async def of_plan(plan: LogFilePlan, after: int = 0) -> list[int]:
 
 
 @asynchronous
-async def test_a_plan_holds_its_regions_own_events_of_the_accounts_calls() -> None:
+async def test_a_plan_has_its_regions_events_of_the_account() -> None:
     assert await of_plan(a_plan()) == [1, 2]
     assert await of_plan(a_plan(region=OTHER)) == [3]
     assert await of_plan(a_plan(after=1, until=2)) == [2]
@@ -77,7 +77,7 @@ async def test_a_plan_holds_its_regions_own_events_of_the_accounts_calls() -> No
 
 
 @asynchronous
-async def test_a_plan_is_gone_through_from_any_position_on() -> None:
+async def test_a_plan_can_be_read_from_any_position() -> None:
     assert await of_plan(a_plan(), after=1) == [2]
     assert await of_plan(a_plan(), after=6) == []
 
@@ -108,7 +108,7 @@ def test_a_note_is_stored_unchanged() -> None:
         assert StreamNote.of(document).document() == document
 
 
-def test_a_note_whose_plan_is_of_a_later_version_is_refused() -> None:
+def test_a_note_with_a_later_versions_plan_is_refused() -> None:
     plan = {**a_note()["plan"], "unknown": 1}
     with pytest.raises(TypeError, match="unknown"):
         StreamNote.of({**a_note(), "plan": plan})
@@ -119,7 +119,7 @@ def logging(**changes: object) -> Trail:
 
 
 @asynchronous
-async def test_an_event_is_selected_if_any_logging_trail_selects_it() -> None:
+async def test_any_logging_trail_can_select_an_event() -> None:
     journal = await a_journal()
     entries = await journal.read(0, 100)
 
@@ -138,7 +138,7 @@ async def test_an_event_is_selected_if_any_logging_trail_selects_it() -> None:
 
 
 @asynchronous
-async def test_a_span_selects_an_entry_whether_the_trail_still_logs_or_not() -> None:
+async def test_a_span_selects_entries_even_after_logging() -> None:
     entries = await (await a_journal()).read(0, 100)
     trail = logging().stopped("call", stored_time(MOMENT))
     (span,) = trail.spans
@@ -147,7 +147,7 @@ async def test_a_span_selects_an_entry_whether_the_trail_still_logs_or_not() -> 
 
 
 @asynchronous
-async def test_an_insights_event_is_selected_by_logging_trails_with_its_type() -> None:
+async def test_logging_trails_select_insights_events_of_their_types() -> None:
     entry = an_entry(1, an_insight_record(), origin="insight")
     rate, errors = [{"InsightType": "ApiCallRateInsight"}], [{"InsightType": "ApiErrorRateInsight"}]
 
@@ -163,7 +163,7 @@ async def test_an_insights_event_is_selected_by_logging_trails_with_its_type() -
 
 
 @asynchronous
-async def test_a_trail_begins_at_the_beginning_and_keeps_its_place() -> None:
+async def test_a_trail_begins_at_the_start_and_keeps_its_place() -> None:
     control = MemoryControl()
     assert await load_state(control, "one") == DeliveryState()
     state = DeliveryState(position=7, files=2, regions=(OTHER, REGION), latest_error="SlowDown")

@@ -44,9 +44,7 @@ async def all_of(reading: SharedReading, after: int, until: int) -> list[int]:
 @pytest.mark.campaign
 @given(st.integers(0, 2_600), st.integers(0, 2_600), st.booleans())
 @pytest.mark.slow
-def test_every_entry_of_a_range_comes_once_and_in_order(
-    after: int, until: int, together: bool
-) -> None:
+def test_every_entry_of_a_range_is_read_once(after: int, until: int, together: bool) -> None:
     async def story() -> None:
         reading = SharedReading(CountingJournal(2_600))
         if together:

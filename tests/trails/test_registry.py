@@ -112,7 +112,7 @@ async def test_a_trail_is_changed_only_in_its_home_region(registry: TrailRegistr
 
 
 @asynchronous
-async def test_a_name_is_unique_in_a_region_among_trails_and_shadow_trails(
+async def test_a_name_is_unique_among_a_regions_trails(
     registry: TrailRegistry,
 ) -> None:
     await registry.add(named("single"))
@@ -200,7 +200,7 @@ async def test_visible_are_own_and_shadow_trails_of_the_account(registry: TrailR
 
 
 @asynchronous
-async def test_a_change_of_a_trail_that_has_changed_is_a_conflict(
+async def test_changing_a_changed_trail_is_a_conflict(
     registry: TrailRegistry,
 ) -> None:
     await registry.add(a_trail())
@@ -213,7 +213,7 @@ async def test_a_change_of_a_trail_that_has_changed_is_a_conflict(
 
 
 @asynchronous
-async def test_a_retired_trail_is_not_found_and_its_name_is_free(registry: TrailRegistry) -> None:
+async def test_a_retired_trail_is_hidden_and_frees_its_name(registry: TrailRegistry) -> None:
     await registry.add(a_trail())
     stored = await registry.find(ACCOUNT, REGION, "my-trail")
     await registry.retire(stored, replace(stored.trail, deleted=True))
@@ -310,7 +310,7 @@ async def test_retiring_a_trail_keeps_the_progress_of_delivery() -> None:
 
 
 @asynchronous
-async def test_members_see_an_organization_trail_and_do_not_change_it(
+async def test_members_see_an_organization_trail_without_changing_it(
     registry: TrailRegistry,
 ) -> None:
     shared = named("shared", organization="o-a1b2c3d4e5", accounts=(ACCOUNT, ELSEWHERE))
@@ -336,7 +336,7 @@ async def test_members_see_an_organization_trail_and_do_not_change_it(
 
 
 @asynchronous
-async def test_an_organization_trail_does_not_count_among_a_members_own(
+async def test_an_organization_trail_does_not_count_for_members(
     registry: TrailRegistry,
 ) -> None:
     accounts = (ACCOUNT, ELSEWHERE)
@@ -347,7 +347,7 @@ async def test_an_organization_trail_does_not_count_among_a_members_own(
 
 
 @asynchronous
-async def test_a_trail_of_an_earlier_version_is_of_its_account_alone() -> None:
+async def test_an_earlier_versions_trail_covers_only_its_account() -> None:
     control = MemoryControl()
     registry = TrailRegistry(control)
     trail = a_trail().started(3, "2020-01-01T09:00:00.000000+00:00")

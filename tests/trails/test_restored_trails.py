@@ -67,7 +67,7 @@ def test_a_trail_has_the_settings_of_the_answer() -> None:
     assert Trail.from_document(trail.document()) == trail
 
 
-def test_a_trail_that_logs_delivers_from_its_last_change_on() -> None:
+def test_a_logging_trail_delivers_from_its_last_change() -> None:
     calls = created()
     calls.add("StartLogging", {"name": ARN})
     (trail,) = calls.trails()
@@ -124,7 +124,7 @@ def test_a_trail_of_an_unknown_id_delivers_new_events() -> None:
     assert trail.started_at == "2026-05-06T07:08:09.000000+00:00"
 
 
-def test_calls_that_failed_or_are_about_something_else_change_nothing() -> None:
+def test_failed_and_unrelated_calls_change_nothing() -> None:
     calls = created()
     calls.add("DeleteTrail", {"name": "mine"}, errorCode="AccessDenied")
     calls.add("DeleteTrail", {"name": "mine"}, eventSource="iam.amazonaws.com")

@@ -20,7 +20,7 @@ async def requests(world: World) -> int:
     return len(await world.control.scan("delivery-request"))
 
 
-def test_any_server_may_be_asked_and_the_working_one_delivers() -> None:
+def test_the_working_server_delivers_for_any_other() -> None:
     async def story() -> None:
         world = World()
         worker, other = server_of(world), server_of(world.restarted())
@@ -110,7 +110,7 @@ def test_a_server_that_loses_its_lease_asks_the_next() -> None:
     run_skipping_time(story())
 
 
-def test_a_delivery_that_outlives_the_work_is_ended_and_asked_of_the_next_server() -> None:
+def test_a_delivery_beyond_the_lease_moves_to_the_next_server() -> None:
     async def story() -> None:
         world = World()
         former, worker = server_of(world), server_of(world.restarted())
@@ -139,7 +139,7 @@ def test_a_delivery_that_outlives_the_work_is_ended_and_asked_of_the_next_server
     run_skipping_time(story())
 
 
-def test_without_a_working_server_the_caller_is_told_so() -> None:
+def test_without_a_working_server_the_call_fails() -> None:
     async def story() -> None:
         world = World()
         other = server_of(world)
@@ -151,7 +151,7 @@ def test_without_a_working_server_the_caller_is_told_so() -> None:
     run_skipping_time(story())
 
 
-def test_a_server_that_works_again_begins_where_the_other_one_ended() -> None:
+def test_a_resumed_server_begins_at_the_others_end() -> None:
     async def story() -> None:
         world = World()
         one, two = server_of(world), server_of(world.restarted())

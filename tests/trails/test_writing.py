@@ -49,7 +49,7 @@ async def test_an_object_is_written_once_its_store_answers(fault: Fault) -> None
 
 
 @asynchronous
-async def test_bytes_that_came_out_wrong_are_noticed() -> None:
+async def test_corrupt_bytes_are_detected() -> None:
     objects = MemoryObjects(BUCKET)
     objects.faults.append(Fault.WRONG_BYTES)
     with pytest.raises(ObjectStoreError, match="not what was written"):

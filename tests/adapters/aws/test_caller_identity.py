@@ -16,7 +16,7 @@ ANY = UpstreamCredentials("test", "test")
 
 
 @pytest.mark.slow
-def test_moto_names_a_user_for_any_key_and_the_owner_of_a_key_that_it_made() -> None:
+def test_moto_names_a_user_for_any_key() -> None:
     with moto_server() as url:
         fixed = CallerIdentity(
             "123456789012", "arn:aws:sts::123456789012:user/moto", "AKIAIOSFODNN7EXAMPLE"
@@ -44,13 +44,13 @@ def answering(body: str, status: str = "200 OK") -> bytes:
         answering("<Account>123456789012</Account><Arn>me</Arn>"),
     ],
 )
-def test_an_answer_without_an_identity_is_none(answer: bytes) -> None:
+def test_an_answer_may_have_no_identity(answer: bytes) -> None:
     with StubUpstream(answer=lambda _request: answer) as stub:
         assert caller_identity(stub.url, ANY, None, 10) is None
 
 
 @pytest.mark.parametrize("key", ["a\nX-Evil: 1", "\u20ac"])
-def test_a_key_that_no_header_may_hold_is_an_error(key: str) -> None:
+def test_an_invalid_key_for_a_header_is_an_error(key: str) -> None:
     with StubUpstream(keep=True) as stub:
         with pytest.raises(ConnectionError):
             caller_identity(stub.url, UpstreamCredentials(key, "x"), None, 10)

@@ -93,7 +93,7 @@ def test_every_get_is_signed(key: str, token: str, monkeypatch: pytest.MonkeyPat
         assert handler.headers.get("x-amz-security-token", "") == token
 
 
-def test_metadata_come_with_the_object_and_the_connection_is_used_again() -> None:
+def test_an_object_has_metadata_and_its_connection_is_reused() -> None:
     with store(lambda h: say(h, 200, b"content", X_Amz_Meta_Signature="00ff")) as came:
         gets = S3Gets()
         for _ in range(3):
@@ -103,7 +103,7 @@ def test_metadata_come_with_the_object_and_the_connection_is_used_again() -> Non
         assert len({handler.client_address for handler in came}) == 1
 
 
-def test_an_object_that_is_not_read_to_its_end_gives_no_connection_back() -> None:
+def test_a_partly_read_object_keeps_its_connection() -> None:
     with store(lambda handler: say(handler, 200, bytes(100_000))) as came:
         gets = S3Gets()
         stream = gets.open("bucket", "key")
@@ -113,7 +113,7 @@ def test_an_object_that_is_not_read_to_its_end_gives_no_connection_back() -> Non
         assert len({handler.client_address for handler in came}) == 2
 
 
-def test_an_answer_that_is_cut_is_an_error_and_no_shorter_object() -> None:
+def test_a_cut_answer_is_an_error() -> None:
     def cut(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", "100")
@@ -140,7 +140,7 @@ def test_a_kept_connection_closed_by_the_store_is_replaced() -> None:
         assert len(came) >= 3
 
 
-def test_an_answer_that_is_not_the_object_is_left_to_botocore() -> None:
+def test_an_answer_without_the_object_is_left_to_botocore() -> None:
     error = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
     with store(lambda handler: say(handler, 403, error)) as came:
         with pytest.raises(ObjectStoreError, match="AccessDenied: s3://bucket/key: no"):

@@ -53,7 +53,7 @@ def test_keys_of_only_so_many_runs_are_remembered(
 
 
 @pytest.mark.parametrize("text", ["", "[default]\naws_access_key_id = AKIA\n", "not ini", "[x]\n"])
-def test_a_file_that_is_being_written_changes_nothing(tmp_path: Path, text: str) -> None:
+def test_an_incomplete_file_changes_nothing(tmp_path: Path, text: str) -> None:
     folder = EmulatorFolder(tmp_path)
     write_key(tmp_path, "AKIAFIRST")
     before = folder.key()

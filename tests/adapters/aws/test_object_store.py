@@ -104,7 +104,7 @@ async def test_metadata_and_headers_arrive_in_the_bucket(moto_url: str, bucket: 
 
 @pytest.mark.live
 @asynchronous
-async def test_objects_written_by_others_can_be_read_and_are_not_overwritten(
+async def test_foreign_objects_can_be_read_and_are_not_overwritten(
     moto_url: str, bucket: str
 ) -> None:
     seen = client(moto_url)
@@ -118,7 +118,7 @@ async def test_objects_written_by_others_can_be_read_and_are_not_overwritten(
 
 
 @asynchronous
-async def test_the_bucket_owner_is_given_full_control_and_keys_go_into_the_path() -> None:
+async def test_the_bucket_owner_gets_full_control() -> None:
     asked: list[tuple[str, str, dict[str, str]]] = []
 
     def handler(method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
@@ -161,7 +161,7 @@ async def test_without_conditional_writes_the_store_looks_before_writing() -> No
 
 
 @asynchronous
-async def test_an_object_is_sent_with_its_checksum_as_object_lock_wants() -> None:
+async def test_an_object_is_sent_with_the_checksum_for_object_lock() -> None:
     sent: list[str] = []
 
     def handler(method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
@@ -177,9 +177,7 @@ async def test_an_object_is_sent_with_its_checksum_as_object_lock_wants() -> Non
     ("status", "code"), [(403, "AccessDenied"), (403, "InvalidAccessKeyId"), (400, "BadDigest")]
 )
 @asynchronous
-async def test_a_refusal_carries_the_stores_own_code_and_names_the_object(
-    status: int, code: str
-) -> None:
+async def test_a_refusal_has_the_stores_code_and_the_object(status: int, code: str) -> None:
     def handler(method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
         return s3_error(status, code)
 
@@ -211,7 +209,7 @@ async def test_a_briefly_overloaded_store_is_called_again() -> None:
 
 
 @asynchronous
-async def test_an_answer_that_breaks_off_is_an_error_of_the_store() -> None:
+async def test_an_interrupted_answer_is_an_error_of_the_store() -> None:
     async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
@@ -244,7 +242,7 @@ async def test_a_dead_endpoint_is_an_error_of_the_store() -> None:
 
 
 @asynchronous
-async def test_a_bucket_name_that_cannot_be_one_is_an_error_of_the_store() -> None:
+async def test_an_invalid_bucket_name_is_an_error_of_the_store() -> None:
     store = S3Objects(lambda: S3Access("http://127.0.0.1:9", "key", "secret"))
     with pytest.raises(ObjectStoreError):
         await store.check_bucket("not a bucket/name")
@@ -315,7 +313,7 @@ class Pages:
 
 
 @pytest.mark.usefixtures("own_access")
-def test_pages_follow_by_the_stores_token_and_never_by_the_last_key() -> None:
+def test_pages_follow_the_stores_token() -> None:
     reader, pages = S3Reader(), Pages()
     reader._s3 = pages
     assert [found.key for found in reader.keys("b", "p")] == ["k1", "k2", "k3"]

@@ -51,7 +51,7 @@ async def test_the_last_answer_holds_while_the_upstream_fails() -> None:
 
 
 @asynchronous
-async def test_an_upstream_that_has_never_answered_is_an_error() -> None:
+async def test_a_silent_upstream_is_an_error() -> None:
     with moto_server(ends=True) as url:
         organizations = organizations_of(url)
     with pytest.raises(ServiceError, match="the organization"):

@@ -45,7 +45,7 @@ async def test_a_cloudtrail_call_is_signed_and_its_answer_unchanged() -> None:
 
 
 @asynchronous
-async def test_other_services_are_called_on_behalf_of_the_same_agent() -> None:
+async def test_other_services_get_the_same_agent() -> None:
     with StubUpstream(keep=True) as server:
         given = {"Bucket": "evidence"}
         await endpoint(server.url).call("s3", "CreateBucket", "us-east-1", CALLER, given)

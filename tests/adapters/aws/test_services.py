@@ -43,7 +43,7 @@ def refusing(code: str) -> Any:
 
 
 @asynchronous
-async def test_a_client_is_made_once_for_each_service_and_region() -> None:
+async def test_there_is_one_client_for_each_service_and_region() -> None:
     made = clients([])
     names = [("sns", "us-east-1"), ("sns", "eu-west-1"), ("logs", "us-east-1")]
     got = await asyncio.gather(
@@ -100,7 +100,7 @@ async def test_unserved_calls_reach_no_other_upstream() -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_service_that_is_not_there_is_an_error_of_the_service() -> None:
+async def test_a_missing_service_is_a_service_error() -> None:
     groups = CloudWatchLogGroups(clients([]))
     with pytest.raises(ServiceError, match="my-group/my-stream") as caught:
         await groups.create_stream("arn:aws:logs:us-east-1:1:log-group:my-group:*", "my-stream")
@@ -182,6 +182,6 @@ async def test_the_cache_of_clients_is_limited() -> None:
 
 
 @asynchronous
-async def test_a_region_that_is_none_is_an_error_of_the_service() -> None:
+async def test_an_invalid_region_is_a_service_error() -> None:
     with pytest.raises(ServiceError, match="the topic"):
         await clients([]).call("sns", "us_east_1", id, "the topic")

@@ -74,7 +74,7 @@ def test_any_part_of_a_file_is_read_unchanged(s3: SharedFolder) -> None:
 
 
 @pytest.mark.slow
-def test_no_more_than_the_limit_is_kept_and_the_newest_of_it(s3: SharedFolder) -> None:
+def test_the_newest_blocks_are_kept_up_to_the_limit(s3: SharedFolder) -> None:
     one, two, _ = names(s3)
     for name in names(s3):
         s3.cache.read(name, 0, len(content(s3, name)))
@@ -104,7 +104,7 @@ def test_a_restart_keeps_blocks_and_deletes_other_files(s3: SharedFolder) -> Non
     assert sorted(path.name for path in s3.cached.iterdir()) == [one, f"{Path(one).stem}.index"]
 
 
-def test_a_smaller_limit_deletes_what_exceeds_it(s3: SharedFolder) -> None:
+def test_a_smaller_limit_deletes_blocks(s3: SharedFolder) -> None:
     s3.cache.read(names(s3)[0], 0, 3 * BLOCK_BYTES)
     BlockCache(s3.cached, BLOCK_BYTES, s3.read).open(names(s3))
     assert s3.cached_bytes <= BLOCK_BYTES
@@ -112,9 +112,7 @@ def test_a_smaller_limit_deletes_what_exceeds_it(s3: SharedFolder) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kept", [b"", b"\0" * BLOCK_BYTES])
-def test_a_block_that_was_not_written_completely_is_downloaded_again(
-    s3: SharedFolder, kept: bytes
-) -> None:
+def test_an_incomplete_block_is_downloaded_again(s3: SharedFolder, kept: bytes) -> None:
     name = names(s3)[0]
     s3.cache.read(name, 0, 1)
     (s3.cached / name / "0").write_bytes(kept)
@@ -176,7 +174,7 @@ def test_each_thread_has_a_position(s3: SharedFolder) -> None:
 
 
 @pytest.mark.parametrize("kept", [0, 3, 40, 300])
-def test_an_index_that_was_cut_is_an_error_that_names_it(s3: SharedFolder, kept: int) -> None:
+def test_a_cut_index_is_an_error_with_its_name(s3: SharedFolder, kept: int) -> None:
     name = next(path.name for path in s3.folder.iterdir())
     index = (s3.cached / name).with_suffix(".index")
     index.write_bytes(index.read_bytes()[:kept])

@@ -37,7 +37,7 @@ def positions(world: World, source: str = SOURCE) -> list[int]:
     ]
 
 
-def test_they_come_once_and_in_order(tmp_path: Path) -> None:
+def test_calls_are_read_once_and_in_order(tmp_path: Path) -> None:
     world = made(tmp_path)
     assert positions(world) == list(range(1, 31))
     assert positions(world, "cloudtrail.amazonaws.com") == []

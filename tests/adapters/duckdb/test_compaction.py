@@ -37,7 +37,7 @@ def test_merging_joins_neighbours_up_to_a_limit(counts: list[int]) -> None:
 @pytest.mark.hypothesis
 @settings(max_examples=60, deadline=None)
 @given(counts=st.lists(st.integers(1, 120_000), max_size=60))
-def test_files_that_are_merged_as_they_come_stay_few(counts: list[int]) -> None:
+def test_merged_files_stay_few(counts: list[int]) -> None:
     """At most seven of each size, except of the largest."""
     sources: list[EventTable] = []
     last = written = 0

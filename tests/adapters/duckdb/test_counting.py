@@ -26,7 +26,7 @@ _WHOLE = (MOMENT, MOMENT + timedelta(days=1))
 
 
 @asynchronous
-async def test_a_kind_is_counted_over_all_tables_that_have_it(tmp_path: Path) -> None:
+async def test_a_kind_is_counted_over_all_its_tables(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         await here.write(100)
         await here.seal((1, 40), (41, 90))
@@ -55,7 +55,7 @@ async def test_imported_events_are_counted_with_the_recorded_ones(tmp_path: Path
 
 
 @asynchronous
-async def test_a_field_that_is_named_twice_is_counted_once(tmp_path: Path) -> None:
+async def test_a_repeated_field_is_counted_once(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         await here.write(3)
         async with here.opened() as store:
@@ -112,7 +112,7 @@ async def test_records_that_decide_are_read_in_parts(
 
 
 @asynchronous
-async def test_counts_that_are_cancelled_stop_and_delay_no_others(
+async def test_cancelled_counts_stop_and_delay_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endless = "SELECT 0, count(*) FROM range(100000000000000), ({1}) WHERE hash(range) = 0"
@@ -142,7 +142,7 @@ async def test_counts_that_are_cancelled_stop_and_delay_no_others(
 
 
 @asynchronous
-async def test_reading_the_records_that_decide_stops_when_it_is_cancelled(
+async def test_cancelling_stops_the_reading_of_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, released = threading.Event(), threading.Event()

@@ -37,7 +37,7 @@ async def test_merging_small_files_into_large_ones_changes_no_event(
 
 
 @asynchronous
-async def test_files_that_cannot_be_merged_stay_and_others_are_sealed(
+async def test_files_that_fail_to_merge_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[tuple[object, ...]] = []
@@ -61,9 +61,7 @@ async def test_files_that_cannot_be_merged_stay_and_others_are_sealed(
 @pytest.mark.anomaly
 @pytest.mark.parametrize("left", [0, 1, 2])
 @asynchronous
-async def test_of_a_merging_that_was_cut_short_before_its_parts_went_only_one_counts(
-    tmp_path: Path, left: int
-) -> None:
+async def test_only_one_result_of_an_interrupted_merge_counts(tmp_path: Path, left: int) -> None:
     async with world(tmp_path) as here:
         await here.write(100)
         await here.seal((1, 30), (31, 60), (61, 90))
@@ -76,7 +74,7 @@ async def test_of_a_merging_that_was_cut_short_before_its_parts_went_only_one_co
         assert here.files() == [merged.name]
 
 
-def test_files_that_do_not_follow_one_another_are_not_merged(tmp_path: Path) -> None:
+def test_files_with_a_gap_are_not_merged(tmp_path: Path) -> None:
     async def story() -> None:
         async with world(tmp_path) as here:
             await here.write(90)
@@ -91,9 +89,7 @@ def test_files_that_do_not_follow_one_another_are_not_merged(tmp_path: Path) -> 
 @pytest.mark.anomaly
 @pytest.mark.parametrize("at", [0.2, 0.6, 0.99])
 @asynchronous
-async def test_a_flipped_bit_is_found_at_the_start_without_any_look_up(
-    tmp_path: Path, at: float
-) -> None:
+async def test_a_flipped_bit_is_found_at_the_start(tmp_path: Path, at: float) -> None:
     async with world(tmp_path) as here:
         await here.write(50)
         await here.seal((1, 40))

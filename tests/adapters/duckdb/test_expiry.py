@@ -168,7 +168,7 @@ async def test_needed_and_unchecked_files_do_not_expire(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_note_names_what_expired(tmp_path: Path) -> None:
+async def test_a_note_names_the_expired_events(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         entries = await write(here, "mdd" * 10)
         await here.seal((1, 30))
@@ -279,7 +279,7 @@ async def test_a_note_needs_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @asynchronous
-async def test_without_room_to_rewrite_a_file_the_next_one_expires(
+async def test_without_room_to_rewrite_the_next_file_expires(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def without_room(work: str, *paths: Path) -> list[Path]:

@@ -81,7 +81,7 @@ def test_other_terms_only_narrow_the_search(text: str, looked_for: tuple[str, ..
     assert found.arguments == looked_for
 
 
-def test_an_agent_search_looks_for_the_words_of_its_family() -> None:
+def test_an_agent_search_uses_the_words_of_its_family() -> None:
     def looked_for(text: str) -> set[str]:
         found = condition_of(parse(text, MOMENT))
         assert not found.exact
@@ -183,7 +183,7 @@ def _with_address(text: str) -> Attributes:
 
 
 @pytest.mark.slow
-def test_a_part_of_a_value_is_found_next_to_any_character() -> None:
+def test_a_part_is_found_next_to_any_character() -> None:
     characters = [chr(code) for code in range(1, 0x110000) if not 0xD800 <= code < 0xE000]
     lower = condition_of(parse("name:x", MOMENT)).sql.removeprefix("contains(").removesuffix(", ?)")
     rows = DATABASE.execute(

@@ -87,7 +87,7 @@ def test_every_value_of_every_event_is_in_it(file: Path) -> None:
         ("ResourceName", ""),
     ],
 )
-def test_a_value_that_no_event_has_is_not_in_it(file: Path, attribute: str, value: str) -> None:
+def test_a_missing_value_is_not_in_it(file: Path, attribute: str, value: str) -> None:
     assert not FileIndex(write_index(file)).may_contain(attribute, value)
 
 
@@ -102,9 +102,7 @@ def test_the_same_file_gives_the_same_index(file: Path) -> None:
     assert write_index(file).read_bytes() == first
 
 
-def test_a_format_that_this_version_does_not_read_is_named(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_format_is_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_index(file)
     monkeypatch.setattr(file_index, "FORMAT", 99)
     with pytest.raises(StorageFailed, match=rf"{file.name} in S3 is of format \d; this version"):

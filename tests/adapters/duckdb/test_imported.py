@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_imported_events_whose_file_is_gone_are_named_until_somebody_says_so(
+async def test_lost_imported_events_are_named_until_accepted(
     tmp_path: Path,
 ) -> None:
     async with world(tmp_path) as here:
@@ -46,7 +46,7 @@ async def test_imported_events_whose_file_is_gone_are_named_until_somebody_says_
 
 
 @asynchronous
-async def test_imported_events_that_have_expired_are_not_missed(tmp_path: Path) -> None:
+async def test_expired_imported_events_are_not_missed(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         await here.imports(5, 7)
         async with here.opened() as store:

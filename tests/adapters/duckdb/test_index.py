@@ -158,7 +158,7 @@ async def test_resource_with_many_events_is_found(tmp_path: Path) -> None:
     assert found == [*range(2_500, 2_450, -1)]
 
 
-def test_a_name_of_very_many_events_is_in_several_lists_and_cut(
+def test_a_frequent_name_has_several_lists_and_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     into_lists = module._INTO_LISTS.replace(f"// {1 << 18}", f"// {500 * PARTS}")
@@ -180,7 +180,7 @@ def test_a_name_of_very_many_events_is_in_several_lists_and_cut(
 
 
 @asynchronous
-async def test_ids_with_the_same_hash_are_told_apart(
+async def test_ids_with_the_same_hash_are_distinguished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As somebody might make them on purpose; here all ids of one length have one hash."""

@@ -75,7 +75,7 @@ async def test_when_one_fails_the_pool_waits_for_the_others(database: Database) 
 
 
 @asynchronous
-async def test_a_file_that_is_unchanged_is_not_damaged(database: Database, tmp_path: Path) -> None:
+async def test_an_unchanged_file_is_not_damaged(database: Database, tmp_path: Path) -> None:
     source, _ = a_sealed(database, tmp_path)
     pool = LookupPool(database)
     with pytest.raises(StorageFailed):

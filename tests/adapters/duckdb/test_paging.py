@@ -61,7 +61,7 @@ async def test_pages_are_gathered_from_many_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("search", [None, "apiVersion = 2012* OR eventID = *"])
 @asynchronous
-async def test_a_page_of_large_records_is_not_read_to_its_end(
+async def test_a_page_of_large_records_is_cut_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, search: str | None
 ) -> None:
     async with world(tmp_path, seal_records=1_000) as here:

@@ -32,14 +32,14 @@ async def started(root: Path) -> tuple[asyncio.subprocess.Process, Link]:
 
 
 @asynchronous
-async def test_it_ends_when_the_server_is_gone(tmp_path: Path) -> None:
+async def test_it_ends_with_its_server(tmp_path: Path) -> None:
     process, link = await started(tmp_path)
     link.close()
     assert await process.wait() == 0
 
 
 @asynchronous
-async def test_signals_for_the_servers_whole_group_do_not_end_it(tmp_path: Path) -> None:
+async def test_group_signals_do_not_end_it(tmp_path: Path) -> None:
     process, link = await started(tmp_path)
     for number in (signal.SIGINT, signal.SIGTERM):
         process.send_signal(number)

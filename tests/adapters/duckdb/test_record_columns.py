@@ -23,7 +23,7 @@ KINDS = st.tuples(st.sampled_from("abcde"), st.sampled_from("vwxyz"), st.integer
 
 
 @given(st.lists(st.lists(KINDS, max_size=60), max_size=4))
-def test_a_kind_of_event_is_in_one_part_of_a_batch(
+def test_one_part_of_a_batch_has_all_events_of_a_kind(
     batches: list[list[tuple[str, str, int]]],
 ) -> None:
     parting = ColumnPartitioning()
@@ -37,7 +37,7 @@ def test_a_kind_of_event_is_in_one_part_of_a_batch(
 
 
 @given(st.lists(KINDS, min_size=1, max_size=200))
-def test_no_part_has_much_more_than_the_largest_kind_makes_it_have(
+def test_the_parts_are_as_equal_as_the_kinds_allow(
     events: list[tuple[str, str, int]],
 ) -> None:
     loads, kinds = [0] * PARTS, Counter[tuple[str, str]]()
@@ -80,7 +80,7 @@ def test_moving_makes_no_part_fuller_than_the_fullest_was(
     assert max(loads) <= mean + largest * (1 - 1 / PARTS)
 
 
-def test_five_large_kinds_among_four_parts_stay_where_they_are() -> None:
+def test_five_large_kinds_keep_their_parts() -> None:
     parting = ColumnPartitioning()
     events = [("s3", f"Large{n}", 1_700) for n in range(5)]
     events += [("iam", f"Small{n}", 100) for n in range(15)]

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 
 @asynchronous
-async def test_full_hot_tables_become_files_whose_names_follow_one_another(tmp_path: Path) -> None:
+async def test_full_hot_tables_become_consecutive_files(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         async with here.opened() as store:
             for count in (39, 1, 17, 60, 5):
@@ -66,7 +66,7 @@ async def test_few_large_records_fill_a_hot_table_as_well(
 
 
 @asynchronous
-async def test_an_insert_that_fails_leaves_nothing_and_can_be_repeated(
+async def test_a_failed_insert_leaves_nothing_and_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, until = row_of_entry, 30
@@ -91,7 +91,7 @@ async def test_an_insert_that_fails_leaves_nothing_and_can_be_repeated(
 
 @pytest.mark.campaign
 @asynchronous
-async def test_look_ups_never_err_and_never_miss_an_event_while_files_are_sealed(
+async def test_lookups_are_right_during_sealing(
     tmp_path: Path,
 ) -> None:
     async with world(tmp_path, seal_records=50) as here, here.opened() as store:
@@ -124,7 +124,7 @@ async def test_look_ups_never_err_and_never_miss_an_event_while_files_are_sealed
 
 
 @asynchronous
-async def test_a_range_that_cannot_be_sealed_stays_visible_and_is_sealed_later(
+async def test_a_failed_range_stays_visible_and_is_sealed_later(
     tmp_path: Path,
 ) -> None:
     async with world(tmp_path) as here, here.opened() as store:
@@ -142,7 +142,7 @@ async def test_a_range_that_cannot_be_sealed_stays_visible_and_is_sealed_later(
 
 
 @asynchronous
-async def test_closing_while_a_file_is_sealed_ends_in_time_and_loses_nothing(
+async def test_closing_during_sealing_ends_in_time_and_loses_nothing(
     tmp_path: Path,
 ) -> None:
     async with world(tmp_path) as here:
@@ -248,9 +248,7 @@ async def test_a_file_with_another_range_is_rebuilt(
 @pytest.mark.anomaly
 @pytest.mark.parametrize("part", range(8))
 @asynchronous
-async def test_wherever_a_sealed_file_is_damaged_look_ups_stay_right(
-    tmp_path: Path, part: int
-) -> None:
+async def test_lookups_are_right_with_any_damaged_sealed_file(tmp_path: Path, part: int) -> None:
     async with world(tmp_path) as here:
         await here.write(50)
         await here.seal((1, 40))
@@ -303,7 +301,7 @@ async def test_sealed_files_give_back_the_journals_entries_whole(tmp_path: Path)
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_last_file_that_is_lost_behind_a_trimmed_journal_is_named_at_every_start(
+async def test_a_lost_last_file_is_named_at_every_start(
     tmp_path: Path,
 ) -> None:
     async with world(tmp_path) as here:
@@ -346,9 +344,7 @@ async def test_of_files_that_overlap_each_event_is_shown_once(tmp_path: Path) ->
     "seed", [1, *(pytest.param(seed, marks=pytest.mark.campaign) for seed in (2, 3))]
 )
 @asynchronous
-async def test_answers_are_the_same_while_files_in_s3_replace_own_ones(
-    tmp_path: Path, seed: int
-) -> None:
+async def test_answers_stay_the_same_when_s3_replaces_files(tmp_path: Path, seed: int) -> None:
     chance, files = random.Random(seed), list[SharedFile]()
     async with world(tmp_path) as here:
         s3 = SharedFolder(tmp_path, max_bytes=2_000_000)
@@ -448,7 +444,7 @@ async def test_a_lookup_that_needs_unreachable_s3_says_so(tmp_path: Path) -> Non
 
 
 @asynchronous
-async def test_a_look_up_says_so_when_s3_goes_away_while_it_reads(tmp_path: Path) -> None:
+async def test_a_lookup_fails_if_s3_fails_during_it(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         await here.write(6_000)
         s3 = SharedFolder(tmp_path, max_bytes=0)
@@ -466,7 +462,7 @@ async def test_a_look_up_says_so_when_s3_goes_away_while_it_reads(tmp_path: Path
 
 
 @asynchronous
-async def test_look_ups_and_counts_at_the_same_time_are_right_with_a_small_cache(
+async def test_concurrent_lookups_and_counts_are_right_with_small_caches(
     tmp_path: Path,
 ) -> None:
     async with world(tmp_path) as here:
@@ -487,7 +483,7 @@ async def test_look_ups_and_counts_at_the_same_time_are_right_with_a_small_cache
 
 
 @asynchronous
-async def test_a_table_is_not_sealed_once_a_file_in_s3_has_its_events(tmp_path: Path) -> None:
+async def test_a_table_with_a_file_in_s3_is_not_sealed(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         s3 = SharedFolder(tmp_path, max_bytes=10_000_000)
         async with here.opened(s3.cache) as store:
@@ -502,7 +498,7 @@ async def test_a_table_is_not_sealed_once_a_file_in_s3_has_its_events(tmp_path: 
 
 
 @asynchronous
-async def test_an_own_file_that_cannot_be_sealed_again_is_kept(
+async def test_an_own_file_is_kept_if_sealing_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with world(tmp_path) as here:

@@ -70,7 +70,7 @@ def test_every_attribute_of_lookup_events_can_be_asked_for() -> None:
             assert database.execute(*select_page(Table("events"), query)).fetchall() == []
 
 
-def test_a_sealed_table_compresses_records_and_leaves_to_the_index_what_that_knows() -> None:
+def test_a_sealed_table_compresses_records_without_indexed_columns() -> None:
     assert "record_0 VARCHAR USING COMPRESSION ZSTD" in create_sealed()
     assert "ZSTD" not in create_hot("events")
     for column in ("event_id", "resource_names"):

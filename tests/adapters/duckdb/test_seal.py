@@ -99,7 +99,7 @@ def test_a_sealed_file_holds_exactly_its_range(
 
 
 @pytest.mark.parametrize(("first", "last"), [(50, 61), (0, 10), (61, 70)])
-def test_a_range_that_the_journal_does_not_hold_is_refused_and_leaves_nothing(
+def test_a_range_outside_the_journal_is_refused(
     journal: Path, history: Path, first: int, last: int
 ) -> None:
     with pytest.raises(RuntimeError, match=r"journal does not hold|of the \d+ entries"):
@@ -119,7 +119,7 @@ def power_cut_before_the_rename() -> Iterator[None]:
 
 @pytest.mark.anomaly
 @pytest.mark.usefixtures("power_cut_before_the_rename")
-def test_until_it_is_whole_a_file_has_a_temporary_name(journal: Path, history: Path) -> None:
+def test_an_incomplete_file_has_a_temporary_name(journal: Path, history: Path) -> None:
     with pytest.raises(PowerCutError):
         seal(SqliteJournalSource(journal), history, 1, 60)
     (leftover,) = history.iterdir()
@@ -131,9 +131,7 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "opentrail.adapters.duckdb.seal", *map(str, arguments)]
 
 
-def test_the_child_process_seals_and_says_so_with_its_exit_code(
-    journal: Path, history: Path
-) -> None:
+def test_the_child_process_seals_and_sets_its_exit_code(journal: Path, history: Path) -> None:
     def child(*arguments: object) -> subprocess.CompletedProcess[str]:
         pipe = subprocess.PIPE
         with subprocess.Popen(
@@ -161,7 +159,7 @@ def test_the_child_process_seals_and_says_so_with_its_exit_code(
     assert child("check", merged, *made).stdout.splitlines() == [str(made[1])]
 
 
-def test_a_child_whose_parent_is_gone_does_nothing(journal: Path, history: Path) -> None:
+def test_a_child_without_parent_does_nothing(journal: Path, history: Path) -> None:
     """Loading may take long; another child has done its work by then."""
     done = subprocess.run(
         command("journal", journal, history, 1, 60),

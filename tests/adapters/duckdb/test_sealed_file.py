@@ -38,7 +38,7 @@ def test_a_file_describes_its_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("last", [4, 6])
-def test_another_number_of_rows_than_the_name_says_is_refused(tmp_path: Path, last: int) -> None:
+def test_another_number_of_rows_is_refused(tmp_path: Path, last: int) -> None:
     with pytest.raises(RuntimeError, match=f"5 of the {last} entries"):
         write_sealed(Sealing(tmp_path, Series.JOURNAL, 1), partial(fill, last=last))
     assert list(tmp_path.iterdir()) == []
@@ -55,7 +55,7 @@ def test_of_a_filling_that_fails_nothing_is_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_of_records_that_are_too_large_for_the_memory_nothing_is_left_but_the_reason(
+def test_records_beyond_the_memory_leave_only_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sealed_file._LIMITS, "memory_limit", "24MB")

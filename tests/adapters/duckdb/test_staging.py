@@ -93,14 +93,14 @@ def test_repeated_imports_store_events_once(place: Place) -> None:
     assert place.held() == by_id(records)
 
 
-def test_an_event_with_the_id_of_another_is_named_and_the_first_one_stays(place: Place) -> None:
+def test_an_event_with_anothers_id_is_named(place: Place) -> None:
     first, other = a_record(eventID="same"), a_record(eventID="same", sourceIPAddress="10.0.0.1")
     assert place.bring([first, first, other]) == (1, {0: 1}, {0: [3]})
     assert place.bring([other], [first]) == (0, {1: 1}, {0: [1]})
     assert place.held() == by_id([first])
 
 
-def test_the_same_event_written_in_another_way_is_the_same(place: Place) -> None:
+def test_an_event_in_another_spelling_is_the_same(place: Place) -> None:
     record = a_record(eventID="same")
     place.staging.add(0, [(1, attributes_of(record), record_bytes(record))])
     pretty = json.dumps(record, indent=1, sort_keys=True).encode()
@@ -132,7 +132,7 @@ def test_own_records_are_not_imported(place: Place, sealed: int) -> None:
     assert place.held() == by_id(records[30:])
 
 
-def test_files_that_were_imported_are_known_until_their_events_go(place: Place) -> None:
+def test_imported_files_are_known_until_their_events_expire(place: Place) -> None:
     assert place.staging.report_of("hash-0") is None
     place.bring(some_records(3), some_records(3))
     place.staging.load_reports()

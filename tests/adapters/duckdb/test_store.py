@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 
 @asynchronous
-async def test_after_a_restart_sealed_files_are_used_and_the_place_is_their_end(
+async def test_a_restart_uses_sealed_files_and_their_end(
     tmp_path: Path,
 ) -> None:
     async with world(tmp_path) as here:
@@ -90,7 +90,7 @@ async def test_leftovers_of_interrupted_sealing_are_removed(tmp_path: Path, name
 
 
 @asynchronous
-async def test_a_folder_in_which_sealing_swapped_is_removed_too(tmp_path: Path) -> None:
+async def test_a_swap_folder_of_sealing_is_removed(tmp_path: Path) -> None:
     """DuckDB swaps to a folder called FILE.tmp."""
     async with world(tmp_path) as here:
         await here.write(60)
@@ -105,7 +105,7 @@ async def test_a_folder_in_which_sealing_swapped_is_removed_too(tmp_path: Path) 
 
 
 @asynchronous
-async def test_expired_files_are_deleted_oldest_first_but_never_needed_ones(tmp_path: Path) -> None:
+async def test_expired_files_are_deleted_oldest_first(tmp_path: Path) -> None:
     later = MOMENT + timedelta(days=1)
     async with world(tmp_path) as here:
         await here.write(130)
@@ -128,7 +128,7 @@ async def test_expired_files_are_deleted_oldest_first_but_never_needed_ones(tmp_
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_an_expiry_that_was_cut_short_is_ended_at_the_next_start(tmp_path: Path) -> None:
+async def test_an_interrupted_expiry_is_finished_at_the_start(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         await here.write(90)
         await here.seal((1, 40), (41, 80))
@@ -146,9 +146,7 @@ class PowerCutError(Exception):
 @pytest.mark.anomaly
 @pytest.mark.parametrize("passage", [1, 2, 3, 4])
 @asynchronous
-async def test_an_expiry_that_dies_between_mark_and_deletion_is_ended_at_the_next_start(
-    tmp_path: Path, passage: int
-) -> None:
+async def test_a_marked_file_is_deleted_at_the_next_start(tmp_path: Path, passage: int) -> None:
     """Imported events expire first, then the journal's; each file is marked, then deleted."""
 
     def die() -> None:
@@ -191,7 +189,7 @@ steps = st.lists(st.integers(1, 12), min_size=1, max_size=8)
     again=st.integers(0, 60),
     limit=st.integers(1, 30),
 )
-def test_any_mix_of_sealed_files_batches_and_repeats_reads_as_a_plain_list(
+def test_any_mix_of_files_and_batches_reads_as_a_list(
     batches: Sequence[int], cuts: set[int], again: int, limit: int
 ) -> None:
     async def story(root: Path) -> None:
@@ -217,7 +215,7 @@ def test_any_mix_of_sealed_files_batches_and_repeats_reads_as_a_plain_list(
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_look_up_that_fails_for_another_reason_leaves_a_healthy_file_alone(
+async def test_an_unrelated_failure_leaves_a_healthy_file_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with world(tmp_path) as here:

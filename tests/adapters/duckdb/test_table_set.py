@@ -19,7 +19,7 @@ from tests.fakes import asynchronous, turns
 
 
 @asynchronous
-async def test_a_table_that_is_replaced_stays_until_the_last_reader_has_gone(
+async def test_a_replaced_table_stays_until_its_last_reader_leaves(
     tmp_path: Path,
 ) -> None:
     database = Database(tmp_path / "swap")
@@ -74,7 +74,7 @@ _ENDLESS = "SELECT count(*) FROM range(100000000000000) WHERE hash(range) = 0"
 
 
 @asynchronous
-async def test_a_search_that_is_cancelled_just_before_its_statement_begins_stops(
+async def test_a_search_cancelled_before_its_statement_stops(
     tmp_path: Path,
 ) -> None:
     database = Database(tmp_path / "swap")
@@ -99,7 +99,7 @@ async def test_a_search_that_is_cancelled_just_before_its_statement_begins_stops
 
 
 @asynchronous
-async def test_searches_that_are_cancelled_stop_and_delay_no_others(tmp_path: Path) -> None:
+async def test_cancelled_searches_stop_and_delay_no_others(tmp_path: Path) -> None:
     database = Database(tmp_path / "swap")
     begun = threading.Semaphore(0)
 

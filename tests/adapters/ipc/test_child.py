@@ -53,7 +53,7 @@ def run(point: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_the_whole_family_dies_at_the_point_that_is_armed() -> None:
+def test_the_whole_family_dies_at_an_armed_point() -> None:
     done = run("history.sealed:2")
     assert done.returncode == -signal.SIGKILL
     assert done.stdout == ""
@@ -105,7 +105,9 @@ async def a_child(folder: Path, silence_seconds: float) -> AsyncIterator[ChildPr
 
 @pytest.mark.slow
 @asynchronous
-async def test_loading_child_may_be_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_loading_child_may_be_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(child_module, "_PING_SECONDS", 0.05)
     os.mkfifo(tmp_path / "slow")
     async with a_child(tmp_path, silence_seconds=0.1) as child:

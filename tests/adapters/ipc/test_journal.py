@@ -137,7 +137,7 @@ async def test_unexpected_error_refuses_each_caller_of_its_batch() -> None:
 
 @pytest.mark.parametrize("limit", ["QUEUE_RECORDS", "QUEUE_BYTES"])
 @asynchronous
-async def test_more_than_the_queue_holds_is_refused_and_what_waits_is_kept(
+async def test_records_beyond_the_queue_are_refused_alone(
     monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     monkeypatch.setattr(batches, limit, 2)
@@ -167,7 +167,7 @@ async def test_a_cancelled_append_does_not_affect_others() -> None:
 
 
 @asynchronous
-async def test_responses_have_position_or_reason_and_whether_the_journal_works() -> None:
+async def test_responses_have_position_or_reason_and_health() -> None:
     journal = MemoryJournal()
     assert await append_to(journal, AppendEntries(entries(3))) == Appended(3)
     journal.failure = "broken"

@@ -78,7 +78,7 @@ async def test_both_ends_may_ask_concurrently() -> None:
 
 
 @asynchronous
-async def test_responses_may_come_in_another_order_than_the_requests() -> None:
+async def test_responses_may_arrive_in_another_order() -> None:
     go_on = asyncio.Event()
 
     async def slow(_request: Slow) -> bytes:
@@ -128,7 +128,7 @@ async def test_a_failed_request_is_reported_and_the_link_continues() -> None:
 
 @pytest.mark.parametrize("request_", [Slow(), SlowCancellable()])
 @asynchronous
-async def test_work_on_a_cancellable_request_ends_with_the_wait_for_it(request_: Slow) -> None:
+async def test_a_cancelled_wait_cancels_its_request(request_: Slow) -> None:
     begun, ended, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
     how: list[str] = []
 
@@ -158,7 +158,7 @@ async def test_work_on_a_cancellable_request_ends_with_the_wait_for_it(request_:
 
 
 @asynchronous
-async def test_a_wait_ends_when_the_other_process_goes() -> None:
+async def test_a_wait_ends_with_the_other_process() -> None:
     asked = asyncio.Event()
 
     async def silent(_request: Slow) -> bytes:
@@ -207,7 +207,7 @@ async def test_only_bugs_are_logged_where_a_request_fails(
 
 
 @asynchronous
-async def test_a_frame_that_claims_to_be_huge_ends_the_link() -> None:
+async def test_a_frame_of_a_huge_length_ends_the_link() -> None:
     ours, theirs = socket.socketpair()
     link = await Link.over(theirs, ECHO)
     with ours:

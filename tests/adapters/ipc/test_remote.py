@@ -68,7 +68,7 @@ async def clerks() -> tuple[RemoteClerk, LocalClerk, Link]:
 
 
 @asynchronous
-async def test_arguments_and_result_arrive_by_position_by_name_and_by_default() -> None:
+async def test_arguments_and_result_arrive_in_every_form() -> None:
     clerk, _, link = await clerks()
     assert await clerk.add([1, 2]) == "3"
     assert await clerk.add((1, 2), 4, note=" in all") == "7 in all"
@@ -77,7 +77,7 @@ async def test_arguments_and_result_arrive_by_position_by_name_and_by_default() 
 
 
 @asynchronous
-async def test_wrong_arguments_are_noticed_here_and_failures_there_are_told() -> None:
+async def test_wrong_arguments_fail_here_and_remote_failures_arrive() -> None:
     clerk, _, link = await clerks()
     with pytest.raises(TypeError, match="numbers"):
         await clerk.add()  # type: ignore[call-arg]

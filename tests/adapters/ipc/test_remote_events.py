@@ -53,7 +53,7 @@ async def opened(
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_history_process_that_is_killed_is_replaced_and_can_be_filled_again(
+async def test_a_killed_history_process_is_replaced_and_refilled(
     tmp_path: Path,
 ) -> None:
     async with opened(tmp_path) as (store, entries):
@@ -151,7 +151,7 @@ async def with_cache(
 
 
 @asynchronous
-async def test_look_ups_through_the_cache_are_right_after_the_process_was_killed_in_them(
+async def test_lookups_through_the_cache_are_right_after_a_kill(
     tmp_path: Path,
 ) -> None:
     s3 = SharedFolder(tmp_path, 0)
@@ -183,7 +183,7 @@ async def test_look_ups_through_the_cache_are_right_after_the_process_was_killed
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_look_up_that_kills_the_process_is_sent_to_one_other_only(tmp_path: Path) -> None:
+async def test_a_fatal_lookup_kills_at_most_two_processes(tmp_path: Path) -> None:
     s3 = SharedFolder(tmp_path, 0)
     killed: set[int] = set()
 
@@ -215,7 +215,7 @@ async def test_no_page_is_short_while_s3_does_not_answer(tmp_path: Path) -> None
 
 
 @asynchronous
-async def test_a_store_closes_while_a_look_up_waits_for_s3(tmp_path: Path) -> None:
+async def test_a_store_closes_while_a_lookup_waits(tmp_path: Path) -> None:
     waiting = asyncio.Event()
 
     async def never(*_arguments: object) -> bytes:
@@ -234,7 +234,7 @@ async def test_a_store_closes_while_a_look_up_waits_for_s3(tmp_path: Path) -> No
 
 
 @asynchronous
-async def test_further_files_in_s3_take_the_place_of_own_ones(tmp_path: Path) -> None:
+async def test_new_files_in_s3_replace_own_ones(tmp_path: Path) -> None:
     s3 = SharedFolder(tmp_path, 0)
     async with with_cache(tmp_path, s3) as (store, entries):
         source = SqliteJournalSource(tmp_path / "journal")

@@ -31,7 +31,7 @@ RECORDS = [entry.record for entry in ENTRIES]
 BATCH = Batch(11, 5, GENESIS, chain_after(GENESIS, RECORDS), encode(ENTRIES))
 
 
-def test_entries_come_back_with_positions_and_chain() -> None:
+def test_entries_have_positions_and_chain() -> None:
     entries = entries_of(BATCH)
     assert [entry.position for entry in entries] == [11, 12, 13, 14, 15]
     assert [entry.record for entry in entries] == RECORDS == records_of(BATCH.body)
@@ -42,7 +42,7 @@ def test_entries_come_back_with_positions_and_chain() -> None:
 
 @pytest.mark.hypothesis
 @given(place=st.integers(1, len(BATCH.body) - 1), bit=st.integers(0, 7))
-def test_a_bit_that_changes_in_a_record_is_noticed(place: int, bit: int) -> None:
+def test_a_changed_bit_is_detected(place: int, bit: int) -> None:
     body = bytearray(BATCH.body)
     body[place] ^= 1 << bit
     with suppress(JournalDamaged):
@@ -62,7 +62,7 @@ def test_a_row_that_disagrees_with_its_body_is_damaged(change: dict[str, object]
         entries_of(replace(BATCH, **change))  # type: ignore[arg-type]
 
 
-def test_a_body_of_a_newer_version_is_not_taken_for_damage() -> None:
+def test_a_newer_version_is_not_damage() -> None:
     with pytest.raises(DataTooNew, match="upgrade"):
         entries_of(replace(BATCH, body=b"\x02" + BATCH.body[1:]))
 

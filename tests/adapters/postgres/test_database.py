@@ -50,7 +50,7 @@ async def test_a_server_that_became_read_only_is_left() -> None:
     "url",
     ["postgresql://a:very-secret@one:1,two:x/d", "postgresql://a:very-secret@h/d?nonsense=1"],
 )
-def test_a_url_that_is_not_valid_is_refused_without_its_password(url: str) -> None:
+def test_an_invalid_url_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(UsageError, match="URL of the journal is not valid") as refused:
         SharedDatabase(url)
     assert "very-secret" not in str(refused.value)
@@ -73,11 +73,11 @@ def test_a_password_is_split_off(url: str, address: str, password: str | None) -
     assert split_password(url) == (address, password)
 
 
-def test_a_url_with_a_port_for_each_host_is_valid() -> None:
+def test_a_url_may_have_a_port_for_each_host() -> None:
     SharedDatabase("postgresql://a@one:5432,two:5433/d?target_session_attrs=read-write")
 
 
-def test_without_its_driver_postgresql_is_refused_with_what_to_install(
+def test_without_a_driver_postgresql_is_refused_with_advice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
@@ -101,7 +101,7 @@ async def test_a_stopped_server_is_unreachable_until_its_restart() -> None:
 
 
 @asynchronous
-async def test_a_commit_that_was_not_replicated_as_configured_is_not_taken_for_durable() -> None:
+async def test_an_unreplicated_commit_is_not_durable() -> None:
     with own_server() as server:
         url = server.new_database()
         database = SharedDatabase(url)

@@ -97,7 +97,7 @@ async def append_while(
 
 
 @asynchronous
-async def test_an_append_whose_fence_fails_takes_no_other_with_it() -> None:
+async def test_a_failed_fence_fails_only_its_append() -> None:
     url = shared_server().new_database()
 
     def refuse(_transaction: Transaction) -> None:
@@ -150,7 +150,7 @@ async def test_concurrent_appends_respect_the_order_of_real_time() -> None:
 
 @pytest.mark.campaign
 @asynchronous
-async def test_connections_that_are_ended_again_and_again_cost_no_record_and_double_none() -> None:
+async def test_repeatedly_closed_connections_lose_and_double_no_record() -> None:
     url = shared_server().new_database()
     async with opened(url, url) as journals:
         parts = await asyncio.gather(
@@ -204,7 +204,7 @@ async def test_an_insert_without_acknowledgement_is_stored_once(
 @pytest.mark.campaign
 @pytest.mark.slow
 @asynchronous
-async def test_a_server_that_crashes_and_starts_again_has_every_record_once() -> None:
+async def test_a_crashed_server_has_every_record_once() -> None:
     with own_server() as server:
         url = server.new_database()
 
@@ -226,7 +226,7 @@ async def test_a_server_that_crashes_and_starts_again_has_every_record_once() ->
 
 @pytest.mark.slow
 @asynchronous
-async def test_records_are_refused_while_there_is_no_server_and_accepted_once_it_is_back(
+async def test_records_are_refused_until_the_server_returns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "MAX_INSERT_SECONDS", 0.5)
@@ -247,7 +247,7 @@ async def test_records_are_refused_while_there_is_no_server_and_accepted_once_it
 
 
 @asynchronous
-async def test_another_process_orders_batches_when_the_sequencer_is_gone() -> None:
+async def test_another_process_orders_batches_without_the_sequencer() -> None:
     url = shared_server().new_database()
     async with opened(url, url, lease_seconds=1.0) as (one, other):
         assert await one.append(some_new_entries(1)) == 1
@@ -280,7 +280,7 @@ async def test_durable_records_get_positions_after_restart() -> None:
 
 
 @asynchronous
-async def test_a_damaged_batch_is_lost_and_reported_and_the_rest_is_read() -> None:
+async def test_a_damaged_batch_is_reported_and_the_rest_read() -> None:
     url = shared_server().new_database()
     reported: list[LostPositions] = []
     async with opened(url, on_lost=reported.append) as (journal,):
@@ -314,7 +314,7 @@ async def test_a_deleted_batch_is_lost() -> None:
 
 @pytest.mark.campaign
 @asynchronous
-async def test_more_records_than_the_queue_takes_are_refused_and_the_rest_is_kept() -> None:
+async def test_records_beyond_the_queue_are_refused_alone() -> None:
     url = shared_server().new_database()
     async with opened(url) as (journal,):
         entry = a_new_entry()
@@ -328,7 +328,7 @@ async def test_more_records_than_the_queue_takes_are_refused_and_the_rest_is_kep
 
 
 @asynchronous
-async def test_records_that_get_no_position_refuse_others_until_they_do(
+async def test_records_without_position_refuse_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As while the sequencer of another process is paused."""
@@ -355,7 +355,7 @@ async def test_records_that_get_no_position_refuse_others_until_they_do(
 
 
 @asynchronous
-async def test_a_journal_whose_batches_another_one_orders_does_not_ask_for_the_lease_each_time(
+async def test_a_journal_ordered_elsewhere_rarely_asks_for_the_lease(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     url = shared_server().new_database()
@@ -378,9 +378,7 @@ async def test_a_journal_whose_batches_another_one_orders_does_not_ask_for_the_l
 
 
 @asynchronous
-async def test_positions_that_one_process_has_seen_are_not_given_again_after_they_were_lost() -> (
-    None
-):
+async def test_lost_positions_seen_by_a_process_are_not_reused() -> None:
     """As after promoting a standby without the last commits."""
     url = shared_server().new_database()
     async with opened(url, url) as (one, other):
@@ -435,7 +433,7 @@ async def test_a_batch_missing_after_a_promotion_needs_its_lease() -> None:
 
 
 @asynchronous
-async def test_a_batch_that_has_its_position_already_may_lose_its_lease(
+async def test_a_batch_with_a_position_may_lose_its_lease(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The answer to its insert was lost: when that is repeated, another server has the lease."""
@@ -473,7 +471,7 @@ async def test_missing_partitions_of_a_restored_server_are_recreated() -> None:
 
 
 @asynchronous
-async def test_records_are_verified_later_if_a_newer_version_has_written_them(
+async def test_records_of_a_newer_version_are_verified_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.05)
@@ -537,7 +535,7 @@ async def test_no_records_need_no_batch() -> None:
 
 
 @asynchronous
-async def test_a_record_that_gets_no_position_is_refused_in_time_and_there_later(
+async def test_a_refused_record_may_get_a_position_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     url = shared_server().new_database()

@@ -29,7 +29,7 @@ def partitions(url: str) -> list[str]:
 
 
 @asynchronous
-async def test_the_partition_of_the_next_day_is_there_before_that_day() -> None:
+async def test_the_partition_of_the_next_day_exists_early() -> None:
     url = shared_server().new_database()
     clock = SettableClock(SystemClock().now())
     journal = PostgresJournal(url, clock=clock)
@@ -48,7 +48,7 @@ async def test_the_partition_of_the_next_day_is_there_before_that_day() -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_trimming_drops_past_days_that_are_kept_elsewhere_and_no_other() -> None:
+async def test_trimming_drops_only_archived_past_days() -> None:
     url = shared_server().new_database()
     clock = SettableClock(SystemClock().now() - timedelta(days=5))
     journal = PostgresJournal(url, clock=clock)
@@ -74,7 +74,7 @@ async def test_trimming_drops_past_days_that_are_kept_elsewhere_and_no_other() -
 
 
 @asynchronous
-async def test_a_past_day_with_a_batch_that_has_no_position_is_not_dropped() -> None:
+async def test_a_past_day_with_an_unordered_batch_is_not_dropped() -> None:
     database = SharedDatabase(shared_server().new_database())
     moment = SystemClock().now() - timedelta(days=5)
     await database.run(create_tables)

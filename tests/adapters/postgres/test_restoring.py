@@ -52,7 +52,7 @@ async def test_entries_are_the_same_and_others_follow(tmp_path: Path, trimmed: i
 
 
 @asynchronous
-async def test_an_empty_journal_may_be_moved_and_no_other_is_replaced(tmp_path: Path) -> None:
+async def test_only_an_empty_journal_can_be_replaced(tmp_path: Path) -> None:
     source = await a_journal(tmp_path, 0)
     url = shared_server().new_database()
     await restore_journal(url, source, 0)

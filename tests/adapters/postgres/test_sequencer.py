@@ -70,7 +70,7 @@ class World:
 
 @pytest.mark.slow
 @asynchronous
-async def test_batches_get_their_positions_in_the_order_in_which_they_were_inserted() -> None:
+async def test_batches_get_positions_in_the_order_of_insertion() -> None:
     world = World()
     entries = some_new_entries(100)
     for start in range(0, 100, 2):
@@ -88,9 +88,7 @@ async def test_batches_get_their_positions_in_the_order_in_which_they_were_inser
 
 @pytest.mark.slow
 @asynchronous
-async def test_the_partition_of_a_new_day_is_created_while_a_sequencer_waits_for_its_lease() -> (
-    None
-):
+async def test_a_waiting_sequencer_creates_the_next_partition() -> None:
     world = World()
     entries = some_new_entries(4)
     sequencer = world.sequencer("a", 60.0)

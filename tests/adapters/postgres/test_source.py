@@ -48,7 +48,7 @@ def positions(source: PostgresJournalSource, first: int, last: int) -> list[int]
     ],
 )
 @asynchronous
-async def test_a_batch_that_was_changed_or_deleted_is_noticed(change: str) -> None:
+async def test_a_changed_or_deleted_batch_is_detected(change: str) -> None:
     url, source = await a_journal()
     assert positions(source, 1, 12) == list(range(1, 13))
     execute(url, change)
@@ -61,7 +61,7 @@ async def test_a_batch_that_was_changed_or_deleted_is_noticed(change: str) -> No
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_batch_that_was_replaced_by_a_whole_one_does_not_continue_the_chain() -> None:
+async def test_a_replaced_batch_breaks_the_chain() -> None:
     url, source = await a_journal()
     other, _ = await a_journal(1)
     columns = "body, chain_before, chain"
@@ -73,7 +73,7 @@ async def test_a_batch_that_was_replaced_by_a_whole_one_does_not_continue_the_ch
 
 
 @asynchronous
-async def test_lost_positions_are_left_out_and_the_rest_is_read() -> None:
+async def test_lost_positions_are_left_out() -> None:
     url, source = await a_journal()
     execute(url, "DELETE FROM opentrail.batch WHERE first = 4")
     execute(url, "INSERT INTO opentrail.lost VALUES (4, 6, 'a test')")
@@ -107,7 +107,7 @@ async def test_a_read_of_large_batches_has_fewer_of_them(
 
 
 @asynchronous
-async def test_trimmed_positions_are_not_taken_for_damaged() -> None:
+async def test_trimmed_positions_are_not_damage() -> None:
     url, source = await a_journal()
     execute(url, "DELETE FROM opentrail.batch WHERE first = 1")
     execute(url, "UPDATE opentrail.journal SET trimmed = 3")
@@ -143,7 +143,7 @@ async def test_an_event_id_does_not_match_a_longer_one() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("body", ["'\\x01aa'", "'\\xffaa'", "overlay(body placing 'x' from 40)"])
 @asynchronous
-async def test_the_chain_of_a_damaged_batch_is_unknown_and_a_reader_learns_of_the_damage(
+async def test_the_chain_of_a_damaged_batch_is_unknown(
     body: str,
 ) -> None:
     url, source = await a_journal()
@@ -159,7 +159,7 @@ async def test_the_chain_of_a_damaged_batch_is_unknown_and_a_reader_learns_of_th
 
 
 @asynchronous
-async def test_the_chain_of_a_lost_batch_is_unknown_whoever_has_written_it() -> None:
+async def test_the_chain_of_a_lost_batch_is_unknown() -> None:
     url, source = await a_journal()
     execute(url, "UPDATE opentrail.batch SET body = set_byte(body, 0, 2) WHERE first = 10")
     with pytest.raises(DataTooNew):

@@ -40,7 +40,7 @@ async def test_a_new_journal_has_lost_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("read_bytes", [32 << 20, 5_000])
 @asynchronous
-async def test_damage_while_the_journal_is_written_does_not_stop_it(
+async def test_damage_does_not_stop_writing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_bytes: int
 ) -> None:
     monkeypatch.setattr(module, "_READ_BYTES", read_bytes)
@@ -73,7 +73,7 @@ async def test_damage_while_the_journal_is_written_does_not_stop_it(
 
 
 @asynchronous
-async def test_a_segment_that_cannot_be_repaired_does_not_keep_others_from_it(
+async def test_an_irreparable_segment_does_not_delay_others(
     tmp_path: Path,
 ) -> None:
     before = await written(tmp_path)

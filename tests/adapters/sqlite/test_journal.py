@@ -217,7 +217,7 @@ async def test_uncommitted_records_are_invisible_and_unacknowledged(
 
 
 @asynchronous
-async def test_appends_that_wait_together_are_committed_together_and_in_order(
+async def test_waiting_appends_are_committed_together_and_in_order(
     tmp_path: Path, held: Held
 ) -> None:
     async with opened(tmp_path, segment_bytes=1 << 30) as journal:
@@ -237,9 +237,7 @@ async def test_appends_that_wait_together_are_committed_together_and_in_order(
 
 @pytest.mark.slow
 @asynchronous
-async def test_more_records_than_the_queue_takes_are_refused_and_the_rest_is_kept(
-    tmp_path: Path, held: Held
-) -> None:
+async def test_records_beyond_the_queue_are_refused_alone(tmp_path: Path, held: Held) -> None:
     small = NewEntry("recorder", a_new_entry().recorded_at, "1", "r", "Management", "id", b"{}")
     async with opened(tmp_path, segment_bytes=1 << 30) as journal:
         held.arm("journal.mid-commit")
@@ -439,7 +437,7 @@ def test_a_killed_process_loses_nothing_that_it_acknowledged(
 
 
 @asynchronous
-async def test_an_error_of_the_writing_thread_ends_the_journal_and_answers_all_who_wait(
+async def test_an_error_of_the_writing_thread_ends_the_journal(
     tmp_path: Path,
 ) -> None:
     """A thread that died silently would let every append wait for ever."""

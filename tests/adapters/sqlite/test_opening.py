@@ -52,9 +52,7 @@ def _tables_without_a_name(file: Path) -> None:
 @pytest.mark.parametrize(
     "half_made", [_no_file, _an_empty_file, _a_database_without_tables, _tables_without_a_name]
 )
-def test_a_segment_whose_making_was_cut_short_is_finished_at_the_next_start(
-    tmp_path: Path, half_made: object
-) -> None:
+def test_an_incomplete_segment_is_finished_at_the_start(tmp_path: Path, half_made: object) -> None:
     async def before() -> int:
         async with opened(tmp_path) as journal:
             await append_one_by_one(journal, 23)
@@ -80,7 +78,7 @@ def test_a_segment_whose_making_was_cut_short_is_finished_at_the_next_start(
 
 
 @asynchronous
-async def test_a_folder_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
+async def test_a_missing_folder_is_an_error_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(StorageFailed, match="nowhere"):
         SqliteJournal(tmp_path / "nowhere")
 
@@ -124,7 +122,7 @@ async def test_a_missing_journal_continues_after_the_sealed_files(tmp_path: Path
 
 
 @asynchronous
-async def test_a_journal_without_records_has_lost_nothing_when_it_is_opened_again(
+async def test_a_reopened_empty_journal_has_lost_nothing(
     tmp_path: Path,
 ) -> None:
     for known in (None, KnownPositions(0, 0), KnownPositions(0, 0)):

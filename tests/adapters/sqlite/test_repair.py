@@ -123,7 +123,7 @@ def overwrite(path: Path, at: int, content: bytes) -> None:
 
 @pytest.mark.campaign
 @asynchronous
-async def test_any_page_of_zeros_costs_only_the_records_in_it(tmp_path: Path) -> None:
+async def test_a_page_of_zeros_costs_only_its_records(tmp_path: Path) -> None:
     before = await written(tmp_path / "whole", 1 << 30)
     (whole,) = segments(tmp_path / "whole")
     pages = whole.stat().st_size // PAGE
@@ -210,7 +210,7 @@ async def test_a_cut_file_keeps_the_entries_before_the_cut(tmp_path: Path) -> No
 
 
 @asynchronous
-async def test_commits_behind_a_damaged_frame_of_the_write_ahead_log_are_not_ignored(
+async def test_commits_after_a_damaged_log_frame_are_reported(
     tmp_path: Path,
 ) -> None:
     folder, copy = tmp_path / "journal", tmp_path / "copy"
@@ -234,7 +234,7 @@ async def test_commits_behind_a_damaged_frame_of_the_write_ahead_log_are_not_ign
 
 
 @asynchronous
-async def test_a_write_ahead_log_that_was_being_written_is_not_damage(tmp_path: Path) -> None:
+async def test_an_unfinished_write_ahead_log_is_not_damage(tmp_path: Path) -> None:
     folder, copy = tmp_path / "journal", tmp_path / "copy"
     folder.mkdir()
     async with opened(folder, 1 << 30) as journal:
@@ -268,7 +268,7 @@ async def test_a_write_ahead_log_that_was_being_written_is_not_damage(tmp_path: 
     ],
 )
 @asynchronous
-async def test_an_altered_row_is_found_and_the_record_stays_if_the_chain_vouches_for_it(
+async def test_an_altered_row_stays_if_the_chain_confirms_it(
     tmp_path: Path, change: str, stays: bool
 ) -> None:
     before = await written(tmp_path)
@@ -287,7 +287,7 @@ async def test_an_altered_row_is_found_and_the_record_stays_if_the_chain_vouches
 
 
 @asynchronous
-async def test_a_repair_that_is_cut_short_is_finished_at_the_next_start(tmp_path: Path) -> None:
+async def test_an_interrupted_repair_is_finished_at_the_start(tmp_path: Path) -> None:
     class Killed(BaseException):
         pass
 
@@ -314,7 +314,7 @@ async def test_a_repair_that_is_cut_short_is_finished_at_the_next_start(tmp_path
 
 
 @asynchronous
-async def test_a_block_that_the_disk_cannot_read_costs_only_the_records_in_it(
+async def test_an_unreadable_block_costs_only_its_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = await written(tmp_path)
@@ -367,7 +367,7 @@ async def test_a_chain_of_another_type_is_damage(tmp_path: Path, column: str) ->
 
 
 @asynchronous
-async def test_entries_behind_a_wide_gap_that_is_known_stay_when_the_end_is_repaired(
+async def test_entries_after_a_known_gap_survive_a_repair(
     tmp_path: Path,
 ) -> None:
     far = 5_000_000
@@ -414,7 +414,7 @@ async def test_two_adjacent_damages_leave_only_records(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_a_repair_that_failed_while_files_were_renamed_costs_nothing(tmp_path: Path) -> None:
+async def test_a_failed_renaming_during_repair_costs_nothing(tmp_path: Path) -> None:
     before = await written(tmp_path)
     path = segments(tmp_path)[1]
     overwrite(path, 0, b"\0" * PAGE)

@@ -24,9 +24,7 @@ def database() -> Iterator[sqlite3.Connection]:
 @pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(count=st.integers(0, 700), first=st.integers(1, 1 << 40))
-def test_entries_come_out_as_they_went_in(
-    database: sqlite3.Connection, count: int, first: int
-) -> None:
+def test_entries_come_back_unchanged(database: sqlite3.Connection, count: int, first: int) -> None:
     entries = [
         an_entry(first + n, a_record(eventID=event_id(n), eventName=f"é{n}")) for n in range(count)
     ]

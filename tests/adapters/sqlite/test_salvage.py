@@ -62,7 +62,7 @@ def test_no_content_is_an_error(content: bytes, size: int) -> None:
         has_hidden_commits(path)
 
 
-def test_a_file_that_is_not_there_has_no_rows(tmp_path: Path) -> None:
+def test_a_missing_file_has_no_rows(tmp_path: Path) -> None:
     assert list(rows_in(tmp_path / "none.db", 9)) == []
     assert not has_hidden_commits(tmp_path / "none.db")
 
@@ -83,7 +83,7 @@ def _log_of(path: Path, groups: list[int]) -> list[int]:
     return sizes
 
 
-def test_blocks_of_the_last_commit_that_never_reached_the_disk_are_not_damage(
+def test_unwritten_blocks_of_the_last_commit_are_no_damage(
     tmp_path: Path,
 ) -> None:
     _, before, end = _log_of(tmp_path / "a.db", [10, 10, 60])
@@ -97,7 +97,7 @@ def test_blocks_of_the_last_commit_that_never_reached_the_disk_are_not_damage(
         assert not has_hidden_commits(tmp_path / "copy.db"), block
 
 
-def test_a_flipped_byte_of_the_last_commit_and_blocks_of_earlier_ones_are_damage(
+def test_flipped_bytes_and_lost_blocks_of_commits_are_damage(
     tmp_path: Path,
 ) -> None:
     _, before, _ = _log_of(tmp_path / "a.db", [10, 10, 60])
@@ -110,9 +110,7 @@ def test_a_flipped_byte_of_the_last_commit_and_blocks_of_earlier_ones_are_damage
 
 
 @pytest.mark.parametrize("damage", [b"\0", b"\xee"])
-def test_a_log_whose_first_bytes_are_damaged_is_read_behind_them(
-    tmp_path: Path, damage: bytes
-) -> None:
+def test_a_log_with_a_damaged_head_is_read_after_it(tmp_path: Path, damage: bytes) -> None:
     _log_of(tmp_path / "a.db", [10, 10])
     log = tmp_path / "copy.db-wal"
     content = bytearray(log.read_bytes())

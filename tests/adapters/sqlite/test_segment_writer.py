@@ -20,7 +20,7 @@ from tests.fakes import asynchronous, eventually, fill, run, small_disk
 
 
 @asynchronous
-async def test_a_smaller_or_larger_segment_size_may_be_chosen_later(tmp_path: Path) -> None:
+async def test_the_segment_size_may_change_later(tmp_path: Path) -> None:
     async with opened(tmp_path, segment_bytes=1 << 30) as journal:
         await append_one_by_one(journal, 30)
     assert len(segments(tmp_path)) == 1
@@ -60,9 +60,7 @@ async def test_a_full_disk_refuses_records_and_recovers_automatically(tmp_path: 
 
 @pytest.mark.anomaly
 @pytest.mark.parametrize("kilobytes_left", [0, 16, 24, 32, 48, 64, 80, 96, 112, 136])
-def test_wherever_the_disk_gets_full_the_journal_is_whole_after_a_restart(
-    tmp_path: Path, kilobytes_left: int
-) -> None:
+def test_a_full_disk_anywhere_leaves_a_whole_journal(tmp_path: Path, kilobytes_left: int) -> None:
     """The room left decides what fails: a row, a new segment's file, its tables, its name."""
 
     async def story(disk: Path) -> None:
@@ -88,7 +86,7 @@ def test_wherever_the_disk_gets_full_the_journal_is_whole_after_a_restart(
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_segment_that_cannot_be_started_now_is_started_later(tmp_path: Path) -> None:
+async def test_a_failed_new_segment_is_started_later(tmp_path: Path) -> None:
     async with opened(tmp_path) as journal:
         await append_one_by_one(journal, 1)
         for number in range(2, 60):

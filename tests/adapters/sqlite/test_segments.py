@@ -23,7 +23,7 @@ def test_a_segment_ends_where_the_next_one_begins() -> None:
 
 
 @asynchronous
-async def test_the_chain_at_a_position_is_read_while_a_server_runs_and_after_it(
+async def test_the_chain_is_read_during_and_after_a_run(
     tmp_path: Path,
 ) -> None:
     async with opened(tmp_path) as journal:

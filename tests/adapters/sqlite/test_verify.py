@@ -51,9 +51,7 @@ def test_an_altered_record_is_not_believed(at: int, byte: int, has_both: bool) -
     records=st.sets(st.integers(1, COUNT)),
     chains=st.sets(st.integers(1, COUNT)),
 )
-def test_of_neighbours_that_are_altered_none_is_believed(
-    records: set[int], chains: set[int]
-) -> None:
+def test_altered_neighbours_are_not_believed(records: set[int], chains: set[int]) -> None:
     found = {entry.position: [entry] for entry in WHOLE}
     for at in records:
         found[at] = [replace(found[at][0], record=b'{"eventID":"forged"}')]
@@ -66,7 +64,7 @@ def test_of_neighbours_that_are_altered_none_is_believed(
 
 
 @given(at=st.integers(1, COUNT - 1))
-def test_an_altered_chain_costs_no_record_that_the_next_entry_vouches_for(at: int) -> None:
+def test_an_altered_chain_costs_no_confirmed_record(at: int) -> None:
     found = {entry.position: [entry] for entry in WHOLE}
     found[at] = [replace(WHOLE[at - 1], chain=b"x" * 32)]
     assert list(intact_entries(found, 1, COUNT, GENESIS)) == WHOLE
