@@ -28,7 +28,7 @@ async def test_a_state_has_settings_and_health() -> None:
 
 
 @asynchronous
-async def test_a_name_of_several_trails_needs_the_account_or_the_arn() -> None:
+async def test_an_ambiguous_name_needs_the_account_or_arn() -> None:
     api = Api()
     for account in (ACCOUNT, OTHER):
         await api.ok("CreateTrail", account=account, Name="my-trail", S3BucketName=BUCKET)
@@ -43,7 +43,7 @@ async def test_a_name_of_several_trails_needs_the_account_or_the_arn() -> None:
 
 
 @asynchronous
-async def test_a_trail_that_is_stuck_or_whose_chain_was_restarted_is_named() -> None:
+async def test_a_stuck_or_restarted_trail_is_named() -> None:
     api = Api()
     await api.ok("CreateTrail", Name="my-trail", S3BucketName=BUCKET)
     control, trails = api.services.control, api.services.trails

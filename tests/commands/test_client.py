@@ -26,7 +26,7 @@ def options(data_dir: Path | None = None, endpoint: str | None = None) -> argpar
 # Requests
 
 
-def test_a_question_is_a_get_with_the_token_of_the_data_directory(console: StubConsole) -> None:
+def test_a_question_is_a_get_with_the_folders_token(console: StubConsole) -> None:
     console.answers({"events": []})
     assert ask(options(console.data_dir), "/api/v1/events", {}) == {"events": []}
     (asked,) = console.asked
@@ -35,7 +35,7 @@ def test_a_question_is_a_get_with_the_token_of_the_data_directory(console: StubC
     assert asked.authorization == f"Bearer {TOKEN}"
 
 
-def test_parameters_that_are_given_are_quoted_and_others_left_out(console: StubConsole) -> None:
+def test_given_parameters_are_quoted_and_others_left_out(console: StubConsole) -> None:
     query = {"attribute": "Username=a&b é", "since": None, "limit": "5"}
     ask(options(console.data_dir), "/api/v1/events", query)
     assert console.asked[0].path == "/api/v1/events?attribute=Username%3Da%26b+%C3%A9&limit=5"
@@ -52,7 +52,7 @@ def test_an_empty_body_is_a_body(console: StubConsole) -> None:
     assert console.asked[0].method == "POST"
 
 
-def test_a_body_may_be_given_in_parts(console: StubConsole) -> None:
+def test_a_body_may_have_parts(console: StubConsole) -> None:
     console.answers({"done": True})
     parts = [b"one\n", b"", b"\x00\xff" * 100_000]
     answer = find(options(console.data_dir)).send("/x", parts, 10.0)
@@ -88,7 +88,7 @@ def test_the_server_is_found_by_the_environment(
     assert ask(options(), "/x", {}) == {}
 
 
-def test_the_server_is_found_in_the_folder_of_the_default(
+def test_the_server_is_found_in_the_default_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENTRAIL_DATA_DIR", raising=False)
@@ -97,7 +97,7 @@ def test_the_server_is_found_in_the_folder_of_the_default(
         assert ask(options(), "/x", {}) == {}
 
 
-def test_a_folder_that_is_given_counts_before_the_environment(
+def test_a_given_folder_precedes_the_environment(
     console: StubConsole, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("OPENTRAIL_DATA_DIR", str(tmp_path / "elsewhere"))
@@ -149,7 +149,7 @@ def test_the_aws_endpoint_is_read_from_the_server_description(console: StubConso
 
 
 @pytest.mark.parametrize("endpoint", ["localhost:4748", "nonsense", "ftp://x"])
-def test_an_endpoint_that_is_no_address_is_wrong_use(console: StubConsole, endpoint: str) -> None:
+def test_an_invalid_endpoint_is_wrong_use(console: StubConsole, endpoint: str) -> None:
     with pytest.raises(OpentrailError) as wrong:
         ask(options(console.data_dir, endpoint), "/x", {})
     assert endpoint in str(wrong.value)
@@ -181,7 +181,7 @@ def test_a_wrong_question_is_wrong_use(console: StubConsole, code: str) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_a_server_that_is_busy_may_be_asked_later(console: StubConsole, status: int) -> None:
+def test_a_busy_server_may_be_called_later(console: StubConsole, status: int) -> None:
     console.answers({"code": "ServiceUnavailable", "error": "the disk does not keep up"}, status)
     with pytest.raises(TryLater, match="the disk does not keep up"):
         ask(options(console.data_dir), "/x", {})
@@ -193,7 +193,7 @@ def test_an_unreachable_server_may_be_called_later(console: StubConsole) -> None
         ask(options(console.data_dir, "http://127.0.0.1:1"), "/x", {})
 
 
-def test_the_aws_endpoint_is_told_from_the_console(console: StubConsole) -> None:
+def test_the_aws_endpoint_is_not_the_console(console: StubConsole) -> None:
     file = console.data_dir / "server.json"
     described = json.loads(file.read_text())
     file.write_text(json.dumps({**described, "endpoint": "http://127.0.0.1:4747"}))
@@ -219,7 +219,7 @@ def test_a_refusal_without_a_reason_shows_the_status(console: StubConsole, body:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>hello</html>", b"{", b"\xff"])
-def test_an_answer_that_is_no_json_is_an_error_of_ours(console: StubConsole, body: bytes) -> None:
+def test_an_invalid_json_answer_is_our_error(console: StubConsole, body: bytes) -> None:
     console.body = body
     with pytest.raises(OpentrailError) as wrong:
         ask(options(console.data_dir), "/x", {})
@@ -227,9 +227,7 @@ def test_an_answer_that_is_no_json_is_an_error_of_ours(console: StubConsole, bod
 
 
 @pytest.mark.parametrize("raw", [b"", b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 abc\r\n\r\n"])
-def test_something_else_that_listens_there_is_an_error_of_ours(
-    console: StubConsole, raw: bytes
-) -> None:
+def test_another_listener_is_our_error(console: StubConsole, raw: bytes) -> None:
     console.raw = raw
     with pytest.raises(OpentrailError) as wrong:
         ask(options(console.data_dir), "/x", {})
@@ -278,7 +276,7 @@ def test_a_cut_answer_is_an_error_after_its_lines(console: StubConsole, raw: byt
     assert found == [{"a": 1}]
 
 
-def test_errors_of_the_reader_are_not_reported_as_errors_of_the_server(
+def test_the_readers_errors_are_not_the_servers(
     console: StubConsole,
 ) -> None:
     console.body = b"{}\n"
@@ -293,7 +291,7 @@ def test_errors_of_the_reader_are_not_reported_as_errors_of_the_server(
 
 
 @pytest.mark.parametrize("body", [b"<html>\n", b"[]\n", b"\xff\n"])
-def test_lines_that_are_no_json_are_an_error_of_ours(console: StubConsole, body: bytes) -> None:
+def test_invalid_json_lines_are_our_error(console: StubConsole, body: bytes) -> None:
     console.body = body
     with pytest.raises(OpentrailError, match="not an opentrail server"):
         lines_of(console)
@@ -305,7 +303,7 @@ def test_a_refused_token_is_distinguished_from_other_refusals(console: StubConso
         lines_of(console)
 
 
-def test_a_server_may_be_asked_with_the_token_of_a_user(console: StubConsole) -> None:
+def test_a_users_token_may_be_used(console: StubConsole) -> None:
     for given in (options(console.data_dir), options(endpoint=console.url)):
         server = find_as(given, "ot_ann")
         assert (server.url, server.token) == (console.url, "ot_ann")

@@ -35,7 +35,7 @@ def folder(console: StubConsole) -> Path:
 
 
 @pytest.mark.usefixtures("empty_folder")
-def test_without_a_data_directory_it_says_what_to_do(capsys: Capture) -> None:
+def test_without_a_data_directory_it_suggests_a_remedy(capsys: Capture) -> None:
     found = findings(capsys, code=1)
     assert [(level, subject) for level, subject, _ in found] == [
         ("problem", "data directory"),

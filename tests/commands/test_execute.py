@@ -40,7 +40,7 @@ def script(folder: Path, source: str) -> list[str]:
     return [sys.executable, str(file)]
 
 
-def test_a_summary_says_what_changed_and_what_failed(tmp_path: Path) -> None:
+def test_a_summary_has_changes_and_failures(tmp_path: Path) -> None:
     command = script(
         tmp_path,
         """
@@ -125,7 +125,7 @@ def test_pytest_keeps_its_exit_code_and_its_output(tmp_path: Path) -> None:
     assert summary["changed"] == [{"what": "created SNS topic alarms", "times": 1}]
 
 
-def test_calls_of_aws_cli_go_to_the_endpoint_that_is_set(tmp_path: Path) -> None:
+def test_aws_cli_calls_use_the_set_endpoint(tmp_path: Path) -> None:
     with moto_server() as upstream:
         environment = {
             "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
@@ -156,7 +156,7 @@ def test_calls_of_aws_cli_go_to_the_endpoint_that_is_set(tmp_path: Path) -> None
         assert "photos" in listed.stdout
 
 
-def test_a_command_that_makes_no_call_is_said_to_make_none() -> None:
+def test_a_command_without_calls_is_reported() -> None:
     done = execute("--", "sh", "-c", "exit 7")
     assert done.returncode == 7
     assert "opentrail: sh -c exit 7 made no call to AWS in " in done.stderr

@@ -41,7 +41,7 @@ def test_an_explanation_may_be_json(console: StubConsole, capsys: Capture) -> No
     assert json.loads(capsys.readouterr().out) == DENIAL
 
 
-def test_a_call_that_was_not_denied_exits_with_1(console: StubConsole, capsys: Capture) -> None:
+def test_an_allowed_call_exits_with_1(console: StubConsole, capsys: Capture) -> None:
     console.answers({**DENIAL, "verdict": "not denied"})
     assert main(["explain", "some-id"]) == 1
     assert "It was not denied." in capsys.readouterr().out

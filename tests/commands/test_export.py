@@ -46,7 +46,7 @@ def named(record: dict[str, Any]) -> dict[str, Any]:
     return dict(zip(COLUMNS, row_of(an_event(record)), strict=True))
 
 
-def test_a_row_has_the_columns_that_events_are_searched_by() -> None:
+def test_a_row_has_the_searchable_columns() -> None:
     record = a_record(errorCode="AccessDenied", readOnly=True)
     row = named(record)
     assert row == {
@@ -94,7 +94,7 @@ def test_cells_are_escaped_but_the_record_is_unchanged() -> None:
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_a_record_on_several_lines_is_put_on_one_unchanged(end: str) -> None:
+def test_a_record_on_several_lines_becomes_one(end: str) -> None:
     record = a_record(userAgent="a\nb", requestParameters={"n": 12345678901234567890123})
     text = json.dumps(record, indent=1).replace("\n", end)
     line = record_line(an_event(record, text))
@@ -358,7 +358,7 @@ def test_an_answer_without_its_end_is_not_good(
     assert "--overwrite" in output
 
 
-def test_a_connection_that_is_cut_is_not_good(
+def test_a_cut_connection_is_an_error(
     console: StubConsole, tmp_path: Path, capsys: Capture
 ) -> None:
     stream(console, records())
@@ -369,9 +369,7 @@ def test_a_connection_that_is_cut_is_not_good(
     assert "0 events are in 0 whole files" in capsys.readouterr().err
 
 
-def test_a_search_that_makes_no_sense_leaves_an_earlier_export_alone(
-    console: StubConsole, tmp_path: Path
-) -> None:
+def test_an_invalid_search_keeps_an_earlier_export(console: StubConsole, tmp_path: Path) -> None:
     stream(console, records())
     folder = tmp_path / "out"
     command = ["export", "--csv", str(folder), "--overwrite"]

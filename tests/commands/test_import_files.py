@@ -79,7 +79,7 @@ def test_a_second_run_finds_everything_known(
     assert len(server.event_ids) == 10
 
 
-def test_late_and_unsorted_files_are_imported_by_a_later_run(
+def test_a_later_run_imports_late_and_unsorted_files(
     server: ImportServer, tmp_path: Path, capsys: Capture
 ) -> None:
     (tmp_path / "logs").mkdir()
@@ -91,7 +91,7 @@ def test_late_and_unsorted_files_are_imported_by_a_later_run(
     assert len(server.event_ids) == 10
 
 
-def test_every_rejected_line_is_shown_and_the_exit_code_is_one(
+def test_every_rejected_line_is_printed(
     server: ImportServer, tmp_path: Path, capsys: Capture
 ) -> None:
     good = record_bytes(a_record())
@@ -146,7 +146,7 @@ def test_standard_input_is_read(
     assert server.batches[0][0].name == "standard input"
 
 
-def test_a_large_file_goes_in_pieces_and_lines_keep_their_numbers(
+def test_a_large_file_in_pieces_keeps_its_line_numbers(
     server: ImportServer, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(import_sources, "PIECE", 4000)
@@ -169,7 +169,7 @@ def test_a_busy_server_only_slows_the_import(
     assert imported(tmp_path / "a", capsys=capsys)["imported"] == 3
 
 
-def test_a_failure_shows_the_progress_and_a_second_run_continues(
+def test_a_second_run_continues_after_a_failure(
     server: ImportServer, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(import_files, "_MAX_BATCH_BYTES", 1)
@@ -200,13 +200,13 @@ def test_an_interrupt_shows_the_progress_of_the_import(
     assert "opentrail: interrupted; so far 0 lines" in capsys.readouterr().err
 
 
-def test_a_path_that_is_not_there_is_wrong_use(server: ImportServer, capsys: Capture) -> None:
+def test_a_missing_path_is_wrong_use(server: ImportServer, capsys: Capture) -> None:
     assert main(["import", "gone"]) == 2
     assert "gone" in capsys.readouterr().err
     assert server.batches == []
 
 
-def test_a_file_for_losses_that_cannot_be_written_is_wrong_use(
+def test_an_unwritable_file_for_losses_is_wrong_use(
     server: ImportServer, tmp_path: Path, capsys: Capture
 ) -> None:
     assert main(["import", str(tmp_path), "--rejected", str(tmp_path / "no" / "f")]) == 2
@@ -221,9 +221,7 @@ def test_without_a_server_nothing_is_read(tmp_path: Path, capsys: Capture) -> No
 
 
 @pytest.mark.slow
-def test_the_collection_of_real_records_is_imported_to_the_last_line(
-    server: ImportServer, capsys: Capture
-) -> None:
+def test_the_real_records_are_imported_completely(server: ImportServer, capsys: Capture) -> None:
     files = collected_files()
     lines = sum(unpacked(file).count(b"\n") for file in files)
     totals = imported(*files, capsys=capsys, code=1)
@@ -238,7 +236,7 @@ def test_the_collection_of_real_records_is_imported_to_the_last_line(
 
 @pytest.mark.campaign
 @pytest.mark.live
-def test_a_prefix_is_imported_through_several_pages_and_late_keys_by_a_second_run(
+def test_a_prefix_is_imported_through_several_pages(
     server: ImportServer, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -284,7 +282,7 @@ def sizes(pieces: list[BatchFile | NotSent]) -> list[int]:
     return [len(batch) for batch in batches(pieces, lambda _: None)]
 
 
-def test_a_batch_is_filled_until_it_would_be_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_is_filled_to_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_files, "_MAX_BATCH_BYTES", 100)
     plain = BatchFile("a", b"x" * 40)
     packed = BatchFile("b", b"\x1f\x8b345")
@@ -294,7 +292,7 @@ def test_a_batch_is_filled_until_it_would_be_too_large(monkeypatch: pytest.Monke
     assert sizes([]) == []
 
 
-def test_a_batch_holds_no_more_files_than_a_request_may() -> None:
+def test_a_batch_has_no_more_files_than_allowed() -> None:
     assert sizes([BatchFile("a", b"")] * 10_001) == [10_000, 1]
 
 
@@ -335,7 +333,7 @@ def test_a_server_that_stays_busy_ends_the_sending(server: ImportServer) -> None
     assert 5 <= len(server.stub.asked) <= 10
 
 
-def test_a_server_that_comes_back_elsewhere_is_found(server: ImportServer) -> None:
+def test_a_moved_server_is_found(server: ImportServer) -> None:
     places: list[Any] = [
         Console("http://127.0.0.1:1", "old"),
         UsageError("no server runs on data directory x"),
@@ -353,7 +351,7 @@ def test_a_server_that_comes_back_elsewhere_is_found(server: ImportServer) -> No
     assert answer["imported"] == 3
 
 
-def test_a_request_whose_answer_was_lost_may_come_twice(server: ImportServer) -> None:
+def test_a_request_with_a_lost_answer_may_be_repeated(server: ImportServer) -> None:
     sender(server).send([FILE])
     (again,) = sender(server).send([FILE])
     assert (again["state"], again["imported"]) == ("known", 3)
@@ -403,7 +401,7 @@ GOOD = {"name": "a.json", "state": "imported", "lines": 3, "imported": 3, "doubl
         ({"files": [GOOD | {"lines": 4, "rejected": [{}]}]}, "understood"),
     ],
 )
-def test_an_answer_that_does_not_account_for_every_line_is_no_answer(
+def test_an_answer_must_account_for_every_line(
     server: ImportServer, answer: Any, named: str
 ) -> None:
     server.failures = [(200, answer)]
@@ -467,7 +465,7 @@ def test_an_import_with_digest_files_only_is_complete() -> None:
     assert not totals.is_complete
 
 
-def test_the_first_rejected_lines_are_shown_and_all_are_written() -> None:
+def test_the_first_rejected_lines_are_printed_and_all_written() -> None:
     file = io.StringIO()
     totals = Totals(file)
     totals.note_sent(BatchFile("é", b""), an_answer(0, 0, *["not JSON"] * 25))

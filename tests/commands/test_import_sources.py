@@ -78,7 +78,7 @@ def test_links_in_a_folder_are_skipped_and_counted(tmp_path: Path) -> None:
     ]
 
 
-def test_a_link_that_is_named_is_followed(tmp_path: Path) -> None:
+def test_a_given_link_is_followed(tmp_path: Path) -> None:
     tree = a_tree(tmp_path / "tree")
     link = tmp_path / "link"
     link.symlink_to(tree / "c")
@@ -93,13 +93,13 @@ def test_special_files_are_skipped_and_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_that_may_not_be_read_is_a_loss(tmp_path: Path) -> None:
+def test_an_unreadable_folder_is_a_loss(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0)
     (lost,) = find_files([str(tmp_path)])
     assert lost == NotSent(f"{tmp_path}/closed", import_sources.CANNOT_BE_READ, "Permission denied")
 
 
-def test_a_name_that_is_no_text_is_shown_by_its_bytes(tmp_path: Path) -> None:
+def test_an_undecodable_name_is_printed_as_bytes(tmp_path: Path) -> None:
     (Path(os.fsdecode(bytes(tmp_path) + b"/a\xff"))).write_text("x")
     (one,) = find_files([str(tmp_path)])
     assert isinstance(one, Found)
@@ -132,7 +132,7 @@ class FakeReader:
         yield from (S3Key("AWSLogs/1/", 0), S3Key("AWSLogs/1/a", 5), S3Key("AWSLogs/1/b/", 7))
 
 
-def test_folder_keys_of_a_bucket_are_skipped_if_they_are_empty() -> None:
+def test_empty_folder_keys_of_a_bucket_are_skipped() -> None:
     empty, *others = find_files(["s3://logs/AWSLogs/1"], FakeReader)  # type: ignore[arg-type]
     assert empty == NotSent("s3://logs/AWSLogs/1/", import_sources.FOLDER_KEY, is_lost=False)
     assert [(one.name, one.size, one.is_far) for one in others if isinstance(one, Found)] == [
@@ -150,7 +150,7 @@ def test_a_pipe_without_a_writer_times_out(tmp_path: Path, monkeypatch: pytest.M
         one.open()
 
 
-def test_a_pipe_that_is_written_to_is_read_to_its_end(tmp_path: Path) -> None:
+def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
     content = b"x" * 200_000
@@ -207,7 +207,7 @@ def test_a_small_file_is_one_piece() -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_a_large_file_of_lines_is_cut_at_their_ends() -> None:
+def test_a_large_file_is_split_between_lines() -> None:
     read = list(pieces(found(LINE * 50 + b"{}")))
     assert b"".join(contents(read)) == LINE * 50 + b"{}"
     assert all(len(content) <= 200 for content in contents(read))
@@ -243,12 +243,12 @@ def test_a_large_file_of_another_kind_is_sent_whole(content: bytes) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_a_damaged_first_line_does_not_hide_that_there_are_lines() -> None:
+def test_a_damaged_first_line_does_not_hide_others() -> None:
     assert len(contents(list(pieces(found(b'{"cut\n' + LINE * 50))))) > 1
 
 
 @pytest.mark.usefixtures("small")
-def test_a_file_that_is_too_large_is_named() -> None:
+def test_an_oversized_file_is_named() -> None:
     assert list(pieces(found(b"x" * 1001))) == [NotSent("file", TOO_LARGE)]
     assert contents(list(pieces(found(b"x" * 1000)))) == [b"x" * 1000]
 
@@ -259,7 +259,7 @@ def test_lines_of_any_number_are_never_too_large() -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_a_line_that_is_too_large_is_reported_with_its_number() -> None:
+def test_an_oversized_line_is_reported_with_its_number() -> None:
     read = list(pieces(found(LINE * 9 + b"x" * 5000)))
     assert b"".join(contents(read[:-1])) == LINE * 9
     assert read[-1] == NotSent("file", TOO_LARGE, "from this line on", 10)
@@ -276,7 +276,7 @@ class Failing(io.BytesIO):
 
 
 @pytest.mark.usefixtures("small")
-def test_a_file_that_cannot_be_read_to_its_end_is_named_from_there() -> None:
+def test_a_partly_readable_file_is_named_with_the_place() -> None:
     whole = Found("file", 0, lambda: Failing(b"abc"))
     assert list(pieces(whole)) == [NotSent("file", CANNOT_BE_READ, "Input/output error")]
     *read, lost = pieces(Found("file", 0, lambda: Failing(LINE * 20)))
@@ -295,14 +295,14 @@ def test_a_file_that_cannot_be_opened_is_named() -> None:
 
 
 @pytest.mark.parametrize("far", [False, True])
-def test_all_files_come_in_their_order(far: bool) -> None:
+def test_all_files_are_read_in_order(far: bool) -> None:
     files = [found(b"x%d" % number, far, str(number)) for number in range(200)]
     skipped = NotSent("s", "skipped", is_lost=False)
     read = list(read_all([*files, skipped, found(b"last", name="last")]))
     assert [piece.name for piece in read] == [*(str(n) for n in range(200)), "s", "last"]
 
 
-def test_files_of_a_store_are_got_at_the_same_time_but_not_all_ahead() -> None:
+def test_a_stores_files_are_prefetched_within_a_limit() -> None:
     gate = threading.Barrier(4, timeout=60)
     asked = []
 

@@ -56,7 +56,7 @@ def test_incidents_are_one_line_each(
     assert server.asked[0].path == "/api/v1/insights?since=2020-01-01&limit=7"
 
 
-def test_that_there_are_none_is_said_aside(
+def test_an_empty_list_is_reported_on_stderr(
     server: StubConsole, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.answers({"incidents": []})
@@ -261,14 +261,14 @@ def test_wrong_use_is_refused(server: StubConsole, wrong: list[str]) -> None:
     assert server.asked == []
 
 
-def test_a_chart_has_scaled_bars_and_a_line_at_the_baseline() -> None:
+def test_a_chart_has_scaled_bars_and_a_baseline() -> None:
     lines = chart([0, 8, 4], baseline=4, room=80)
     assert len(lines) == 8
     assert lines[0].split() == ["8", "█"]
     assert lines[4] == "        ┄██"
 
 
-def test_a_chart_of_many_minutes_shows_the_largest_of_several() -> None:
+def test_a_long_chart_has_the_largest_of_several_minutes() -> None:
     lines = chart([0] * 500 + [9] + [0] * 499, baseline=0, room=60)
     assert all(len(line) <= 60 for line in lines)
     assert lines[0].count("█") == 1

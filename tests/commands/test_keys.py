@@ -75,8 +75,6 @@ def test_problems_are_named(
     assert text in capsys.readouterr().err
 
 
-def test_a_folder_that_is_not_there_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["keys", "list", "--data-dir", str(tmp_path / "none")]) == 2
     assert "is not a data directory" in capsys.readouterr().err

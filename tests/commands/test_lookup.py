@@ -20,7 +20,7 @@ def test_events_are_printed_as_a_table(console: StubConsole, capsys: Capture) ->
     assert "Mary" in out
 
 
-def test_unknown_callers_come_with_how_to_name_them(console: StubConsole, capsys: Capture) -> None:
+def test_unknown_callers_are_shown_with_advice(console: StubConsole, capsys: Capture) -> None:
     nobody = {"type": "Unknown", "accountId": "123456789012", "accessKeyId": "AKIAX"}
     console.answers({"events": [an_event(userIdentity=nobody), an_event()]})
     assert main(["lookup"]) == 0
@@ -49,7 +49,7 @@ def test_no_events_are_a_good_answer(console: StubConsole, capsys: Capture) -> N
     assert capsys.readouterr().out == ""
 
 
-def test_events_that_are_left_out_are_mentioned(console: StubConsole, capsys: Capture) -> None:
+def test_omitted_events_are_mentioned(console: StubConsole, capsys: Capture) -> None:
     console.answers({"events": [an_event()], "truncated": True})
     assert main(["lookup"]) == 0
     assert "older events are left out" in capsys.readouterr().err
@@ -137,9 +137,7 @@ def test_a_server_that_says_no_is_not_good(console: StubConsole, capsys: Capture
     assert capsys.readouterr().err == "opentrail: history is being rebuilt\n"
 
 
-def test_names_that_differ_in_case_only_are_shown_with_a_word_about_it(
-    console: StubConsole, capsys: Capture
-) -> None:
+def test_names_in_another_case_are_shown_with_a_note(console: StubConsole, capsys: Capture) -> None:
     same = {"label": "user", "value": "john", "nearest": "John", "events": 3}
     console.answers({"events": [an_event()], "corrected": [same]})
     assert main(["lookup", "user=john"]) == 0

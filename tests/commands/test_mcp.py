@@ -17,7 +17,7 @@ from tests.stub_console import StubConsole
 Capture = pytest.CaptureFixture[str]
 
 
-def test_without_the_package_the_error_says_how_to_install_it(
+def test_without_the_package_the_error_explains_its_installation(
     console: StubConsole, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in [name for name in sys.modules if name.partition(".")[0] == "mcp"]:
@@ -45,7 +45,7 @@ def test_it_listens_on_this_machine_only(listen: str, message: str, capsys: Capt
     assert message in capsys.readouterr().err
 
 
-def test_a_port_that_is_in_use_is_named(console: StubConsole, capsys: Capture) -> None:
+def test_a_port_in_use_is_named(console: StubConsole, capsys: Capture) -> None:
     authority = console.url.rpartition("/")[2]
     assert main(["mcp", "--listen", authority]) == 2
     assert f"--listen {authority} cannot be used: Address already in use" in capsys.readouterr().err

@@ -30,7 +30,7 @@ def test_records_come_from_the_stream(console: StubConsole) -> None:
     assert "expression=user%3DJohn" in console.asked[0].path
 
 
-def test_a_stream_that_is_cut_is_an_error(console: StubConsole) -> None:
+def test_a_cut_stream_is_an_error(console: StubConsole) -> None:
     answer(console, {"EventId": "x", "CloudTrailEvent": "{}"})
     with pytest.raises(OpentrailError, match="was cut"):
         list(records(options(console), ""))

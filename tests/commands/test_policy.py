@@ -89,9 +89,7 @@ def test_the_server_makes_the_policy(console: StubConsole, capsys: Capture) -> N
     )
 
 
-def test_a_policy_of_a_part_of_the_calls_is_said_to_be_one(
-    console: StubConsole, capsys: Capture
-) -> None:
+def test_a_policy_of_partial_events_is_marked(console: StubConsole, capsys: Capture) -> None:
     warning = "only the newest 2 events were read"
     console.answers({**MADE, "complete": False, "warning": warning, "refusedByIt": None})
     assert main(["policy", "generate", "John"]) == 1

@@ -182,14 +182,14 @@ def test_pipes_get_whole_names_without_padding(capsys: Capture) -> None:
     assert len(out.splitlines()[-1]) < 200
 
 
-def test_an_arn_that_repeats_a_name_is_left_out_of_the_table(capsys: Capture) -> None:
+def test_an_arn_with_the_name_is_left_out(capsys: Capture) -> None:
     arns = ["arn:aws:iam::1:user/Mary", "arn:aws:sqs:us-east-1:1:jobs", "arn:aws:iam::1:user/Ma"]
     names = ["Mary", *arns, "Mary"]
     print_events([an_event(Resources=[{"ResourceName": name} for name in names])])
     assert f"Mary, {arns[1]}, {arns[2]}\n" in capsys.readouterr().out
 
 
-def test_a_member_that_is_null_is_an_empty_cell(capsys: Capture) -> None:
+def test_a_null_is_an_empty_cell(capsys: Capture) -> None:
     record = a_record(errorCode=None, sourceIPAddress=None)
     print_events([an_event(record, Username=None)])
     print_csv([an_event(record, Username=None)])
@@ -383,7 +383,7 @@ def test_a_record_is_equal_without_control_characters(capsys: Capture) -> None:
 # Lines
 
 
-def test_each_event_is_a_line_with_its_resources_or_error(capsys: Capture) -> None:
+def test_each_event_is_a_line_with_resources_or_error(capsys: Capture) -> None:
     print_lines([an_event(), an_event(a_record(errorCode="AccessDenied"), Resources=[])])
     first, second = capsys.readouterr().out.splitlines()
     assert first.split() == ["2020-01-01T09:00:00Z", "John", "CreateUser", "iam", "Mary"]
@@ -398,9 +398,7 @@ def test_a_line_shows_nothing_that_steers_a_terminal(capsys: Capture) -> None:
     assert not set(out[:-1]) & set(STEERING)
 
 
-def test_on_a_terminal_a_line_is_no_longer_than_it_is_wide(
-    capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_line_fits_the_terminal(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "60")
     print_lines([an_event(Resources=[{"ResourceName": "名" * 100}])])

@@ -25,7 +25,7 @@ def is_free(number: int) -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="nowhere else can a port be kept")
-def test_no_other_program_gets_a_port_until_it_is_released() -> None:
+def test_a_reserved_port_goes_to_no_other_program() -> None:
     port = ReservedPort()
     assert not is_free(port.number)
     port.release()
@@ -34,7 +34,7 @@ def test_no_other_program_gets_a_port_until_it_is_released() -> None:
 
 @pytest.mark.live
 @pytest.mark.skipif(sys.platform != "linux", reason="nowhere else can a port be kept")
-def test_no_other_program_gets_a_port_of_seaweedfs_before_it_listens(
+def test_a_seaweedfs_port_goes_to_no_other_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers = []
@@ -50,7 +50,7 @@ def test_no_other_program_gets_a_port_of_seaweedfs_before_it_listens(
     assert len(numbers) == 8
 
 
-def test_a_reserved_port_refuses_connections_and_a_server_may_have_it() -> None:
+def test_a_reserved_port_refuses_connections_until_used() -> None:
     port = ReservedPort()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port.number))

@@ -75,7 +75,7 @@ def test_the_admin_key_encodes_the_sandboxs_account() -> None:
 
 
 @pytest.mark.live
-def test_moto_answers_on_a_free_port_of_this_machine_alone(moto: BuiltInUpstream) -> None:
+def test_moto_answers_only_on_this_machine(moto: BuiltInUpstream) -> None:
     assert moto.url.startswith("http://127.0.0.1:")
     session = boto3.session.Session(ADMIN_KEY_ID, ADMIN_SECRET, region_name="us-east-1")
     sts = session.client("sts", endpoint_url=moto.url)
@@ -131,7 +131,7 @@ def processes_with(argument: str) -> list[int]:
 @pytest.mark.campaign
 @pytest.mark.live
 @pytest.mark.anomaly
-def test_seaweedfs_and_what_watches_it_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+def test_seaweedfs_and_its_watcher_end_with_their_parent(tmp_path: Path) -> None:
     store = str(tmp_path / "store")
     with subprocess.Popen(
         [sys.executable, "-c", PARENT_OF_SEAWEEDFS, store],
@@ -147,7 +147,7 @@ def test_seaweedfs_and_what_watches_it_end_when_their_parent_is_killed(tmp_path:
 
 @pytest.mark.campaign
 @pytest.mark.live
-def test_seaweedfs_that_is_stopped_leaves_no_process(tmp_path: Path) -> None:
+def test_a_stopped_seaweedfs_leaves_no_process(tmp_path: Path) -> None:
     store = start_seaweedfs(tmp_path / "store")
     assert processes_with(f"-dir={tmp_path}")
     store.stop()

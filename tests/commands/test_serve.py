@@ -34,7 +34,7 @@ def test_a_sandbox_without_moto_names_the_extra(
 
 @pytest.mark.usefixtures("empty_folder")
 @pytest.mark.parametrize("arguments", [["--upstream", "nonsense"], ["--recorders", "257"]])
-def test_a_wrong_setting_is_refused_before_the_server_is_loaded(arguments: list[str]) -> None:
+def test_a_wrong_setting_is_refused_before_loading_the_server(arguments: list[str]) -> None:
     """Loading it takes half a second."""
     program = (
         "import sys; from opentrail.cli import main; code = main(sys.argv[1:]);"

@@ -88,7 +88,7 @@ def test_events_are_printed_a_line_each(server: Server, capsys: Capture) -> None
     assert second == f"{first}&after=9"
 
 
-def test_events_may_be_printed_as_records_or_csv(server: Server, capsys: Capture) -> None:
+def test_events_can_be_printed_as_records_or_csv(server: Server, capsys: Capture) -> None:
     server.scripts = [[at(5), line(6)], [line(7)]]
     main(["tail", "--json", "--all-accounts", "--all-regions"])
     lines = capsys.readouterr().out.splitlines()
@@ -229,7 +229,7 @@ def test_resumed_output_does_not_repeat(
     assert file.read_text() == "7\n"
 
 
-def test_events_that_were_not_read_do_not_count_as_printed(server: Server, tmp_path: Path) -> None:
+def test_unread_events_do_not_count_as_printed(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "place"
     server.scripts = [[at(5)], [line(6), line(7)]]
     command = f"{sys.executable} -m opentrail tail --resume {file} | true"
@@ -240,7 +240,7 @@ def test_events_that_were_not_read_do_not_count_as_printed(server: Server, tmp_p
     assert not file.exists() or file.read_text() == "5\n"
 
 
-def test_a_reader_who_is_gone_ends_the_command_though_nothing_comes(
+def test_a_departed_reader_ends_a_silent_command(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from opentrail.commands import tail
@@ -261,7 +261,7 @@ def test_errors_that_waiting_cannot_heal_end_the_command(server: Server, capsys:
     assert issubclass(TryLater, OpentrailError)
 
 
-def test_an_interrupt_that_python_loses_ends_it_with_the_next_lines(
+def test_a_lost_interrupt_ends_it_with_the_next_lines(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     """As in a finalizer, which cannot pass an exception on."""

@@ -65,7 +65,7 @@ def test_empty_history_exits_with_1(console: StubConsole, capsys: Capture) -> No
     assert capsys.readouterr().out == "No event is about Mary.\n"
 
 
-def test_a_timeline_may_be_json(console: StubConsole, capsys: Capture) -> None:
+def test_a_timeline_can_be_json(console: StubConsole, capsys: Capture) -> None:
     answer(console, an_entry())
     assert main(["timeline", "Mary", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["entries"][0]["words"].startswith("IAM user John")

@@ -37,7 +37,7 @@ def asked(server: StubConsole) -> tuple[str, str, Any]:
     return one.method, one.path, json.loads(one.body) if one.body else None
 
 
-def test_a_new_user_has_a_password_that_is_printed_once(
+def test_a_new_users_password_is_printed_once(
     server: StubConsole, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.answers({"user": ANN, "password": "Zm9v"})
@@ -49,7 +49,7 @@ def test_a_new_user_has_a_password_that_is_printed_once(
     assert "must be changed" in printed.err
 
 
-def test_a_user_of_all_accounts_has_none_named(server: StubConsole) -> None:
+def test_an_administrator_is_created_without_accounts(server: StubConsole) -> None:
     server.answers({"user": ANN, "password": "Zm9v"})
     assert run(server, "create", "ann", "--role", "admin") == 0
     assert asked(server)[2]["accounts"] is None

@@ -199,7 +199,7 @@ def test_a_missing_bucket_fails_a_trail_with_digests(
 
 @pytest.mark.live
 @pytest.mark.usefixtures("server")
-def test_a_trail_that_the_server_does_not_have_is_an_error(capsys: Capture) -> None:
+def test_a_trail_unknown_to_the_server_is_an_error(capsys: Capture) -> None:
     assert run(f"{ARN}-other") == 2
     assert "there is no trail" in capsys.readouterr().err
 
@@ -218,7 +218,7 @@ def test_a_bucket_is_validated_without_a_server(keys: Path, tmp_path: Path) -> N
 
 @pytest.mark.live
 @pytest.mark.usefixtures("server")
-def test_digests_of_a_copy_are_validated_with_log_files_of_the_bucket(
+def test_a_copys_digests_are_validated_against_the_bucket(
     trail: Trail, tmp_path: Path, capsys: Capture
 ) -> None:
     copy = tmp_path / "copy"

@@ -85,7 +85,7 @@ def test_a_state_store_that_cannot_be_read_is_named(
     assert "state.db: state store cannot be opened" in capsys.readouterr().out
 
 
-def test_a_folder_that_is_not_a_data_directory_is_a_usage_error(
+def test_another_folder_is_a_usage_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["verify-store", "--data-dir", str(tmp_path)]) == 2
@@ -93,7 +93,7 @@ def test_a_folder_that_is_not_a_data_directory_is_a_usage_error(
 
 
 @pytest.mark.slow
-def test_a_signing_key_that_was_removed_is_a_problem(
+def test_a_removed_signing_key_is_a_problem(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = made(tmp_path / "data")
@@ -122,7 +122,7 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 @pytest.mark.slow
-def test_a_copy_that_may_only_be_read_is_verified_and_not_touched(
+def test_a_read_only_copy_is_verified_unchanged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = made(tmp_path / "data")

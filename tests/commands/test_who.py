@@ -37,25 +37,21 @@ def test_an_unknown_creator_is_reported_and_exits_with_1(
     assert json.loads(capsys.readouterr().out)["sentence"] is None
 
 
-def test_an_unknown_creator_comes_with_how_to_name_him(
-    console: StubConsole, capsys: Capture
-) -> None:
+def test_an_unknown_creator_is_printed_with_advice(console: StubConsole, capsys: Capture) -> None:
     sentence = SENTENCE.replace("IAM user John", "an unknown caller with access key AKIAX")
     console.answers({"sentence": sentence, "evidence": {}, "events": 1, "answers": [ONE]})
     assert main(["who", "Mary"]) == 0
     assert "opentrail directory add KEY-ID" in capsys.readouterr().err
 
 
-def test_who_may_be_narrowed_to_a_type_and_an_account(
-    console: StubConsole, capsys: Capture
-) -> None:
+def test_who_can_be_narrowed_to_a_type_and_account(console: StubConsole, capsys: Capture) -> None:
     console.answers({"sentence": None, "events": 0, "answers": [], "first": []})
     assert main(["who", "Mary", "--type", "user", "--account", "123456789012"]) == 1
     assert console.asked[0].path == "/api/v1/who?resource=Mary&type=user&account=123456789012"
     assert "no record shows" in capsys.readouterr().out
 
 
-def test_who_may_be_answered_as_json(console: StubConsole, capsys: Capture) -> None:
+def test_who_can_answer_in_json(console: StubConsole, capsys: Capture) -> None:
     answer = {"sentence": SENTENCE, "evidence": {}, "events": 1, "record": "{}"}
     console.answers(answer)
     assert main(["who", "Mary", "--json"]) == 0
@@ -99,9 +95,7 @@ def test_who_prints_names_and_former_resources(console: StubConsole, capsys: Cap
     ]
 
 
-def test_a_rename_that_is_the_last_change_is_printed_once(
-    console: StubConsole, capsys: Capture
-) -> None:
+def test_a_final_rename_is_printed_once(console: StubConsole, capsys: Capture) -> None:
     renamed = a_change("Tom renamed Mia to Mary")
     changed = {**renamed, "times": 1, "complete": True}
     answer = {**ONE, "created": None, "changed": changed, "renamed": [renamed]}

@@ -52,9 +52,7 @@ async def look_up(command: Path, server: Opentrail, **arguments: Any) -> list[di
 
 
 @asynchronous
-async def test_it_finds_who_created_a_user_and_reads_all_pages(
-    command: Path, tmp_path: Path
-) -> None:
+async def test_it_finds_a_users_creator_on_all_pages(command: Path, tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", command="sandbox") as server:
         iam = server.boto("iam")
         iam.create_user(UserName="Mary")

@@ -61,7 +61,7 @@ def moto(request: pytest.FixtureRequest) -> Moto:
 
 
 @pytest.mark.parametrize("name", SUITES)
-def test_a_suite_passes_through_the_endpoint_and_is_recorded_whole(
+def test_a_suite_passes_through_the_endpoint(
     name: str, moto: Moto, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     left_out = [f"--deselect={test}" for test in EXCEPTED]

@@ -309,7 +309,7 @@ def _told(results: Results) -> str:
 
 
 @pytest.mark.slow
-def test_calls_of_real_records_are_recorded_as_aws_records_them() -> None:
+def test_real_calls_are_recorded_as_by_aws() -> None:
     results = collected_results()
     surprising = _labelled(results.different) - EXCEPTED.keys() - PENDING.keys()
     assert not surprising, _told(results)

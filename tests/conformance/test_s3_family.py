@@ -177,7 +177,7 @@ def described(operation: str, endpoint: str | None, base_hosts: tuple[str, ...])
 
 @pytest.mark.slow
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_each_operation_of_s3_control_is_a_management_event_whatever_the_host(
+def test_s3_control_operations_are_management_events_on_any_host(
     endpoint: str | None,
 ) -> None:
     if endpoint is not None and "[" in endpoint and not has_label_before_brackets():
@@ -195,7 +195,7 @@ def test_each_operation_of_s3_control_is_a_management_event_whatever_the_host(
 
 
 @pytest.mark.slow
-def test_s3_control_under_its_own_label_before_a_base_host_is_s3_control() -> None:
+def test_s3_control_is_recognized_by_its_label() -> None:
     given = {"AccountId": ACCOUNT}
     for endpoint in ("http://s3-control.localhost:4747", "http://s3-control.trail.example.org"):
         request = a_sent_request("s3control", "GetPublicAccessBlock", given, endpoint, "auto")
@@ -271,9 +271,7 @@ LABELLED_CALLS: tuple[tuple[str, dict[str, Any], Named], ...] = (
 @pytest.mark.slow
 @pytest.mark.parametrize("style", ["path", "virtual", "auto"])
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_calls_of_s3_and_its_relatives_are_named_rightly_whatever_the_host(
-    endpoint: str | None, style: str
-) -> None:
+def test_s3_family_calls_have_right_names_on_any_host(endpoint: str | None, style: str) -> None:
     wrong: list[tuple[Any, ...]] = []
     for operation, parameters, wanted in (*CALLS, *LABELLED_CALLS):
         if endpoint is not None and "[" in endpoint and (operation, parameters) in LABELLED:
@@ -307,7 +305,7 @@ def is_unknown(request: Request, base_hosts: tuple[str, ...]) -> bool:
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS[1:3])
-def test_an_access_point_is_read_from_a_host_with_its_label(endpoint: str) -> None:
+def test_an_access_point_is_read_from_its_host(endpoint: str) -> None:
     given = {"Bucket": ACCESS_POINT, "Key": "v20180820/jobs"}
     request = a_sent_request("s3", "PutObject", given, endpoint, "auto")
     record = recorded(request, ("localhost",))
@@ -316,18 +314,14 @@ def test_an_access_point_is_read_from_a_host_with_its_label(endpoint: str) -> No
     assert record["requestParameters"]["key"] == "v20180820/jobs"
 
 
-def test_an_account_in_the_header_does_not_make_a_call_of_anothers_label_one_of_s3_control() -> (
-    None
-):
+def test_an_account_header_alone_is_not_s3_control() -> None:
     given = {"Bucket": "my-bucket", "Key": "v20180820/configuration/publicAccessBlock"}
     request = a_sent_request("s3", "PutObject", given, "http://localhost:4747", "virtual")
     request = replace(request, headers={**request.headers, "x-amz-account-id": ACCOUNT})
     assert of(recorded(request, ("localhost",))) == data("s3", "PutObject")
 
 
-def test_objects_and_access_points_of_outposts_and_object_lambda_are_the_records_resources() -> (
-    None
-):
+def test_outposts_and_object_lambda_have_their_resources() -> None:
     given = {"Bucket": OBJECT_LAMBDA, "Key": "k"}
     request = a_sent_request("s3", "GetObject", given, "http://127.0.0.1:4747", "auto")
     assert recorded(request, ())["resources"] == [

@@ -62,9 +62,7 @@ def scraped(trailscraper: Path, server: Opentrail, folder: Path) -> list[dict[st
     return records
 
 
-def test_the_same_calls_are_listed_by_trailscraper_and_by_our_look_up(
-    trailscraper: Path, tmp_path: Path
-) -> None:
+def test_trailscraper_lists_the_calls_of_our_lookup(trailscraper: Path, tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", command="sandbox") as server:
         server.boto("s3").create_bucket(Bucket="evidence")
         trail = server.boto("cloudtrail")

@@ -174,13 +174,13 @@ def test_there_are_forty_of_them() -> None:
 
 @pytest.mark.parametrize("addition", ADDITIONS)
 @pytest.mark.parametrize("sdk", SDKS)
-def test_sdks_name_none(sdk: str, addition: str) -> None:
+def test_sdks_name_no_agent(sdk: str, addition: str) -> None:
     assert agent_of(a_record(userAgent=sdk + addition)) is None
     assert agent_of(a_record(userAgent=f"[{sdk}{addition}]")) is None
 
 
 @pytest.mark.parametrize("user_agent", [*FALSE_FRIENDS, "", "[]", "app/", "agent+"])
-def test_other_ordinary_user_agents_name_none(user_agent: str) -> None:
+def test_other_ordinary_user_agents_name_no_agent(user_agent: str) -> None:
     assert agent_of(a_record(userAgent=user_agent)) is None
 
 
@@ -231,9 +231,7 @@ def in_session(
         ("Kiro-CLI", {"name": "Kiro CLI"}),
     ],
 )
-def test_a_session_name_says_which_agent_it_is_and_for_whom(
-    session: str, agent: dict[str, str]
-) -> None:
+def test_a_session_name_names_agent_and_delegator(session: str, agent: dict[str, str]) -> None:
     assert in_session(session) == {**agent, "kind": "agent", "session": session}
 
 
@@ -254,7 +252,7 @@ def test_only_the_session_of_a_role_names_an_agent() -> None:
     assert agent_of(a_record(userIdentity=user, userAgent=CLI)) is None
 
 
-def test_a_source_identity_is_the_delegator_unless_it_names_an_agent() -> None:
+def test_a_source_identity_is_the_delegator_or_an_agent() -> None:
     claude = {"name": "Claude Code", "kind": "agent"}
 
     assert in_session("release", "ada", userAgent=f"{CLI} app/agent-claude-code") == {
@@ -285,7 +283,7 @@ def test_a_session_tag_names_the_agent(tag: str, agent: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("tag", ["agent=", "agent=a b", "agent", "team=claude-code", 5, None])
-def test_other_tags_name_none(tag: Any) -> None:
+def test_other_tags_name_no_agent(tag: Any) -> None:
     assert in_session("night", tag=tag) is None
 
 
@@ -324,7 +322,7 @@ def test_runs_are_named_if_the_user_agent_names_them() -> None:
 # AWS's MCP server
 
 
-def test_calls_through_the_mcp_server_of_aws_have_its_name() -> None:
+def test_calls_through_awss_mcp_server_have_its_name() -> None:
     host = "aws-mcp.amazonaws.com"
     identity = {**an_assumed_role(session="agent+codex"), "invokedBy": host}
     record = a_record(userIdentity=identity, userAgent=host, sourceIPAddress=host)
@@ -332,7 +330,7 @@ def test_calls_through_the_mcp_server_of_aws_have_its_name() -> None:
     assert agent_of(record) == {"name": "AWS MCP Server", "kind": "agent"}
 
 
-def test_a_tool_call_at_the_mcp_server_of_aws_is_by_its_client() -> None:
+def test_a_tool_call_at_awss_mcp_server_has_its_client() -> None:
     call = {"eventSource": "aws-mcp.amazonaws.com", "eventType": "AwsMcpEvent"}
     proxy = "python-httpx/0.28.1 mcp-proxy-for-aws/1.7.0 claude-code/2.1.284"
 
@@ -342,7 +340,7 @@ def test_a_tool_call_at_the_mcp_server_of_aws_is_by_its_client() -> None:
     assert agent_of(early) == {"name": "AWS MCP Server", "kind": "agent"}
 
 
-def test_a_tool_call_at_a_gateway_of_agentcore_is_by_its_client() -> None:
+def test_a_tool_call_at_an_agentcore_gateway_has_its_client() -> None:
     gateway = {"eventSource": "bedrock-agentcore.amazonaws.com", "eventType": "AwsApiCall"}
     call = {**gateway, "eventName": "InvokeMcp", "userAgent": "python-httpx/0.28.1"}
 
@@ -388,7 +386,7 @@ anything = st.one_of(texts, st.none(), st.booleans(), st.integers(), st.lists(te
     event_name=anything | st.just("InvokeMcp"),
     tag=anything | texts.map("agent={}".format),
 )
-def test_whatever_callers_write_an_agent_is_a_few_short_plain_words(
+def test_any_agents_name_is_short_and_plain(
     user_agent: Any,
     session: Any,
     source_identity: Any,

@@ -35,7 +35,7 @@ def test_an_arn_has_type_name_and_account(
 
 
 @pytest.mark.parametrize("text", ["", "Mary", "arn:", "arn:aws", "arn:aws:s3::", "arn:aws:s3:::"])
-def test_a_text_that_is_not_an_arn_is_not_parsed(text: str) -> None:
+def test_other_strings_are_no_arns(text: str) -> None:
     assert parse_arn(text) is None
 
 
@@ -67,5 +67,5 @@ def test_no_text_is_a_reason_to_fail(text: str) -> None:
         ("", ""),
     ],
 )
-def test_only_the_arn_of_a_role_session_loses_its_last_part(arn: str, expected: str) -> None:
+def test_only_a_role_sessions_arn_loses_its_last_part(arn: str, expected: str) -> None:
     assert without_session(arn) == expected

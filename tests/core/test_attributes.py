@@ -62,7 +62,7 @@ def test_a_record_gives_its_columns() -> None:
     ("value", "expected"),
     [(True, True), (False, False), ("true", True), ("false", False), (None, False), (1, False)],
 )
-def test_read_only_may_be_a_boolean_or_the_string_of_look_ups(value: Any, expected: bool) -> None:
+def test_read_only_may_be_a_boolean_or_string(value: Any, expected: bool) -> None:
     assert attributes_of(a_record(readOnly=value)).read_only is expected
 
 
@@ -81,7 +81,7 @@ def test_old_records_have_a_category(changes: dict[str, Any], expected: str) -> 
     assert attributes_of(a_record(**changes)).category == expected
 
 
-def test_an_insight_is_found_under_the_call_that_it_is_about() -> None:
+def test_an_insight_is_found_under_its_call() -> None:
     record = a_record(
         eventCategory="Insight",
         eventName="Insight",
@@ -92,7 +92,7 @@ def test_an_insight_is_found_under_the_call_that_it_is_about() -> None:
     assert (found.event_name, found.event_source) == ("DeleteBucket", "s3.amazonaws.com")
 
 
-def test_the_account_is_the_callers_where_no_recipient_is_named() -> None:
+def test_without_recipient_the_account_is_the_callers() -> None:
     record = a_record(recipientAccountId=ABSENT, userIdentity=an_iam_user(account="999999999999"))
     assert attributes_of(record).account == "999999999999"
 
@@ -189,7 +189,7 @@ def test_name_and_arn_of_a_resource_are_both_named() -> None:
     ]
 
 
-def test_resources_that_the_record_lists_are_named_after_its_parameters() -> None:
+def test_resources_of_parameters_precede_listed_ones() -> None:
     assert names(a_data_record()) == [
         ("AWS::S3::Bucket", "my-bucket"),
         ("AWS::S3::Object", "in/a.csv"),
@@ -358,7 +358,7 @@ def test_rules_name_events_outside_tables(
     assert written(source, event_name, asked, answer) == expected
 
 
-def test_a_call_of_many_kinds_of_members_is_remembered_only_so_far() -> None:
+def test_the_cache_of_member_kinds_is_limited() -> None:
     for number in range(3):
         asked = {f"member{number}-{i}": "x" for i in range(2_000)}
         assert written("odd", "Do", asked) == []
@@ -373,7 +373,7 @@ LOOKED_UP = [
 
 
 @pytest.mark.parametrize("event", LOOKED_UP, ids=lambda event: event["EventName"])
-def test_a_look_up_of_aws_names_the_same_user_key_and_resources(event: dict[str, Any]) -> None:
+def test_awss_lookups_have_the_same_user_key_and_resources(event: dict[str, Any]) -> None:
     found = attributes_of(json.loads(event["CloudTrailEvent"]))
     assert found.event_id == event["EventId"]
     assert found.event_name == event["EventName"]
@@ -440,7 +440,7 @@ TARGETS = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/tg/a7
         ),
     ],
 )
-def test_calls_that_only_read_name_what_aws_names(
+def test_reading_calls_name_the_same_resources_as_aws(
     source: str, event_name: str, asked: Any, answer: Any, expected: set[tuple[str, str]]
 ) -> None:
     """Resources as in public lookups of such calls (2023 to 2026); values are ours."""
@@ -493,7 +493,7 @@ AS_WRITTEN = ("invictus-aws_dataset", "sans504-s3-ransomware", "stratus-red-team
 
 
 @pytest.mark.slow
-def test_every_record_of_the_collection_has_columns_or_is_refused_for_its_core() -> None:
+def test_every_real_record_has_columns_or_is_refused() -> None:
     counted = refused = 0
     for source, record in collected_records():
         try:
@@ -524,7 +524,7 @@ MEMBERS = (
 @pytest.mark.slow
 @pytest.mark.hypothesis
 @given(st.dictionaries(st.sampled_from(MEMBERS), anything))
-def test_a_record_with_members_of_the_wrong_type_can_be_searched(
+def test_a_record_with_wrong_types_can_be_searched(
     odd: dict[str, Any],
 ) -> None:
     found = attributes_of({**a_record(), **odd})

@@ -11,7 +11,7 @@ from opentrail.core.batching import batches
 
 
 @given(st.lists(st.text(max_size=6)), st.integers(1, 8), st.integers(1, 5))
-def test_batches_have_all_items_in_order_and_no_more_than_fit(
+def test_batches_have_all_items_within_their_limits(
     items: list[str], max_size: int, max_items: int
 ) -> None:
     found = list(batches(items, len, max_size, max_items))

@@ -47,7 +47,7 @@ def test_no_content_is_a_name() -> None:
     assert "certificate" not in derived_members("acm", "ImportCertificate").top
 
 
-def test_lists_of_names_and_of_entries_are_told_apart() -> None:
+def test_lists_of_names_and_of_entries_are_distinguished() -> None:
     found = derived_members("athena", "PutCapacityAssignmentConfiguration")
     assert found.entry_lists == {"capacityAssignments"}
     assert found.name_lists == {"workGroupNames"}

@@ -20,7 +20,7 @@ def refused(check: Callable[[], object]) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("name", ["news", "a-b_C9", "n" * 256])
-def test_a_topic_is_named_in_the_trails_region_and_account(name: str) -> None:
+def test_a_topic_is_in_the_trails_region_and_account(name: str) -> None:
     assert topic_arn(name, "eu-west-1", ACCOUNT) == f"arn:aws:sns:eu-west-1:{ACCOUNT}:{name}"
 
 

@@ -40,7 +40,7 @@ def test_a_digest_has_the_key_that_aws_gives_it() -> None:
     )
 
 
-def test_a_digest_has_the_members_of_aws_in_its_order() -> None:
+def test_a_digest_has_awss_members_in_order() -> None:
     assert json.loads(a_digest(EARLY)) == {
         "awsAccountId": "111122223333",
         "digestStartTime": "2015-08-17T14:01:31Z",
@@ -72,7 +72,7 @@ def test_a_digest_has_the_members_of_aws_in_its_order() -> None:
     assert members[-1] == "logFiles"
 
 
-def test_a_starting_digest_has_null_in_all_five_members_of_a_previous_one() -> None:
+def test_a_starting_digest_has_five_null_members() -> None:
     document = json.loads(a_digest(EARLY, previous=None))
     previous = {name: value for name, value in document.items() if name.startswith("previous")}
     assert previous == {
@@ -91,21 +91,21 @@ def test_an_empty_digest_has_no_times_and_no_files() -> None:
     assert document["logFiles"] == []
 
 
-def test_a_digest_spans_the_times_of_all_its_files_and_lists_the_newest_first() -> None:
+def test_a_digest_spans_its_files_and_sorts_them() -> None:
     document = json.loads(a_digest(EARLY, LATE))
     assert document["oldestEventTime"] == "2015-08-17T14:00:00Z"
     assert document["newestEventTime"] == "2015-08-17T14:50:00Z"
     assert [log["s3Object"] for log in document["logFiles"]] == [LATE.key, EARLY.key]
 
 
-def test_a_digest_is_the_same_in_whatever_order_its_files_were_delivered() -> None:
+def test_the_order_of_delivery_does_not_change_a_digest() -> None:
     assert a_digest(EARLY, LATE) == a_digest(LATE, EARLY)
 
 
 # Signatures
 
 
-def test_the_text_that_is_signed_is_time_place_hash_and_the_signature_before() -> None:
+def test_the_signed_text_has_time_place_hash_and_signature() -> None:
     content = b'{"awsAccountId":"111122223333"}'
     expected = (
         "2015-08-17T15:01:31Z\n"
@@ -118,7 +118,7 @@ def test_the_text_that_is_signed_is_time_place_hash_and_the_signature_before() -
     assert signed == expected.encode()
 
 
-def test_the_first_digest_of_a_chain_signs_the_word_null() -> None:
+def test_a_chains_first_digest_signs_the_word_null() -> None:
     signed = string_to_sign("2015-08-17T15:01:31Z", "b", "k", b"", None)
     assert signed == (
         b"2015-08-17T15:01:31Z\nb/k\n"

@@ -16,7 +16,7 @@ from opentrail.core import errors
         (errors.RecordRefused, 1),
     ],
 )
-def test_a_family_of_errors_has_the_exit_code_of_the_interface(
+def test_each_error_family_has_its_documented_exit_code(
     family: type[errors.OpentrailError], code: int
 ) -> None:
     assert family("why").exit_code == code
@@ -39,7 +39,7 @@ def test_an_api_error_carries_code_message_and_status() -> None:
     assert str(error) == "Unknown trail: x"
 
 
-def test_an_api_error_is_a_bad_request_unless_said_otherwise() -> None:
+def test_an_api_error_is_a_bad_request_by_default() -> None:
     assert errors.CloudTrailError("TrailNotFoundException", "Unknown trail: x").status == 400
 
 

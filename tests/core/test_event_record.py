@@ -50,7 +50,7 @@ def test_a_complete_record_has_all_fields_of_selectors() -> None:
     )
 
 
-def test_missing_members_are_none_and_not_read_only() -> None:
+def test_missing_members_are_none_and_false() -> None:
     assert fields(a_record(readOnly=ABSENT)) == EventFields(
         "iam.amazonaws.com", "CreateUser", event_type="AwsApiCall", user_arn=JOHN
     )
@@ -94,7 +94,7 @@ ODD: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("number", range(len(ODD)))
-def test_odd_members_count_as_left_out_and_the_others_are_read(number: int) -> None:
+def test_odd_members_count_as_missing(number: int) -> None:
     changes, expected = ODD[number]
     assert fields(a_data_record(**changes)) == replace(fields(a_data_record()), **expected)
 
@@ -107,7 +107,7 @@ def test_a_lone_surrogate_elsewhere_does_no_harm() -> None:
 
 
 @pytest.mark.parametrize("number", range(len(real_records())))
-def test_an_odd_member_does_not_change_the_others_of_real_records(number: int) -> None:
+def test_an_odd_member_spares_the_others(number: int) -> None:
     record = real_records()[number]
     odd = {**record, "vpcEndpointId": 7}
     assert fields(odd) == replace(fields(record), vpc_endpoint_id=None)
@@ -168,6 +168,6 @@ def test_an_insights_event_has_the_fields_of_its_subject() -> None:
         assert EventRecord(record_bytes(other)).insight == InsightFields()
 
 
-def test_bytes_that_are_not_a_record_are_refused() -> None:
+def test_invalid_records_are_refused() -> None:
     with pytest.raises(ValueError, match="Expecting value"):
         _ = EventRecord(b"never read").fields

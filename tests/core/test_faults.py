@@ -15,12 +15,12 @@ def _nothing_armed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "_die", None)
 
 
-def test_a_point_that_is_not_armed_is_passed() -> None:
+def test_an_unarmed_point_is_passed() -> None:
     for name in faults.POINTS:
         faults.crash_point(name)
 
 
-def test_a_point_kills_at_the_passage_it_was_armed_for_and_not_before() -> None:
+def test_a_point_kills_at_its_armed_passage() -> None:
     deaths: list[str] = []
     faults.arm("journal.committed", 3, lambda: deaths.append("dead"))
     faults.crash_point("journal.committed")
@@ -42,7 +42,7 @@ def test_a_point_that_does_not_exist_cannot_be_armed() -> None:
         faults.arm("journal.nowhere", 1, lambda: None)
 
 
-def test_every_point_of_the_code_is_in_the_list_and_every_listed_point_is_in_the_code() -> None:
+def test_the_list_has_every_point_of_the_code() -> None:
     root = Path(faults.__file__).parents[1]
     used = set()
     for file in root.rglob("*.py"):

@@ -88,9 +88,7 @@ def create_access_key(user: str = "Mary", key: str = "AKIAEXAMPLEMARY") -> dict[
 @pytest.mark.hypothesis
 @settings(deadline=None)
 @given(ACCOUNTS, st.sampled_from(["AKIA", "ASIA"]))
-def test_the_account_in_a_key_id_that_was_made_for_it_is_read_back(
-    account: str, prefix: str
-) -> None:
+def test_the_account_is_read_back_from_a_key_id(account: str, prefix: str) -> None:
     key = key_for_account(account, prefix)
     assert account_of_key(key) == account
     assert key.startswith(prefix)
@@ -134,7 +132,7 @@ def test_an_old_or_hand_made_key_has_no_account(key: str) -> None:
 @pytest.mark.hypothesis
 @settings(deadline=None)
 @given(st.text(max_size=40))
-def test_any_text_as_key_id_gives_twelve_digits_or_nothing(key: str) -> None:
+def test_any_key_id_gives_twelve_digits_or_nothing(key: str) -> None:
     account = account_of_key(key)
     assert account is None or (len(account) == 12 and account.isdigit())
 
@@ -142,7 +140,7 @@ def test_any_text_as_key_id_gives_twelve_digits_or_nothing(key: str) -> None:
 # Identities in records
 
 
-def test_an_identity_shows_its_members_in_the_order_of_aws() -> None:
+def test_an_identity_has_its_members_in_awss_order() -> None:
     identity = Identity(KEY, ACCOUNT, iam_user(ACCOUNT, "John", "AIDAJOHN", None))
     assert list(identity.as_record().items()) == [
         ("type", "IAMUser"),
@@ -154,11 +152,11 @@ def test_an_identity_shows_its_members_in_the_order_of_aws() -> None:
     ]
 
 
-def test_a_user_with_an_unknown_id_has_none() -> None:
+def test_a_user_with_an_unknown_id_has_no_id() -> None:
     assert "principalId" not in iam_user(ACCOUNT, "John", None, None)
 
 
-def test_a_key_that_was_never_recorded_is_unknown() -> None:
+def test_an_unrecorded_key_is_unknown() -> None:
     assert unknown(ACCOUNT, "AKIAX").as_record() == {
         "type": "Unknown",
         "accountId": ACCOUNT,
@@ -198,7 +196,7 @@ def test_creating_an_access_key_teaches_whose_it_is() -> None:
     )
 
 
-def test_an_access_key_of_a_user_we_never_saw_made_has_name_and_arn_at_least() -> None:
+def test_a_user_without_recorded_creation_has_name_and_arn() -> None:
     (identity,) = learn(create_access_key(), {}).identities
     assert identity.user_identity == {
         "type": "IAMUser",
@@ -219,7 +217,7 @@ def test_a_key_that_root_makes_for_itself_is_roots(answered: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("principal", ["222222222222", "arn:aws:iam::222222222222:root"])
-def test_a_root_session_of_a_member_account_says_that_it_was_assumed(principal: str) -> None:
+def test_a_members_root_session_is_marked_as_assumed(principal: str) -> None:
     answer = {"credentials": {"accessKeyId": "ASIAROOT"}, "sourceIdentity": "alice"}
     record = a_record(
         eventSource="sts.amazonaws.com",
@@ -234,13 +232,13 @@ def test_a_root_session_of_a_member_account_says_that_it_was_assumed(principal: 
     assert (context["assumedRoot"], context["sourceIdentity"]) == ("true", "alice")
 
 
-def test_a_user_of_the_same_name_in_another_account_is_another_user() -> None:
+def test_a_namesake_in_another_account_is_another_user() -> None:
     users = {("999999999999", "Mary"): ("AIDAOTHER", "arn:aws:iam::999999999999:user/Mary")}
     (identity,) = learn(create_access_key(), users).identities
     assert "AIDAOTHER" not in identity.user_identity.values()
 
 
-def test_assuming_a_role_teaches_the_session_behind_the_new_key() -> None:
+def test_assuming_a_role_teaches_its_new_keys_session() -> None:
     (identity,) = learn(assume_role(), {}).identities
     assert identity.access_key_id == "ASIAEXAMPLEROLE"
     assert identity.account == ACCOUNT
@@ -265,7 +263,7 @@ def test_assuming_a_role_teaches_the_session_behind_the_new_key() -> None:
     }
 
 
-def test_the_tag_that_names_an_agent_is_of_the_session_and_of_those_it_assumes() -> None:
+def test_an_agents_tag_covers_the_session_and_its_roles() -> None:
     asked = assume_role()["requestParameters"]
     tags = [{"key": "team", "value": "a"}, {"key": "Agent", "value": "claude-code+ada"}]
     (identity,) = learn(assume_role(requestParameters={**asked, "tags": tags}), {}).identities
@@ -327,7 +325,7 @@ def test_a_session_token_is_of_the_same_user() -> None:
     assert identity.as_record() == expected
 
 
-def test_a_session_got_with_a_device_says_so_as_a_string() -> None:
+def test_a_session_with_mfa_says_so_as_a_string() -> None:
     record = session_token(
         serialNumber=f"arn:aws:iam::{ACCOUNT}:mfa/John",
         tokenCode="HIDDEN_DUE_TO_SECURITY_REASONS",
@@ -337,7 +335,7 @@ def test_a_session_got_with_a_device_says_so_as_a_string() -> None:
     assert attributes["mfaAuthenticated"] == "true"
 
 
-def test_a_federation_token_is_of_the_federated_user_as_in_a_real_record() -> None:
+def test_a_federation_token_has_the_form_of_real_records() -> None:
     """AWS's own two records: GetFederationToken, then a call with the key that it gave."""
     taught = learn(a_real_record("GetFederationToken"), {})
     later = a_real_record("GetCallerIdentity", "FederatedUser")
@@ -398,7 +396,7 @@ def test_an_unexpected_answer_of_the_upstream_does_not_raise(
 
 
 @pytest.mark.slow
-def test_sessions_learned_from_real_records_are_what_aws_showed_later() -> None:
+def test_sessions_learned_from_real_records_match_awss_later_ones() -> None:
     learned: dict[str, Identity] = {}
     compared = 0
     records = [r for source, r in collected_records() if source.startswith("invictus")]
@@ -420,7 +418,7 @@ def test_sessions_learned_from_real_records_are_what_aws_showed_later() -> None:
 # Tokens that speak for the caller, keys that are deleted
 
 
-def test_a_web_identity_is_named_by_what_its_token_was_found_to_say() -> None:
+def test_a_web_identity_has_the_name_in_its_token() -> None:
     answer = {
         "subjectFromWebIdentityToken": "system:serviceaccount:ns:app",
         "audience": "sts.amazonaws.com",
@@ -459,7 +457,7 @@ def a_token(**claims: object) -> str:
         ),
     ],
 )
-def test_a_web_identity_is_named_by_its_token_where_the_answer_is_silent(
+def test_a_silent_answer_leaves_the_tokens_name(
     claims: dict[str, object], provider: str, audience: str
 ) -> None:
     asked = {"roleArn": "arn:aws:iam::210987654321:role/app"}
@@ -495,7 +493,7 @@ def test_a_token_of_another_form_names_no_caller(token: object) -> None:
     assert found == ({"type": "WebIdentityUser"}, None)
 
 
-def test_a_saml_user_is_named_by_its_qualifier_and_subject() -> None:
+def test_a_saml_users_name_has_qualifier_and_subject() -> None:
     answer = {"nameQualifier": "SbdGOnUkh1i4", "subject": "SamlExample"}
     found = federated_caller("AssumeRoleWithSAML", {"roleArn": "x"}, answer)
     assert found == (
@@ -564,7 +562,7 @@ members = st.sampled_from(["userIdentity", "requestParameters", "responseElement
 @pytest.mark.slow
 @pytest.mark.hypothesis
 @given(names, st.sampled_from(["iam", "sts"]), st.dictionaries(members, anything))
-def test_a_record_with_members_of_the_wrong_type_can_be_learned_from(
+def test_a_record_with_wrong_types_can_be_learned(
     name: str, source: str, odd: dict[str, Any]
 ) -> None:
     record = a_record(eventName=name, eventSource=f"{source}.amazonaws.com")
@@ -593,7 +591,7 @@ def hands_out_a_key(answer: Shape | None) -> bool:
     return "SecretAccessKey" in answer.members or any(map(hands_out_a_key, answer.members.values()))
 
 
-def test_every_operation_of_iam_and_sts_that_hands_out_a_key_is_listed() -> None:
+def test_every_operation_that_returns_a_key_is_listed() -> None:
     session = botocore.session.get_session()
     found = {"DeleteAccessKey"}
     for service in map(session.get_service_model, ("iam", "sts")):

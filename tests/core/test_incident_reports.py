@@ -22,7 +22,7 @@ def test_an_incident_without_its_end_is_open() -> None:
     assert incident.end is None
 
 
-def test_a_record_of_something_else_is_left_out() -> None:
+def test_another_record_is_left_out() -> None:
     assert incidents_of([{"eventName": "CreateUser"}, {"insightDetails": "?"}]) == []
 
 

@@ -21,7 +21,7 @@ from opentrail.core.insight_types import (
 from opentrail.core.selectors import DEFAULT, Selection
 
 
-def test_an_insights_type_is_about_management_events_unless_categories_are_given() -> None:
+def test_an_insights_type_covers_management_events_by_default() -> None:
     assert insight_selectors([{"InsightType": CALL_RATE}]) == (InsightSelector(CALL_RATE),)
     nothing: tuple[list[str] | None, ...] = (None, [])
     for categories in nothing:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from opentrail.core.insight_types import CALL_RATE, ERROR_RATE, PRINCIPAL_TYPES, insight_type
 
 
-def test_every_type_has_its_own_name_in_records_and_none_is_one_of_awss() -> None:
+def test_every_type_has_a_unique_name_in_records() -> None:
     names = {insight_type(name) for name in PRINCIPAL_TYPES}
     assert names == {
         "OpenTrail.NewApi",

@@ -9,7 +9,7 @@ import pytest
 from opentrail.core.version import command_for
 
 
-def test_where_pip_is_the_command_runs_it_with_the_same_python(
+def test_pips_command_runs_with_the_same_python(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
@@ -26,7 +26,7 @@ def test_without_pip_the_command_is_one_of_uv(
     assert command_for("oidc") == "uv pip install --python /opt/bin/python 'opentrail[oidc]'"
 
 
-def test_in_an_environment_of_pipx_the_command_is_one_of_pipx(
+def test_in_a_pipx_environment_the_command_uses_pipx(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "pipx_metadata.json").write_text("{}")

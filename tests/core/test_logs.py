@@ -53,7 +53,7 @@ def test_terminal_controls_are_escaped() -> None:
     assert json.loads(written)["message"] == "a\x1b[31m\nb\u202e\x9b"
 
 
-def test_an_error_is_written_with_its_traceback_on_the_same_line() -> None:
+def test_an_error_has_its_traceback_on_the_line() -> None:
     try:
         raise ValueError("wrong")
     except ValueError:
@@ -104,7 +104,7 @@ def test_the_last_problem_is_remembered() -> None:
     ],
 )
 @asynchronous
-async def test_work_that_is_repeated_may_fail_and_says_why(
+async def test_repeated_work_may_fail_with_a_logged_reason(
     caplog: pytest.LogCaptureFixture, error: Exception, level: int
 ) -> None:
     async def work() -> None:

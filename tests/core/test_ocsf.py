@@ -61,7 +61,7 @@ def test_any_record_becomes_a_valid_event(changes: dict[str, Any]) -> None:
     assert problems(a_record(**changes)) == []
 
 
-def test_an_event_says_who_did_what_where_and_when() -> None:
+def test_an_event_has_actor_action_place_and_time() -> None:
     record = a_record()
     event = ocsf_event(record)
     assert event["type_uid"] == 600301

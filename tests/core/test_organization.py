@@ -63,6 +63,6 @@ def test_any_value_is_an_organization_or_wrong_use(value: Any) -> None:
 
 @pytest.mark.slow
 @given(st.sets(st.from_regex(r"[0-9]{12}", fullmatch=True).filter(str.isascii), min_size=1))
-def test_all_accounts_that_are_listed_are_in_it(accounts: set[str]) -> None:
+def test_every_listed_account_is_in_it(accounts: set[str]) -> None:
     table = {**TABLE, "accounts": sorted(accounts)}
     assert read_organization(table, "organization").accounts == accounts | {MANAGEMENT}

@@ -6,7 +6,7 @@ from opentrail.core import attributes
 from opentrail.core.attributes import IF_ARN, UNTYPED, ResourceRule, plan_of, type_of_id
 
 
-def test_a_long_name_is_divided_in_one_go() -> None:
+def test_a_long_name_is_split_in_linear_time() -> None:
     assert plan_of("x.amazonaws.com", "Get" + "A0" * 500_000 + "\n!", False) is not None
 
 
@@ -43,7 +43,7 @@ def test_the_caches_of_rules_and_members_are_limited(monkeypatch: pytest.MonkeyP
         ("sns", "CreatePlatformApplication", False, "name", None, None),
     ],
 )
-def test_a_member_is_decided_about_by_table_then_by_rule(
+def test_a_table_precedes_the_rule_of_a_member(
     source: str, event_name: str, reads: bool, member: str, top: str | None, inner: str | None
 ) -> None:
     plan = ResourceRule(source, event_name, reads)
@@ -51,7 +51,7 @@ def test_a_member_is_decided_about_by_table_then_by_rule(
     assert plan.inner[member] == inner
 
 
-def test_an_object_is_what_its_member_is_called() -> None:
+def test_an_object_is_named_by_its_member() -> None:
     assert ResourceRule("iam", "CreateUser", False).wrappers["user"] == "AWS::IAM::User"
     assert ResourceRule("kms", "CreateKey", False).wrappers["keyMetadata"] == "AWS::KMS::Key"
     assert ResourceRule("athena", "CreateWorkGroup", False).wrappers["workGroup"] == (

@@ -42,9 +42,7 @@ def members_of(service: str) -> frozenset[str]:
         if (source, member) not in NOT_IN_THE_MODEL
     ],
 )
-def test_a_member_that_names_a_resource_is_a_member_of_the_service(
-    source: str, member: str
-) -> None:
+def test_a_members_resource_exists_in_the_service(source: str, member: str) -> None:
     services = SERVICES.get(source, (source,))
     assert any(member in members_of(service) for service in services)
 
@@ -58,7 +56,7 @@ def test_types_are_names_of_cloudformation() -> None:
         assert all(part.isalnum() for part in parts)
 
 
-def test_every_type_that_is_spoken_of_is_named_by_some_member_or_arn() -> None:
+def test_every_mentioned_type_has_a_member_or_arn() -> None:
     named = {kind for table in RESOURCE_MEMBERS.values() for kind in table.values()}
     named |= {kind for kinds in ARN_TYPES.values() for kind in kinds.values()}
     assert set(SPOKEN) <= named

@@ -25,7 +25,7 @@ from opentrail.core.text import counted, escape_formulas, printable
         ("", ""),
     ],
 )
-def test_text_is_shown_without_what_steers_a_terminal(text: str, shown: str) -> None:
+def test_text_is_printed_without_terminal_controls(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 

@@ -78,7 +78,7 @@ def test_a_trail_has_its_arn_in_its_home_region() -> None:
     assert trail.arn == f"arn:aws:cloudtrail:eu-central-1:{ACCOUNT}:trail/my-trail"
 
 
-def test_a_started_trail_delivers_from_the_next_position_with_its_present_settings() -> None:
+def test_a_started_trail_delivers_from_the_next_position() -> None:
     trail = a_trail(prefix="audit", multi_region=True, validation=True).started(41, NOW)
     assert trail.logging
     assert trail.started_at == NOW
@@ -107,7 +107,7 @@ def test_a_position_is_in_the_span_that_delivers_it() -> None:
     assert found == expected
 
 
-def test_a_stopped_trail_waits_for_the_position_of_the_call_that_stopped_it() -> None:
+def test_a_stopped_trail_waits_for_its_calls_position() -> None:
     trail = a_trail().started(41, NOW).stopped("event-stop", LATER)
     assert not trail.logging
     assert trail.stopped_at == LATER
@@ -116,14 +116,14 @@ def test_a_stopped_trail_waits_for_the_position_of_the_call_that_stopped_it() ->
     assert (span.until, span.closing_event) == (None, "event-stop")
 
 
-def test_a_stopped_span_ends_with_the_position_of_its_last_call() -> None:
+def test_a_stopped_span_ends_with_its_last_call() -> None:
     trail = a_trail().started(41, NOW).stopped("event-stop", LATER).settled("event-stop", 50)
     (span,) = trail.spans
     assert (span.after, span.until, span.closing_event) == (41, 50, None)
     assert not span.open
 
 
-def test_a_changed_trail_delivers_earlier_calls_as_before_and_later_ones_as_changed() -> None:
+def test_a_changed_trail_delivers_earlier_calls_as_before() -> None:
     trail = replace(a_trail().started(41, NOW), bucket="new-bucket")
     changed = trail.reconfigured("event-update", 45, LATER).settled("event-update", 50)
     before, after = changed.spans
@@ -144,7 +144,7 @@ def test_a_span_keeps_the_selectors_of_its_time() -> None:
     )
 
 
-def test_a_trail_that_was_stored_before_there_were_selectors_is_read() -> None:
+def test_an_old_trail_without_selectors_is_read() -> None:
     trail = a_trail().started(41, NOW)
     document = trail.document()
     del document["selectors"]
@@ -153,7 +153,7 @@ def test_a_trail_that_was_stored_before_there_were_selectors_is_read() -> None:
     assert Trail.from_document(document) == trail
 
 
-def test_a_trail_that_does_not_log_is_changed_without_a_span() -> None:
+def test_changing_a_stopped_trail_adds_no_span() -> None:
     trail = a_trail(bucket="new-bucket")
     assert trail.reconfigured("event-update", 45, LATER) is trail
     stopped = a_trail().started(1, NOW).stopped("event-stop", LATER)
@@ -166,7 +166,7 @@ def test_a_restarted_trail_has_a_new_chain() -> None:
     assert not trail.spans[1].continues
 
 
-def test_two_changes_before_either_is_settled_leave_no_position_out_and_none_twice() -> None:
+def test_two_unsettled_changes_leave_no_gap_and_no_overlap() -> None:
     trail = a_trail().started(10, NOW)
     trail = trail.reconfigured("first", 12, LATER).reconfigured("second", 12, LATER)
     trail = trail.settled("first", 13).settled("second", 17)
@@ -216,7 +216,7 @@ def test_a_trail_of_us_east_1_takes(
     assert includes(span, "us-east-1", region, source) is included
 
 
-def test_a_trail_of_another_region_does_not_take_global_services() -> None:
+def test_another_regions_trail_has_no_global_services() -> None:
     """Since 2021-11-22 (cloudtrail-format §8.2): they are recorded in us-east-1."""
     span = a_span(every_region=False, global_services=True)
     assert not includes(span, "eu-west-1", "us-east-1", "iam.amazonaws.com")
@@ -225,13 +225,13 @@ def test_a_trail_of_another_region_does_not_take_global_services() -> None:
 # Times
 
 
-def test_a_stored_time_is_utc_to_the_microsecond_and_read_back_as_epoch() -> None:
+def test_a_stored_time_has_microseconds_in_utc() -> None:
     moment = datetime(2020, 1, 1, 9, 0, 0, 5, tzinfo=UTC)
     assert stored_time(moment) == "2020-01-01T09:00:00.000005+00:00"
     assert epoch(stored_time(moment)) == moment.timestamp()
 
 
-def test_a_stored_time_of_another_zone_is_the_same_moment() -> None:
+def test_a_stored_time_in_another_zone_is_the_same() -> None:
     moment = datetime(2020, 1, 1, 10, tzinfo=timezone(timedelta(hours=1)))
     assert epoch(stored_time(moment)) == datetime(2020, 1, 1, 9, tzinfo=UTC).timestamp()
 
@@ -288,7 +288,7 @@ def test_a_valid_trail_name_is_accepted(name: str) -> None:
         for name in ("my trail", "my/trail", "my#trail", "träil", "a\x00b")
     ],
 )
-def test_a_name_that_is_none_is_refused_in_the_words_of_aws(name: str, message: str) -> None:
+def test_an_invalid_trail_name_is_refused_as_by_aws(name: str, message: str) -> None:
     assert message_about_trail(name) == message
 
 
@@ -327,7 +327,7 @@ def test_a_valid_bucket_name_is_accepted(name: str) -> None:
         "bückét",
     ],
 )
-def test_a_bucket_name_that_s3_does_not_know_is_refused(name: str) -> None:
+def test_an_invalid_s3_bucket_name_is_refused(name: str) -> None:
     with pytest.raises(CloudTrailError) as refused:
         check_bucket_name(name)
     assert refused.value.code == "InvalidS3BucketNameException"

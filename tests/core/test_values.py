@@ -17,5 +17,5 @@ def test_values_are_compared_and_hashed_by_content() -> None:
     assert len({_Point(1), _Point(1, 0), _Point(1, 2)}) == 2
 
 
-def test_values_have_no_room_for_anything_else() -> None:
+def test_values_accept_no_other_attribute() -> None:
     assert not hasattr(_Point(1), "__dict__")

@@ -240,7 +240,7 @@ async def test_another_accounts_trail_looks_like_a_missing_one(operation: str, m
 
 
 @asynchronous
-async def test_a_denial_has_awss_text_and_names_the_resource_if_there_is_one() -> None:
+async def test_a_denial_has_awss_message_and_names_the_resource() -> None:
     api = await an_api_for(user("ann"), document("Deny", "cloudtrail:GetTrail"))
     ann = user("ann")
     arn = f"arn:aws:iam::{ACCOUNT}:user/ann"
@@ -319,7 +319,7 @@ async def test_no_spelling_of_a_trail_avoids_a_deny(name: str) -> None:
 
 
 @asynchronous
-async def test_a_trail_that_is_created_with_tags_needs_the_permission_to_add_them() -> None:
+async def test_creating_a_trail_with_tags_needs_their_permission() -> None:
     ann = user("ann")
     api = await an_api_for(ann, document("Allow", "cloudtrail:CreateTrail"))
     given: dict[str, Any] = {"Name": "new-trail", "S3BucketName": "my-bucket"}
@@ -384,7 +384,7 @@ async def test_a_session_is_the_principal_of_its_role() -> None:
 
 
 @asynchronous
-async def test_a_session_is_denied_by_its_name_though_the_id_of_its_role_is_not_known() -> None:
+async def test_a_session_of_an_unknown_role_is_denied_by_name() -> None:
     api = await an_api()
     by_name = {"StringLike": {"aws:userid": "*:mallory"}}
     statements = [
@@ -409,7 +409,7 @@ def test_the_issuer_of_a_session_names_the_roles_path() -> None:
 
 
 @asynchronous
-async def test_a_session_of_assume_root_is_not_the_root_user() -> None:
+async def test_an_assume_root_session_is_not_the_root_user() -> None:
     known = {**root(ACCOUNT), "sessionContext": {"assumedRoot": "true"}}
     api = await an_api()
     assert is_denied(await api.call("ListTrails", identity=Identity(KEY, ACCOUNT, known)))
@@ -480,7 +480,7 @@ async def test_removed_tags_have_keys_only() -> None:
 
 
 @asynchronous
-async def test_tags_of_a_trail_are_condition_keys_by_name_and_by_arn() -> None:
+async def test_a_trails_tags_are_condition_keys() -> None:
     ann, admin = user("ann"), user("admin")
     of_team = {"StringEquals": {"aws:ResourceTag/Team": "${aws:username}"}}
     api = await an_api_for(ann, document("Allow", "cloudtrail:*", **of_team))
@@ -577,7 +577,7 @@ ALLOWED = "UnsupportedOperationException"
 
 
 @asynchronous
-async def test_the_policy_of_a_store_allows_users_of_its_account_by_name() -> None:
+async def test_a_stores_policy_allows_users_of_its_account() -> None:
     ann, bob = user("ann"), user("bob")
     api = await a_store_shared_with(arn_of(ann))
     assert await get_store(api, ann) == ALLOWED
@@ -585,7 +585,7 @@ async def test_the_policy_of_a_store_allows_users_of_its_account_by_name() -> No
 
 
 @asynchronous
-async def test_a_store_is_shared_with_another_account_if_both_allow() -> None:
+async def test_sharing_a_store_with_an_account_needs_both_policies() -> None:
     stranger = user("ann", OTHER)
     missing = "EventDataStoreNotFoundException"
     for principal in (OTHER, arn_of(stranger)):

@@ -25,9 +25,7 @@ async def test_there_is_no_event_data_store(given: dict[str, int]) -> None:
     ],
 )
 @asynchronous
-async def test_a_page_that_cannot_be_is_refused_as_by_aws(
-    given: dict[str, object], code: str
-) -> None:
+async def test_an_impossible_page_is_refused_as_by_aws(given: dict[str, object], code: str) -> None:
     assert (await Api().error("ListEventDataStores", **given))[0] == code
 
 

@@ -34,7 +34,7 @@ def by(key: str, value: str) -> list[dict[str, str]]:
 
 
 @asynchronous
-async def test_an_event_is_shown_whole_with_its_record_as_text() -> None:
+async def test_an_event_is_returned_whole_with_its_record() -> None:
     record = a_record(eventID="the-id")
     api = await filled(record)
     answer = await api.ok("LookupEvents")
@@ -100,7 +100,7 @@ def test_all_eight_attributes_are_tested() -> None:
 
 
 @asynchronous
-async def test_only_management_events_of_the_account_and_region_are_shown() -> None:
+async def test_only_the_accounts_and_regions_management_events_are_returned() -> None:
     api = await filled(
         a_record(eventID="mine"),
         a_data_record(eventID="data"),
@@ -204,7 +204,7 @@ async def test_pages_lead_through_all_events_during_new_calls() -> None:
 
 
 @asynchronous
-async def test_a_token_is_good_only_for_the_same_search_of_the_same_account_and_region() -> None:
+async def test_a_token_is_valid_only_for_its_search() -> None:
     api = await filled(*some_records(10))
     token = (await api.ok("LookupEvents", MaxResults=3))["NextToken"]
     page = await api.ok("LookupEvents", NextToken=token, MaxResults=2)
@@ -223,7 +223,7 @@ async def test_a_token_is_good_only_for_the_same_search_of_the_same_account_and_
 
 @pytest.mark.parametrize("token", ["x", "", "AAAA", "a" * 2_000, "Zoë"])
 @asynchronous
-async def test_a_token_that_is_not_ours_is_refused(token: str) -> None:
+async def test_a_foreign_token_is_refused(token: str) -> None:
     api = await filled(*some_records(10))
     code, _ = await api.error("LookupEvents", NextToken=token)
     assert code == "InvalidNextTokenException"
@@ -275,14 +275,14 @@ async def test_oversized_values_get_awss_error(given: dict[str, Any], expected: 
 
 
 @asynchronous
-async def test_an_empty_list_of_attributes_and_equal_times_are_well() -> None:
+async def test_an_empty_list_of_attributes_is_valid() -> None:
     api = await filled(*some_records(3))
     assert len(ids(await api.ok("LookupEvents", LookupAttributes=[]))) == 3
     assert ids(await api.ok("LookupEvents", StartTime=NOW + 1, EndTime=NOW + 1)) == [event_id(1)]
 
 
 @asynchronous
-async def test_the_look_up_itself_is_an_event_that_can_be_looked_up() -> None:
+async def test_the_lookup_itself_can_be_looked_up() -> None:
     api = await filled()
     await api.ok("LookupEvents")
     found = await api.ok("LookupEvents", LookupAttributes=by("EventName", "LookupEvents"))

@@ -53,7 +53,7 @@ async def has_insights(api: Api) -> bool:
 
 @pytest.mark.parametrize("name", ["my-trail", ARN])
 @asynchronous
-async def test_a_trail_without_insights_is_refused_in_the_words_of_aws(name: str) -> None:
+async def test_a_trail_without_insights_is_refused_as_by_aws(name: str) -> None:
     api = await with_trail()
     refused = await api.error("GetInsightSelectors", TrailName=name)
     assert refused == ("InsightNotEnabledException", DISABLED)
@@ -75,7 +75,7 @@ async def test_insight_selectors_are_read_back_with_defaults(name: str) -> None:
 
 
 @asynchronous
-async def test_a_list_replaces_the_one_before_and_an_empty_one_turns_insights_off() -> None:
+async def test_an_empty_list_turns_insights_off() -> None:
     api = await with_trail(OBJECTS)
     await put(api, RATE, ERRORS)
     data = {**ERRORS, "EventCategories": ["Data", "Management"]}
@@ -109,7 +109,7 @@ async def test_a_recreated_trail_starts_without_selectors() -> None:
 
 
 @asynchronous
-async def test_a_shadow_trails_insight_selectors_are_read_by_arn_and_changed_at_home() -> None:
+async def test_shadow_trails_show_insight_selectors_and_refuse_changes() -> None:
     api = await with_trail(IsMultiRegionTrail=True)
     await put(api, RATE)
     assert len((await got(api, ARN, region=OTHER))["InsightSelectors"]) == 1
@@ -122,7 +122,7 @@ async def test_a_shadow_trails_insight_selectors_are_read_by_arn_and_changed_at_
 
 
 @asynchronous
-async def test_a_change_takes_effect_at_the_position_of_its_call() -> None:
+async def test_a_change_takes_effect_at_its_calls_position() -> None:
     api = await with_trail()
     await api.ok("StartLogging", Name="my-trail")
     await put(api, RATE)
@@ -156,7 +156,7 @@ async def test_a_change_takes_effect_at_the_position_of_its_call() -> None:
     ],
 )
 @asynchronous
-async def test_a_call_about_no_trail_is_refused_as_by_aws(
+async def test_a_call_without_a_trail_is_refused_as_by_aws(
     operation: str, given: dict[str, Any], code: str, part: str
 ) -> None:
     more = {"InsightSelectors": [RATE]} if operation == "PutInsightSelectors" else {}
@@ -166,7 +166,7 @@ async def test_a_call_about_no_trail_is_refused_as_by_aws(
 
 
 @asynchronous
-async def test_the_destination_of_an_event_data_store_does_not_go_with_a_trail() -> None:
+async def test_a_trail_cannot_have_a_stores_destination() -> None:
     api = await with_trail()
     code, text = await api.error(
         "PutInsightSelectors", TrailName="my-trail", InsightSelectors=[], InsightsDestination="eds"
@@ -190,7 +190,7 @@ async def test_the_destination_of_an_event_data_store_does_not_go_with_a_trail()
     ],
 )
 @asynchronous
-async def test_a_refused_insight_selector_names_its_field_and_changes_nothing(
+async def test_a_refused_insight_selector_changes_nothing(
     selectors: dict[str, Any] | None, given: list[dict[str, Any]], part: str
 ) -> None:
     api = await with_trail(selectors)

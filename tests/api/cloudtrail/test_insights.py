@@ -62,7 +62,7 @@ def ids(answer: Any) -> list[str]:
 
 
 @asynchronous
-async def test_insights_events_about_data_events_are_listed_by_trail_and_not_looked_up() -> None:
+async def test_insights_about_data_events_are_listed_by_trail() -> None:
     management = {"sourceEventCategory": "Management", "insightSource": ABSENT}
     api = await with_trail(
         insight("GetObject", 1),
@@ -83,7 +83,7 @@ async def test_insights_events_about_data_events_are_listed_by_trail_and_not_loo
 
 
 @asynchronous
-async def test_an_insights_event_that_names_no_category_is_looked_up() -> None:
+async def test_an_insights_event_without_category_is_looked_up() -> None:
     api = await with_trail(insight("RunInstances", details={"sourceEventCategory": ABSENT}))
     assert ids(await api.ok("LookupEvents", EventCategory="insight")) == ["RunInstances"]
 
@@ -105,7 +105,7 @@ async def test_a_dimension_narrows_the_list(dimension: dict[str, str], expected:
 
 
 @asynchronous
-async def test_the_list_has_pages_and_both_ends_of_a_time_range() -> None:
+async def test_the_list_has_pages_and_a_closed_time_range() -> None:
     api = await with_trail(*(insight(f"Event{n}", n) for n in range(5)))
     seen: list[str] = []
     token: dict[str, str] = {}
@@ -147,9 +147,7 @@ async def test_the_list_has_pages_and_both_ends_of_a_time_range() -> None:
     ],
 )
 @asynchronous
-async def test_a_list_that_is_refused_names_the_member(
-    given: dict[str, Any], code: str, part: str
-) -> None:
+async def test_a_refused_list_names_the_member(given: dict[str, Any], code: str, part: str) -> None:
     refused = await (await with_trail()).error("ListInsightsData", **{**EVENTS, **given})
     assert refused[0] == code
     assert part in refused[1]
@@ -197,7 +195,7 @@ async def rates(api: Api, **given: Any) -> dict[int, float]:
 
 
 @asynchronous
-async def test_values_are_calls_per_minute_by_the_hour_and_the_input_is_echoed() -> None:
+async def test_values_are_hourly_rates_and_the_input_is_echoed() -> None:
     api = await with_trail(*SOME)
     assert await api.ok("ListInsightsMetricData", **CALLS) == {
         **CALLS,
@@ -211,7 +209,7 @@ async def test_values_are_calls_per_minute_by_the_hour_and_the_input_is_echoed()
 
 
 @asynchronous
-async def test_an_error_rate_is_of_one_error_of_reads_and_writes() -> None:
+async def test_an_error_rate_counts_one_error_of_all_calls() -> None:
     api = await with_trail(*SOME)
     assert await rates(api, **DENIED, Period=60) == {60: 1, 120: 1}
     answer = await api.ok("ListInsightsMetricData", **DENIED)
@@ -241,7 +239,7 @@ async def test_empty_periods_are_zero_on_request() -> None:
 
 
 @asynchronous
-async def test_a_period_is_counted_whole_wherever_start_and_end_are() -> None:
+async def test_a_period_is_counted_whole() -> None:
     api = await with_trail(*SOME)
     within = {"Period": 60, "StartTime": NOW + 59, "EndTime": NOW + 61}
     assert await rates(api, **CALLS, **within) == {0: 2, 60: 1}
@@ -266,7 +264,7 @@ async def test_values_are_kept_longer_the_longer_their_periods_are(period: int, 
 
 
 @asynchronous
-async def test_pages_of_values_hold_what_there_was_at_the_first() -> None:
+async def test_pages_of_values_show_the_state_of_the_first() -> None:
     api = await with_trail(*SOME)
     for more, expected in (
         ({}, {0: 2, 60: 1, 180: 1, 3_600: 1}),
@@ -315,9 +313,7 @@ async def test_pages_of_values_hold_what_there_was_at_the_first() -> None:
     ],
 )
 @asynchronous
-async def test_rates_that_are_refused_name_the_member(
-    given: dict[str, Any], code: str, part: str
-) -> None:
+async def test_refused_rates_name_the_member(given: dict[str, Any], code: str, part: str) -> None:
     refused = await (await with_trail()).error("ListInsightsMetricData", **{**CALLS, **given})
     assert refused[0] == code
     assert part in refused[1]

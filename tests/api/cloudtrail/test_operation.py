@@ -72,7 +72,7 @@ def test_a_time_is_read_from_its_seconds(seconds: float | None, expected: dateti
 
 
 @pytest.mark.parametrize("seconds", [1e20, -1e20, 1e308, 253_402_300_800, -62_135_596_801])
-def test_a_time_that_no_calendar_has_is_an_invalid_range(seconds: float) -> None:
+def test_an_impossible_time_is_an_invalid_range(seconds: float) -> None:
     with pytest.raises(CloudTrailError, match="StartTime") as error:
         a_call(StartTime=seconds).time("StartTime")
     assert error.value.code == "InvalidTimeRangeException"

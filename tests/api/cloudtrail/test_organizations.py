@@ -80,7 +80,7 @@ async def test_invalid_account_is_an_invalid_parameter(account: object) -> None:
 
 
 @asynchronous
-async def test_without_an_organization_there_are_no_administrators_and_no_trails_of_it() -> None:
+async def test_without_an_organization_it_has_no_administrators_or_trails() -> None:
     api = an_api(has_organization=False)
     for operation, given in (
         ("RegisterOrganizationDelegatedAdmin", {"MemberAccountId": MEMBER}),
@@ -206,7 +206,7 @@ async def test_a_delegated_administrator_manages_it() -> None:
 
 
 @asynchronous
-async def test_only_the_management_account_makes_it_a_trail_of_one_account_and_back() -> None:
+async def test_only_the_management_account_converts_the_trail() -> None:
     api = an_api()
     await api.ok("RegisterOrganizationDelegatedAdmin", MemberAccountId=DELEGATE)
     await a_trail(api)
@@ -253,7 +253,7 @@ async def test_look_ups_stay_within_their_account() -> None:
 
 
 @asynchronous
-async def test_policies_of_members_decide_about_it_as_about_their_own_trails() -> None:
+async def test_members_policies_decide_on_the_trail() -> None:
     api = an_api(enforced=True)
     people = {account: an_identity(account=account) for account in (ACCOUNT, MEMBER, DELEGATE)}
     arns = {account: str(each.user_identity["arn"]) for account, each in people.items()}

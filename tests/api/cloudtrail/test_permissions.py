@@ -44,7 +44,7 @@ def test_the_table_has_exactly_the_operations_of_awss_models() -> None:
     assert {name: rule.service for name, rule in ACCESS_RULES.items()} == services
 
 
-def test_the_members_in_the_table_are_members_of_the_input() -> None:
+def test_the_tables_members_exist_in_the_input() -> None:
     for operation, rule in ACCESS_RULES.items():
         members = set(OPERATIONS[operation].input_shape.members)
         named = {member.member for each in rule.permissions for member in each.members}
@@ -53,14 +53,14 @@ def test_the_members_in_the_table_are_members_of_the_input() -> None:
         assert {"TagsList", "Tags"} & members == {rule.tags} - {None}, operation
 
 
-def test_each_operation_but_one_has_the_action_of_its_name() -> None:
+def test_each_operation_but_one_has_its_own_action() -> None:
     for operation in OPERATIONS.keys() - {"ListInsightsMetricData"}:
         rule = ACCESS_RULES[operation]
         assert rule.permissions[0].action == f"{rule.service}:{operation}"
         assert rule.permissions[0].if_given is None, operation
 
 
-def test_operations_that_read_are_those_whose_names_say_so() -> None:
+def test_reading_operations_have_reading_names() -> None:
     reads = {name for name, rule in ACCESS_RULES.items() if rule.level.is_read_only}
     words = ("Get", "List", "Describe", "Lookup", "Search")
     assert reads == {name for name in OPERATIONS if name.startswith(words)}
@@ -208,9 +208,7 @@ def test_a_call_needs_its_actions_on_its_resources(
         ("PutAuditEvents", f"arn:aws:cloudtrail:{REGION}:{OTHER}:channel/c", "ChannelNotFound"),
     ],
 )
-def test_a_resource_of_another_account_is_not_found_with_an_error_of_the_model(
-    operation: str, text: str, code: str
-) -> None:
+def test_a_resource_of_another_account_is_not_found(operation: str, text: str, code: str) -> None:
     rule = ACCESS_RULES[operation]
     [resource] = [
         each
@@ -225,13 +223,13 @@ def test_a_resource_of_another_account_is_not_found_with_an_error_of_the_model(
     assert code in [shape.name for shape in OPERATIONS[operation].error_shapes]
 
 
-def test_queries_of_anothers_stores_are_not_found_even_without_a_store() -> None:
+def test_queries_of_other_accounts_stores_are_not_found() -> None:
     rule = ACCESS_RULES["CancelQuery"]
     everything = NamedResource(EVERYTHING, None, OTHER, EVERYTHING)
     assert rule.not_found(everything, ACCOUNT).code == "EventDataStoreNotFoundException"
 
 
-def test_condition_keys_go_with_tags_and_types() -> None:
+def test_condition_keys_require_tags_and_types() -> None:
     for operation, rule in ACCESS_RULES.items():
         has_tags, sets_tags = rule.tags is not None, operation != "RemoveTags"
         keys = rule.condition_keys
@@ -244,7 +242,7 @@ def test_condition_keys_go_with_tags_and_types() -> None:
 @pytest.mark.hypothesis
 @settings(max_examples=300)
 @given(st.data())
-def test_any_valid_input_names_resources_that_can_be_decided_on(data: st.DataObject) -> None:
+def test_any_valid_input_names_known_resources(data: st.DataObject) -> None:
     operation = data.draw(st.sampled_from(sorted(OPERATIONS)))
     found = needed(operation, **data.draw(valid_inputs(operation)))
     assert {action for action, _ in found} <= {

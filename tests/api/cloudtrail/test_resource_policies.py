@@ -128,7 +128,7 @@ NOT_VALID = [
 
 @pytest.mark.parametrize(("kind", "text", "what"), NOT_VALID)
 @asynchronous
-async def test_a_policy_that_is_not_valid_is_refused_with_the_reason(
+async def test_an_invalid_policy_is_refused_with_the_reason(
     kind: str, text: str, what: str
 ) -> None:
     api, arn = await an_api_with(kind), arn_of(kind)

@@ -72,7 +72,7 @@ async def flush(api: Api) -> None:
 
 
 @asynchronous
-async def test_a_trail_that_was_never_configured_has_the_default_selector() -> None:
+async def test_an_unconfigured_trail_has_the_default_selector() -> None:
     api = await with_trail()
     assert await got(api) == {"TrailARN": ARN, "EventSelectors": [DEFAULT]}
     assert await is_custom(api) is False
@@ -129,7 +129,7 @@ async def test_a_recreated_trail_starts_with_default_selectors() -> None:
 
 
 @asynchronous
-async def test_a_shadow_trails_selectors_are_read_by_arn_and_changed_at_home() -> None:
+async def test_shadow_trails_show_selectors_and_refuse_changes() -> None:
     api = await with_trail(IsMultiRegionTrail=True)
     await put(api, EventSelectors=[ONE_BUCKET])
     assert (await got(api, ARN, region=OTHER))["EventSelectors"] == [{**DEFAULT, **ONE_BUCKET}]
@@ -202,7 +202,7 @@ async def test_an_unknown_trail_is_refused_with_awss_message(operation: str) -> 
     ],
 )
 @asynchronous
-async def test_selectors_that_are_none_are_refused_and_change_nothing(
+async def test_invalid_selectors_are_refused_and_change_nothing(
     given: dict[str, Any], part: str
 ) -> None:
     api = await with_trail()

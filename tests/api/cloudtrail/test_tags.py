@@ -32,7 +32,7 @@ async def listed(api: Api, arn: str = ARN, **given: Any) -> list[dict[str, str]]
 
 
 @asynchronous
-async def test_a_new_trail_has_the_tags_that_it_was_made_with() -> None:
+async def test_a_new_trail_has_its_tags() -> None:
     assert await listed(await with_trail()) == []
     api = await with_trail(TagsList=tags(team="audit", stage="test"))
     assert await listed(api) == tags(stage="test", team="audit")
@@ -58,7 +58,7 @@ async def test_updates_leave_tags_unchanged() -> None:
 
 
 @asynchronous
-async def test_tags_are_listed_from_every_region_and_changed_at_home() -> None:
+async def test_tags_are_listed_everywhere_and_changed_at_home() -> None:
     api = await with_trail(TagsList=tags(team="audit"))
     assert await listed(api, region="eu-west-1") == tags(team="audit")
     for operation in ("AddTags", "RemoveTags"):

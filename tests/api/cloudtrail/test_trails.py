@@ -102,7 +102,7 @@ async def test_a_new_trail_does_not_log_yet() -> None:
     ],
 )
 @asynchronous
-async def test_a_new_trail_leaves_awss_empty_markers_in_its_bucket(
+async def test_a_new_trail_writes_awss_empty_markers(
     prefix: str, validation: bool, expected: list[str]
 ) -> None:
     api = await with_trail(S3KeyPrefix=prefix, EnableLogFileValidation=validation)
@@ -148,7 +148,7 @@ async def test_two_trails_may_share_a_bucket() -> None:
     ],
 )
 @asynchronous
-async def test_a_name_that_is_none_is_refused_in_awss_words(name: str, text: str) -> None:
+async def test_an_invalid_name_is_refused_as_by_aws(name: str, text: str) -> None:
     error = await Api().error("CreateTrail", Name=name, S3BucketName=BUCKET)
     assert error == ("InvalidTrailNameException", text)
 
@@ -158,7 +158,7 @@ async def test_a_name_that_is_none_is_refused_in_awss_words(name: str, text: str
     ["my--trail", "my..trail", "my._trail", "192.168.5.4", "a/b/c", "../etc", "a\nb", "abc\n"],
 )
 @asynchronous
-async def test_other_names_that_are_none_are_refused(name: str) -> None:
+async def test_other_invalid_names_are_refused(name: str) -> None:
     code, _ = await Api().error("CreateTrail", Name=name, S3BucketName=BUCKET)
     assert code == "InvalidTrailNameException"
 
@@ -177,7 +177,7 @@ async def test_names_within_the_rules_are_accepted(name: str) -> None:
     ],
 )
 @asynchronous
-async def test_a_bucket_name_that_is_none_is_refused(bucket: str) -> None:
+async def test_an_invalid_bucket_name_is_refused(bucket: str) -> None:
     code, _ = await Api().error("CreateTrail", Name="my-trail", S3BucketName=bucket)
     assert code == "InvalidS3BucketNameException"
 
@@ -219,7 +219,7 @@ async def test_prefixes_within_the_rules_are_accepted(prefix: str) -> None:
 
 
 @asynchronous
-async def test_a_bucket_that_is_not_there_is_refused_in_awss_words() -> None:
+async def test_a_missing_bucket_is_refused_as_by_aws() -> None:
     api = Api()
     assert await api.error("CreateTrail", Name="my-trail", S3BucketName="no-such-bucket") == (
         "S3BucketDoesNotExistException",
@@ -230,7 +230,7 @@ async def test_a_bucket_that_is_not_there_is_refused_in_awss_words() -> None:
 
 @pytest.mark.parametrize("refusal", ["AccessDenied", "403"])
 @asynchronous
-async def test_a_bucket_that_may_not_be_written_is_refused_in_awss_words(refusal: str) -> None:
+async def test_a_read_only_bucket_is_refused_as_by_aws(refusal: str) -> None:
     api = Api()
     api.world.objects.down = refusal
     assert await api.error("CreateTrail", Name="my-trail", S3BucketName=BUCKET) == (
@@ -321,13 +321,13 @@ async def test_a_trail_is_described_with_awss_members() -> None:
 
 
 @asynchronous
-async def test_a_prefix_that_was_not_given_is_not_shown() -> None:
+async def test_a_missing_prefix_is_left_out() -> None:
     api = await with_trail()
     assert "S3KeyPrefix" not in (await api.ok("GetTrail", Name="my-trail"))["Trail"]
 
 
 @asynchronous
-async def test_shadow_trails_are_described_everywhere_unless_they_are_not_wanted() -> None:
+async def test_shadow_trails_are_described_unless_excluded() -> None:
     api = await with_trail(IsMultiRegionTrail=True)
     await api.ok("CreateTrail", Name="single", S3BucketName=BUCKET)
     await api.ok("CreateTrail", Name="there", S3BucketName=BUCKET, region=OTHER)
@@ -344,7 +344,7 @@ async def test_shadow_trails_are_described_everywhere_unless_they_are_not_wanted
 
 
 @asynchronous
-async def test_trails_are_described_by_name_at_home_and_by_arn_everywhere() -> None:
+async def test_trails_are_described_by_name_at_home() -> None:
     api = await with_trail(IsMultiRegionTrail=True)
     await api.ok("CreateTrail", Name="single", S3BucketName=BUCKET)
 
@@ -437,7 +437,7 @@ async def test_an_empty_prefix_clears_it() -> None:
 
 
 @asynchronous
-async def test_becoming_multi_region_switches_global_services_on_and_the_way_back_off() -> None:
+async def test_becoming_multi_region_toggles_global_services() -> None:
     api = await with_trail(IncludeGlobalServiceEvents=False)
     wide = await api.ok("UpdateTrail", Name="my-trail", IsMultiRegionTrail=True)
     assert wide["IncludeGlobalServiceEvents"] is True
@@ -454,9 +454,7 @@ async def test_becoming_multi_region_switches_global_services_on_and_the_way_bac
     ],
 )
 @asynchronous
-async def test_an_update_that_is_refused_changes_nothing(
-    given: dict[str, str], expected: str
-) -> None:
+async def test_a_refused_update_changes_nothing(given: dict[str, str], expected: str) -> None:
     api = await with_trail()
     before = await api.ok("GetTrail", Name="my-trail")
     code, _ = await api.error("UpdateTrail", Name="my-trail", **given)
@@ -575,7 +573,7 @@ async def test_deleting_delivers_the_rest_and_keeps_the_files() -> None:
 
 
 @asynchronous
-async def test_a_deleted_trails_name_may_be_reused_immediately() -> None:
+async def test_a_deleted_trails_name_is_free_immediately() -> None:
     api = await with_trail()
     await api.ok("StartLogging", Name="my-trail")
     await api.ok("DeleteTrail", Name="my-trail")
@@ -605,7 +603,7 @@ async def test_no_change_is_lost_of_two_concurrent_changes() -> None:
 
 
 @asynchronous
-async def test_the_status_of_a_new_trail_has_only_past_events() -> None:
+async def test_a_new_trails_status_has_only_past_events() -> None:
     api = await with_trail()
     assert await api.ok("GetTrailStatus", Name="my-trail") == {
         "IsLogging": False,
@@ -619,7 +617,7 @@ async def test_the_status_of_a_new_trail_has_only_past_events() -> None:
 
 
 @asynchronous
-async def test_the_status_has_times_in_seconds_and_in_iso_text() -> None:
+async def test_the_status_has_times_in_two_forms() -> None:
     api = await with_trail(EnableLogFileValidation=True)
     clock = api.world.clock
     clock.advance(10)
@@ -646,7 +644,7 @@ async def test_the_status_has_times_in_seconds_and_in_iso_text() -> None:
 
 
 @asynchronous
-async def test_the_status_has_the_stores_error_until_delivery_works_again() -> None:
+async def test_the_status_has_the_stores_error_until_success() -> None:
     api = await with_trail(EnableLogFileValidation=True)
     await api.ok("StartLogging", Name="my-trail")
     (stored,) = await api.world.registry.all()
@@ -668,7 +666,7 @@ async def test_the_status_has_the_stores_error_until_delivery_works_again() -> N
 
 
 @asynchronous
-async def test_the_status_is_about_files_of_the_region_of_the_call() -> None:
+async def test_the_status_covers_the_calls_region() -> None:
     api = await with_trail(IsMultiRegionTrail=True)
     await api.ok("StartLogging", Name="my-trail")
     await flush(api)
@@ -698,7 +696,7 @@ async def test_a_shadow_trails_status_needs_its_arn() -> None:
 
 
 @asynchronous
-async def test_the_public_key_is_listed_in_the_form_that_validators_load() -> None:
+async def test_the_public_key_is_listed_in_the_validators_form() -> None:
     api = Api()
     (key,) = (await api.ok("ListPublicKeys"))["PublicKeyList"]
     signature = await api.world.signer.sign(b"content", key["Fingerprint"])
@@ -733,7 +731,7 @@ async def test_keys_are_listed_whose_validity_overlaps_the_range(
 
 
 @asynchronous
-async def test_keys_of_a_range_that_ends_before_it_starts_are_refused() -> None:
+async def test_a_reversed_range_of_keys_is_refused() -> None:
     code, _ = await Api().error("ListPublicKeys", StartTime=10, EndTime=9)
     assert code == "InvalidTimeRangeException"
     code, _ = await Api().error("ListPublicKeys", NextToken="no such page")
@@ -759,7 +757,7 @@ async def test_terraform_reads_back_the_trail_it_created() -> None:
 
 
 @asynchronous
-async def test_times_do_not_depend_on_the_clocks_fraction_of_a_second() -> None:
+async def test_times_ignore_fractions_of_a_second() -> None:
     api = await with_trail()
     api.world.clock.moment = MOMENT + timedelta(microseconds=999_999)
     await api.ok("StartLogging", Name="my-trail")
@@ -800,7 +798,7 @@ async def with_everything(**settings: Any) -> Api:
 
 
 @asynchronous
-async def test_topic_log_group_role_and_key_are_echoed_and_described() -> None:
+async def test_topic_log_group_role_and_key_are_echoed() -> None:
     api = with_services(Api())
     answer = await api.ok("CreateTrail", Name="my-trail", S3BucketName=BUCKET, **EVERYTHING)
     expected = {**EVERYTHING, "SnsTopicARN": TOPIC, "KmsKeyId": KEY}
@@ -876,7 +874,7 @@ async def test_a_trail_beyond_the_limit_changes_nothing() -> None:
 
 
 @asynchronous
-async def test_files_are_encrypted_announced_and_streamed_from_the_call_on() -> None:
+async def test_files_are_encrypted_and_announced_from_the_call() -> None:
     api = with_services(await with_trail())
     await api.ok("StartLogging", Name="my-trail")
     before = await events(api, 2)
@@ -938,7 +936,7 @@ async def test_the_status_has_notifications_and_log_streams() -> None:
 
 
 @asynchronous
-async def test_a_dead_topic_and_log_group_hold_up_no_files_and_a_dead_bucket_no_events() -> None:
+async def test_dead_destinations_do_not_delay_each_other() -> None:
     api = await with_everything()
     await api.ok("StartLogging", Name="my-trail")
     services = api.world.services

@@ -57,7 +57,7 @@ async def test_other_files_are_not_served(path: str, folder: Path) -> None:
 
 
 @asynchronous
-async def test_without_built_files_the_page_says_how_to_get_them(tmp_path: Path) -> None:
+async def test_without_built_files_the_page_explains_the_build(tmp_path: Path) -> None:
     answer = await get(tmp_path, "")
     assert answer.status == 503
     assert b"pip install" in answer.body

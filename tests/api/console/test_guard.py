@@ -10,7 +10,7 @@ from tests.fakes import asynchronous
 
 
 @asynchronous
-async def test_every_answer_has_the_headers_that_keep_a_page_to_itself() -> None:
+async def test_every_answer_has_the_security_headers() -> None:
     browser = Browser()
     for path in ("/console/", "/api/v1/session", "/api/v1/nothing", "/"):
         answer = await send(browser.app, "GET", path, browser.headers())
@@ -23,7 +23,7 @@ async def test_every_answer_has_the_headers_that_keep_a_page_to_itself() -> None
 
 
 @asynchronous
-async def test_without_a_session_calls_are_refused_and_say_what_to_do() -> None:
+async def test_without_a_session_calls_are_refused_with_advice() -> None:
     browser = Browser()
     browser.cookie = None
     answer = await browser.get("events/rows")
@@ -65,7 +65,7 @@ async def test_a_page_of_another_host_is_not_served() -> None:
 
 
 @asynchronous
-async def test_a_console_that_takes_any_host_is_opened_by_every_name() -> None:
+async def test_an_open_console_accepts_every_name() -> None:
     browser = Browser(is_own_name=None)
     for host in (HOST, "console.example", "console.example:443"):
         answer = await send(browser.app, "GET", "/", {"host": host}, scheme="https")

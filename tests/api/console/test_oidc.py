@@ -98,7 +98,7 @@ def logins(browser: Browser) -> list[tuple[str, str]]:
 
 
 @asynchronous
-async def test_a_user_of_the_provider_signs_in_with_the_role_of_its_claim() -> None:
+async def test_a_user_signs_in_with_the_role_of_a_claim() -> None:
     browser, provider = with_provider()
     assert (await browser.get("login")).json == {"oidc": True}
     answer = await come_back(browser, *await begin(browser))
@@ -120,7 +120,7 @@ async def test_the_greatest_role_of_several_counts() -> None:
 
 @pytest.mark.parametrize("groups", [None, "others", [], ["admin"], {"admins": True}, 7])
 @asynchronous
-async def test_a_user_without_a_role_is_refused_and_that_is_recorded(groups: Any) -> None:
+async def test_a_user_without_a_role_is_refused_and_recorded(groups: Any) -> None:
     browser, provider = with_provider()
     provider.claims["groups"] = groups
     answer = await come_back(browser, *await begin(browser))
@@ -150,7 +150,7 @@ async def test_a_state_is_good_in_the_browser_that_began() -> None:
 
 
 @asynchronous
-async def test_a_browser_may_come_back_to_another_server_that_shares_the_sealer() -> None:
+async def test_a_browser_may_return_to_another_server() -> None:
     (one, _), (two, _), (stranger, _) = (
         with_provider(),
         with_provider(),
@@ -165,7 +165,7 @@ async def test_a_browser_may_come_back_to_another_server_that_shares_the_sealer(
 
 @pytest.mark.slow
 @asynchronous
-async def test_others_who_begin_and_never_come_back_end_no_sign_in() -> None:
+async def test_unfinished_sign_ins_end_no_other() -> None:
     browser, _ = with_provider()
     state, cookie = await begin(browser)
     for _ in range(2_000):
@@ -174,7 +174,7 @@ async def test_others_who_begin_and_never_come_back_end_no_sign_in() -> None:
 
 
 @asynchronous
-async def test_a_sign_in_that_takes_too_long_must_begin_again() -> None:
+async def test_a_slow_sign_in_must_begin_again() -> None:
     browser, _ = with_provider()
     state, cookie = await begin(browser)
     browser.api.world.clock.advance(601)
@@ -239,9 +239,7 @@ async def test_another_page_cannot_begin_it(changes: dict[str, str | None]) -> N
     ],
 )
 @asynchronous
-async def test_a_user_has_the_best_name_that_can_be_shown(
-    claims: dict[str, Any], name: str
-) -> None:
+async def test_a_user_has_the_best_printable_name(claims: dict[str, Any], name: str) -> None:
     browser, provider = with_provider()
     provider.claims |= claims
     await come_back(browser, *await begin(browser))

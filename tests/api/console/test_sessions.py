@@ -39,7 +39,7 @@ async def test_a_link_is_good_for_ten_minutes() -> None:
 
 
 @asynchronous
-async def test_a_session_ends_half_an_hour_after_its_last_request() -> None:
+async def test_a_session_ends_after_half_an_idle_hour() -> None:
     clock = SettableClock(NOW)
     sessions = Sessions(clock)
     secret = await begun(sessions)
@@ -52,7 +52,7 @@ async def test_a_session_ends_half_an_hour_after_its_last_request() -> None:
 
 
 @asynchronous
-async def test_a_session_that_is_used_ends_after_twelve_hours() -> None:
+async def test_a_session_ends_after_twelve_hours() -> None:
     clock = SettableClock(NOW)
     sessions = Sessions(clock)
     secret = await begun(sessions)

@@ -58,7 +58,7 @@ async def test_a_user_signs_in_and_out() -> None:
 
 
 @asynchronous
-async def test_each_sign_in_has_a_new_session_and_ends_the_browsers_former_one() -> None:
+async def test_each_sign_in_replaces_the_browsers_session() -> None:
     browser = await with_user()
     await login(browser)
     former = browser.cookie
@@ -78,7 +78,7 @@ async def test_a_session_that_another_chose_is_not_accepted() -> None:
 
 
 @asynchronous
-async def test_a_sign_in_is_recorded_as_the_console_of_aws_does() -> None:
+async def test_a_sign_in_is_recorded_like_awss() -> None:
     browser = await with_user()
     await login(browser)
     (record,) = records(browser)
@@ -114,7 +114,7 @@ async def test_a_sign_in_is_recorded_as_the_console_of_aws_does() -> None:
 
 
 @asynchronous
-async def test_a_failed_sign_in_is_recorded_and_unknown_names_are_hidden() -> None:
+async def test_a_failed_sign_in_is_recorded_without_unknown_names() -> None:
     browser = await with_user()
     wrong = await login(browser, "wrong")
     unknown = await login(browser, "wrong", name="my-secret-password")
@@ -138,7 +138,7 @@ async def test_a_failed_sign_in_is_recorded_and_unknown_names_are_hidden() -> No
 
 
 @asynchronous
-async def test_the_sixth_try_in_a_minute_is_refused_and_not_recorded() -> None:
+async def test_the_sixth_attempt_in_a_minute_is_refused() -> None:
     browser = await with_user()
     for _ in range(5):
         await login(browser, "wrong")
@@ -150,7 +150,7 @@ async def test_the_sixth_try_in_a_minute_is_refused_and_not_recorded() -> None:
 
 
 @asynchronous
-async def test_the_first_password_is_changed_at_the_first_sign_in() -> None:
+async def test_the_first_sign_in_changes_the_password() -> None:
     browser = Browser()
     browser.cookie = None
     _, once = await browser.users.create("ann", ConsoleRole.VIEWER)
@@ -174,7 +174,7 @@ async def test_no_session_begins_before_it_is_recorded() -> None:
 
 
 @asynchronous
-async def test_a_user_changes_the_password_and_other_browsers_are_signed_out() -> None:
+async def test_a_new_password_signs_other_browsers_out() -> None:
     browser = await with_user()
     await login(browser)
     other = browser.cookie
@@ -215,7 +215,7 @@ async def test_an_administrators_change_ends_a_sign_in_under_way(
 
 
 @asynchronous
-async def test_a_new_password_ends_other_sessions_even_if_nothing_can_be_recorded() -> None:
+async def test_an_unrecorded_new_password_still_ends_other_sessions() -> None:
     browser = await with_user()
     await login(browser)
     browser.api.world.journal.failure = "the disk is full"

@@ -34,7 +34,7 @@ class Cluster:
 
 
 @asynchronous
-async def test_a_session_of_one_server_is_known_on_all_and_after_a_restart() -> None:
+async def test_a_session_is_known_on_all_servers_after_restarts() -> None:
     cluster = Cluster()
     secret = await cluster.one.begin_for(ANN)
     for server in (cluster.one, cluster.two, cluster.server()):
@@ -52,7 +52,7 @@ async def test_a_session_of_one_server_is_known_on_all_and_after_a_restart() -> 
 
 
 @asynchronous
-async def test_a_session_that_is_ended_is_over_everywhere_within_a_second() -> None:
+async def test_an_ended_session_is_over_everywhere_immediately() -> None:
     cluster = Cluster()
     one, other = await cluster.one.begin_for(ANN), await cluster.one.begin_for(ANN)
     assert await cluster.two.find(one) is not None
@@ -64,7 +64,7 @@ async def test_a_session_that_is_ended_is_over_everywhere_within_a_second() -> N
 
 
 @asynchronous
-async def test_all_sessions_of_a_user_end_everywhere_and_no_others() -> None:
+async def test_all_sessions_of_a_user_end_everywhere() -> None:
     cluster = Cluster()
     ended = [await server.begin_for(ANN) for server in (cluster.one, cluster.two)]
     others = [
@@ -104,7 +104,7 @@ async def test_a_session_used_on_any_server_lasts_twelve_hours() -> None:
 
 
 @asynchronous
-async def test_a_session_ends_half_an_hour_after_its_last_request() -> None:
+async def test_a_session_ends_after_half_an_idle_hour() -> None:
     cluster = Cluster()
     secret = await cluster.one.begin_for(ANN)
     cluster.clock.advance(MAX_IDLE.total_seconds() + 1)
@@ -112,7 +112,7 @@ async def test_a_session_ends_half_an_hour_after_its_last_request() -> None:
 
 
 @asynchronous
-async def test_a_use_does_not_bring_back_a_session_that_ended_on_another_server() -> None:
+async def test_a_use_does_not_revive_an_ended_session() -> None:
     cluster = Cluster()
     secret = await cluster.one.begin_for(ANN)
     cluster.clock.advance(timedelta(minutes=5).total_seconds())
@@ -126,7 +126,7 @@ async def test_a_use_does_not_bring_back_a_session_that_ended_on_another_server(
 
 
 @asynchronous
-async def test_sessions_that_are_over_and_too_many_are_removed(
+async def test_ended_and_excess_sessions_are_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     max_count = 30

@@ -14,7 +14,7 @@ from tests.fakes import asynchronous
 
 
 @asynchronous
-async def test_a_link_opens_a_session_once_until_it_is_ended() -> None:
+async def test_a_link_opens_one_session_until_its_end() -> None:
     browser = Browser()
     link = {"token": browser.sessions.new_link()}
     browser.cookie = None

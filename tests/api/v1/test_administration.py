@@ -29,7 +29,7 @@ async def test_an_action_gets_the_object_in_the_body(path: str) -> None:
 
 
 @asynchronous
-async def test_records_of_other_processes_come_as_lines() -> None:
+async def test_records_of_other_processes_arrive_as_lines() -> None:
     browser = Browser()
     answer = await send(browser.app, "POST", "/api/v1/records", BEARER, b"{}\n{}\n")
     assert answer.json == {"taken": 2}

@@ -9,7 +9,7 @@ from tests.fakes import asynchronous
 
 
 @asynchronous
-async def test_a_body_that_is_too_large_is_refused() -> None:
+async def test_an_oversized_body_is_refused() -> None:
     answer = await Browser().post("turn-on", b" " * 1_000_001)
     assert answer.status == 413
 

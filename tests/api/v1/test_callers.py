@@ -19,7 +19,7 @@ FLUSH = "/api/v1/trails/flush"
 @pytest.mark.parametrize("path", [EVENTS, WHO, FLUSH])
 @pytest.mark.parametrize("token", [None, "", "wrong", "the-toke", "the-token2", "THE-TOKEN", "ö"])
 @asynchronous
-async def test_everything_else_needs_the_token(path: str, token: str | None) -> None:
+async def test_other_routes_need_the_token(path: str, token: str | None) -> None:
     api = await filled(a_record())
     answer = await api.ask(path, token, "POST" if path == FLUSH else "GET", resource="Mary")
     assert answer.status == 401
@@ -28,7 +28,7 @@ async def test_everything_else_needs_the_token(path: str, token: str | None) -> 
 
 
 @asynchronous
-async def test_a_password_of_a_proxy_is_not_taken_for_a_token() -> None:
+async def test_a_proxys_password_is_not_a_token() -> None:
     """Browsers behind a proxy send it in the header of the token."""
     browser = Browser()
     basic = {"authorization": "Basic YW5uOnNlY3JldA=="}
@@ -44,7 +44,7 @@ async def test_a_password_of_a_proxy_is_not_taken_for_a_token() -> None:
 
 
 @asynchronous
-async def test_a_token_that_a_proxy_adds_leaves_browsers_their_sessions() -> None:
+async def test_a_proxys_token_leaves_browsers_their_sessions() -> None:
     browser = Browser()
     foreign = {"authorization": "Bearer of-the-proxy"}
     answer = await send(browser.app, "GET", "/api/v1/session", browser.headers() | foreign)

@@ -48,14 +48,14 @@ async def test_bars_of_a_histogram_add_up_to_the_total() -> None:
 
 @asynchronous
 @pytest.mark.parametrize("path", ["events/histogram", "events/overview"])
-async def test_a_histogram_may_end_with_the_first_day_of_the_calendar(path: str) -> None:
+async def test_a_histogram_may_end_with_the_first_calendar_day(path: str) -> None:
     answer = await (await with_events()).get(path, until="0001-01-01")
     assert answer.status == 200
     assert answer.json.get("count", 0) == 0
 
 
 @asynchronous
-async def test_values_come_most_frequent_first() -> None:
+async def test_values_are_sorted_by_frequency() -> None:
     browser = await with_events()
     found = (await browser.get("events/facets", fields="eventName,username")).json["facets"]
     assert found == {
@@ -69,7 +69,7 @@ async def test_values_come_most_frequent_first() -> None:
 @asynchronous
 @pytest.mark.parametrize("expression", ["", "ann", "is:failure"])
 @pytest.mark.parametrize("since", [None, "2024-01-01T01:00:00Z"])
-async def test_an_overview_is_the_total_the_histogram_and_the_facets(
+async def test_an_overview_has_total_histogram_and_facets(
     expression: str, since: str | None
 ) -> None:
     browser = await with_events()

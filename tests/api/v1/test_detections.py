@@ -166,7 +166,7 @@ async def test_starter_rules_are_shown_and_enabled_by_name() -> None:
 
 
 @asynchronous
-async def test_a_rule_that_was_written_is_tested_and_enabled() -> None:
+async def test_a_written_rule_is_tested_and_enabled() -> None:
     records = [a_record(eventID=event_id(n), eventTime=f"2020-01-01T09:00:0{n}Z") for n in range(7)]
     api = await filled(*records, a_record(eventID=event_id(8), eventName="DeleteUser"))
     tested = (await api.post(f"{ROUTE}/test", json.dumps({"source": USERS}).encode())).json
@@ -187,7 +187,7 @@ async def test_a_rule_that_was_written_is_tested_and_enabled() -> None:
 @pytest.mark.parametrize(
     ("limited", "limit"), [(written_searches, "_READ_SECONDS"), (module, "_MAX_HELD")]
 )
-def test_a_test_reads_what_one_answer_may(
+def test_a_test_reads_at_most_one_answers_events(
     monkeypatch: pytest.MonkeyPatch, limited: Any, limit: str
 ) -> None:
     monkeypatch.setattr(written_searches, "_PAGE_EVENTS", 2)

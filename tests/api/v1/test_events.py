@@ -84,7 +84,7 @@ async def test_pages_follow_one_another_while_events_arrive() -> None:
 
 
 @asynchronous
-async def test_pages_of_a_span_before_now_follow_one_another_while_time_passes() -> None:
+async def test_pages_before_now_are_stable_as_time_passes() -> None:
     browser = await with_events(*(made(n) for n in range(5)))
     seen: list[str] = []
     query = {"limit": "2", "since": "3650d"}
@@ -174,7 +174,7 @@ async def test_events_are_shown_newest_first_with_their_records() -> None:
 
 
 @asynchronous
-async def test_an_answer_of_large_events_says_that_it_is_truncated(
+async def test_an_answer_of_large_events_is_marked_truncated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     browser = await with_events(*(made(n) for n in range(1_001)))
@@ -188,7 +188,7 @@ async def test_an_answer_of_large_events_says_that_it_is_truncated(
 
 
 @asynchronous
-async def test_events_are_of_every_account_and_region_unless_one_is_given() -> None:
+async def test_events_cover_every_account_and_region_by_default() -> None:
     api = await filled(
         a_record(eventID="mine"),
         a_record(eventID="theirs", recipientAccountId="210987654321"),
@@ -261,7 +261,7 @@ async def test_events_are_found_by_time() -> None:
     ],
 )
 @asynchronous
-async def test_a_question_that_does_not_fit_is_refused_with_its_reason(
+async def test_an_invalid_question_is_refused_with_its_reason(
     query: dict[str, str], code: str
 ) -> None:
     api = await filled(*some_records(2))
@@ -312,7 +312,7 @@ async def named() -> Api:
     ],
 )
 @asynchronous
-async def test_the_value_that_a_search_may_have_meant_is_named(
+async def test_the_nearest_value_is_suggested(
     expression: str, label: str, nearest: str, difference: str
 ) -> None:
     api = await named()
@@ -335,7 +335,7 @@ async def test_known_and_dissimilar_values_have_no_suggestion(expression: str) -
 
 @pytest.mark.slow
 @asynchronous
-async def test_names_are_compared_in_a_thread_that_ends_when_the_time_is_over(
+async def test_the_thread_that_compares_names_ends_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     api = await named()
@@ -359,7 +359,7 @@ async def test_names_are_compared_in_a_thread_that_ends_when_the_time_is_over(
 
 
 @asynchronous
-async def test_names_are_found_without_case_only_if_asked_for_and_no_event_has_them() -> None:
+async def test_case_is_ignored_on_request_without_exact_match() -> None:
     api = await named()
     asked = {"expression": "user=john name=createuser", "nearest": "true"}
     found = (await api.ask(EVENTS, **asked)).json

@@ -46,7 +46,7 @@ async def at(moment: str, *records: dict[str, Any]) -> Api:
 
 
 @asynchronous
-async def test_an_incident_that_is_over_has_the_figures_of_its_end() -> None:
+async def test_an_ended_incident_has_its_final_figures() -> None:
     start = an_insight_record("Start")
     burst = calls("2020-01-01T09:00:05Z", "2020-01-01T09:04:59Z")
     end = end_of(start, "2020-01-01T09:05:00Z")
@@ -69,7 +69,7 @@ async def test_an_open_incident_counts_its_calls_until_now() -> None:
 
 
 @asynchronous
-async def test_the_end_of_an_incident_is_known_though_the_period_is_before_it() -> None:
+async def test_an_incidents_end_is_known_beyond_the_period() -> None:
     start = an_insight_record("Start")
     end = end_of(start, "2020-01-01T09:05:00Z")
     api = await at("2020-01-01T10:00:00Z", start, end)
@@ -95,7 +95,7 @@ async def test_marking_an_incident_is_recorded_first() -> None:
 
 
 @asynchronous
-async def test_a_browser_lists_fewer_incidents_and_matches_at_a_time() -> None:
+async def test_a_browser_lists_incidents_in_smaller_parts() -> None:
     browser = Browser()
     for path in ("insights", "detections/matches"):
         assert (await browser.get(path, limit="200")).status == 200
@@ -104,7 +104,7 @@ async def test_a_browser_lists_fewer_incidents_and_matches_at_a_time() -> None:
 
 
 @asynchronous
-async def test_one_incident_has_its_record_and_the_calls_of_each_minute_around_it() -> None:
+async def test_an_incident_has_its_record_and_calls_per_minute() -> None:
     start = an_insight_record("Start")
     end = end_of(start, "2020-01-01T09:05:00Z")
     burst = calls("2020-01-01T08:59:00Z", "2020-01-01T09:00:05Z", "2020-01-01T09:00:06Z")
@@ -121,7 +121,7 @@ async def test_one_incident_has_its_record_and_the_calls_of_each_minute_around_i
 
 
 @asynchronous
-async def test_the_beginning_of_an_id_must_be_of_one_incident() -> None:
+async def test_the_start_of_an_id_must_be_unique() -> None:
     one = an_insight_record()
     other = {**one, "eventID": event_id(9), "sharedEventID": SHARED[:-1] + "f"}
     api = await at("2020-01-01T12:00:00Z", one, other)
@@ -154,7 +154,7 @@ async def test_the_status_shows_the_progress_of_insights() -> None:
 
 
 @asynchronous
-async def test_a_user_of_some_accounts_gets_no_totals_of_all_accounts() -> None:
+async def test_a_limited_user_gets_no_totals() -> None:
     api = await at("2020-01-01T12:00:00Z", *calls("2020-01-01T09:00:00Z"))
     await api.insights.cursor()
     browser = Browser(api)
@@ -260,7 +260,7 @@ async def test_a_principals_continuing_burst_is_open() -> None:
 
 
 @asynchronous
-async def test_the_event_of_a_first_use_is_found_by_its_id_and_time() -> None:
+async def test_a_first_uses_event_is_found_by_id_and_time() -> None:
     (event,) = calls("2020-01-01T09:00:00Z")
     first = a_principal_record(event_id=event["eventID"])
     api = await at("2020-01-01T10:00:00Z", event, first)
@@ -275,7 +275,7 @@ async def test_the_event_of_a_first_use_is_found_by_its_id_and_time() -> None:
 
 
 @asynchronous
-async def test_the_refused_calls_of_a_role_are_found_whatever_their_session_and_region() -> None:
+async def test_refused_calls_of_a_role_are_found_across_sessions() -> None:
     role = [an_assumed_role("deploy", session=f"i-{n}") for n in range(2)]
     refused = {"errorCode": "Client.UnauthorizedOperation", "eventTime": "2020-01-01T09:03:00Z"}
     wanted = [

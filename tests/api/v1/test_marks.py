@@ -39,7 +39,7 @@ async def test_a_mark_is_the_position_of_the_newest_record() -> None:
 
 
 @asynchronous
-async def test_records_after_a_mark_are_of_all_categories_oldest_first() -> None:
+async def test_records_after_a_mark_are_sorted_oldest_first() -> None:
     api = Api()
     await api.record([a_record(eventID="before")])
     mark = await set_mark(api)
@@ -84,7 +84,7 @@ async def test_records_are_selected_by_expression_account_region_and_category() 
 
 
 @asynchronous
-async def test_an_answer_that_is_not_complete_is_continued_at_its_position() -> None:
+async def test_an_incomplete_answer_is_continued_at_its_position() -> None:
     api = Api()
     records = some_records(7)
     await api.record(records)

@@ -34,7 +34,7 @@ def validator(schema: dict[str, Any]) -> Any:
 
 
 @asynchronous
-async def test_answers_have_the_shapes_that_are_described() -> None:
+async def test_answers_have_the_described_shapes() -> None:
     browser = Browser()
     browser.api.world.clock.advance(3_600)
     browser.open_link()
@@ -76,7 +76,7 @@ async def test_answers_have_the_shapes_that_are_described() -> None:
 
 
 @asynchronous
-async def test_an_error_has_the_shape_that_is_described() -> None:
+async def test_an_error_has_the_described_shape() -> None:
     answer = await Browser().get("events/none")
     schema = {"$ref": "#/components/schemas/Error", "components": DESCRIPTION["components"]}
     validator(schema).validate(answer.json)

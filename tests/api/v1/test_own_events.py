@@ -12,7 +12,7 @@ from opentrail.core.attributes import attributes_of
 from tests.factories import ACCOUNT, MOMENT
 
 
-def test_an_event_says_who_did_what_from_where_and_when() -> None:
+def test_an_event_has_actor_action_place_and_time() -> None:
     request = Request({"type": "http", "client": ("203.0.113.7", 5)})
     identity = identity_of_user(ACCOUNT, "ann")
     more = {"requestParameters": {"a": 1}, "responseElements": None}

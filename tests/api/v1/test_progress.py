@@ -50,7 +50,7 @@ async def refused(_request: Request) -> dict[str, bool]:
 
 
 @asynchronous
-async def test_reports_come_before_the_answer() -> None:
+async def test_reports_precede_the_answer() -> None:
     assert await answered(reading) == [{"read": 1}, {"read": 2, "total": 3}, {"followed": True}]
     assert await answered(reading, "*/*") == {"followed": False}
 

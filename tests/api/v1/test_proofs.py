@@ -38,7 +38,7 @@ async def proofs(browser: Browser, event_id: str) -> list[dict[str, Any]]:
 
 
 @asynchronous
-async def test_an_event_is_pending_then_proven_and_nothing_is_read_before() -> None:
+async def test_an_event_is_pending_and_then_proven() -> None:
     browser = await logging_browser()
     await record(browser, "mary")
     (pending,) = await proofs(browser, "mary")
@@ -72,7 +72,7 @@ async def test_a_broken_proof_is_listed_with_its_trail() -> None:
 
 
 @asynchronous
-async def test_each_trail_answers_for_itself_and_others_are_left_out() -> None:
+async def test_each_trail_answers_for_itself() -> None:
     browser = await logging_browser(IsMultiRegionTrail=True)
     await browser.api.ok("CreateTrail", Name="unsigned", S3BucketName="other-bucket")
     await browser.api.ok("StartLogging", Name="unsigned")

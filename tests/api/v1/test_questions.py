@@ -29,7 +29,7 @@ async def recorded(api: Api) -> list[dict[str, Any]]:
 
 
 @asynchronous
-async def test_a_question_is_an_event_of_who_asked_and_through_which_agent() -> None:
+async def test_a_question_is_recorded_with_its_caller_and_agent() -> None:
     browser = Browser()
     browser.become(ConsoleRole.VIEWER, name="ann")
     answer = await browser.post("questions", BODY)
@@ -69,7 +69,7 @@ async def test_lists_show_questions_only_to_who_asks_for_them() -> None:
 
 
 @asynchronous
-async def test_a_question_that_was_refused_has_an_error() -> None:
+async def test_a_refused_question_has_an_error() -> None:
     api = Api()
     body = json.dumps({**BODY, "rows": 0, "failed": True, "agent": None}).encode()
     assert (await api.post("/api/v1/questions", body)).status == 200

@@ -58,7 +58,7 @@ async def ask(browser: Browser, method: str, path: str, body: object = BODY) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("role", [None, *ConsoleRole], ids=str)
 @asynchronous
-async def test_a_route_is_open_to_its_role_and_greater_ones(role: ConsoleRole | None) -> None:
+async def test_a_route_is_open_to_its_role_and_higher(role: ConsoleRole | None) -> None:
     for rule in RULES:
         with case(f"{rule.method} {rule.path}"):
             await ask_as(role, rule)
@@ -108,7 +108,7 @@ def test_every_route_is_known() -> None:
     assert routes == known | unknown | PAGES
 
 
-def test_the_most_specific_route_comes_first() -> None:
+def test_the_most_specific_route_is_first() -> None:
     paths = [rule.path for rule in Browser().rules if rule.method == "GET"]
     for general in ("/events/{id}", "/insights/{id}"):
         folder = general.rpartition("/")[0]
@@ -119,7 +119,7 @@ def test_the_most_specific_route_comes_first() -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_the_token_opens_every_route_and_a_wrong_one_none() -> None:
+async def test_the_token_opens_every_route() -> None:
     """A request with the token needs no other mark of a page."""
     for rule in RULES:
         path = path_of(rule.path)
@@ -141,7 +141,7 @@ async def test_the_token_opens_every_route_and_a_wrong_one_none() -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
 @asynchronous
-async def test_a_call_that_does_not_exist_is_not_found_with_a_session_only(method: str) -> None:
+async def test_an_unknown_call_is_404_with_a_session_only(method: str) -> None:
     browser = Browser()
     browser.become(ConsoleRole.VIEWER)
     assert (await ask(browser, method, f"{API}/nothing")).status == 404
@@ -281,7 +281,7 @@ async def test_user_of_one_account_sees_only_that_account() -> None:
 
 
 @asynchronous
-async def test_other_accounts_are_not_found_by_what_acts() -> None:
+async def test_actions_do_not_find_other_accounts() -> None:
     browser = await two_accounts()
     browser.become(ConsoleRole.ADMIN, MINE)
     missing = {
@@ -352,7 +352,7 @@ async def test_a_tail_ends_when_its_session_does(monkeypatch: pytest.MonkeyPatch
 
 
 @asynchronous
-async def test_views_of_users_of_some_accounts_are_seen_by_those_who_may_see_them() -> None:
+async def test_limited_users_views_are_visible_to_permitted_users() -> None:
     browser = Browser()
     browser.become(ConsoleRole.OPERATOR, MINE)
     saved = await browser.send("PUT", "views/ours", {"state": {}, "expected": 0})
@@ -363,7 +363,7 @@ async def test_views_of_users_of_some_accounts_are_seen_by_those_who_may_see_the
 
 
 @asynchronous
-async def test_the_console_is_used_by_those_who_may_see_its_own_account() -> None:
+async def test_the_console_is_for_users_of_its_account() -> None:
     browser = Browser()
     browser.become(ConsoleRole.OPERATOR, MINE, ACCOUNT)
     assert (await browser.post("aws/DescribeTrails", {})).status == 200

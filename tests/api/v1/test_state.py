@@ -45,7 +45,7 @@ async def test_health_names_every_problem() -> None:
 
 
 @asynchronous
-async def test_health_tells_a_user_of_some_accounts_nothing_of_others() -> None:
+async def test_health_hides_other_accounts_from_limited_users() -> None:
     browser = Browser()
     await browser.api.record([a_record(), a_record(recipientAccountId="1" * 12)])
     browser.health["missing"] = ["positions 3 to 4"]

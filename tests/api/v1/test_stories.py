@@ -47,7 +47,7 @@ async def test_incidents_are_listed_shown_and_marked_as_expected() -> None:
 
 
 @asynchronous
-async def test_the_events_of_one_answer_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_answers_events_are_in_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     browser = Browser()
     await browser.api.record([a_record(userIdentity=an_iam_user("Ann"))])
     assert await most_reading(monkeypatch, lambda: browser.get(f"principals/{ANN}")) == 1
@@ -102,7 +102,7 @@ async def test_a_busy_principal_is_counted_whole(monkeypatch: pytest.MonkeyPatch
 
 
 @asynchronous
-async def test_the_story_of_a_resource_is_what_who_answers() -> None:
+async def test_the_story_of_a_resource_equals_whos_answer() -> None:
     browser = Browser()
     await browser.api.record(
         [
@@ -185,7 +185,7 @@ async def test_a_session_shows_the_life_story_of_its_role() -> None:
 
 
 @asynchronous
-async def test_who_was_behind_a_call_is_shown_as_the_events_that_led_to_it() -> None:
+async def test_the_person_behind_a_call_has_the_leading_events() -> None:
     browser = Browser()
     session = {**an_assumed_role("Release"), "accessKeyId": "ASIA1"}
     events = [
@@ -206,7 +206,7 @@ async def test_who_was_behind_a_call_is_shown_as_the_events_that_led_to_it() -> 
 
 
 @asynchronous
-async def test_who_was_behind_a_call_may_be_unknown() -> None:
+async def test_the_person_behind_a_call_may_be_unknown() -> None:
     browser = Browser()
     await browser.api.record([a_record(eventID=event_id(1), userIdentity=an_assumed_role())])
     chain = (await browser.get(f"events/{event_id(1)}/caller")).json
@@ -319,7 +319,7 @@ async def test_who_finds_a_resource_by_arn() -> None:
 
 
 @asynchronous
-async def test_who_passes_over_calls_that_were_refused_or_only_read() -> None:
+async def test_who_skips_refused_and_reading_calls() -> None:
     refused = a_record(eventID="refused", errorCode="EntityAlreadyExists", responseElements=None)
     read = a_record(eventID="read", eventName="GetUser", readOnly=True, responseElements=None)
     api = await filled(a_record(eventID="made"), refused, read)
@@ -362,14 +362,14 @@ async def test_who_finds_only_recorded_names() -> None:
 
 
 @asynchronous
-async def test_who_may_be_narrowed_to_a_type() -> None:
+async def test_who_can_be_narrowed_to_a_type() -> None:
     api = await filled(a_record())
     assert (await api.ask(WHO, resource="Mary", type="user")).json["sentence"]
     assert not (await api.ask(WHO, resource="Mary", type="role")).json["sentence"]
 
 
 @asynchronous
-async def test_who_may_be_narrowed_to_an_account() -> None:
+async def test_who_can_be_narrowed_to_an_account() -> None:
     api = await filled(a_record(eventID="mine"))
     assert (await api.ask(WHO, resource="Mary", account=ACCOUNT)).json["sentence"]
     assert not (await api.ask(WHO, resource="Mary", account="210987654321")).json["sentence"]

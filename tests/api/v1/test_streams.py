@@ -38,7 +38,7 @@ async def whole(api: Api, **query: str) -> list[Any]:
 
 
 @asynchronous
-async def test_a_stream_has_every_event_newest_first_and_marks_its_end() -> None:
+async def test_a_stream_has_all_events_and_marks_its_end() -> None:
     api = await filled(*some_records(1_234))
     *lines, end = await whole(api)
     assert ids_of(lines) == [event_id(number) for number in range(1_234, 0, -1)]
@@ -70,7 +70,7 @@ async def test_a_stream_takes_the_conditions_of_a_look_up() -> None:
 
 
 @asynchronous
-async def test_a_stream_may_be_limited_and_a_wrong_question_is_refused() -> None:
+async def test_a_stream_has_a_limit_and_refuses_wrong_questions() -> None:
     api = await filled(*some_records(1_234))
     for limit in (1, 500, 501, 1_233):
         *lines, end = await whole(api, limit=str(limit))
@@ -259,7 +259,7 @@ async def test_a_tail_takes_account_region_categories_and_expression() -> None:
 
 
 @asynchronous
-async def test_a_tail_sends_its_position_even_if_no_event_matches(
+async def test_a_tail_sends_its_position_without_matches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(streams, "_HEARTBEAT", 0.05)
@@ -295,9 +295,7 @@ async def test_a_tail_that_makes_no_sense_is_refused(query: dict[str, str]) -> N
 
 
 @asynchronous
-async def test_a_client_that_does_not_read_blocks_no_one_and_frees_all_when_it_disconnects() -> (
-    None
-):
+async def test_a_client_that_stops_reading_blocks_no_other() -> None:
     api = await filled(*some_records(3))
     before = len(asyncio.all_tasks())
     async with api.stream(TAIL) as slow, api.stream(TAIL) as quick:
@@ -324,7 +322,7 @@ async def test_a_tail_ends_with_the_server_and_says_so() -> None:
 
 @pytest.mark.parametrize("path", [ALL, TAIL])
 @asynchronous
-async def test_a_reader_who_takes_nothing_does_not_hold_the_end_up(path: str) -> None:
+async def test_a_stalled_reader_does_not_delay_the_end(path: str) -> None:
     api = await filled(*some_records(9_000))
     async with api.stream(path, **({"after": "0"} if path == TAIL else {})) as stream:
         await stream.line()
@@ -360,7 +358,7 @@ async def test_a_long_answer_ends_with_its_session(path: str) -> None:
 
 
 @asynchronous
-async def test_a_session_reads_no_causes_of_failures_in_a_stream() -> None:
+async def test_a_session_reads_no_failure_causes_in_a_stream() -> None:
     browser = Browser()
     browser.api.world.clock.advance(10_000)
     browser.become(ConsoleRole.AUDITOR)

@@ -53,7 +53,7 @@ async def test_new_events_that_match_arrive_with_their_sentence() -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_page_that_comes_back_misses_nothing_and_gets_nothing_twice() -> None:
+async def test_a_returning_page_gets_each_event_once() -> None:
     browser = Browser()
     async with opened(browser) as stream:
         await message(stream)
@@ -67,7 +67,7 @@ async def test_a_page_that_comes_back_misses_nothing_and_gets_nothing_twice() ->
 
 
 @asynchronous
-async def test_a_page_far_behind_gets_the_number_of_skipped_events(
+async def test_a_late_page_gets_the_number_of_skipped_events(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tail, "_MAX_LATE_ENTRIES", 5)

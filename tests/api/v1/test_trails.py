@@ -51,7 +51,7 @@ async def test_a_flush_delivers_and_its_digests_are_listed() -> None:
 
 
 @asynchronous
-async def test_the_events_of_one_preview_are_held_at_a_time(
+async def test_one_previews_events_are_in_memory_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     browser, body = Browser(), {"EventSelectors": [{"ReadWriteType": "All"}]}
@@ -141,7 +141,7 @@ async def test_flushing_an_unknown_trail_is_not_found() -> None:
 
 
 @asynchronous
-async def test_flushing_a_name_that_several_trails_have_names_them_all() -> None:
+async def test_flushing_an_ambiguous_name_names_all_trails() -> None:
     api = await logging_trail()
     await api.ok("CreateTrail", Name="my-trail", S3BucketName=BUCKET, region="eu-west-1")
     answer = await api.post(FLUSH, asked(name="my-trail"))

@@ -32,7 +32,7 @@ async def ask(browser: Browser, token: str, method: str, path: str, body: Any = 
 
 
 @asynchronous
-async def test_a_program_with_a_token_sees_what_its_user_may_see() -> None:
+async def test_a_token_grants_its_users_view() -> None:
     browser, secret = await with_token(ConsoleRole.VIEWER, ACCOUNT)
     other = a_record(eventID=event_id(2), recipientAccountId="222222222222")
     await browser.api.record([a_record(), other])
@@ -47,7 +47,7 @@ async def test_a_program_with_a_token_sees_what_its_user_may_see() -> None:
 
 
 @asynchronous
-async def test_a_token_of_an_administrator_is_not_the_token_of_the_server() -> None:
+async def test_an_administrators_token_is_not_the_servers() -> None:
     browser, secret = await with_token(ConsoleRole.ADMIN)
     assert (await ask(browser, secret, "GET", "users")).status == 200
     for path in ("access-keys", "policies", "directory", "records", "import", "console-links"):
@@ -65,7 +65,7 @@ async def test_a_question_is_recorded_as_one_of_the_user() -> None:
 
 
 @asynchronous
-async def test_a_change_by_a_program_is_not_one_of_the_console() -> None:
+async def test_a_programs_change_is_not_the_consoles() -> None:
     browser, secret = await with_token(ConsoleRole.OPERATOR)
     answer = await ask(browser, secret, "POST", "aws/DescribeTrails", {})
     assert answer.status == 200, answer.body

@@ -90,7 +90,7 @@ async def test_sessions_of_any_user_end() -> None:
 
 
 @asynchronous
-async def test_a_deletion_that_was_interrupted_is_done_by_the_next_try() -> None:
+async def test_the_next_attempt_completes_an_interrupted_deletion() -> None:
     browser = Browser()
     await browser.users.create("ann", ConsoleRole.VIEWER)
     admin, asked = browser.cookie, {"name": "ann", "action": "delete"}

@@ -50,7 +50,7 @@ async def test_many_findings_are_counted() -> None:
 
 
 @asynchronous
-async def test_a_broken_proof_is_kept_once_for_each_event_until_the_trail_is_verified() -> None:
+async def test_a_broken_proof_is_kept_until_a_verification() -> None:
     verifications = Verifications(MemoryControl(), SettableClock())
     await verifications.note(a_trail(), True, [])
     for event in ("first", "second", "first"):

@@ -24,7 +24,7 @@ async def names(browser: Browser) -> list[str]:
 
 
 @asynchronous
-async def test_a_saved_view_is_there_after_a_restart_with_its_relative_range() -> None:
+async def test_a_saved_view_survives_a_restart() -> None:
     first = Browser()
     saved = await save(first, "New users/2026 ünïcode", STATE)
     assert saved.status == 200, saved.body
@@ -34,7 +34,7 @@ async def test_a_saved_view_is_there_after_a_restart_with_its_relative_range() -
 
 
 @asynchronous
-async def test_a_view_is_replaced_only_by_who_has_seen_its_present_version() -> None:
+async def test_replacing_a_view_needs_its_current_version() -> None:
     browser = Browser()
     await save(browser, "mine", STATE)
     twice = await save(browser, "mine", STATE)
@@ -49,7 +49,7 @@ async def test_a_view_is_replaced_only_by_who_has_seen_its_present_version() -> 
 
 
 @asynchronous
-async def test_a_deleted_view_is_gone_and_its_name_is_free() -> None:
+async def test_a_deleted_view_frees_its_name() -> None:
     browser = Browser()
     await save(browser, "a", STATE)
     await save(browser, "b", STATE)
@@ -104,7 +104,7 @@ async def test_the_replaced_version_must_be_given(expected: Any) -> None:
 
 
 @asynchronous
-async def test_there_are_at_most_a_hundred_views_and_each_can_be_replaced_still() -> None:
+async def test_a_hundred_views_can_still_be_replaced() -> None:
     browser = Browser()
     for number in range(100):
         assert (await save(browser, f"view {number}", STATE)).status == 200
@@ -114,7 +114,7 @@ async def test_there_are_at_most_a_hundred_views_and_each_can_be_replaced_still(
 
 
 @asynchronous
-async def test_views_need_a_session_and_the_console_s_own_page() -> None:
+async def test_views_need_a_session_and_the_consoles_page() -> None:
     browser = Browser()
     refused = await send(
         browser.app, "PUT", "/api/v1/views/x", browser.headers(x_ot_csrf=None), b"{}"

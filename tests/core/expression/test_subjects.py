@@ -38,7 +38,7 @@ def test_each_kind_has_its_expression(name: str, kind: Kind, expression: str | N
     assert events_of(name, kind) == (expression or f'principal="{name}"')
 
 
-def test_a_name_without_a_kind_may_be_of_anything() -> None:
+def test_a_name_without_a_kind_may_mean_anything() -> None:
     expression = parse(events_of("Mary"), NOW)
     by_mary = a_record(userIdentity=an_iam_user("Mary"), requestParameters=None)
     of_mary = a_record(requestParameters={"userName": "Mary"})

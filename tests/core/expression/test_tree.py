@@ -135,7 +135,7 @@ def test_a_login_that_failed_has_no_error_code() -> None:
 
 
 @given(st.text(), st.text())
-def test_a_pattern_with_everything_escaped_matches_its_own_text_only(text: str, other: str) -> None:
+def test_an_escaped_pattern_matches_only_its_own_text(text: str, other: str) -> None:
     escaped = "".join(f"\\{character}" for character in text)
     pattern = Pattern.parse(escaped)
     assert pattern.plain == text
@@ -241,7 +241,7 @@ records = st.builds(
 @pytest.mark.hypothesis
 @settings(max_examples=300, deadline=None)
 @given(cases, records)
-def test_expressions_mean_what_plain_functions_say(case: Case, record: dict[str, Any]) -> None:
+def test_expressions_match_plain_functions(case: Case, record: dict[str, Any]) -> None:
     assert fits(case.text, record) == case.meant(record), case.text
 
 

@@ -82,7 +82,7 @@ def test_all_operators_are_tested_here() -> None:
     assert len(OPERATORS) == 27
 
 
-def test_a_missing_key_does_not_match_but_by_if_exists() -> None:
+def test_a_missing_key_matches_only_if_exists() -> None:
     for operator in OPERATORS - {"Null"}:
         if "Not" in operator:
             continue
@@ -103,7 +103,7 @@ def test_null_asks_whether_a_key_is_there() -> None:
     assert not holds("Null", "false")
 
 
-def test_set_operators_ask_for_all_or_any_of_several_values() -> None:
+def test_set_operators_need_all_or_any_values() -> None:
     assert holds("ForAllValues:StringEquals", ["a", "b"], "a", "b")
     assert not holds("ForAllValues:StringEquals", ["a", "b"], "a", "c")
     assert holds("ForAnyValue:StringEquals", ["a", "b"], "a", "c")

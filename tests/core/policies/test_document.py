@@ -129,7 +129,7 @@ def test_a_resource_policy_names_principals(members: dict[str, Any], expected: s
     assert message(with_members(**members), PolicyKind.RESOURCE) == expected
 
 
-def test_a_stored_policy_with_an_unknown_operator_does_not_match() -> None:
+def test_a_stored_unknown_operator_does_not_match() -> None:
     document = with_members(Condition={"StringNotMatches": {"aws:x": "y"}})
     policy = parsed(document, is_stored=True)
     request = AccessRequest(

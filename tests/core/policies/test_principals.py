@@ -24,6 +24,6 @@ def test_a_federated_caller_is_named_by_its_provider() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "ann", "11112222333", "arn:aws:s3:::bucket", "a*"])
-def test_anything_else_is_no_principal(text: str) -> None:
+def test_other_values_are_no_principal(text: str) -> None:
     with pytest.raises(ValueError, match="AWS"):
         read_principals({"AWS": [text]})

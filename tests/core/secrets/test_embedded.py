@@ -139,7 +139,7 @@ def revealed(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("secret", ["hunter2", 4711, 47.11])
-def test_the_value_of_an_option_is_hidden_whatever_its_type(secret: Any) -> None:
+def test_an_options_value_of_any_type_is_hidden(secret: Any) -> None:
     given = [5432, "x", None, "--port", 5432, {"a": 1}, "--password", secret, "--quiet", True]
     assert without_secrets(given) == [*given[:7], HIDDEN, *given[8:]]
     flag = ["--password", True, "--password", None, "--password", "--user", "a"]
@@ -184,7 +184,7 @@ def test_a_long_text_costs_little_memory(start: str, letters: str) -> None:
         tracemalloc.stop()
 
 
-def test_a_text_that_no_record_has_room_for_is_not_looked_into() -> None:
+def test_a_string_beyond_the_record_limit_is_not_searched() -> None:
     text = json.dumps({"password": SECRET, "x": "x" * 110_000})
     assert redact(text) is text
 
@@ -266,15 +266,13 @@ def test_json_without_secrets_is_left_alone(value: Any) -> None:
         ("a:\n  b: x", " ", "y"),
     ],
 )
-def test_a_long_text_is_read_in_a_time_that_grows_no_faster_than_it(
-    before: str, repeated: str, after: str
-) -> None:
+def test_reading_a_long_string_takes_linear_time(before: str, repeated: str, after: str) -> None:
     # An expression that tries all ways to divide it takes from seconds to hours.
     text = before + repeated * (90_000 // len(repeated)) + after
     assert redact(text) == text
 
 
-def test_each_element_with_a_secrets_name_is_hidden_to_its_end() -> None:
+def test_each_secret_element_is_hidden_to_its_end() -> None:
     elements = "".join(f"<t{i}Token a='b'><x>{SECRET}</x></t{i}Token >" for i in range(1_500))
     shown = "".join(f"<t{i}Token a='b'>{HIDDEN}</t{i}Token >" for i in range(1_500))
     assert redact(elements) == shown
@@ -285,7 +283,7 @@ def test_each_element_with_a_secrets_name_is_hidden_to_its_end() -> None:
 
 
 @pytest.mark.slow
-def test_strings_of_a_call_beyond_the_search_limit_are_hidden() -> None:
+def test_strings_beyond_a_calls_search_limit_are_hidden() -> None:
     text = "a=b c " * 10_000
     with search_limit():
         shown = without_secrets([text] * 20)
@@ -295,7 +293,7 @@ def test_strings_of_a_call_beyond_the_search_limit_are_hidden() -> None:
 
 
 @pytest.mark.slow
-def test_a_short_text_that_unpacks_to_very_much_is_hidden_where_that_is_not_searched() -> None:
+def test_a_decompression_bomb_is_hidden() -> None:
     packed = base64.b64encode(gzip.compress(b"a=b " * 60_000)).decode()
     with search_limit():
         assert json.loads(redact(json.dumps([packed] * 3))) == [packed, packed, HIDDEN]
@@ -340,7 +338,7 @@ def texts(value: Any) -> Iterator[str]:
         yield value
 
 
-def test_awss_own_records_hold_nothing_that_is_hidden() -> None:
+def test_awss_own_records_have_no_hidden_value() -> None:
     """What AWS shows is no secret: whatever is hidden of it is hidden by mistake."""
     shown = [text for record in real_records() for text in texts(record)]
     assert len(shown) > 1_000
@@ -348,7 +346,7 @@ def test_awss_own_records_hold_nothing_that_is_hidden() -> None:
 
 
 @pytest.mark.slow
-def test_no_real_record_holds_anything_that_is_hidden() -> None:
+def test_no_real_record_has_a_hidden_value() -> None:
     shown = [text for _, record in collected_records() for text in texts(record)]
     assert len(shown) > at_least(100_000, 4_000)
     assert [text for text in shown if redact(text) != text] == []
@@ -368,7 +366,7 @@ def test_lookalike_variables_and_options_are_shown(document: dict[str, Any]) -> 
     assert redact(text) == text
 
 
-def test_a_value_without_a_model_is_renamed_and_redacted_by_name() -> None:
+def test_an_unmodelled_value_is_renamed_and_redacted() -> None:
     value = {
         "UserName": "Mary",
         "Password": "secret",

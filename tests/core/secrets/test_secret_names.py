@@ -78,7 +78,7 @@ def test_a_name_that_does_not(name: str) -> None:
         "X-Goog-Signature",
     ],
 )
-def test_a_name_means_a_secret_where_the_model_does_not_say(name: str) -> None:
+def test_names_mean_secrets_without_a_model(name: str) -> None:
     assert sounds_secret(name)
     assert not looks_secret(name)
 
@@ -119,7 +119,7 @@ def test_a_name_never_means_a_secret(name: str) -> None:
         ("nextToken", False),
     ],
 )
-def test_a_model_names_a_secret_or_only_something_about_one(name: str, is_secret: bool) -> None:
+def test_a_model_distinguishes_secrets_and_their_metadata(name: str, is_secret: bool) -> None:
     assert names_secret(name) == is_secret
 
 
@@ -168,7 +168,7 @@ def test_a_name_may_be_next_to_its_value(given: dict[str, object], hidden: set[s
     assert set(hidden_members(given)) == hidden
 
 
-def test_a_structure_is_a_pair_with_a_name_and_a_value() -> None:
+def test_a_structure_can_be_a_pair() -> None:
     assert naming_members({"key": 1}) is None
     assert naming_members({"value": 1}) is None
     assert naming_members(["Key", "Value", "More"]) == (("Key",), ("Value",))
@@ -185,15 +185,15 @@ def test_a_structure_is_a_pair_with_a_name_and_a_value() -> None:
         (None, False),
     ],
 )
-def test_a_path_means_a_secret_by_one_of_its_parts(name: object, means: bool) -> None:
+def test_one_part_makes_a_path_secret(name: object, means: bool) -> None:
     assert means_secret(name) == means
 
 
 @pytest.mark.parametrize("member", ["pendingModifiedValues", "PendingModifiedValues"])
-def test_settings_that_are_about_to_change_are_not_named_by_others(member: str) -> None:
+def test_old_settings_do_not_name_new_ones(member: str) -> None:
     assert hidden_members({"DBName": "password", member: {"NodeType": "x"}}) == ()
 
 
-def test_a_long_name_is_read_in_a_time_that_grows_no_faster_than_it() -> None:
+def test_reading_a_long_name_takes_linear_time() -> None:
     assert sounds_secret("max" * 30_000 + "token")
     assert not sounds_secret("x" * 30_000 + "maxTokens")

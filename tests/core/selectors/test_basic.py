@@ -108,7 +108,7 @@ def test_other_values_are_refused_in_awss_words(kind: str, value: str) -> None:
     assert refusal(of_values(kind, value)) == expected
 
 
-def test_a_type_that_needs_advanced_selectors_is_refused_in_awss_words() -> None:
+def test_a_type_for_advanced_selectors_is_refused_as_by_aws() -> None:
     message = refusal(of_values("AWS::S3::Bucket", "arn:aws:s3"))
     assert message.startswith("Value AWS::S3::Bucket for DataResources.Type is invalid. ")
     for kind in (S3, FUNCTION, TABLE):
@@ -122,7 +122,7 @@ def test_a_type_without_values_is_refused(values: list[str] | None) -> None:
     assert message == f"DataResources.Values of {S3} must have at least one value."
 
 
-def test_only_two_sources_may_be_excluded_and_only_from_management_events() -> None:
+def test_only_two_sources_of_management_events_can_be_excluded() -> None:
     for source in ("kms.amazonaws.com", "rdsdata.amazonaws.com"):
         check_basic([BasicSelector(excluded_sources=(source,))])
     message = refusal({"ExcludeManagementEventSources": ["iam.amazonaws.com"]})
@@ -139,7 +139,7 @@ def test_only_two_sources_may_be_excluded_and_only_from_management_events() -> N
     assert "IncludeManagementEvents is true" in message
 
 
-def test_a_read_write_type_that_is_none_is_refused() -> None:
+def test_an_unknown_read_write_type_is_refused() -> None:
     assert refusal({"ReadWriteType": "read-only"}) == (
         "Value read-only for ReadWriteType is invalid. "
         "Valid values are All, ReadOnly and WriteOnly."
@@ -152,7 +152,7 @@ def test_a_trail_has_one_to_five_selectors(count: int) -> None:
     assert refusal(*[{}] * count) == (f"A trail has 1 to 5 event selectors, but {count} are given.")
 
 
-def test_a_trail_has_at_most_250_values_that_do_not_mean_all() -> None:
+def test_a_trail_has_at_most_250_specific_values() -> None:
     def some(first: int, count: int) -> DataResource:
         values = [f"arn:aws:s3:::bucket-{n}/" for n in range(first, first + count)]
         return DataResource(S3, (*values, "arn:aws:s3"))

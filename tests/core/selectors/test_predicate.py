@@ -352,7 +352,7 @@ def taken(document: Json | None, record: Json) -> bool:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_selection_takes_what_awss_guide_says(name: str) -> None:
+def test_a_selection_matches_awss_guide(name: str) -> None:
     document, record, expected = CASES[name]
     assert taken(document, record) is expected
     # The evaluator that judges the generated ones must know as much.
@@ -376,7 +376,7 @@ def test_the_naive_evaluator_agrees_about_variants_of_real_records() -> None:
         assert found.refusals[condition] >= ENOUGH, condition
 
 
-def test_an_event_data_store_takes_other_things_by_their_category() -> None:
+def test_a_store_selects_other_events_by_category() -> None:
     for category in ("Insight", "ConfigurationItem", "Evidence", "ActivityAuditLog"):
         selection = read_selection(advanced(fields(category)), SelectorOwner.EVENT_DATA_STORE)
         predicate = predicate_of(selection)
@@ -430,7 +430,7 @@ def test_the_category_alone_decides_where_it_can(
     assert not predicate.matches("Insight", EventFields("a", "b"))
 
 
-def test_the_judges_base_of_a_condition_leaves_out_only_the_condition() -> None:
+def test_the_base_of_a_condition_omits_only_it() -> None:
     given = data(S3, ("eventName", "Equals", "PutObject"))
     asked = Asked(given, condition="Data eventName Equals")
     assert asked.base == data(S3)

@@ -41,7 +41,7 @@ def test_data_selectors_for_recording_need_no_type() -> None:
         ),
     ],
 )
-def test_management_events_are_whole_only_with_a_selector_of_all(
+def test_only_a_selector_of_all_keeps_management_events_whole(
     selectors: list[Json], is_whole: bool
 ) -> None:
     assert records_all_management(read_recording(selectors, "record")) is is_whole

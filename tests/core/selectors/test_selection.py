@@ -130,7 +130,7 @@ def test_an_advanced_selectors_json_says_the_same_again(given: list[Json]) -> No
 @pytest.mark.hypothesis
 @settings(deadline=None)
 @given(st.lists(basic, min_size=1, max_size=3))
-def test_a_basic_selectors_json_says_the_same_again_with_its_defaults(given: list[Json]) -> None:
+def test_a_basic_selector_is_serialized_with_its_defaults(given: list[Json]) -> None:
     document = Selection.from_document({"EventSelectors": given}).document()
     assert Selection.from_document(document).document() == document
     for before, after in zip(given, document["EventSelectors"], strict=True):
@@ -141,7 +141,7 @@ def test_a_basic_selectors_json_says_the_same_again_with_its_defaults(given: lis
 # One kind or the other
 
 
-def test_a_trail_that_was_never_configured_takes_all_management_events() -> None:
+def test_an_unconfigured_trail_selects_all_management_events() -> None:
     assert Selection.from_document(None) == DEFAULT
     assert DEFAULT.document() == {
         "EventSelectors": [
@@ -156,7 +156,7 @@ def test_a_trail_that_was_never_configured_takes_all_management_events() -> None
     assert not DEFAULT.custom
 
 
-def test_an_event_data_store_that_was_given_none_takes_the_same_by_awss_name() -> None:
+def test_an_unconfigured_store_selects_the_same() -> None:
     assert STORE_DEFAULT.document() == {
         "AdvancedEventSelectors": [
             {
