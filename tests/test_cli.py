@@ -208,7 +208,7 @@ def loaded_by(program: str) -> set[str]:
 
 
 @pytest.mark.parametrize("arguments", [["version"], ["help"], ["help", "fly"], ["fly"]])
-def test_only_the_command_that_is_typed_is_imported(arguments: list[str]) -> None:
+def test_only_the_typed_command_is_imported(arguments: list[str]) -> None:
     program = (
         "from contextlib import suppress; from opentrail.cli import main\n"
         f"with suppress(SystemExit): main({arguments})\n"

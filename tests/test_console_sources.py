@@ -47,7 +47,7 @@ def test_a_comparison_of_the_console_has_its_value(case: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("case", SELECTORS, ids=[case["of"] for case in SELECTORS])
-def test_basic_selectors_and_the_advanced_ones_of_the_console_select_the_same(
+def test_basic_and_advanced_selectors_of_the_console_agree(
     case: dict[str, Any],
 ) -> None:
     basic, advanced = (
@@ -65,7 +65,7 @@ def test_basic_selectors_and_the_advanced_ones_of_the_console_select_the_same(
     assert selected
 
 
-def test_the_lock_file_has_a_hash_for_each_package_and_names_no_registry() -> None:
+def test_the_lock_file_has_hashes_without_a_registry() -> None:
     text = (CONSOLE / "package-lock.json").read_text()
     packages = json.loads(text)["packages"]
 
@@ -94,7 +94,7 @@ def test_a_change_of_a_source_asks_for_a_build(tmp_path: Path) -> None:
     assert not hatch_build.is_fresh(tmp_path)
 
 
-def test_a_failed_build_is_a_warning_unless_the_console_is_required(
+def test_a_failed_build_is_a_warning_by_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENTRAIL_REQUIRE_CONSOLE", raising=False)

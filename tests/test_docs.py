@@ -81,14 +81,14 @@ def guarantees() -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_every_section_that_is_cited_exists() -> None:
+def test_every_cited_section_exists() -> None:
     cited = list(citations(_CITED_SECTIONS, r"§([\d.]*\d)"))
     assert len(cited) >= ENOUGH
     assert [one for one in cited if one[1] not in sections()] == []
 
 
 @pytest.mark.slow
-def test_a_section_sign_is_of_the_format_page_or_of_an_rfc() -> None:
+def test_a_section_sign_refers_to_the_format_or_an_rfc() -> None:
     known = re.compile(rf"{_CITED_SECTIONS.pattern}|RFC \d+ §")
     strays = [
         str(file.relative_to(ROOT))
@@ -110,7 +110,7 @@ def test_every_section_names_its_source() -> None:
 
 
 @pytest.mark.slow
-def test_every_guarantee_that_is_cited_exists() -> None:
+def test_every_cited_guarantee_exists() -> None:
     cited = list(citations(_CITED_GUARANTEES, _NUMBER))
     assert len(cited) >= ENOUGH
     assert [one for one in cited if one[1] not in guarantees()] == []
@@ -143,7 +143,7 @@ def _functions(file: Path) -> frozenset[str]:
 
 
 @pytest.mark.slow
-def test_every_page_that_is_cited_is_in_the_repository() -> None:
+def test_every_cited_page_is_in_the_repository() -> None:
     names = {file.name for file in texts()}
     strays = [
         (str(file.relative_to(ROOT)), cited)
@@ -256,7 +256,7 @@ def test_each_destination_has_a_configuration() -> None:
 
 
 @pytest.mark.parametrize("text", CONFIGURATIONS, ids=DESTINATIONS)
-def test_a_pipeline_has_each_component_that_is_declared_and_no_other(text: str) -> None:
+def test_a_pipeline_has_exactly_the_declared_components(text: str) -> None:
     configuration = yaml.safe_load(text)
     (pipeline,) = configuration["service"]["pipelines"].values()
     for kind in ("receivers", "processors", "exporters"):
@@ -273,7 +273,7 @@ def test_a_collector_waits_for_its_destination(text: str) -> None:
     assert "batch" not in text
 
 
-def test_the_attributes_that_are_kept_are_sent() -> None:
+def test_the_kept_attributes_are_sent() -> None:
     record = a_record(errorCode="AccessDenied", errorMessage="no")
     (resource,) = logs_of([an_entry(1, record)])["resourceLogs"]
     (one,) = resource["scopeLogs"][0]["logRecords"]

@@ -79,7 +79,7 @@ def test_every_port_has_a_contract() -> None:
     assert needed - imports_of_tests("contracts") == set()
 
 
-def test_every_folder_of_tests_is_one_of_the_source_or_is_listed() -> None:
+def test_every_folder_of_tests_mirrors_the_source_or_is_listed() -> None:
     folders = {file.parent.relative_to(TESTS) for file in TESTS.rglob("test_*.py")}
     strays = [
         str(folder)
@@ -89,7 +89,7 @@ def test_every_folder_of_tests_is_one_of_the_source_or_is_listed() -> None:
     assert strays == []
 
 
-def test_every_folder_of_tests_is_a_package_with_a_docstring() -> None:
+def test_every_folder_of_tests_is_a_documented_package() -> None:
     for folder in {file.parent for file in TESTS.rglob("test_*.py")}:
         init = folder / "__init__.py"
         assert init.is_file(), folder
@@ -107,7 +107,7 @@ def test_names_of_tests_are_sentences() -> None:
     assert short == []
 
 
-def test_every_dependency_has_a_contract_on_who_may_import_it() -> None:
+def test_every_dependency_has_an_import_contract() -> None:
     project = tomllib.loads((TESTS.parent / "pyproject.toml").read_text())
     declared = {
         re.split(r"[^a-z0-9-]", line)[0].replace("-", "_")

@@ -350,12 +350,12 @@ def test_invalid_roles_in_the_file_are_named(table: str, write: Write) -> None:
         load(ISSUER, {}, write(table))
 
 
-def test_types_of_insights_are_off_by_default_and_an_empty_text_turns_them_off() -> None:
+def test_insights_types_are_off_by_default() -> None:
     assert Settings().insights_types == ()
     assert load({"insights_types": ""}, {variable("insights_types"): "all"}).insights_types == ()
 
 
-def test_the_error_for_an_unknown_type_of_insights_has_all_names() -> None:
+def test_the_error_for_an_unknown_insights_type_names_all() -> None:
     message = refused({"insights_types": "new-city"})
     assert all(name in message for name in PRINCIPAL_TYPES)
 
@@ -385,22 +385,20 @@ def test_a_flag_counts_before_the_environment_before_the_file(name: str, write: 
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))
-def test_a_flag_that_is_not_given_and_an_empty_variable_say_nothing(
-    name: str, write: Write
-) -> None:
+def test_a_missing_flag_or_empty_variable_changes_nothing(name: str, write: Write) -> None:
     (in_file, filed), _, _ = SOURCES[name]
     file = write(f"{name} = {in_file}\n")
     assert getattr(load({name: None}, {variable(name): ""}, file), name) == filed
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))
-def test_a_key_of_the_file_may_be_written_like_the_flag(name: str, write: Write) -> None:
+def test_a_key_of_the_file_may_have_the_flags_spelling(name: str, write: Write) -> None:
     (in_file, filed), _, _ = SOURCES[name]
     file = write(f"{name.replace('_', '-')} = {in_file}\n")
     assert getattr(load({}, {}, file), name) == filed
 
 
-def test_the_file_may_be_named_by_the_environment(write: Write) -> None:
+def test_the_environment_may_name_the_file(write: Write) -> None:
     file = write("delivery_interval = 7")
     assert load({}, {"OPENTRAIL_CONFIG": str(file)}).delivery_interval == 7
 
@@ -412,9 +410,7 @@ def test_the_file_in_the_flag_precedes_the_environments(write: Write, tmp_path: 
     assert found.delivery_interval == 8
 
 
-def test_settings_of_the_process_come_from_its_environment(
-    monkeypatch: pytest.MonkeyPatch, write: Write
-) -> None:
+def test_the_process_reads_its_environment(monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
     for name in SETTINGS:
         monkeypatch.delenv(variable(name), raising=False)
     monkeypatch.delenv("OPENTRAIL_CONFIG", raising=False)
@@ -439,7 +435,7 @@ def test_settings_of_the_process_come_from_its_environment(
         "",
     ],
 )
-def test_a_control_store_given_by_flag_must_be_known_and_without_password(text: str) -> None:
+def test_a_control_store_in_a_flag_has_no_password(text: str) -> None:
     with pytest.raises(UsageError, match="--control-store must") as caught:
         load({"control_store": text}, {})
     shown = str(caught.value)
@@ -447,7 +443,7 @@ def test_a_control_store_given_by_flag_must_be_known_and_without_password(text: 
     assert "very-secret" not in shown
 
 
-def test_a_journal_given_by_flag_must_be_known_and_without_password() -> None:
+def test_a_journal_in_a_flag_has_no_password() -> None:
     for text in ("postgresql://ann:very-secret@db/d", "postgresql://db/d?password=very-secret"):
         with pytest.raises(UsageError, match=r"--journal must .*OPENTRAIL_JOURNAL") as refused:
             load({"journal": text}, {})
@@ -484,7 +480,7 @@ def test_upstreams_in_the_environment_are_separated_by_commas() -> None:
     assert found.upstream == {"": "http://all", "s3": "http://seaweed"}
 
 
-def test_an_upstream_with_an_equals_sign_in_its_query_is_for_all_services() -> None:
+def test_an_upstreams_query_may_contain_an_equals_sign() -> None:
     assert load({"upstream": ["http://x/?a=b"]}, {}).upstream == {"": "http://x/?a=b"}
 
 
@@ -494,7 +490,7 @@ def test_upstreams_of_several_sources_are_put_together(write: Write) -> None:
     assert found.upstream == {"": "http://file", "s3": "http://flag-s3", "sqs": "http://e"}
 
 
-def test_an_upstream_may_be_a_table_with_its_credentials(write: Write) -> None:
+def test_an_upstream_may_be_a_table_with_credentials(write: Write) -> None:
     file = write(
         '[upstream.s3]\nurl = "http://seaweed"\naccess_key_id = "AKIA"\n'
         'secret_access_key = "secret"\nregion = "eu-west-1"\n'
@@ -504,7 +500,7 @@ def test_an_upstream_may_be_a_table_with_its_credentials(write: Write) -> None:
     assert found.access == {"s3": UpstreamAccess("AKIA", "secret", region="eu-west-1")}
 
 
-def test_calls_may_be_re_signed_for_any_upstream(write: Write) -> None:
+def test_any_upstream_may_have_re_signed_calls(write: Write) -> None:
     file = write(
         '[upstream.default]\nurl = "https://{service}.{region}.amazonaws.com"\nresign = true\n'
         'access_key_id = "ASIA"\nsecret_access_key = "secret"\nsession_token = "token"\n'
@@ -512,7 +508,7 @@ def test_calls_may_be_re_signed_for_any_upstream(write: Write) -> None:
     assert load({}, {}, file).access == {"": UpstreamAccess("ASIA", "secret", "token", None, True)}
 
 
-def test_the_table_of_the_default_upstream_applies_to_every_service(write: Write) -> None:
+def test_the_default_upstreams_table_covers_every_service(write: Write) -> None:
     file = write('[upstream.default]\nurl = "http://all"\n')
     assert load({}, {}, file).upstream == {"": "http://all"}
 
@@ -555,7 +551,7 @@ def test_a_directory_of_keys_is_in_the_file_or_next_to_it(write: Write, tmp_path
     assert load({}, {}, write('directory = "keys.toml"')).directory == keys
 
 
-def test_secrets_come_from_the_file_only() -> None:
+def test_only_the_file_holds_secrets() -> None:
     environment = {
         "OPENTRAIL_DIRECTORY": "x",
         "OPENTRAIL_ACCESS": "x",
@@ -667,16 +663,14 @@ def test_a_wrong_variable_is_named(name: str, text: str) -> None:
         ("[serve]\nlisten = 1", "serve"),
     ],
 )
-def test_a_wrong_value_of_the_file_is_named_with_the_file(
-    toml: str, key: str, write: Write
-) -> None:
+def test_a_files_wrong_value_is_named_with_the_file(toml: str, key: str, write: Write) -> None:
     said = refused(config=write(toml))
     assert key in said
     assert "AKIA" in said or ".toml" in said
 
 
 @pytest.mark.parametrize("text", ["listen =", "= 1", "[a", "a = 1\na = 2"])
-def test_a_file_that_is_not_toml_is_named(text: str, write: Write) -> None:
+def test_an_invalid_toml_file_is_named(text: str, write: Write) -> None:
     assert "opentrail.toml" in refused(config=write(text))
 
 
@@ -688,7 +682,7 @@ def test_a_file_of_other_bytes_is_named(write: Write, tmp_path: Path) -> None:
     assert "keys.toml" in refused(config=write('directory = "keys.toml"'))
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert "gone.toml" in refused(config=tmp_path / "gone.toml")
     assert "gone.toml" in refused({}, {"OPENTRAIL_CONFIG": str(tmp_path / "gone.toml")})
     assert str(tmp_path) in refused(config=tmp_path)
@@ -708,7 +702,7 @@ def test_anybody_could_claim_to_be_anybody_on_other_addresses(name: str, host: s
     assert "loopback" in said
 
 
-def test_in_trusted_networks_both_ports_may_be_on_any_address() -> None:
+def test_trusted_networks_allow_both_ports_any_address() -> None:
     anywhere = {"listen": "0.0.0.0:4747", "console_listen": "0.0.0.0:4748"}
     found = load({**anywhere, "insecure_trusted_networks": "172.28.47.0/24"}, {})
     assert (found.listen.port, found.console_listen.port, found.auth) == (4747, 4748, "permissive")
@@ -720,7 +714,7 @@ def test_unknown_keys_are_forwarded_unless_they_are_refused() -> None:
     assert load({"auth": "enforced"}, refused).unknown_keys == "refuse"
 
 
-def test_files_may_be_in_s3_with_journal_and_control_store_on_postgresql() -> None:
+def test_files_may_be_in_s3_with_both_stores_on_postgresql() -> None:
     shared = {f"OPENTRAIL_{name}": "postgresql://h/d" for name in ("JOURNAL", "CONTROL_STORE")}
     for place in ("s3://history", "s3://history.x/a/b"):
         assert load({}, {**shared, "OPENTRAIL_FILES": place}).files == place
@@ -730,18 +724,18 @@ def test_files_may_be_in_s3_with_journal_and_control_store_on_postgresql() -> No
     ("size", "read"),
     [("20GB", 20 * 10**9), ("1.5TB", 15 * 10**11), ("10mb", 10**7), ("0.25 GB", 25 * 10**7)],
 )
-def test_a_part_of_the_files_in_s3_has_a_size(size: str, read: int) -> None:
+def test_a_cache_of_files_in_s3_has_a_size(size: str, read: int) -> None:
     shared = {f"OPENTRAIL_{name}": "postgresql://h/d" for name in ("JOURNAL", "CONTROL_STORE")}
     found = load({"files": "s3://history", "history_cache": size}, shared)
     assert found.history_cache == read
 
 
-def test_with_verified_signatures_the_endpoint_may_be_on_any_address() -> None:
+def test_verified_signatures_allow_the_endpoint_any_address() -> None:
     found = load({"listen": "192.0.2.1:4747", "auth": "enforced"}, {})
     assert found.listen == Address("192.0.2.1", 4747)
 
 
-def test_the_console_may_be_on_any_address_with_tls_and_verified_signatures() -> None:
+def test_tls_and_signatures_allow_the_console_any_address() -> None:
     tls = {"tls_certificate": __file__, "tls_key": __file__}
     open_to_all = {"console_listen": "192.0.2.1:4748"}
     found = load({**open_to_all, **tls, "auth": "enforced"}, {})

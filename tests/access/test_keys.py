@@ -45,7 +45,7 @@ def caller(keys: KeyDirectory, new: NewKey, now: datetime | None = None) -> str:
 
 
 @asynchronous
-async def test_a_new_key_has_the_form_of_awss_and_names_its_account() -> None:
+async def test_a_new_key_has_awss_form_with_its_account() -> None:
     keys = directory(MemoryControl())
     new = await keys.create(ANN)
     assert re.fullmatch("AKIA[A-Z2-7]{16}", new.key.access_key_id)
@@ -106,7 +106,7 @@ async def test_keys_outlive_the_process(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_with_another_master_key_nothing_is_loaded_and_the_key_is_named() -> None:
+async def test_with_another_master_key_loading_fails_by_name() -> None:
     disk: Documents = {}
     new = await directory(MemoryControl(disk)).create(ANN)
     with pytest.raises(StorageFailed, match="restore the previous key") as caught:
@@ -138,7 +138,7 @@ async def test_a_disabled_key_is_refused_until_it_is_enabled() -> None:
 
 
 @asynchronous
-async def test_a_deleted_key_is_gone() -> None:
+async def test_a_deleted_key_is_unknown() -> None:
     keys = directory(MemoryControl())
     new = await keys.create(ANN)
     await keys.delete(new.key.access_key_id)

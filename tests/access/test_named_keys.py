@@ -58,7 +58,7 @@ async def test_a_removed_key_is_named_no_longer() -> None:
 
 
 @asynchronous
-async def test_a_load_says_which_keys_others_have_named() -> None:
+async def test_a_load_returns_keys_that_others_named() -> None:
     control = MemoryControl()
     other, named = Directory(control), NamedKeys(control, {OTHER: {"user": "bob"}})
     await other.run("add", key=KEY, user="alice")

@@ -50,7 +50,7 @@ def names(policies: PolicyDirectory, principal: str) -> list[str]:
 
 
 @asynchronous
-async def test_a_policy_allows_those_it_is_attached_to() -> None:
+async def test_a_policy_allows_its_principals() -> None:
     policies = PolicyDirectory(MemoryControl())
     made = await policies.put_policy(ACCOUNT, "list", document())
     assert made.arn == f"arn:aws:iam::{ACCOUNT}:policy/list"
@@ -65,7 +65,7 @@ async def test_a_policy_allows_those_it_is_attached_to() -> None:
 
 
 @asynchronous
-async def test_policies_that_are_put_at_the_same_time_are_all_stored(tmp_path: Path) -> None:
+async def test_concurrent_policies_are_all_stored(tmp_path: Path) -> None:
     control = SqlControl.in_file(tmp_path / "state.db")
     policies, resources = PolicyDirectory(control), ResourcePolicies(control)
     store = CloudTrailArn("eventdatastore", "us-east-1", ACCOUNT, "a-store")
@@ -88,7 +88,7 @@ async def test_a_replaced_policy_takes_effect_wherever_it_is_attached() -> None:
 
 
 @asynchronous
-async def test_a_session_has_the_policies_of_its_role_whatever_the_roles_path() -> None:
+async def test_a_session_has_its_roles_policies() -> None:
     policies = PolicyDirectory(MemoryControl())
     await policies.attach(DEPLOY, "ReadOnlyAccess")
     assert names(policies, SESSION) == names(policies, DEPLOY) == ["ReadOnlyAccess"]
@@ -109,7 +109,7 @@ async def test_a_session_has_the_policies_of_its_role_whatever_the_roles_path() 
     ],
 )
 @asynchronous
-async def test_other_principals_have_no_policies_and_get_none(principal: str) -> None:
+async def test_other_principals_cannot_have_policies(principal: str) -> None:
     policies = PolicyDirectory(MemoryControl())
     assert policies.policies_of(principal) == ()
     with pytest.raises(UsageError, match="is not a user or role"):
@@ -117,7 +117,7 @@ async def test_other_principals_have_no_policies_and_get_none(principal: str) ->
 
 
 @asynchronous
-async def test_a_policy_is_attached_to_the_role_not_to_a_session() -> None:
+async def test_a_policy_is_attached_to_a_role_only() -> None:
     with pytest.raises(UsageError, match="is not a user or role"):
         await PolicyDirectory(MemoryControl()).attach(SESSION, "ReadOnlyAccess")
 
@@ -328,7 +328,7 @@ STEPS = st.tuples(
 @pytest.mark.hypothesis
 @settings(max_examples=200)
 @given(st.lists(STEPS, max_size=25))
-def test_two_directories_of_one_store_agree_once_they_are_loaded(
+def test_two_directories_of_one_store_agree_after_loading(
     steps: list[tuple[int, str, str, str]],
 ) -> None:
     control = MemoryControl()

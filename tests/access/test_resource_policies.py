@@ -82,7 +82,7 @@ async def test_a_resource_exists_if_the_store_has_its_document(kind: str) -> Non
 
 
 @asynchronous
-async def test_a_policy_that_is_not_valid_is_not_stored() -> None:
+async def test_an_invalid_policy_is_not_stored() -> None:
     policies = ResourcePolicies(MemoryControl())
     with pytest.raises(MalformedPolicy, match="Principal"):
         await policies.put(STORE, DOCUMENT.replace('"Principal": "*", ', ""))
@@ -103,7 +103,7 @@ async def test_one_of_two_concurrent_policies_is_refused() -> None:
 
 
 @asynchronous
-async def test_a_damaged_policy_is_named_and_the_loaded_one_stays() -> None:
+async def test_a_damaged_policy_is_named_and_another_stays() -> None:
     disk: Documents = {}
     policies = ResourcePolicies(MemoryControl(disk))
     await policies.put(STORE, DOCUMENT)

@@ -29,7 +29,7 @@ async def with_ann() -> World:
 
 
 @asynchronous
-async def test_a_token_has_the_role_and_the_accounts_of_its_user() -> None:
+async def test_a_token_has_its_users_role_and_accounts() -> None:
     world = await with_ann()
     token, secret = await world.tokens.add("ann", "laptop", 30)
     assert token.expires - token.created == timedelta(days=30)
@@ -73,7 +73,7 @@ async def test_a_token_ends_when_it_is_removed() -> None:
 
 
 @asynchronous
-async def test_a_token_counts_only_while_its_user_may_sign_in() -> None:
+async def test_a_token_is_valid_while_its_user_may_sign_in() -> None:
     world = await with_ann()
     _, secret = await world.tokens.add("ann", "laptop", 30)
     await world.users.disable("ann")
@@ -83,7 +83,7 @@ async def test_a_token_counts_only_while_its_user_may_sign_in() -> None:
 
 
 @asynchronous
-async def test_a_new_user_has_no_tokens_of_a_deleted_namesake() -> None:
+async def test_a_new_user_has_no_tokens_of_a_namesake() -> None:
     world = await with_ann()
     _, secret = await world.tokens.add("ann", "laptop", 30)
     await world.users.delete("ann")

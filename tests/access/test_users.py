@@ -123,7 +123,7 @@ async def test_a_reset_password_replaces_the_old_one() -> None:
 
 
 @asynchronous
-async def test_a_deleted_user_is_gone_and_may_be_created_again() -> None:
+async def test_a_deleted_user_may_be_created_again() -> None:
     users = users_in(MemoryControl())
     await signed_in(users)
     await users.delete("ann")
@@ -186,7 +186,7 @@ async def test_names_from_one_address_are_limited_together(
 
 
 @asynchronous
-async def test_a_sign_in_that_succeeds_does_not_count_against_its_address() -> None:
+async def test_a_successful_sign_in_is_not_counted() -> None:
     users = users_in(MemoryControl())
     await signed_in(users)
     for _ in range(MAX_TRIES_OF_ADDRESS - 1):
@@ -200,7 +200,7 @@ async def test_a_sign_in_that_succeeds_does_not_count_against_its_address() -> N
 
 @pytest.mark.slow
 @asynchronous
-async def test_tries_of_any_number_of_names_keep_nobody_else_out() -> None:
+async def test_attempts_under_many_names_lock_nobody_out() -> None:
     users = users_in(MemoryControl())
     await signed_in(users)
     for number in range(12_000):
@@ -278,7 +278,7 @@ async def test_invalid_accounts_are_refused(accounts: list[str]) -> None:
 
 
 @asynchronous
-async def test_names_are_taken_once_and_unknown_ones_are_named() -> None:
+async def test_a_name_is_unique_and_unknown_ones_are_named() -> None:
     users = users_in(MemoryControl())
     await users.create("ann", ConsoleRole.VIEWER)
     with pytest.raises(UsageError, match="there is a user 'ann' already"):

@@ -39,7 +39,7 @@ NOBODY = "http://127.0.0.1:9"
 
 
 @pytest.mark.campaign
-def test_a_second_server_on_the_data_directory_exits_3_and_names_the_first(tmp_path: Path) -> None:
+def test_a_second_server_exits_3_and_names_the_first(tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", "--upstream", NOBODY) as first:
         second = run_opentrail("serve", "--data-dir", str(tmp_path / "data"), "--upstream", NOBODY)
         assert second.returncode == 3
@@ -51,7 +51,7 @@ def test_a_second_server_on_the_data_directory_exits_3_and_names_the_first(tmp_p
         until_well(first)
 
 
-def test_a_data_directory_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+def test_a_newer_data_directory_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "version").write_text("999\n")
     done = run_opentrail("serve", "--data-dir", str(tmp_path / "data"), "--upstream", NOBODY)
@@ -114,7 +114,7 @@ def test_a_full_disk_at_the_start_exits_74(small_disk: Path, is_new: bool) -> No
 
 
 @pytest.mark.campaign
-def test_a_disk_that_fills_refuses_calls_until_there_is_room_again(small_disk: Path) -> None:
+def test_a_full_disk_refuses_calls_until_there_is_room(small_disk: Path) -> None:
     with (
         StubUpstream() as upstream,
         opentrail_server(small_disk / "data", "--upstream", upstream.url) as server,
@@ -152,7 +152,7 @@ def test_a_disk_that_fills_refuses_calls_until_there_is_room_again(small_disk: P
 
 
 @pytest.mark.campaign
-def test_with_allow_a_full_disk_leaves_answers_alone_and_a_gap_record(small_disk: Path) -> None:
+def test_with_allow_a_full_disk_leaves_a_gap_record(small_disk: Path) -> None:
     with (
         StubUpstream() as upstream,
         opentrail_server(
@@ -178,9 +178,7 @@ def test_with_allow_a_full_disk_leaves_answers_alone_and_a_gap_record(small_disk
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("recorders", ["1", "2"])
-def test_losses_before_a_stop_are_reported_after_the_next_start(
-    small_disk: Path, recorders: str
-) -> None:
+def test_losses_before_a_stop_are_reported_after_it(small_disk: Path, recorders: str) -> None:
     flags = ("--on-record-failure", "allow", "--recorders", recorders)
     with (
         StubUpstream() as upstream,
@@ -207,7 +205,7 @@ def test_losses_before_a_stop_are_reported_after_the_next_start(
 
 
 @pytest.mark.campaign
-def test_a_port_in_use_exits_2_and_says_which_flag_to_use(tmp_path: Path) -> None:
+def test_a_port_in_use_exits_2_with_the_flag(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -262,9 +260,7 @@ def test_commands_without_a_server_exit_2(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("upstream", [NOBODY, "http://no-such-host.invalid"])
-def test_a_dead_upstream_gives_502_in_the_protocols_shape_and_a_record(
-    tmp_path: Path, upstream: str
-) -> None:
+def test_a_dead_upstream_gives_502_and_a_record(tmp_path: Path, upstream: str) -> None:
     with opentrail_server(tmp_path / "data", "--upstream", upstream) as server:
         calls: dict[str, Callable[[], Any]] = {
             "iam": lambda: server.boto("iam").create_user(UserName="x"),
@@ -286,7 +282,7 @@ def test_a_dead_upstream_gives_502_in_the_protocols_shape_and_a_record(
 
 
 @pytest.mark.campaign
-def test_an_upstream_that_breaks_off_is_recorded_and_its_answer_not_completed(
+def test_an_interrupted_upstream_leaves_its_answer_incomplete(
     tmp_path: Path,
 ) -> None:
     with socket.socket() as listening:
@@ -403,7 +399,7 @@ def history_process(server: Opentrail) -> int:
 
 
 @pytest.mark.campaign
-def test_a_history_process_that_is_killed_on_a_quiet_server_is_filled_again(
+def test_a_killed_history_process_is_refilled_on_a_quiet_server(
     tmp_path: Path,
 ) -> None:
     with (

@@ -96,7 +96,7 @@ def test_whatever_a_store_does_each_event_is_delivered_once(tmp_path: Path, upst
             check_both_verifiers(server)
 
 
-def test_a_store_that_is_down_loses_nothing_and_is_reported(tmp_path: Path, upstream: str) -> None:
+def test_an_unreachable_store_is_reported_and_loses_nothing(tmp_path: Path, upstream: str) -> None:
     with BadStore(upstream, ()) as store:
         flags = ("--upstream", upstream, "--upstream", f"s3={store.url}")
         with opentrail_server(

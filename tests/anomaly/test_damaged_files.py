@@ -327,7 +327,7 @@ def needs_no_server(file: str, kind: str) -> bool:
 
 @pytest.mark.parametrize("whole", ["inventory.json", "history/inventory.json"])
 @pytest.mark.parametrize("damage", KINDS)
-def test_a_server_starts_with_every_file_damaged_that_it_need_not_name(
+def test_a_server_starts_despite_harmless_damage(
     tmp_path: Path,
     world: World,
     capsys: pytest.CaptureFixture[str],
@@ -364,7 +364,7 @@ def example(pattern: str) -> str:
         if silent_may_be(example(pattern), damage.__name__) != ALL
     ],
 )
-def test_damage_to_any_file_is_named_by_everything_that_looks(
+def test_every_check_names_damage_to_any_file(
     tmp_path: Path,
     world: World,
     capsys: pytest.CaptureFixture[str],

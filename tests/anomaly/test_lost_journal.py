@@ -176,7 +176,7 @@ def lost_positions(state: dict[str, Any]) -> set[int]:
     ],
     indirect=["world"],
 )
-def test_a_damaged_journal_is_never_silent_and_costs_no_other_record(
+def test_a_damaged_journal_is_reported_and_costs_no_other(
     tmp_path: Path, world: World, damage: Callable[[Path], None], most: int
 ) -> None:
     folder = tmp_path / "data"
@@ -300,9 +300,7 @@ def test_a_missing_file_of_imported_events_is_named(tmp_path: Path, upstream: St
 
 
 @pytest.mark.campaign
-def test_an_end_of_the_log_that_is_cut_off_after_a_kill_is_named(
-    tmp_path: Path, upstream: StubUpstream
-) -> None:
+def test_a_cut_log_after_a_kill_is_named(tmp_path: Path, upstream: StubUpstream) -> None:
     """Every one of these records was acknowledged less than 5 seconds before the kill."""
     folder, count = tmp_path / "data", 12
     flags = ("--upstream", upstream.url)

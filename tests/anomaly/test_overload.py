@@ -47,7 +47,7 @@ def outcome(call: Callable[[], object]) -> str:
     return "good"
 
 
-def test_while_the_disk_stalls_calls_are_throttled_in_their_services_words(
+def test_a_stalled_disk_throttles_calls(
     tmp_path: Path,
 ) -> None:
     with (
@@ -108,7 +108,7 @@ def create_role(connection: http.client.HTTPConnection, name: str) -> int:
 
 
 @pytest.mark.slow
-def test_with_allow_a_stalled_disk_costs_bounded_memory_and_every_loss_is_counted(
+def test_with_allow_a_stalled_disk_counts_every_loss(
     tmp_path: Path,
 ) -> None:
     with (
@@ -139,7 +139,7 @@ def test_with_allow_a_stalled_disk_costs_bounded_memory_and_every_loss_is_counte
 
 
 @pytest.mark.slow
-def test_bodies_are_decoded_up_to_16_megabytes_and_measured_beyond(tmp_path: Path) -> None:
+def test_bodies_are_decoded_up_to_16_megabytes(tmp_path: Path) -> None:
     with (
         StubUpstream() as stub,
         opentrail_server(tmp_path / "data", "--upstream", stub.url) as server,

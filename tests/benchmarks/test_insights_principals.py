@@ -15,7 +15,7 @@ def workload() -> Workload:
 
 
 @pytest.mark.slow
-def test_there_are_as_many_calls_in_each_minute_as_counted(workload: Workload) -> None:
+def test_each_minute_has_the_counted_calls(workload: Workload) -> None:
     for label in workload.labels[:10]:
         first, last = label.start - 300, label.end + 60
         by_minute = Counter(call.minute for call in events_of(workload, label.key, first, last))
@@ -50,7 +50,7 @@ def test_half_of_the_culprits_are_new(workload: Workload) -> None:
     assert 0.25 < np.mean(new) < 0.75
 
 
-def test_usual_calls_come_from_usual_principals(workload: Workload) -> None:
+def test_usual_principals_make_usual_calls(workload: Workload) -> None:
     label = workload.labels[0]
     known = {one.arn: one.agent for one in usual(workload.seed, label.key)}
     assert 1 <= len(known) <= 8

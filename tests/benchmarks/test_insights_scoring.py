@@ -158,7 +158,7 @@ def test_scores_of_two_accounts_count_all_incidents_alike() -> None:
     assert summarise(outcomes).recall == 2 / 3
 
 
-def test_the_table_marks_what_targets_are_reached() -> None:
+def test_the_table_marks_the_reached_targets() -> None:
     missing_one = perfect(*LABELS[:2])
     text = table({"some": score(account(*LABELS), missing_one)})
     assert "| measure | must | ambitious | some |" in text

@@ -81,7 +81,7 @@ def test_incidents_of_a_key_are_apart(workload: Workload) -> None:
                 assert one.start >= other.end + APART or other.start >= one.end + APART
 
 
-def test_labels_explain_what_incidents_changed(workload: Workload) -> None:
+def test_labels_explain_the_changes_by_incidents(workload: Workload) -> None:
     assert (without_incidents(workload) >= 0).all()
     for label in workload.labels:
         assert label.change[0] != 0 or label.type == "drop"
@@ -109,7 +109,7 @@ def test_a_surge_has_its_factor() -> None:
     assert 0.8 < np.median(ratios) < 1.25
 
 
-def test_a_new_api_was_called_five_times_at_most_before(workload: Workload) -> None:
+def test_a_new_api_has_at_most_five_earlier_calls(workload: Workload) -> None:
     found = of(workload, "new API")
     assert found
     for label in found:
@@ -128,7 +128,7 @@ def test_drops_and_doubled_traffic_are_never_plain(workload: Workload) -> None:
     assert not any(label.plain for label in of(workload, "surge") if label.factor == 2)
 
 
-def test_a_plain_incident_is_three_times_what_its_key_shows_near_that_hour(
+def test_a_plain_incident_triples_its_keys_usual_rate(
     workload: Workload,
 ) -> None:
     normal = without_incidents(workload)
@@ -151,7 +151,7 @@ def test_most_keys_are_sparse_and_few_are_busy(workload: Workload) -> None:
 
 
 @pytest.mark.slow
-def test_a_holiday_is_a_quiet_day_before_a_normal_one() -> None:
+def test_a_quiet_holiday_precedes_a_normal_day() -> None:
     workload = make(seed=9, keys=120, weeks=5)
     offices = np.array([kind in ("human", "monday") for kind in workload.kinds])
     days = without_incidents(workload)[offices].reshape(offices.sum(), -1, DAY).sum(axis=2)

@@ -147,7 +147,7 @@ async def test_matches_and_insights_events_are_no_events_of_rules() -> None:
 
 
 @pytest.mark.slow
-def test_a_crash_at_any_step_loses_and_doubles_no_match() -> None:
+def test_a_crash_loses_and_doubles_no_match() -> None:
     async def run(world: World, breaker: Breaker) -> None:
         world.restart(breaker)
         with suppress(PowerCutError):
@@ -192,7 +192,7 @@ async def test_while_the_journal_refuses_records_matches_wait() -> None:
     assert [name for name, _ in world.matches()] == ["three"]
 
 
-def test_a_rule_that_matches_everything_does_not_fill_the_journal(
+def test_a_rule_matching_everything_does_not_fill_the_journal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "MAX_PER_HOUR", 2)
@@ -214,7 +214,7 @@ def test_a_rule_that_matches_everything_does_not_fill_the_journal(
 
 
 @asynchronous
-async def test_a_rule_that_cannot_be_applied_does_not_stop_others() -> None:
+async def test_an_inapplicable_rule_does_not_stop_others() -> None:
     world = World()
     await world.enable(
         an_enabled_rule("broken", condition=Matches("eventName", "(?=a)")), an_enabled_rule()
@@ -256,7 +256,7 @@ def test_groups_of_two_accounts_are_apart() -> None:
 
 
 @asynchronous
-async def test_text_that_is_not_unicode_is_matched() -> None:
+async def test_invalid_unicode_is_matched() -> None:
     world = World()
     by_agent = RuleSelection("u", Matches("userAgent", "^tool.*x$"), ("userAgent",))
     await world.enable(
@@ -278,7 +278,7 @@ async def test_text_that_is_not_unicode_is_matched() -> None:
 
 
 @asynchronous
-async def test_an_event_that_cannot_be_read_does_not_stop_others() -> None:
+async def test_an_unreadable_event_does_not_stop_others() -> None:
     world = World()
     await world.enable(an_enabled_rule())
     raw = json.dumps({**a_record(), "requestParameters": 0}).encode()

@@ -182,7 +182,7 @@ async def test_after_a_crash_nothing_that_waited_is_lost() -> None:
 
 
 @asynchronous
-async def test_while_the_webhook_is_down_a_digest_waits_and_grows() -> None:
+async def test_a_digest_waits_for_the_webhook_and_grows() -> None:
     alerting = Alerting(BURST[:3])
     alerting.hook.answers = [True, None]
     await alerting.read()
@@ -197,7 +197,7 @@ async def test_while_the_webhook_is_down_a_digest_waits_and_grows() -> None:
 
 
 @asynchronous
-async def test_an_alert_that_is_refused_is_counted() -> None:
+async def test_a_refused_alert_is_counted() -> None:
     alerting = Alerting(BURST[:4])
     alerting.hook.answers = [False, False]
     await alerting.read()
@@ -281,7 +281,7 @@ FLOOD = [
 
 
 @asynchronous
-async def test_a_flood_of_insights_is_one_alert_and_one_digest() -> None:
+async def test_many_insights_become_one_alert_and_one_digest() -> None:
     alerting = Insights(FLOOD)
     await alerting.read()
     assert alerting.sent() == [("open insight-1", 1), ("over insight-1", 1)]

@@ -100,7 +100,7 @@ def test_the_calls_reveal_each_missing_part(name: str) -> None:
 
 
 @each_rule
-def test_a_rule_says_what_its_readers_need(name: str) -> None:
+def test_a_rule_has_the_parts_for_its_readers(name: str) -> None:
     rule = RULES[name]
     assert re.fullmatch(r"T\d{4}(\.\d{3})?", technique_of(rule))
     assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", rule.id)
@@ -124,7 +124,7 @@ def test_the_compiled_rules_match_the_files() -> None:
     assert {r.name: msgspec.structs.replace(r, source="") for r in found.rules} == compiled
 
 
-def test_starter_rules_need_no_extra_and_are_quick_to_test() -> None:
+def test_starter_rules_need_no_extra_and_little_reading() -> None:
     assert read(["starter:all"]).rules == list(RULES.values())
     assert read(["starter:trail_stopped"]).rules == [starter_rule("trail_stopped")]
     assert "regex" not in (FOLDER / "compiled.json").read_text()
@@ -134,5 +134,5 @@ def test_starter_rules_need_no_extra_and_are_quick_to_test() -> None:
         read(["starter:none"])
 
 
-def test_a_tag_that_begins_like_a_technique_is_none() -> None:
+def test_a_tag_like_a_technique_is_none() -> None:
     assert technique_of(DetectionRule("r", "R", tags=("attack.tactic", "attack.t1485"))) == "T1485"

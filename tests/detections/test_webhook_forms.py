@@ -172,7 +172,7 @@ def test_of_an_unknown_caller_the_access_key_is_named() -> None:
     assert "an unknown caller called DisableKey" in MatchAlert(1, match, match).text
 
 
-def test_a_time_that_is_none_is_left_out() -> None:
+def test_an_invalid_time_is_left_out() -> None:
     match = a_match()
     match = Match({**match.record, "eventTime": "yesterday"})
     alert = MatchAlert(1, match, match)
@@ -230,7 +230,7 @@ def an_error_rate(state: str = "Start", **changes: Any) -> Any:
     return {**an_insight_record(state, **kind), **changes}
 
 
-def test_people_read_the_unusual_and_usual_rates_and_the_caller() -> None:
+def test_people_read_both_rates_and_the_caller() -> None:
     alert = insights(an_error_rate())
     assert texts(alert) == {
         "slack": f"{UNUSUAL}\n{PAGE}",
@@ -274,7 +274,7 @@ def test_a_first_use_has_no_end() -> None:
     assert pagerduty(burst, "k")["event_action"] == "resolve"
 
 
-def test_a_digest_of_insights_names_the_first_and_the_last() -> None:
+def test_a_digest_of_insights_names_first_and_last() -> None:
     last = an_error_rate(sharedEventID=event_id(9), eventTime="2020-01-01T09:01:00Z")
     text = texts(insights(an_error_rate(), an_error_rate(), last))["teams"]
     assert "(ApiErrorRateInsight) 3 times between 2020-01-01T09:00:00Z and " in text

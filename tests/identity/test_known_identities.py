@@ -123,7 +123,7 @@ async def test_a_role_session_is_known_immediately() -> None:
 
 
 @asynchronous
-async def test_a_key_of_a_user_whose_making_was_not_seen_is_still_that_users() -> None:
+async def test_a_key_belongs_to_a_user_without_recorded_creation() -> None:
     identities = Identities(MemoryControl())
     identities.learn(create_key("Bob"))
     known = identities.resolve(NEW_KEY).user_identity
@@ -133,7 +133,7 @@ async def test_a_key_of_a_user_whose_making_was_not_seen_is_still_that_users() -
 
 
 @asynchronous
-async def test_users_of_the_same_name_in_two_accounts_are_two() -> None:
+async def test_namesakes_in_two_accounts_are_two_users() -> None:
     identities = Identities(MemoryControl())
     identities.learn(create_user("Mary"))
     identities.learn(create_key("Mary", "AKIATHEIRS", account="210987654321"))
@@ -220,7 +220,7 @@ async def test_wherever_the_process_dies_everything_is_known_again(taken: int) -
 
 
 @asynchronous
-async def test_a_batch_that_comes_twice_changes_nothing() -> None:
+async def test_a_repeated_batch_changes_nothing() -> None:
     control = MemoryControl()
     identities = Identities(control)
     batch = entries_of([create_user(), create_key()])
@@ -232,7 +232,7 @@ async def test_a_batch_that_comes_twice_changes_nothing() -> None:
 
 
 @asynchronous
-async def test_a_batch_that_could_not_be_stored_is_stored_when_it_comes_again() -> None:
+async def test_a_batch_that_failed_is_stored_on_repetition() -> None:
     class Failing(MemoryControl):
         failing = True
 
@@ -256,7 +256,7 @@ async def test_a_batch_that_could_not_be_stored_is_stored_when_it_comes_again() 
 
 @pytest.mark.slow
 @asynchronous
-async def test_long_stretches_that_teach_nothing_are_not_read_again_at_every_start() -> None:
+async def test_long_uninformative_stretches_are_read_once() -> None:
     control, journal = MemoryControl(), MemoryJournal()
     quiet = a_record(eventSource="s3.amazonaws.com", responseElements=None)
     journal.disk.extend(an_entry(position, quiet) for position in range(1, 30_001))
@@ -312,7 +312,7 @@ def test_an_unknown_key_is_said_to_be_unknown() -> None:
     }
 
 
-def test_an_unknown_key_belongs_to_the_account_that_it_encodes() -> None:
+def test_an_unknown_key_belongs_to_its_encoded_account() -> None:
     identities = Identities(MemoryControl())
     assert identities.resolve(key_for_account("210987654321")).account == "210987654321"
     for odd in ("test", "", "AKIA", "AKIA!!!!", "ä"):
@@ -360,7 +360,7 @@ async def test_a_follower_takes_entries_only_forward() -> None:
 
 
 @asynchronous
-async def test_a_deleted_key_stays_known_with_the_event_that_deleted_it() -> None:
+async def test_a_deleted_key_is_known_with_its_deletion() -> None:
     deleted = a_record(
         eventName="DeleteAccessKey",
         eventID=event_id(9),
@@ -429,7 +429,7 @@ def test_a_user_may_get_another_path(asked: dict[str, str], arn: str) -> None:
     assert known.resolve(NEW_KEY).user_identity["arn"] == arn
 
 
-def test_a_user_whose_change_was_refused_stays_who_he_was() -> None:
+def test_a_refused_change_leaves_a_user_unchanged() -> None:
     known = KnownIdentities()
     refused = update_user("Mary", newUserName="Marie") | {"errorCode": "EntityAlreadyExists"}
     for record in (create_user(), create_key(), refused):
@@ -438,7 +438,7 @@ def test_a_user_whose_change_was_refused_stays_who_he_was() -> None:
 
 
 @asynchronous
-async def test_a_deleted_user_is_forgotten_and_one_of_the_same_name_is_another() -> None:
+async def test_a_deleted_users_namesake_is_another_user() -> None:
     control = MemoryControl()
     ours = Identities(control)
     deleted = create_user() | {
@@ -457,7 +457,7 @@ async def test_a_deleted_user_is_forgotten_and_one_of_the_same_name_is_another()
 
 
 @asynchronous
-async def test_of_users_the_newest_are_in_memory_and_all_get_their_keys() -> None:
+async def test_the_newest_users_are_in_memory_and_all_stored() -> None:
     control = MemoryControl()
     ours, theirs = Identities(control, most_users=10), KnownIdentities(most_users=10)
     records = []
@@ -540,7 +540,7 @@ async def test_of_temporary_keys_the_oldest_are_forgotten_everywhere() -> None:
     assert len(await control.scan("identity")) == 9
 
 
-def test_a_user_of_the_directory_has_the_id_in_a_record() -> None:
+def test_a_directorys_user_has_the_id_in_a_record() -> None:
     known = KnownIdentities(directory_identities({NEW_KEY: {"user": "Mary", "account": ACCOUNT}}))
     assert "principalId" not in known.resolve(NEW_KEY).as_record()
     known.learn(create_user())
@@ -596,7 +596,7 @@ async def test_keys_without_an_account_get_the_upstreams() -> None:
 
 
 @asynchronous
-async def test_the_account_that_a_record_teaches_is_stored_and_only_the_first() -> None:
+async def test_only_the_first_learned_account_is_stored() -> None:
     control = MemoryControl()
     identities = Identities(control)
     for account in ("000000000000", "111122223333"):
@@ -616,7 +616,7 @@ async def test_the_account_that_a_record_teaches_is_stored_and_only_the_first() 
 
 
 @asynchronous
-async def test_only_so_many_identities_that_no_record_teaches_are_known() -> None:
+async def test_the_number_of_unlearned_identities_is_limited() -> None:
     identities = Identities(MemoryControl(), most_sessions=10)
     for number in range(50):
         await identities.take(Learned((an_identity(key=f"key-{number}"),)))

@@ -40,7 +40,7 @@ async def meet(newcomers: Newcomers, access_key_id: str) -> None:
 
 
 @asynchronous
-async def test_a_key_that_another_server_recorded_is_known_after_the_wait() -> None:
+async def test_another_servers_key_is_known_after_the_wait() -> None:
     journal, identities = MemoryJournal(), Identities(MemoryControl())
     following = asyncio.ensure_future(follow(journal, identities))
     await journal.append([a_new_entry(assume_role())])
@@ -69,7 +69,7 @@ async def test_a_known_key_does_not_wait() -> None:
 
 
 @asynchronous
-async def test_a_failure_ends_the_wait_and_is_not_an_answer() -> None:
+async def test_a_failure_ends_the_wait_without_an_answer() -> None:
     others = OtherServers(StorageFailed("PostgreSQL is away"))
     strangers = Newcomers(KnownIdentities(), others.catch_up)
     await meet(strangers, KEYS[0])
@@ -109,7 +109,7 @@ async def test_only_so_many_unknown_keys_are_remembered(monkeypatch: pytest.Monk
 
 
 @asynchronous
-async def test_a_text_that_is_too_long_for_a_key_is_neither_awaited_nor_remembered() -> None:
+async def test_an_overlong_key_is_neither_awaited_nor_remembered() -> None:
     others = OtherServers()
     strangers = Newcomers(KnownIdentities(), others.catch_up)
     await meet(strangers, "A" * 60_000)

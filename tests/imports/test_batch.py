@@ -46,7 +46,7 @@ def test_packed_data_is_unpacked_in_any_pieces(files: list[BatchFile], sizes: li
 
 
 @given(FILES, st.data())
-def test_a_body_that_ends_early_gives_the_whole_files_and_an_error(
+def test_a_cut_body_gives_whole_files_and_an_error(
     files: list[BatchFile], data: st.DataObject
 ) -> None:
     body = pack(files)
@@ -77,7 +77,7 @@ def test_a_whole_file_is_returned_immediately() -> None:
     unpacker.close()
 
 
-def test_the_longest_name_passes_and_a_longer_one_does_not() -> None:
+def test_the_longest_name_passes_and_no_longer_one() -> None:
     (file,) = unpack([pack([BatchFile("é" * MAX_NAME_LENGTH, b"")])])
     assert len(file.name) == MAX_NAME_LENGTH
     assert "name" in refused(pack([BatchFile("e" * (MAX_NAME_LENGTH + 1), b"")]))
@@ -107,7 +107,7 @@ def test_a_wrong_description_is_named(described: object, named: str) -> None:
     assert named in message
 
 
-def test_a_description_without_an_end_is_refused_before_it_fills_the_memory() -> None:
+def test_an_endless_description_is_refused_early() -> None:
     assert "too long" in refused(b"x" * 100_000)
     assert "described" in refused(b"[" * 30_000 + b"\n")
 

@@ -129,7 +129,7 @@ def test_records_of_every_layout_keep_their_exact_bytes(
     spaced=st.booleans(),
     ascii_only=st.booleans(),
 )
-def test_the_way_in_which_json_is_written_stays(
+def test_the_formatting_of_json_stays(
     shape: str, count: int, text: str, number: float, spaced: bool, ascii_only: bool
 ) -> None:
     raw = [
@@ -145,7 +145,7 @@ def test_the_way_in_which_json_is_written_stays(
 
 @pytest.mark.hypothesis
 @given(st.lists(st.binary(max_size=20_000)), st.integers(0, 9))
-def test_a_large_packed_file_has_the_results_of_a_small_one(lines: list[bytes], level: int) -> None:
+def test_a_large_packed_file_has_a_small_ones_results(lines: list[bytes], level: int) -> None:
     content = record_bytes(a_record()) + b"\n" + b"\n".join(lines)
     packed = gzip.compress(content, level)
     with pytest.MonkeyPatch.context() as patched:
@@ -155,7 +155,7 @@ def test_a_large_packed_file_has_the_results_of_a_small_one(lines: list[bytes], 
 
 
 @pytest.mark.slow
-def test_a_large_packed_file_is_not_in_memory_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_packed_file_is_not_wholly_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unpacking, "MAX_BYTES_IN_MEMORY", 1 << 20)
     line = record_bytes(a_record()) + b"\n"
     packed = gzip.compress(line * 100, 1) * 100  # 10 MB
@@ -167,21 +167,21 @@ def test_a_large_packed_file_is_not_in_memory_as_a_whole(monkeypatch: pytest.Mon
         tracemalloc.stop()
 
 
-def test_records_of_log_files_in_lines_have_the_line_number() -> None:
+def test_records_in_lines_have_their_line_number() -> None:
     raw = [record_bytes(record) for record in some_records(4)]
     content = log_file(raw[:2]) + b"\n\n" + log_file(raw[2:3]) + b"\n" + raw[3]
     assert raws(read(content)) == raw
     assert lines_taken(read(content)) == [1, 1, 3, 4]
 
 
-def test_a_piece_of_a_file_counts_from_its_first_line_on() -> None:
+def test_a_piece_counts_from_its_first_line() -> None:
     raw = [record_bytes(record) for record in some_records(2)]
     assert lines_taken(read(b"\n".join(raw), 100)) == [100, 101]
     assert lines_taken(read(raw[0], 100)) == [100]
     assert read(b"no", 100)[0].line == 100
 
 
-def test_a_single_record_is_accepted_on_one_line_or_several() -> None:
+def test_a_single_record_may_have_several_lines() -> None:
     record = a_record()
     for indent in (None, 2):
         raw = json.dumps(record, indent=indent).encode()
@@ -241,13 +241,13 @@ def test_an_insights_event_is_accepted() -> None:
     ],
     ids=lambda value: repr(value[:30]) if isinstance(value, bytes) else None,
 )
-def test_a_file_without_records_is_one_loss_with_its_reason(content: bytes, reason: str) -> None:
+def test_a_file_without_records_is_one_loss(content: bytes, reason: str) -> None:
     (rejected,) = read(content)
     assert isinstance(rejected, RejectedRecord)
     assert (rejected.line, rejected.reason) == (1, reason)
 
 
-def test_a_list_in_a_record_is_not_read_as_records() -> None:
+def test_a_list_in_a_record_has_no_records() -> None:
     inner = record_bytes(a_record())
     (accepted,) = read(record_bytes(a_record(Records=[json.loads(inner)])))
     assert isinstance(accepted, AcceptedRecord)
@@ -256,7 +256,7 @@ def test_a_list_in_a_record_is_not_read_as_records() -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_bad_record_among_good_ones_is_the_only_loss(shape: str) -> None:
+def test_only_the_bad_record_is_lost(shape: str) -> None:
     good = [record_bytes(record) for record in some_records(3)]
     for bad in (b'{"eventName":"a","eventName":"b"}', b'{"a":"\\ud800","eventName":"\\n"}', b"{}"):
         results = read(SHAPES[shape]([good[0], bad, good[1], good[2]]))
@@ -573,7 +573,7 @@ def test_a_line_damaged_anywhere_loses_no_other_line() -> None:
         assert set(intact) <= set(raws(results))
 
 
-def test_a_packed_file_damaged_anywhere_is_whole_or_one_loss() -> None:
+def test_a_damaged_packed_file_is_whole_or_one_loss() -> None:
     raw = small_records()
     packed, chance = gzip.compress(log_file(raw), mtime=0), random.Random(7)
     for end in range(1, len(packed)):
@@ -587,9 +587,7 @@ def test_a_packed_file_damaged_anywhere_is_whole_or_one_loss() -> None:
 @pytest.mark.parametrize(
     ("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}"), (b'{"items":', b"}")]
 )
-def test_nesting_of_any_depth_costs_no_more_than_the_file(
-    size: int, opening: bytes, closing: bytes
-) -> None:
+def test_nesting_costs_no_more_than_the_file(size: int, opening: bytes, closing: bytes) -> None:
     good = record_bytes(a_record())
     nest = opening * size + b"1" + closing * size
     bad = record_bytes(a_record(requestParameters=None)).replace(
@@ -645,7 +643,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(st.binary(), st.integers(1, 50))
-def test_lines_are_the_same_however_the_text_comes(text: bytes, size: int) -> None:
+def test_lines_do_not_depend_on_the_chunks(text: bytes, size: int) -> None:
     lines = list(lines_of(in_parts(text, size)))
     assert b"".join(lines) == text.removeprefix(b"\xef\xbb\xbf") or size < 3
     assert all(line.endswith(b"\n") and line.count(b"\n") == 1 for line in lines[:-1])
@@ -654,7 +652,7 @@ def test_lines_are_the_same_however_the_text_comes(text: bytes, size: int) -> No
 @pytest.mark.slow
 @pytest.mark.hypothesis
 @given(st.lists(OBJECTS), st.integers(1, 200), st.sampled_from([None, 0, 3]), st.booleans())
-def test_elements_are_the_same_however_the_text_comes(
+def test_elements_do_not_depend_on_the_chunks(
     records: list[Any], size: int, indent: int | None, bom: bool
 ) -> None:
     text = json.dumps({"Records": records}, indent=indent).encode()
@@ -694,7 +692,7 @@ def test_later_errors_keep_earlier_entries(rest: bytes) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_a_record_without_an_end_is_refused_before_it_fills_the_memory() -> None:
+def test_an_endless_record_is_refused_early() -> None:
     read = 0
 
     def endless() -> Iterator[bytes]:
@@ -761,7 +759,7 @@ def test_published_digest_files_are_recognised() -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00binary", b"PK\x03\x04 zip", b"no JSON"])
-def test_a_gz_file_that_is_not_gzip_has_that_reason(content: bytes) -> None:
+def test_an_invalid_gz_file_has_that_reason(content: bytes) -> None:
     (rejected,) = read_file("log.json.gz", content)
     assert isinstance(rejected, RejectedRecord)
     assert rejected.reason == "not a gzip file"

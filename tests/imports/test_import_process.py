@@ -78,7 +78,7 @@ async def test_every_line_is_imported_doubled_or_rejected(place: Place) -> None:
 
 
 @asynchronous
-async def test_the_same_file_is_known_and_its_counts_are_reported_again(place: Place) -> None:
+async def test_a_repeated_file_reports_its_counts(place: Place) -> None:
     file = log_file("a", some_records(4))
     (first,) = await place.bring(file)
     written = place.files
@@ -96,13 +96,13 @@ async def test_uncommitted_staging_is_not_imported(place: Place) -> None:
 
 
 @asynchronous
-async def test_a_batch_that_this_process_has_not_staged_is_not_committed(place: Place) -> None:
+async def test_an_unstaged_batch_is_not_committed(place: Place) -> None:
     """As after a worker was replaced between both requests."""
     with pytest.raises(StorageFailed, match="not staged"):
         await place.worker.commit(Commit(str(place.batch), 0))
 
 
-def test_a_body_that_is_no_batch_is_refused(place: Place) -> None:
+def test_an_invalid_body_is_refused(place: Place) -> None:
     place.batch.write_bytes(b"nonsense\n")
     invalid = run(place.worker.stage(Stage(str(place.batch))))
     assert isinstance(invalid, InvalidBatch)
@@ -111,7 +111,7 @@ def test_a_body_that_is_no_batch_is_refused(place: Place) -> None:
 
 
 @asynchronous
-async def test_a_batch_with_more_rejected_lines_than_an_answer_can_have_is_refused(
+async def test_a_batch_with_too_many_rejected_lines_is_refused(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(import_process, "_MAX_REJECTED_BYTES", 10_000)

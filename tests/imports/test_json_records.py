@@ -103,7 +103,7 @@ def test_json_of_any_form_is_decoded(value: Any, indent: int | None, ascii_only:
     ],
     ids=lambda value: repr(value[:30]) if isinstance(value, bytes) else None,
 )
-def test_json_that_is_not_allowed_is_rejected_with_a_reason(raw: bytes, reason: str) -> None:
+def test_invalid_json_is_rejected_with_a_reason(raw: bytes, reason: str) -> None:
     refusal = refused(raw)
     assert refusal.reason == reason
     assert len(refusal.detail) < 120

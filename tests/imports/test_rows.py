@@ -38,7 +38,7 @@ def test_columns_become_members_of_a_record() -> None:
     ]
 
 
-def test_a_member_that_looks_like_a_record_is_none() -> None:
+def test_a_member_like_a_record_is_none() -> None:
     row = {**ROW, "requestparameters": '{"eventName": "x", "eventID": "2"}'}
     (record,) = records_of(row)
     assert record["requestParameters"] == {"eventName": "x", "eventID": "2"}

@@ -87,7 +87,7 @@ async def test_concurrent_overlapping_imports_bring_each_event_once(tmp_path: Pa
 
 
 @asynchronous
-async def test_a_start_of_event_history_leaves_the_batch_under_way_alone(tmp_path: Path) -> None:
+async def test_starting_event_history_spares_the_current_batch(tmp_path: Path) -> None:
     history = tmp_path / "history"
 
     async def interrupted() -> AsyncIterator[bytes]:
@@ -102,7 +102,7 @@ async def test_a_start_of_event_history_leaves_the_batch_under_way_alone(tmp_pat
 
 
 @asynchronous
-async def test_a_batch_of_a_server_that_was_killed_is_removed(tmp_path: Path) -> None:
+async def test_a_killed_servers_batch_is_removed(tmp_path: Path) -> None:
     (tmp_path / "history").mkdir()
     (tmp_path / "history" / "batch-0123456789abcdef.import").write_bytes(b"half")
     async with opened(tmp_path) as (_, _):
@@ -111,7 +111,7 @@ async def test_a_batch_of_a_server_that_was_killed_is_removed(tmp_path: Path) ->
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_worker_that_is_killed_is_replaced_and_the_batch_can_be_sent_again(
+async def test_a_killed_worker_is_replaced_and_the_batch_resent(
     tmp_path: Path,
 ) -> None:
     async with opened(tmp_path) as (imports, store):
@@ -130,7 +130,7 @@ async def test_a_worker_that_is_killed_is_replaced_and_the_batch_can_be_sent_aga
 
 
 @asynchronous
-async def test_a_body_that_is_no_batch_or_too_large_is_refused(
+async def test_an_invalid_or_oversized_body_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def nonsense() -> AsyncIterator[bytes]:

@@ -65,7 +65,7 @@ def unpacked(content: bytes) -> bytes:
     return whole
 
 
-def test_the_first_mebibyte_may_be_as_dense_as_it_likes() -> None:
+def test_the_first_mebibyte_may_have_any_density() -> None:
     assert len(unpacked(gzip.compress(bytes(1 << 20)))) == 1 << 20
 
 

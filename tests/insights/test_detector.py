@@ -72,7 +72,7 @@ def four_weeks() -> list[list[Transition]]:
     return [[change for change in changes if change.row == row] for row in range(4)]
 
 
-def test_five_times_as_many_calls_are_found_within_three_minutes(
+def test_a_fivefold_rate_is_found_within_three_minutes(
     four_weeks: list[list[Transition]],
 ) -> None:
     start, end = known(four_weeks[0])
@@ -106,7 +106,7 @@ def test_a_steady_key_that_falls_silent_is_found(four_weeks: list[list[Transitio
     assert abs(end.end - (START + BURST + 120)) <= 1
 
 
-def test_a_nightly_batch_is_usual_even_if_it_is_late(four_weeks: list[list[Transition]]) -> None:
+def test_a_late_nightly_batch_is_usual(four_weeks: list[list[Transition]]) -> None:
     assert known(four_weeks[3]) == []
 
 
@@ -153,7 +153,7 @@ def test_an_account_over_its_budget_reports_its_largest_incidents() -> None:
 
 
 @pytest.mark.campaign
-def test_keys_that_are_forgotten_change_nothing_of_the_others() -> None:
+def test_dropped_keys_do_not_change_the_others() -> None:
     """Also not in the middle of an incident."""
     counts = office(12, 1.0, 4)
     for key, day in ((0, 9), (2, 9), (3, 9), (2, 10), (3, 11)):
@@ -174,7 +174,7 @@ def test_keys_that_are_forgotten_change_nothing_of_the_others() -> None:
 
 
 @pytest.mark.campaign
-def test_a_rate_that_stays_higher_is_an_incident_on_five_days_and_then_usual() -> None:
+def test_a_lasting_higher_rate_becomes_usual_after_five_days() -> None:
     change_at = 9 * DAY + 10 * 60
     counts = np.random.default_rng(1).poisson(1.0, (1, change_at + 7 * DAY))
     counts[0, change_at:] += 10
@@ -253,7 +253,7 @@ def test_late_calls_of_a_minute_count_in_that_minute(counts: Counts, at: int) ->
 @pytest.mark.parametrize(
     "later", [15, *(pytest.param(late, marks=pytest.mark.campaign) for late in (60, 170))]
 )
-def test_a_burst_that_arrives_late_is_the_incident_it_would_have_been(later: int) -> None:
+def test_a_late_burst_is_the_same_incident(later: int) -> None:
     burst = 9 * DAY + 600
     counts = office(9, 1.0) if later < 60 else np.zeros((1, 9 * DAY), np.int64)
     counts = np.concatenate([counts, np.zeros((1, DAY), np.int64)], axis=1)
@@ -346,7 +346,7 @@ def burst_at(detector: Detector, first: int, minutes: int = 3) -> list[Transitio
         ([], (1, 901), False),
     ],
 )
-def test_calls_of_an_incident_are_learned_after_four_days_in_a_row_or_most_of_a_day(
+def test_an_incidents_calls_are_learned_after_enough_days(
     nine_days: Detector, past: list[int], masked: tuple[int, int], learned: bool
 ) -> None:
     """`past` are days ago, and so is the first of `masked`; its second are minutes."""
@@ -365,7 +365,7 @@ def test_calls_of_an_incident_are_learned_after_four_days_in_a_row_or_most_of_a_
         assert max(known_calls) < 1, "the baseline counts the usual rate instead"
 
 
-def test_minutes_of_incidents_that_are_not_learned_are_counted_by_day(nine_days: Detector) -> None:
+def test_unlearned_incident_minutes_are_counted_by_day(nine_days: Detector) -> None:
     detector = deepcopy(nine_days)
     burst_at(detector, NOW, 5)
     assert detector.state().masked == {0: (TODAY, 4)}, "the first minute began it"
@@ -374,7 +374,7 @@ def test_minutes_of_incidents_that_are_not_learned_are_counted_by_day(nine_days:
     assert detector.state().masked == {0: (TODAY, 1)}
 
 
-def test_an_incident_that_lasts_over_midnight_is_one_of_the_day_it_was_found(
+def test_an_incident_over_midnight_belongs_to_its_first_day(
     nine_days: Detector,
 ) -> None:
     detector = deepcopy(nine_days)
@@ -387,9 +387,7 @@ def test_an_incident_that_lasts_over_midnight_is_one_of_the_day_it_was_found(
 
 
 @pytest.mark.parametrize(("keys", "dial"), [(1, 4.0), (2, 3.0)])
-def test_the_dial_of_an_account_is_the_highest_ratio_beyond_its_budget(
-    keys: int, dial: float
-) -> None:
+def test_the_dial_is_the_highest_ratio_beyond_the_budget(keys: int, dial: float) -> None:
     """A budget of 0.4985 a week, and 0.001 for each key, allows one or two in four weeks."""
     detector = detector_of(keys, budget=0.4985)
     other = detector.add("999999999999")

@@ -148,7 +148,7 @@ async def world(folder: Path, types: Sequence[str] = ()) -> AsyncIterator[World]
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_burst_is_recorded_with_its_start_and_its_end(tmp_path: Path) -> None:
+async def test_a_burst_is_recorded_with_start_and_end(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         await w.follow()
         assert w.found() == []
@@ -273,7 +273,7 @@ async def test_the_status_shows_learned_and_watched_keys(tmp_path: Path) -> None
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_clock_that_was_ahead_for_a_time_costs_no_finding(tmp_path: Path) -> None:
+async def test_a_clock_once_ahead_costs_no_finding(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         await w.follow()
         await w.journal.append(w.launches(1, NOW + timedelta(days=2)))
@@ -290,7 +290,7 @@ async def test_a_clock_that_was_ahead_for_a_time_costs_no_finding(tmp_path: Path
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_mark_that_cannot_be_read_delays_findings_and_does_not_end_the_watch(
+async def test_an_unreadable_mark_only_delays_findings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(follower, "_TICK_SECONDS", 0.01)

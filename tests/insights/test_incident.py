@@ -30,7 +30,7 @@ def feed(incident: Incident, calls: float, expected: float, minutes: int) -> int
     return None
 
 
-def test_it_is_over_ten_quiet_minutes_after_the_last_unusual_one() -> None:
+def test_an_incident_ends_after_ten_quiet_minutes() -> None:
     incident = an_incident()
     assert feed(incident, 10.0, 1.0, 20) is None
     over = feed(incident, 1.0, 1.0, 30)

@@ -6,7 +6,7 @@ from opentrail.core.insight_types import PRINCIPAL_TYPES
 from tests.factories import ACCOUNT, a_principal_record, event_id
 
 
-def test_a_record_has_the_form_of_insights_events_with_an_extension() -> None:
+def test_a_record_has_awss_form_with_an_extension() -> None:
     record = a_principal_record()
     ids = {record.pop("eventID"), record.pop("sharedEventID")}
     assert len(ids) == 2
@@ -44,7 +44,7 @@ def test_start_and_end_of_a_burst_share_an_id() -> None:
     assert (end["insightDetails"]["state"], end["eventTime"]) == ("End", "2020-01-01T09:07:00Z")
 
 
-def test_the_id_depends_on_type_account_principal_and_day_only() -> None:
+def test_the_id_depends_on_type_account_principal_and_day() -> None:
     base = a_principal_record()["eventID"]
     same = ({"value": "iam:CreateUser"}, {"start": 1_577_836_800}, {"event_id": "x"}, {"days": 2})
     assert {a_principal_record(**changes)["eventID"] for changes in same} == {base}
@@ -55,6 +55,6 @@ def test_the_id_depends_on_type_account_principal_and_day_only() -> None:
 
 
 @pytest.mark.parametrize(("name", "same"), [("new-region", True), ("new-principal", False)])
-def test_a_new_region_is_about_the_account_whoever_was_first(name: str, same: bool) -> None:
+def test_a_new_region_is_about_the_account(name: str, same: bool) -> None:
     ids = {a_principal_record(name, principal=each)["eventID"] for each in ("arn:x", "arn:y", None)}
     assert (len(ids) == 1) is same

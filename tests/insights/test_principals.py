@@ -96,7 +96,7 @@ def test_a_first_use_is_found_after_14_days(name: str, changes: dict[str, Any], 
         assert account.said() == expected, "the second use is not new"
 
 
-def test_types_that_are_off_find_nothing() -> None:
+def test_disabled_types_find_nothing() -> None:
     account = Account([NEW_REGION])
     account.work(0, 20)
     account.call(day(21), eventName="DeleteUser", userAgent="Boto3/1.34")
@@ -114,7 +114,7 @@ def test_a_finding_names_its_event() -> None:
     assert (found.start, found.end) == (int(day(21).timestamp()), None)
 
 
-def test_a_principal_has_one_finding_of_a_type_on_a_day() -> None:
+def test_a_principal_has_one_finding_per_type_and_day() -> None:
     account = Account([NEW_API])
     account.work(0, 20)
     for name in ("DeleteUser", "CreateAccessKey"):
@@ -124,7 +124,7 @@ def test_a_principal_has_one_finding_of_a_type_on_a_day() -> None:
     assert [value for _, value, _ in account.said()] == ["iam:DeleteUser", "iam:CreateRole"]
 
 
-def test_a_new_principal_is_the_only_finding_on_its_first_day() -> None:
+def test_a_new_principal_is_its_first_days_only_finding() -> None:
     account = Account()
     account.work(0, 20)
     for name in ("CreateUser", "DeleteUser"):
@@ -139,7 +139,7 @@ def test_sessions_of_a_role_are_one_principal() -> None:
     assert account.said() == []
 
 
-def test_a_call_of_a_service_has_no_principal_but_a_region() -> None:
+def test_a_services_call_has_a_region_without_principal() -> None:
     service = {"type": "AWSService", "invokedBy": "ec2.amazonaws.com"}
     account = Account()
     account.work(0, 20)
@@ -149,7 +149,7 @@ def test_a_call_of_a_service_has_no_principal_but_a_region() -> None:
     assert account.said() == [(NEW_REGION, "eu-west-3", 21)]
 
 
-def test_a_value_is_new_again_after_90_days_without_it() -> None:
+def test_a_value_is_new_again_after_90_days() -> None:
     for days, expected in ((90, []), (91, [(NEW_API, "iam:DeleteUser", 90)])):
         account = Account([NEW_API])
         account.call(day(0), eventName="DeleteUser")
@@ -188,7 +188,7 @@ def denied(account: Account, moment: datetime, count: int, **changes: Any) -> No
         account.call(at, eventName=f"Get{number}", errorCode="AccessDenied", **changes)
 
 
-def test_a_burst_of_refused_calls_has_a_start_and_an_end() -> None:
+def test_a_burst_of_refused_calls_has_start_and_end() -> None:
     account = Account([ACCESS_DENIED])
     account.work(0, 20)
     denied(account, day(21), 40)
@@ -211,7 +211,7 @@ def test_fewer_than_20_refused_calls_are_no_burst(count: int, findings: int) -> 
     assert len(account.found()) == findings
 
 
-def test_an_agent_that_is_learned_is_not_new_for_its_principal_only() -> None:
+def test_a_learned_agent_is_not_new_for_other_principals() -> None:
     account = Account([NEW_AGENT])
     codex: Any = {"userAgent": "aws-cli/2.15 app/agent-codex"}
     for who, counted in ((None, "Codex"), (f"{JOHN}2", None)):
@@ -226,7 +226,7 @@ def test_an_agent_that_is_learned_is_not_new_for_its_principal_only() -> None:
 
 
 @pytest.mark.parametrize(("count", "findings"), [(36, 0), (37, 2)])
-def test_a_burst_is_more_than_three_times_the_largest_before(count: int, findings: int) -> None:
+def test_a_burst_exceeds_three_times_the_largest_before(count: int, findings: int) -> None:
     account = Account([ACCESS_DENIED])
     account.work(0, 10)
     denied(account, day(10) + MINUTE, 12)
@@ -237,7 +237,7 @@ def test_a_burst_is_more_than_three_times_the_largest_before(count: int, finding
     assert {each.usual for each in account.found()} <= {12}
 
 
-def test_a_principal_has_one_burst_of_a_type_on_a_day() -> None:
+def test_a_principal_has_one_burst_per_type_and_day() -> None:
     account = Account([ACCESS_DENIED])
     account.work(0, 20)
     for hours in (0, 5):

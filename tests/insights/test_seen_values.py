@@ -6,7 +6,7 @@ from opentrail.insights import principals
 from opentrail.insights.principals import FORGOTTEN_DAYS, SeenValues, hash_of
 
 
-def test_a_value_is_known_until_it_was_not_seen_for_90_days() -> None:
+def test_a_value_is_known_for_90_days() -> None:
     seen = SeenValues()
     seen.see(1, 100)
     assert seen.has(1, 100 + FORGOTTEN_DAYS)
@@ -23,7 +23,7 @@ def test_a_forgotten_value_begins_again() -> None:
     assert seen.first(1) == 300
 
 
-def test_a_late_event_moves_the_first_day_and_not_the_last() -> None:
+def test_a_late_event_moves_only_the_first_day() -> None:
     seen = SeenValues()
     seen.see(1, 100)
     seen.see(1, 95)

@@ -128,7 +128,7 @@ def test_invalid_snapshots_are_refused() -> None:
             Watch.of(wrong)
 
 
-def test_drops_are_not_looked_for_after_a_time_without_recording() -> None:
+def test_drops_after_a_recording_gap_are_ignored() -> None:
     watch = a_watch()
     watch.resume(START + timedelta(minutes=5))
     assert watch.detector.drops_from == minute_of(START)
@@ -163,7 +163,7 @@ def test_keys_without_calls_for_35_days_are_forgotten() -> None:
     assert len(results[0]) == 2 * len(starts)
 
 
-def test_invented_names_keep_others_out_for_a_day_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invented_names_block_others_for_a_day_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch_module, "MAX_KEYS", 8)
     watch = a_watch()
     watch.observe([entry(n, n * 3_600.0, eventName="CreateRole") for n in range(1, 24)])
@@ -175,7 +175,7 @@ def test_invented_names_keep_others_out_for_a_day_at_most(monkeypatch: pytest.Mo
     assert (watch.state.keys, watch.unwatched) == (2, 13)
 
 
-def test_a_name_that_is_no_text_is_not_watched() -> None:
+def test_a_name_of_another_type_is_not_watched() -> None:
     watch = a_watch()
     foreign = entry(1, 10.0, eventName="NAME")
     record = foreign.record.replace(b"NAME", b"\\ud800")

@@ -53,7 +53,7 @@ def test_clean_text_stays_unchanged(text: str) -> None:
     once.encode()
 
 
-def test_values_that_are_nested_without_end_are_cut() -> None:
+def test_endlessly_nested_values_are_cut() -> None:
     value: Any = "deep"
     for _ in range(900):
         value = [value]

@@ -41,7 +41,7 @@ def test_an_invalid_value_is_named_with_the_valid_ones(
     assert describe_errors(SCHEMA, [error, error]) == sentence
 
 
-def test_an_unknown_argument_is_named_with_the_most_similar_one() -> None:
+def test_an_unknown_argument_is_named_with_the_nearest() -> None:
     assert unknown_argument(SCHEMA, {"limit": 1}) is None
     assert unknown_argument(SCHEMA, {"resourse": "x"}) == (
         "there is no argument 'resourse'; did you mean resource?"

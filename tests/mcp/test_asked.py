@@ -68,7 +68,7 @@ ANSWERS = st.builds(
 
 
 @given(ANSWERS)
-def test_parts_have_all_of_an_answer_and_facts_nothing_that_a_caller_wrote(rows: Rows) -> None:
+def test_parts_are_complete_and_facts_have_no_callers_text(rows: Rows) -> None:
     document = msgspec.to_builtins(rows)
     answer = answer_of(Ask, document)
     assert merged(answer.facts, answer.untrusted) == cleaned(document)
@@ -82,7 +82,7 @@ def test_parts_have_all_of_an_answer_and_facts_nothing_that_a_caller_wrote(rows:
     assert answer.facts.get("account", "123456789012") == "123456789012"
 
 
-def test_text_in_the_form_of_a_fact_with_more_behind_it_is_untrusted() -> None:
+def test_text_behind_a_fact_is_untrusted() -> None:
     row = Row(f"{event_id(1)}\nignore this", None, "a", 1, "x", [])
     answer = answer_of(Ask, msgspec.to_builtins(Rows([row], None, "123456789012", True)))
     assert "id" not in answer.facts["rows"][0]

@@ -103,7 +103,7 @@ async def test_a_request_without_a_valid_token_is_refused(token: str | None) -> 
 
 
 @asynchronous
-async def test_a_session_is_of_its_user_and_ends_with_the_token() -> None:
+async def test_a_session_belongs_to_its_user_and_token() -> None:
     async with opened() as door, door.browser(ANN) as ann, door.browser("ot_bob") as bob:
         begun = await ann.post(URL, json=INITIALIZE, headers=HEADERS)
         session = {"mcp-session-id": begun.headers["mcp-session-id"]}

@@ -23,7 +23,7 @@ TOOLS = {
 
 
 @asynchronous
-async def test_every_tool_says_that_it_only_reads_and_that_records_are_data() -> None:
+async def test_every_tool_is_read_only_and_calls_records_data() -> None:
     async with connected() as agent:
         tools = (await agent.client.list_tools()).tools
         instructions = agent.client.instructions or ""
@@ -39,7 +39,7 @@ async def test_every_tool_says_that_it_only_reads_and_that_records_are_data() ->
 
 
 @asynchronous
-async def test_a_question_is_recorded_with_the_agent_that_asked_it() -> None:
+async def test_a_question_is_recorded_with_its_agent() -> None:
     async with connected(a_record(), a_record(eventID=event_id(2))) as agent:
         await agent.ask("lookup", expression="user=John", limit=5)
         await agent.refusal("lookup", expression="usr=John")
@@ -115,7 +115,7 @@ async def test_both_forms_of_an_answer_say_the_same() -> None:
 
 
 @asynchronous
-async def test_fifty_events_with_long_names_are_fewer_on_a_page() -> None:
+async def test_long_names_reduce_the_events_on_a_page() -> None:
     records = [
         a_record(
             eventID=event_id(n),

@@ -86,7 +86,7 @@ async def test_pages_follow_one_another_to_the_end() -> None:
 
 
 @asynchronous
-async def test_a_name_that_no_event_has_comes_with_the_most_similar_one() -> None:
+async def test_a_missing_name_is_answered_with_the_nearest() -> None:
     async with connected(a_record()) as agent:
         answer = await agent.ask("lookup", expression="name=CreatUser")
     assert answer["facts"]["events"] == []
@@ -94,7 +94,7 @@ async def test_a_name_that_no_event_has_comes_with_the_most_similar_one() -> Non
 
 
 @asynchronous
-async def test_a_whole_record_has_no_secrets_though_aws_records_some() -> None:
+async def test_a_whole_record_has_no_secrets_of_aws() -> None:
     record = assumed(0, "ASIAEXAMPLEEXAMPLE12", an_iam_user("John"), eventID=event_id(1))
     record["responseElements"]["credentials"]["sessionToken"] = "canary-7d1f"
     async with connected(record) as agent:
@@ -143,7 +143,7 @@ async def test_equal_calls_of_a_caller_are_one_group() -> None:
 
 @pytest.mark.parametrize("name", ["ci", "ASIAEXAMPLEEXAMPLE12"])
 @asynchronous
-async def test_a_session_is_found_by_its_name_and_by_its_key(name: str) -> None:
+async def test_a_session_is_found_by_name_and_by_key(name: str) -> None:
     other = a_record(userIdentity=session("other", "ASIAOTHEROTHEROTHER1"), eventID=event_id(2))
     async with connected(a_record(userIdentity=session("ci")), other) as agent:
         answer = await agent.ask("history_of", session=name)
@@ -201,7 +201,7 @@ def stub(**answers: Any) -> Tools:
     return Tools(ask, lambda: NOW)
 
 
-def test_verify_has_the_state_of_the_store_and_of_trails() -> None:
+def test_verify_returns_the_state_of_store_and_trails() -> None:
     finding = {"name": "s3://logs/x", "reason": "hash value does not match", "event": None}
     verified = {"at": "2026-01-10T10:00:00Z", "valid": False, "findings": [finding], "more": 2}
     trails = [a_trail(verified=verified), a_trail(name="other", arn="arn:x")]
@@ -323,7 +323,7 @@ ALLOW_S3 = {
 
 
 @asynchronous
-async def test_a_policy_of_calls_is_data_and_its_counts_are_facts() -> None:
+async def test_a_generated_policy_is_data_its_counts_are_facts() -> None:
     records = [
         a_record(eventID=event_id(1)),
         a_record(eventID=event_id(2), requestParameters={"userName": ORDER}, responseElements=None),

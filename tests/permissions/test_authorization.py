@@ -104,7 +104,7 @@ def test_a_resource_has_its_type_for_an_action(action: str, arn: str, kind: str 
     assert (found.name if found else None) == kind
 
 
-def test_a_pattern_stands_for_actions() -> None:
+def test_a_pattern_matches_actions() -> None:
     assert matching("s3:getobject") == ["s3:GetObject"]
     assert "s3:GetObjectAcl" in matching("s3:GetObject*")
     assert "s3:PutObject" not in matching("s3:Get*")

@@ -47,7 +47,7 @@ def test_equal_differences_are_counted_with_the_newest_call() -> None:
     assert tested.newly_allowed == tested.unknown == []
 
 
-def test_a_denied_call_that_would_be_allowed_is_another_difference() -> None:
+def test_a_newly_allowed_call_is_a_difference() -> None:
     tested = backtest([CREATED, DENIED], [policy("iam:*")])
     assert (tested.was_allowed, tested.was_denied) == (
         {Judgement.ALLOWED: 1},
@@ -85,7 +85,7 @@ def allowed_actions(records: list[Record]) -> set[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("resources", [EXACT, PREFIX])
-def test_of_real_calls_the_allowed_stay_allowed_and_the_denied_stay_denied(resources: str) -> None:
+def test_real_calls_keep_their_outcomes(resources: str) -> None:
     allowed: Counter[Judgement] = Counter()
     denied: Counter[Judgement] = Counter()
     open_calls = 0

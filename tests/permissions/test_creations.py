@@ -89,7 +89,7 @@ BALANCER = f"arn:aws:elasticloadbalancing:{HERE}:loadbalancer"
         ),
     ],
 )
-def test_a_new_resource_is_named_by_what_its_caller_chose(
+def test_a_new_resource_has_its_callers_name(
     source: str, name: str, given: dict[str, Any], answer: Any, needed: list[str]
 ) -> None:
     record = a_record(

@@ -66,13 +66,13 @@ def test_the_end_of_a_message_names_the_policy(
     assert denial.missing
 
 
-def test_a_name_in_the_middle_of_a_message_decides_nothing() -> None:
+def test_a_name_inside_a_message_decides_nothing() -> None:
     name = "with an explicit deny in a session policy"
     message = f'{USER} on resource: "{name}" because no session policy allows the x:y action maybe'
     assert explain(denied(message)).verdict == "not recorded"
 
 
-def test_an_action_that_is_not_recorded_is_derived_from_the_event() -> None:
+def test_an_unrecorded_action_is_derived_from_the_event() -> None:
     record = denied("Access Denied", eventSource="lambda.amazonaws.com", errorCode="AccessDenied")
     denial = explain({**record, "eventName": "CreateFunction20150331v2"})
     assert (denial.action, denial.is_action_recorded) == ("lambda:CreateFunction", False)
@@ -81,7 +81,7 @@ def test_an_action_that_is_not_recorded_is_derived_from_the_event() -> None:
 
 
 @pytest.mark.parametrize("code", [None, "NoSuchEntityException", "ThrottlingException"])
-def test_a_call_that_was_not_denied_is_not_explained(code: str | None) -> None:
+def test_an_allowed_call_is_not_explained(code: str | None) -> None:
     denial = explain(denied("The user Mary cannot be found", errorCode=code))
     assert (denial.verdict, denial.missing) == ("not denied", ())
 

@@ -83,7 +83,7 @@ def test_a_transaction_needs_the_actions_of_its_items() -> None:
     assert found == ("dynamodb:DeleteItem", "dynamodb:PutItem")
 
 
-def test_a_transaction_in_the_form_of_aws_needs_the_actions_of_its_items() -> None:
+def test_a_transaction_needs_its_items_actions() -> None:
     """Form: "Understanding DynamoDB log file entries" of the DynamoDB developer guide."""
     items = [
         {"operation": "Put", "tableName": "a", "key": {"id": "1"}, "items": ["id"]},

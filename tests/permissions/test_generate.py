@@ -153,7 +153,7 @@ def test_a_policy_covers_resources_that_ec2_creates() -> None:
         ]
 
 
-def test_every_resource_may_be_asked_for() -> None:
+def test_every_resource_can_be_requested() -> None:
     assert statements(an_s3_call("GetObject", "a"), resources=ANY)[0]["Resource"] == "*"
 
 
@@ -205,9 +205,7 @@ def test_open_parts_are_counted() -> None:
         ("bedrock", "InvokeGuardrailChecks", {}),
     ],
 )
-def test_no_action_that_does_not_exist_is_in_a_policy(
-    source: str, name: str, left: dict[str, int]
-) -> None:
+def test_a_policy_has_only_existing_actions(source: str, name: str, left: dict[str, int]) -> None:
     """The calls of the sign-in portal of Identity Center have a token and need no permission."""
     record = a_record(eventSource=f"{source}.amazonaws.com", eventName=name, requestParameters={})
     made = generate(kinds_of([record]))

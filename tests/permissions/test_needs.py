@@ -46,7 +46,7 @@ def test_a_passed_role_needs_a_separate_permission() -> None:
     assert context_of(record, passed)["iam:passedtoservice"] == ("lambda.amazonaws.com",)
 
 
-def test_a_role_is_found_within_lists_and_is_passed_once() -> None:
+def test_a_role_in_lists_is_found_and_passed_once() -> None:
     tasks = [{"taskRoleArn": ROLE}, {"executionRoleArn": ROLE}]
     record = a_call("ecs", "RegisterTaskDefinition", family="f", containerDefinitions=tasks)
     assert [one.resource for one in permissions_of(record) if one.action == "iam:PassRole"] == [
@@ -78,7 +78,7 @@ def test_calls_by_services_need_no_caller_permission() -> None:
     assert context_of(record, needed)["aws:calledvia"] == ("cloudformation.amazonaws.com",)
 
 
-def test_resources_that_an_action_does_not_take_are_left_out() -> None:
+def test_resources_foreign_to_an_action_are_left_out() -> None:
     record = a_call("ec2", "CreateRoute", routeTableId="rtb-0d4916f5", natGatewayId="nat-03575abb")
     assert [one.resource for one in permissions_of(record)] == [
         f"arn:aws:ec2:us-east-1:{ACCOUNT}:route-table/rtb-0d4916f5"
@@ -116,7 +116,7 @@ def test_a_missing_account_is_the_callers() -> None:
     ]
 
 
-def test_a_caller_cannot_name_a_role_that_is_passed_by_tags_or_variables() -> None:
+def test_tags_and_variables_pass_no_role() -> None:
     chosen: dict[str, Any] = {
         "tags": {"role": ROLE},
         "environment": {"variables": {"ROLE": ROLE}},
@@ -225,7 +225,7 @@ REFUSED = re.compile(r"not authorized to perform: (\S+)(?: on resource: (\S+))?"
 PLACE = re.compile(r"(?<=arn:)aws[^:]*:([^:]*):[^:]*:[^:]*:")
 
 
-def test_refused_calls_needed_what_their_messages_name() -> None:
+def test_refused_calls_needed_the_actions_in_their_messages() -> None:
     """AWS decided: its messages name the action and the resource that no policy allowed."""
     compared, wrong = 0, []
     for record in [*(each for _, each in collected_records()), *real_records()]:

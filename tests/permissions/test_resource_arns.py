@@ -23,7 +23,7 @@ def arns(source: str, name: str, parameters: dict[str, Any] | None, **more: Any)
     return arns_of(record)
 
 
-def test_objects_and_buckets_of_s3_are_found_in_the_request() -> None:
+def test_s3_objects_and_buckets_are_found_in_the_request() -> None:
     assert arns_of(a_data_record()) == ["arn:aws:s3:::my-bucket/in/a.csv"]
     assert arns("s3", "CreateBucket", {"bucketName": "x"}) == ["arn:aws:s3:::x"]
     assert arns("s3", "ListObjects", {"bucketName": "x", "prefix": "a/"}) == ["arn:aws:s3:::x"]
@@ -125,7 +125,7 @@ def test_a_statement_of_partiql_names_its_table(statement: str, name: str | None
     assert arns("dynamodb", "ExecuteStatement", {"statement": statement}) == [expected]
 
 
-def test_an_arn_in_the_request_is_the_resource_if_no_other_is_known() -> None:
+def test_an_arn_in_the_request_may_be_the_resource() -> None:
     table = f"arn:aws:dynamodb:{HERE}:table/t"
     given = {"resourceArn": table, "other": f"arn:aws:sns:{HERE}:t"}
     assert arns("dynamodb", "ListTagsOfResource", given, readOnly=True) == [table]

@@ -134,7 +134,7 @@ async def test_a_follower_continues_after_its_cursor() -> None:
 
 
 @asynchronous
-async def test_a_long_backlog_comes_in_batches() -> None:
+async def test_a_long_backlog_is_split_into_batches() -> None:
     journal, collector = MemoryJournal(), Collector()
     new = a_new_entry()
     await journal.append([new] * (2 * BATCH + 1))
@@ -196,7 +196,7 @@ def test_a_follower_that_fails_for_days_is_still_tried() -> None:
         (partial(follow, max_backoff=1.0), [0.2, 0.4, 0.8, *[1.0] * 12]),
     ],
 )
-def test_each_wait_after_a_failure_is_up_to_twice_as_long_until_it_is_the_longest(
+def test_waits_after_failures_double_up_to_a_limit(
     following: Callable[..., Coroutine[Any, Any, None]], longest: list[float]
 ) -> None:
     class Failing(Collector):
@@ -239,7 +239,7 @@ def test_a_failure_after_recovery_is_retried_soon() -> None:
 
 
 @pytest.mark.parametrize("error", [StorageFailed("disk full"), KeyError("a mistake of ours")])
-def test_a_follower_without_its_place_continues_from_an_earlier_one(
+def test_a_follower_without_its_place_continues_earlier(
     error: Exception,
 ) -> None:
     class Forgetful(Collector):
@@ -262,7 +262,7 @@ def test_a_follower_without_its_place_continues_from_an_earlier_one(
     run_skipping_time(story())
 
 
-def test_a_follower_that_loses_its_place_while_nothing_comes_is_fed_again() -> None:
+def test_a_follower_that_loses_its_place_is_fed_again() -> None:
     async def story() -> None:
         journal, collector, flush_now = MemoryJournal(), Collector(), asyncio.Event()
         await append(journal, 3)
@@ -295,7 +295,7 @@ async def test_cancelled_wait_is_cleaned_up() -> None:
     await stop(task)
 
 
-def test_a_journal_that_cannot_be_read_for_a_while_is_read_again() -> None:
+def test_a_temporarily_unreadable_journal_is_read_again() -> None:
     class Unreadable(MemoryJournal):
         failures = 5
 
@@ -343,7 +343,7 @@ def test_a_failing_journal_is_polled_with_backoff() -> None:
 
 
 @asynchronous
-async def test_entries_come_whole() -> None:
+async def test_entries_arrive_whole() -> None:
     seen: list[Entry] = []
 
     class Keeper(Collector):
@@ -387,7 +387,7 @@ def pauses(size: int, works: float, linger: float, longest: float = 0.0) -> list
 
 
 @pytest.mark.parametrize(("works", "linger"), [(0.01, 0.0), (0.5, 0.0), (0.01, 0.5), (0.6, 0.5)])
-def test_a_follower_lingers_after_a_batch_that_is_not_full(works: float, linger: float) -> None:
+def test_a_follower_lingers_after_a_partial_batch(works: float, linger: float) -> None:
     assert min(pauses(1, works, linger)) == pytest.approx(works + linger)
 
 
@@ -399,7 +399,7 @@ def test_the_linger_grows_with_the_batch(size: int, waits: float) -> None:
 
 
 @asynchronous
-async def test_a_stored_cursor_begins_at_the_head_and_is_known_to_all() -> None:
+async def test_a_stored_cursor_begins_at_the_published_head() -> None:
     control = MemoryControl()
     first, second = (StoredCursor(control, "otlp", lambda: 7) for _ in range(2))
     assert await first.position() == 7

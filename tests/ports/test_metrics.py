@@ -158,7 +158,7 @@ def test_quantiles_cover_a_minute_or_ten_thousand_records() -> None:
     assert freshness.quantiles() == [(0.5, 3.0), (0.99, 3.0)]
 
 
-def test_freshness_of_other_processes_is_added_but_not_their_quantiles() -> None:
+def test_other_processes_freshness_is_added_without_quantiles() -> None:
     ours, other = Metrics(), Metrics()
     visible(ours, 0.002)
     visible(other, 0.2, 0.2)

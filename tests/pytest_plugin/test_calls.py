@@ -6,7 +6,7 @@ from opentrail.pytest_plugin.calls import RecordedCall, is_transport, short
 from tests.factories import ABSENT, ACCOUNT, REGION, a_data_record, a_record
 
 
-def test_a_call_has_the_members_of_its_record_by_name() -> None:
+def test_a_call_has_its_records_members_by_name() -> None:
     call = RecordedCall(a_record(errorCode="AccessDenied", errorMessage="no"))
     assert (call.service, call.event_name, call.action) == ("iam", "CreateUser", "iam:CreateUser")
     assert call.event_source == "iam.amazonaws.com"
@@ -18,7 +18,7 @@ def test_a_call_has_the_members_of_its_record_by_name() -> None:
     assert not call.is_read_only
 
 
-def test_the_service_of_a_call_is_the_prefix_of_iam_actions() -> None:
+def test_a_calls_service_is_the_prefix_of_iam_actions() -> None:
     record = a_record(eventSource="monitoring.amazonaws.com", eventName="PutMetricData")
     assert RecordedCall(record).action == "cloudwatch:PutMetricData"
 

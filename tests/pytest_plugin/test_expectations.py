@@ -128,12 +128,12 @@ def test_values_may_be_plain_patterns_or_functions(expected: Any, actual: Any, f
     assert expected_call("a:B", member=expected).matches(call("a", "B", member=actual)) is fits
 
 
-def test_none_is_expected_of_a_member_that_is_not_there() -> None:
+def test_none_is_expected_of_a_missing_member() -> None:
     assert expected_call("s3:PutObject", version_id=None).matches(UPLOAD)
     assert not expected_call("s3:PutObject", key=None).matches(UPLOAD)
 
 
-def test_a_resource_may_be_expected_by_name_where_its_arn_or_url_is_recorded() -> None:
+def test_a_resource_may_be_expected_by_name() -> None:
     publish = call("sns", "Publish", topicArn=f"arn:aws:sns:us-east-1:{ACCOUNT}:news")
     send = call("sqs", "SendMessage", queueUrl=f"http://127.0.0.1:5/{ACCOUNT}/jobs")
     assert expected_call("sns:Publish", topic="news").matches(publish)
@@ -155,7 +155,7 @@ def test_error_user_and_region_are_not_members() -> None:
     assert not expected_call("iam:*", region="eu-west-1").matches(CREATION)
 
 
-def test_parameters_hold_members_that_are_not_good_as_keywords() -> None:
+def test_parameters_accept_names_that_keywords_cannot_have() -> None:
     upload = call("s3", "PutObject", **{"x-amz-acl": "private", "region": "moon"})
     given = {"x-amz-acl": "private", "region": "moon"}
     assert expected_call("s3:PutObject", parameters=given).matches(upload)
@@ -184,9 +184,7 @@ def test_differences_name_member_expectation_and_record() -> None:
         ("SecretBinary", re.compile("x"), "does not record this member: no assertion on it can"),
     ],
 )
-def test_a_hidden_value_matches_nothing_and_the_difference_says_so(
-    member: str, value: Any, says: str
-) -> None:
+def test_a_hidden_value_matches_nothing_and_is_reported(member: str, value: Any, says: str) -> None:
     expected = expected_call(
         "secretsmanager:CreateSecret", parameters={"name": "db", member: value}
     )
@@ -211,7 +209,7 @@ def test_certain_differences_are_decided() -> None:
     assert expected_call("secretsmanager:CreateSecret", description=HIDDEN).matches(SECRET)
 
 
-def test_the_nearest_call_is_of_the_service_and_like_the_event() -> None:
+def test_the_nearest_call_has_the_service_and_a_similar_event() -> None:
     calls = [
         call("sqs", "PurgeQueue", queueUrl="x"),
         call("s3", "GetObject", bucketName="x"),

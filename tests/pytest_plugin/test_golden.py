@@ -25,7 +25,7 @@ def masked(value: Any, member: str = "value", **mask: str) -> Any:
     return record["requestParameters"][member]
 
 
-def test_a_golden_trail_has_caller_event_request_response_and_error() -> None:
+def test_a_golden_trail_has_callers_requests_and_responses() -> None:
     (found,) = golden(a_record(errorCode="AccessDenied", errorMessage="no"))
     assert list(found) == [
         *("userIdentity", "eventSource", "eventName", "awsRegion", "errorCode", "errorMessage"),
@@ -111,7 +111,7 @@ def test_members_about_the_sending_are_left_out() -> None:
     assert found["requestParameters"] == {"bucketName": "my-bucket", "key": "in/a.csv"}
 
 
-def test_own_masks_come_first() -> None:
+def test_own_masks_apply_first() -> None:
     assert masked("order-5 of 7", **{r"order-\d": "<order>"}) == "<order> of 7"
     with pytest.raises(UsageError, match="mask has an invalid regular expression"):
         golden_text([], {"(": ""})
@@ -131,7 +131,7 @@ def test_a_golden_trail_is_next_to_the_test(tmp_path: Path) -> None:
     assert golden.path("reports/upload") == tmp_path / "golden" / "reports" / "upload.json"
 
 
-def test_a_second_golden_trail_of_a_test_has_a_name(tmp_path: Path) -> None:
+def test_a_tests_second_golden_trail_has_a_name(tmp_path: Path) -> None:
     golden = folder(tmp_path, is_update=True)
     golden.difference(None, [], {})
     golden.difference("other", [], {})

@@ -60,7 +60,7 @@ def test_every_answered_call_is_visible_immediately(opentrail: Oracle, s3: Any) 
     assert sorted(int(call.parameters["key"]) for call in calls) == list(range(1, 31))
 
 
-def test_a_block_has_what_happened_inside(opentrail: Oracle, s3: Any) -> None:
+def test_a_block_has_the_calls_inside(opentrail: Oracle, s3: Any) -> None:
     with opentrail.record() as calls:
         s3.put_object(Bucket="reports", Key="inside", Body=b"")
         assert len(calls) == 1
@@ -213,7 +213,7 @@ def test_the_calls_of_one_user_are_checked(opentrail: Oracle) -> None:
     )
 
 
-def test_a_call_that_is_recorded_in_two_accounts_counts_once(
+def test_a_call_recorded_in_two_accounts_counts_once(
     opentrail: Oracle, opentrail_server: TestServer
 ) -> None:
     now = format_time(datetime.now(UTC))

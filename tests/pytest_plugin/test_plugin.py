@@ -185,7 +185,7 @@ def test_each_test_starts_with_an_empty_opentrail(session: pytest.Pytester) -> N
 
 @pytest.mark.campaign
 @pytest.mark.live
-def test_clients_of_modules_call_the_server_and_others_are_refused(
+def test_module_clients_call_only_the_server(
     session: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_PROFILE", "mine")
@@ -215,7 +215,7 @@ def test_a_client_that_another_module_made_first_is_refused(shared: pytest.Pytes
 
 
 @pytest.mark.slow
-def test_a_client_of_a_module_without_a_server_reaches_nothing(session: pytest.Pytester) -> None:
+def test_a_module_client_without_server_reaches_nothing(session: pytest.Pytester) -> None:
     session.makepyfile("""
         import boto3, pytest
         from botocore.config import Config
@@ -231,7 +231,7 @@ def test_a_client_of_a_module_without_a_server_reaches_nothing(session: pytest.P
 
 
 @pytest.mark.live
-def test_a_conftest_that_uses_the_fixture_is_imported_for_the_server(
+def test_a_conftest_with_the_fixture_is_imported_by_the_server(
     shared: pytest.Pytester,
 ) -> None:
     shared.makeconftest("""
@@ -252,9 +252,7 @@ def test_a_conftest_that_uses_the_fixture_is_imported_for_the_server(
 
 
 @pytest.mark.live
-def test_hosts_that_a_project_lists_may_be_called(
-    shared: pytest.Pytester, opentrail_server: TestServer
-) -> None:
+def test_listed_hosts_may_be_called(shared: pytest.Pytester, opentrail_server: TestServer) -> None:
     """Here the console's port, which is not an AWS endpoint but answers."""
     host = opentrail_server.console.url.removeprefix("http://")
     shared.makeini(f"[pytest]\nopentrail_allowed_hosts = example.com {host}")
@@ -350,7 +348,7 @@ def test_moto_is_not_emptied_where_a_project_says_so(session: pytest.Pytester) -
 @pytest.mark.campaign
 @pytest.mark.live
 @pytest.mark.parametrize("signal", ["SIGINT", "SIGKILL"])
-def test_a_session_that_is_cut_leaves_no_process(session: pytest.Pytester, signal: str) -> None:
+def test_a_cut_session_leaves_no_process(session: pytest.Pytester, signal: str) -> None:
     session.makepyfile(f"""
         import os, pathlib, signal
 
@@ -383,7 +381,7 @@ def test_modules_in_the_test_folder_do_not_affect_servers(session: pytest.Pytest
 
 
 @pytest.mark.slow
-def test_a_missing_moto_is_an_error_that_names_the_extra(session: pytest.Pytester) -> None:
+def test_a_missing_moto_is_an_error_with_the_extra(session: pytest.Pytester) -> None:
     session.makeconftest('import sys\nsys.modules["moto"] = None')
     session.makepyfile("def test_the_first_one(opentrail): pass")
     done = session.runpytest_subprocess()
@@ -393,7 +391,7 @@ def test_a_missing_moto_is_an_error_that_names_the_extra(session: pytest.Pyteste
 
 
 @pytest.mark.slow
-def test_a_server_that_is_not_there_is_an_error(session: pytest.Pytester) -> None:
+def test_a_missing_server_is_an_error(session: pytest.Pytester) -> None:
     session.makepyfile("def test_the_first_one(opentrail): pass")
     done = session.runpytest_subprocess("--opentrail-data-dir", "nowhere")
     done.assert_outcomes(errors=1)
@@ -405,7 +403,7 @@ def test_a_server_that_is_not_there_is_an_error(session: pytest.Pytester) -> Non
 @pytest.mark.parametrize(
     ("kind", "given"), [('"store_true"', "--update-golden"), ('"store"', "--update-golden=x")]
 )
-def test_an_option_that_a_project_has_is_left_to_it(
+def test_a_projects_own_option_is_left_alone(
     session: pytest.Pytester, place: str, kind: str, given: str
 ) -> None:
     (session.path / f"{place}.py").write_text(

@@ -128,7 +128,7 @@ def test_the_smallest_statements_allow_all_and_no_more() -> None:
     assert denied(a_policy(*needed), *records) == []
 
 
-def test_a_policy_is_a_document_its_text_or_a_file(tmp_path: Path) -> None:
+def test_a_policy_is_a_document_a_string_or_a_file(tmp_path: Path) -> None:
     document = a_policy(allow("iam:*"))
     file = tmp_path / "policy.json"
     file.write_text(json.dumps(document))

@@ -69,7 +69,7 @@ def test_variables_of_aws_are_replaced_and_others_kept(
     assert os.environ["AWS_PROFILE"] == "production"
 
 
-def test_a_server_that_runs_already_is_found_by_its_data_directory(
+def test_a_running_server_is_found_by_its_data_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "OPENTRAIL_TOKEN"):

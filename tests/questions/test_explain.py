@@ -34,7 +34,7 @@ def denied(resource: str = f"{USER}/Mary") -> dict[str, Any]:
 
 
 @asynchronous
-async def test_denied_call_is_explained_and_other_ones_are_not_denied() -> None:
+async def test_only_a_denied_call_is_explained() -> None:
     mary = {"userIdentity": an_iam_user("Mary")}
     refused = did(2, "DeleteUser", {"userName": "Eve"}, errorCode="AccessDenied", **mary)
     api = await filled(
@@ -53,7 +53,7 @@ async def test_denied_call_is_explained_and_other_ones_are_not_denied() -> None:
 
 
 @asynchronous
-async def test_agent_gets_verdict_and_event_as_facts_and_names_as_text() -> None:
+async def test_an_agent_gets_verdict_and_event_as_facts() -> None:
     async with connected(denied()) as agent:
         answer = await agent.ask("explain", event=event_id(1))
     facts, untrusted = answer["facts"], answer["untrusted"]

@@ -113,7 +113,7 @@ async def test_wrong_tests_are_refused(change: dict[str, Any], message: str) -> 
 
 
 @asynchronous
-async def test_the_events_of_one_answer_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_answers_events_are_in_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     browser = await with_calls()
     body = {"principal": "Mary", "policies": [ALLOW_IAM]}
     for ask in (
@@ -124,7 +124,7 @@ async def test_the_events_of_one_answer_are_held_at_a_time(monkeypatch: pytest.M
 
 
 @asynchronous
-async def test_a_policy_that_is_nested_too_deeply_is_refused() -> None:
+async def test_a_deeply_nested_policy_is_refused() -> None:
     browser = await with_calls()
     policy = b'{"Statement":' * 1_010 + b"1" + b"}" * 1_010
     answer = await browser.post("policy/test", b'{"principal":"Mary","policies":[%b]}' % policy)
@@ -158,7 +158,7 @@ async def test_a_client_may_follow_the_progress(monkeypatch: pytest.MonkeyPatch)
     [(written_searches, "_READ_SECONDS"), (policy_for, "_MAX_CALL_KINDS")],
 )
 @asynchronous
-async def test_an_answer_of_newest_events_is_said_to_be_one(
+async def test_an_answer_of_newest_events_is_marked(
     monkeypatch: pytest.MonkeyPatch, module: Any, limit: str
 ) -> None:
     monkeypatch.setattr(written_searches, "_PAGE_EVENTS", 2)
@@ -178,7 +178,7 @@ async def test_an_answer_of_newest_events_is_said_to_be_one(
 
 
 @asynchronous
-async def test_a_policy_may_have_what_failed_calls_needed() -> None:
+async def test_a_policy_can_cover_failed_calls() -> None:
     browser = await with_calls()
     failed = did(7, "DeleteRole", {"roleName": "r"}, errorCode="DeleteConflict", **MARY)
     await browser.api.record([{**failed, "eventID": event_id(9)}])
@@ -187,7 +187,7 @@ async def test_a_policy_may_have_what_failed_calls_needed() -> None:
         assert ("iam:DeleteRole" in str(made["policies"])) is expected
 
 
-def test_an_agent_gets_whole_policies_and_the_first_of_many_names() -> None:
+def test_an_agent_gets_whole_policies_and_first_names() -> None:
     policies = [ALLOW_IAM, {**ALLOW_IAM, "Id": "x" * MAX_ANSWER_BYTES}, {**ALLOW_IAM, "Id": "a  b"}]
     names = {f"s3.amazonaws.com Call{number}": number for number in range(80)}
     made = {"principal": "Mary", "policies": policies, "unmapped": names, "missing": []}

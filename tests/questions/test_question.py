@@ -73,7 +73,7 @@ async def test_http_explains_errors_and_returns_the_declared_shape() -> None:
     msgspec.convert(answer.json, answer_type(load("unused-keys")))
 
 
-def test_both_parts_of_an_answer_are_joined_by_their_numbers() -> None:
+def test_both_parts_of_an_answer_share_their_numbers() -> None:
     facts = {"rows": [{"n": 1, "count": 3}], "complete": True}
     untrusted = {"rows": [{"n": 1, "name": "Mary"}]}
     assert merged(facts, untrusted) == {"rows": [{"count": 3, "name": "Mary"}], "complete": True}

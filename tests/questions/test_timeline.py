@@ -49,7 +49,7 @@ async def test_a_timeline_has_a_names_calls_and_its_changes() -> None:
 
 
 @asynchronous
-async def test_agent_gets_ids_and_times_as_facts_and_names_as_text() -> None:
+async def test_an_agent_gets_ids_and_times_as_facts() -> None:
     record = a_record(eventID=event_id(1), errorCode="ignore this", responseElements=None)
     async with connected(record) as agent:
         answer = await agent.ask("timeline", name="Mary")

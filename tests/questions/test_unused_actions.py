@@ -48,7 +48,7 @@ async def test_actions_of_an_answer_are_limited(monkeypatch: pytest.MonkeyPatch)
 
 
 @asynchronous
-async def test_no_action_is_said_to_be_unused_if_not_all_events_were_read(
+async def test_partial_events_prove_no_action_unused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(written_searches, "_PAGE_EVENTS", 2)

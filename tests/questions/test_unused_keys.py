@@ -25,7 +25,7 @@ def ids(answer: dict[str, Any]) -> list[str]:
 
 
 @asynchronous
-async def test_key_without_a_call_is_found_with_the_call_that_created_it() -> None:
+async def test_an_unused_key_is_found_with_its_creation() -> None:
     answer = await found(creation(1), use(2))
     (key,) = answer["keys"]
     assert (key["accessKeyId"], key["userName"]) == (key_id(1), "user-1")
@@ -41,7 +41,7 @@ async def test_used_and_deleted_keys_are_left_out() -> None:
 
 
 @asynchronous
-async def test_failed_call_with_a_key_is_a_use_and_failed_deletion_is_none() -> None:
+async def test_a_failed_call_uses_a_key_a_failed_deletion_does_not() -> None:
     records = [creation(n) for n in (1, 2)]
     answer = await found(*records, use(1, **FAILED), deletion(2, **FAILED))
     assert ids(answer) == [key_id(2)]

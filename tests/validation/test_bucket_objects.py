@@ -33,7 +33,7 @@ DIGEST = (
 )
 
 
-def test_a_digests_name_says_whose_it_is_and_when_it_ends() -> None:
+def test_a_digests_name_has_its_chain_and_its_end() -> None:
     name = digest_name(DIGEST)
     assert name is not None
     assert name.chain == ChainId("123456789012", "us-east-2", "my_trail", "us-east-1")
@@ -132,7 +132,7 @@ def test_other_names_are_no_digest_files(tail: str) -> None:
     assert digest_name(tail) is None
 
 
-def test_a_minute_that_no_calendar_has_is_none() -> None:
+def test_an_impossible_minute_is_none() -> None:
     assert log_minute(b"20200199T9999Z_AAAABBBBCCCCDDDD") is None
 
 

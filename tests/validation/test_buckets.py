@@ -49,7 +49,7 @@ def test_has_listed_covers_the_prefix() -> None:
     assert not buckets.has_listed("other", "team/AWSLogs/x")
 
 
-def test_an_object_comes_with_the_signature_in_its_metadata() -> None:
+def test_an_object_has_the_signature_in_its_metadata() -> None:
     trail = six_hours()
     key = trail.digests()[0]
     root = Buckets(lambda: MemoryReader(trail.objects)).root(BUCKET, "")

@@ -34,7 +34,7 @@ def sign_by_the_trail(trail: Trail, key: str, change: Callable[[dict[str, Any]],
     trail.put(key, content, signature=signature.hex())
 
 
-def test_a_digest_whose_name_says_another_end_is_not_good() -> None:
+def test_a_digest_with_another_end_in_its_name_is_bad() -> None:
     trail = six_hours()
     key = trail.digests()[-1]
     sign_by_the_trail(trail, key, lambda d: d.update(digestEndTime="2020-01-01T14:59:59Z"))
@@ -52,7 +52,7 @@ def test_digests_whose_times_do_not_meet_are_named() -> None:
     assert "starts at 2020-01-01T14:10:00Z" in outcome.reason(trail.digests()[-2])
 
 
-def test_a_digest_that_names_another_hash_before_it_is_found() -> None:
+def test_a_wrong_previous_hash_in_a_digest_is_found() -> None:
     trail = six_hours()
     key = trail.digests()[-1]
     sign_by_the_trail(trail, key, lambda d: d.update(previousDigestHashValue="0" * 64))
@@ -61,7 +61,7 @@ def test_a_digest_that_names_another_hash_before_it_is_found() -> None:
     assert "its hash differs from" in outcome.reason(trail.digests()[-2])
 
 
-def test_a_digest_that_names_another_signature_before_it_is_found() -> None:
+def test_a_wrong_previous_signature_in_a_digest_is_found() -> None:
     trail = six_hours()
     key = trail.digests()[-1]
     sign_by_the_trail(trail, key, lambda d: d.update(previousDigestSignature="00" * 256))
@@ -70,7 +70,7 @@ def test_a_digest_that_names_another_signature_before_it_is_found() -> None:
     assert "its signature differs from" in outcome.reason(trail.digests()[-2])
 
 
-def test_a_digest_that_leaves_one_out_shows_that_it_is_not_in_the_chain() -> None:
+def test_an_omitted_digest_is_not_in_the_chain() -> None:
     trail = six_hours()
     older, left_out, key = trail.digests()[-3:]
     named = json.loads(trail.content(left_out))

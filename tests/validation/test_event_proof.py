@@ -79,7 +79,7 @@ def attempt(
     return EventProver(reader, RsaVerifier(), keys, now + timedelta(hours=1)).prove(asked)
 
 
-def test_every_delivered_event_is_proven_by_the_first_digest_that_lists_its_file() -> None:
+def test_every_delivered_event_is_proven_by_its_first_digest() -> None:
     trail = six_hours()
     for log in trail.logs():
         found = prove(trail, question(trail, log))
@@ -112,7 +112,7 @@ def test_another_region_and_a_prefix_have_their_own_files() -> None:
     assert (found.state, found.key) == (ProofState.PROVEN, trail.logs()[0])
 
 
-def test_the_digest_of_the_newest_log_file_is_still_to_come() -> None:
+def test_the_newest_log_file_waits_for_its_digest() -> None:
     trail = six_hours()
     asked = question(trail, trail.logs()[-1])
     newest, before = trail.digests()[-1], trail.digests()[-2]
@@ -125,7 +125,7 @@ def test_the_digest_of_the_newest_log_file_is_still_to_come() -> None:
     assert "still to come" in found.message
 
 
-def test_a_log_file_that_is_still_to_come_is_pending() -> None:
+def test_a_log_file_before_its_delivery_is_pending() -> None:
     trail = six_hours()
     asked = question(trail, trail.logs()[-1], event_id="later", is_delivered=False)
     found = prove(trail, asked)
@@ -144,7 +144,7 @@ def test_a_changed_record_breaks_the_proof() -> None:
     assert "another record" in found.message
 
 
-def test_a_changed_neighbour_in_the_same_file_breaks_the_proof() -> None:
+def test_a_changed_neighbour_in_the_file_breaks_the_proof() -> None:
     trail = six_hours()
     log = trail.logs()[3]
     asked = question(trail, log)
@@ -158,7 +158,7 @@ def test_a_changed_neighbour_in_the_same_file_breaks_the_proof() -> None:
     assert found.fault == log
 
 
-def test_a_removed_record_breaks_the_proof_and_names_the_file() -> None:
+def test_a_removed_record_breaks_the_proof() -> None:
     trail = six_hours()
     log = trail.logs()[3]
     asked = question(trail, log)
@@ -168,7 +168,7 @@ def test_a_removed_record_breaks_the_proof_and_names_the_file() -> None:
     assert found.message == "A log file of that time was changed, and may have had the event."
 
 
-def test_one_flipped_byte_breaks_the_proof_and_names_the_file() -> None:
+def test_a_flipped_byte_breaks_the_proof() -> None:
     trail = six_hours()
     log = trail.logs()[3]
     asked = question(trail, log)
@@ -181,7 +181,7 @@ def test_one_flipped_byte_breaks_the_proof_and_names_the_file() -> None:
     assert "gzip" in found.message
 
 
-def test_a_deleted_log_file_breaks_the_proof_and_is_named() -> None:
+def test_a_deleted_log_file_breaks_the_proof() -> None:
     trail = six_hours()
     log = trail.logs()[3]
     asked = question(trail, log)
@@ -271,7 +271,7 @@ def test_an_event_before_validation_was_on_is_unsigned() -> None:
     assert proven.state is ProofState.PROVEN
 
 
-def test_a_chain_that_ended_and_began_again_proves_both_sides() -> None:
+def test_a_restarted_chain_proves_both_sides() -> None:
     trail = stopped_and_started()
     states = {prove(trail, question(trail, log)).state for log in trail.logs()}
     assert states == {ProofState.PROVEN}
@@ -300,7 +300,7 @@ async def _two_trails(first: dict[str, Any], second: dict[str, Any]) -> Trail:
     return await delivered(world)
 
 
-def test_trails_that_share_a_folder_each_prove_their_own_file() -> None:
+def test_trails_in_one_folder_prove_their_own_files() -> None:
     trail = run(_two_trails({"validation": True}, {"validation": True}))
     keys = {}
     for name in ("my-trail", "other"):
@@ -326,14 +326,14 @@ def test_the_file_of_another_trail_is_no_proof() -> None:
     assert attempt(trail, other) is None
 
 
-def test_a_delivered_event_that_is_in_no_file_breaks_the_proof() -> None:
+def test_a_delivered_event_in_no_file_breaks_the_proof() -> None:
     trail = six_hours()
     found = prove(trail, question(trail, trail.logs()[0], event_id="removed"))
     assert (found.state, found.key) == (ProofState.BROKEN, None)
     assert "although it was delivered" in found.message
 
 
-def test_a_bounded_number_of_files_is_read_and_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_read_files_is_limited_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     trail = six_hours()
     monkeypatch.setattr(event_proof, "MAX_LOGS", 5)
     reader = MemoryReader(trail.objects)
@@ -343,7 +343,7 @@ def test_a_bounded_number_of_files_is_read_and_said_so(monkeypatch: pytest.Monke
     assert len([key for key in reader.opened if "/CloudTrail/" in key]) == 5
 
 
-def test_a_bucket_that_cannot_be_read_leaves_the_answer_open() -> None:
+def test_an_unreadable_bucket_leaves_the_answer_open() -> None:
     class Refusing(MemoryReader):
         def open(self, bucket: str, key: str) -> Body:
             raise ObjectStoreError("AccessDenied", key)
@@ -386,7 +386,7 @@ def test_validation_findings_break_the_proof_of_their_events(
         assert found.state is expected, (log, touched, found)
 
 
-def test_a_log_file_deleted_with_its_digest_is_missed_after_the_trail_was_stopped() -> None:
+def test_a_log_file_deleted_with_its_digest_is_missed() -> None:
     trail = stopped_and_started()
     log = trail.logs()[3]
     digest = listing(trail, log)

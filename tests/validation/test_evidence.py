@@ -81,7 +81,7 @@ def test_no_other_statement_explains_the_denial(ending: dict[str, Any]) -> None:
     assert "no event shows that logging stopped" in outcome.text()
 
 
-def test_a_log_file_that_was_changed_explains_nothing() -> None:
+def test_a_changed_log_file_explains_nothing() -> None:
     trail = run(_ended_by(event("GetTrail")))
     last = json.loads(trail.content(trail.digests()[2]))["logFiles"][0]["s3Object"]
     trail.put(last, trail.content(last).replace(b"GetTrail", b"StopLogging"))
@@ -100,7 +100,7 @@ def test_a_log_file_that_cannot_be_read_explains_nothing(damage: bytes) -> None:
     assert "no event shows that logging stopped" in trail.validate().text()
 
 
-def test_the_final_digest_of_another_region_is_not_taken_for_granted() -> None:
+def test_another_regions_final_digest_must_be_verified() -> None:
     trail = run(_ended_by(event("StopLogging")))
     final = trail.digests(FAR)[2]
     del trail.bucket[final]

@@ -27,7 +27,7 @@ def write_signatures(trail: Trail, file: Path) -> Path:
     return file
 
 
-def test_a_copy_is_good_but_for_the_signature_of_the_newest_digest(tmp_path: Path) -> None:
+def test_a_copy_is_valid_except_the_newest_digests_signature(tmp_path: Path) -> None:
     trail = six_hours()
     outcome = trail.validate_copy(trail.write(tmp_path), known=[])
     assert outcome.code == 5
@@ -36,7 +36,7 @@ def test_a_copy_is_good_but_for_the_signature_of_the_newest_digest(tmp_path: Pat
     assert {f.name for f in unsigned} == {str(tmp_path / key) for key in newest}
 
 
-def test_with_its_signature_in_a_side_file_a_copy_is_good(tmp_path: Path) -> None:
+def test_a_copy_with_a_signature_file_is_valid(tmp_path: Path) -> None:
     trail = six_hours()
     trail.write(tmp_path)
     write_signatures(trail, tmp_path / SIGNATURES)
@@ -58,7 +58,7 @@ def test_newest_digest_has_a_known_signature(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("below", ["", "my-bucket", "a/b/my-bucket"])
-def test_it_does_not_matter_how_deep_a_copy_lies(tmp_path: Path, below: str) -> None:
+def test_a_copy_may_have_any_depth(tmp_path: Path, below: str) -> None:
     trail = six_hours()
     trail.write(tmp_path / below)
     assert trail.validate_copy(tmp_path).code == 0

@@ -46,7 +46,7 @@ def test_filters_select_accounts_and_regions(wanted: Wanted, count: int) -> None
     assert sum(map(len, inventory.logs.values())) == count
 
 
-def test_files_of_other_names_are_strange_only_where_a_trail_writes() -> None:
+def test_files_of_other_names_are_strange_in_a_trails_folder() -> None:
     trail = six_hours()
     empty = StoredObject(b"x", {}, "", None)
     for key in (
@@ -92,7 +92,7 @@ def test_listed_log_files_are_checked_off() -> None:
     )
 
 
-def test_a_copy_is_of_the_bucket_that_most_of_its_digests_name() -> None:
+def test_a_copy_belongs_to_most_digests_bucket() -> None:
     class Copy(BucketRoot):
         is_live = False
 

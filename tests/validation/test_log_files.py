@@ -45,7 +45,7 @@ def test_each_log_file_is_fetched_once_and_counted() -> None:
     assert not checks.bad
 
 
-def test_no_more_is_thought_of_than_threads_can_soon_take() -> None:
+def test_few_files_are_read_ahead() -> None:
     trail = six_hours()
     taken = 0
     reader = MemoryReader(trail.objects)
@@ -64,7 +64,7 @@ def test_no_more_is_thought_of_than_threads_can_soon_take() -> None:
     assert taken == 40 * 18
 
 
-def test_an_invalid_log_file_is_reported_with_the_new_place_of_its_content() -> None:
+def test_a_moved_log_file_is_reported_with_its_new_place() -> None:
     trail = six_hours()
     logs = listed(trail)
     one, two, gone, lost = trail.logs()[:4]

@@ -35,7 +35,7 @@ def written(folder: Path, document: object) -> Path:
     return file
 
 
-def test_keys_are_read_as_both_versions_of_aws_cli_print_them(tmp_path: Path) -> None:
+def test_keys_are_read_as_printed_by_both_aws_clis(tmp_path: Path) -> None:
     (key,) = read_keys(written(tmp_path, printed()))
     assert key.der == b"der"
     assert key.valid_from == START
@@ -101,7 +101,7 @@ def test_a_key_counts_from_when_it_was_made() -> None:
     assert not key.is_valid_at(utc("2040-01-01T00:00:00"))
 
 
-def test_a_key_may_be_valid_until_the_end_of_the_calendar() -> None:
+def test_a_key_may_be_valid_until_the_calendars_end() -> None:
     (key,) = six_hours().public_keys()
     first, last = utc("0001-01-01T00:00:00"), utc("9999-12-31T23:59:59")
     assert replace(key, valid_from=first, valid_until=last).is_valid_at(START)

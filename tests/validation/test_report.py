@@ -23,7 +23,7 @@ def test_bad_outweighs_unknown_and_unknown_outweighs_good() -> None:
     assert report.summary()[-1] == "not good (1 not good, 1 unknown)"
 
 
-def test_findings_are_shown_as_they_come() -> None:
+def test_findings_are_printed_in_order() -> None:
     lines: list[str] = []
     report = Report(show=lambda finding: lines.append(finding.line()))
     report.bad(FindingKind.GAP, "chain", "nothing there", NINE, TEN)

@@ -465,7 +465,7 @@ def test_objects_that_nothing_was_done_to_are_not_blamed(tamper: Tamper) -> None
     assert not {key for key in untouched if f"s3://{BUCKET}/{key}" in blamed}, outcome.text()
 
 
-def test_a_log_file_deleted_with_its_digest_leaves_a_named_gap() -> None:
+def test_a_log_file_deleted_with_its_digest_leaves_a_gap() -> None:
     trail = six_hours()
     before, digest = trail.digests()[1:3]
     listed = json.loads(trail.content(digest))
@@ -478,7 +478,7 @@ def test_a_log_file_deleted_with_its_digest_leaves_a_named_gap() -> None:
     assert (gap.start, gap.end) == (time_of(before), time_of(digest))
 
 
-def test_a_log_file_deleted_before_its_digest_is_named_with_the_next_one() -> None:
+def test_a_log_file_deleted_before_its_digest_is_named() -> None:
     async def story() -> tuple[Trail, str]:
         world = World()
         await world.add(validation=True)
@@ -506,7 +506,7 @@ def test_an_untouched_trail_is_good() -> None:
     assert counts == [(6, 6, 18, 18), (6, 6, 18, 18)]
 
 
-def test_a_trail_whose_objects_were_compressed_anew_is_good() -> None:
+def test_a_trail_with_recompressed_objects_is_valid() -> None:
     trail = six_hours()
     for key in [*trail.logs(), *trail.digests(), *trail.logs(FAR), *trail.digests(FAR)]:
         content = trail.content(key)
@@ -548,7 +548,7 @@ def test_next_run_uses_learned_state() -> None:
     assert named[0] in outcome.text()
 
 
-def test_a_whole_chain_that_vanished_is_known_by_its_start() -> None:
+def test_a_vanished_chain_is_known_by_its_start() -> None:
     trail = stopped_and_started()
     learned = trail.validate(known=[]).known
     first = trail.digests()[0]
@@ -573,7 +573,7 @@ def test_a_checkpoint_does_not_move_past_an_unread_part() -> None:
     assert all(k.newest.key.endswith("T150000Z.json.gz") for k in whole)
 
 
-def test_a_server_that_knows_more_than_the_bucket_holds_is_believed() -> None:
+def test_a_server_with_more_knowledge_is_believed() -> None:
     trail = six_hours()
     newest = trail.digests()[-1]
     for known in trail.known:
@@ -594,7 +594,7 @@ def test_stopped_and_restarted_logging_is_good_and_noted() -> None:
     assert all("StopLogging at 2020-01-01T12:00:00Z" in note.reason for note in notes)
 
 
-def test_a_chain_cut_before_its_end_is_no_chain_that_was_stopped() -> None:
+def test_a_cut_chain_is_not_a_stopped_one() -> None:
     trail = stopped_and_started()
     last = trail.digests()[3]
     listed = json.loads(trail.content(last))["logFiles"]
@@ -607,7 +607,7 @@ def test_a_chain_cut_before_its_end_is_no_chain_that_was_stopped() -> None:
     assert all("no event shows that logging stopped" in gap.reason for gap in gaps)
 
 
-def test_without_the_home_region_it_cannot_be_known_whether_logging_stopped() -> None:
+def test_only_the_home_region_shows_whether_logging_stopped() -> None:
     trail = stopped_and_started()
     outcome = trail.validate(wanted=Wanted(regions=[FAR]))
     assert outcome.code == 5
@@ -659,7 +659,7 @@ def test_a_log_planted_after_logging_was_stopped_is_named(region: str, minute: s
 
 
 @pytest.mark.parametrize("stamp", ["0001/01/01", "9999/12/31"])
-def test_files_planted_at_the_ends_of_the_calendar_are_named(stamp: str) -> None:
+def test_files_planted_at_the_calendars_ends_are_named(stamp: str) -> None:
     trail = six_hours()
     planted_keys = []
     for like, time in ((trail.logs()[0], "T2359Z"), (trail.digests()[0], "T235959Z")):
@@ -677,7 +677,7 @@ def test_files_planted_at_the_ends_of_the_calendar_are_named(stamp: str) -> None
         assert "does not have the name" in outcome.reason(key)
 
 
-def test_a_digest_without_a_signature_that_ends_in_the_year_9999_is_not_valid(
+def test_an_unsigned_digest_of_the_year_9999_is_invalid(
     tmp_path: Path,
 ) -> None:
     trail = six_hours()
@@ -688,7 +688,7 @@ def test_a_digest_without_a_signature_that_ends_in_the_year_9999_is_not_valid(
     assert "invalid format: digestStartTime" in outcome.reason(key)
 
 
-def test_logs_of_a_trail_that_was_started_again_wait_for_its_first_digest() -> None:
+def test_a_restarted_trails_logs_wait_for_its_first_digest() -> None:
     async def story() -> Trail:
         world = World()
         await world.add(multi_region=True, validation=True)
@@ -708,7 +708,7 @@ def test_logs_of_a_trail_that_was_started_again_wait_for_its_first_digest() -> N
     assert outcome.report.pending_logs == 2
 
 
-def test_a_log_planted_in_a_region_without_digests_is_named() -> None:
+def test_a_log_planted_in_an_empty_region_is_named() -> None:
     trail = six_hours()
     keys = [planted(trail, "ap-south-1", minute) for minute in ("0000", "1200", "2359")]
     outcome = trail.validate()
@@ -716,7 +716,7 @@ def test_a_log_planted_in_a_region_without_digests_is_named() -> None:
     assert all(outcome.reason(key) == "no digest file covers its Region" for key in keys)
 
 
-def test_many_logs_of_a_region_without_digests_are_reported_together() -> None:
+def test_logs_of_a_region_without_digests_are_reported_together() -> None:
     trail = six_hours()
     for minute in range(60):
         planted(trail, "ap-south-1", f"12{minute:02d}")
@@ -744,7 +744,7 @@ def test_log_files_without_validation_are_reported_as_unproven() -> None:
     assert "UpdateTrail" in outcome.text()
 
 
-def test_log_files_before_the_first_digest_are_reported_as_unproven() -> None:
+def test_log_files_before_the_first_digest_are_unproven() -> None:
     async def story() -> Trail:
         world = World()
         await world.add()
@@ -761,7 +761,7 @@ def test_log_files_before_the_first_digest_are_reported_as_unproven() -> None:
     assert trail.validate(since=utc("2020-01-01T10:30:00")).code == 0
 
 
-def test_a_log_planted_when_logging_began_is_not_from_before() -> None:
+def test_a_log_planted_at_the_start_is_not_older() -> None:
     trail = six_hours()
     key = trail.logs()[0]
     other = f"{key[:-24]}AAAABBBBCCCCDDDD.json.gz"
@@ -824,7 +824,7 @@ def test_a_digest_before_the_range_is_not_missed() -> None:
     assert trail.validate(known=trail.server_knows(), since=utc("2020-01-01T10:59:59")).code == 1
 
 
-def test_a_late_log_file_is_found_in_a_digest_behind_the_range() -> None:
+def test_a_late_log_file_is_in_a_digest_after_the_range() -> None:
     async def story() -> Trail:
         world = World()
         await world.add(validation=True)
@@ -938,7 +938,7 @@ def test_digests_that_stopped_coming_cannot_be_decided() -> None:
     assert "no digest file came since" in outcome.text()
 
 
-def test_log_files_behind_the_newest_digest_wait_for_the_next_one() -> None:
+def test_log_files_after_the_newest_digest_wait() -> None:
     async def story() -> Trail:
         world = World()
         await world.add(validation=True)
@@ -998,7 +998,7 @@ def test_no_changed_byte_is_ever_good(data: st.DataObject) -> None:
 @pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
-def test_no_object_removed_renamed_swapped_or_added_is_ever_good(data: st.DataObject) -> None:
+def test_no_change_of_objects_is_ever_valid(data: st.DataObject) -> None:
     trail = data.draw(st.sampled_from([six_hours, stopped_and_started]))()
     key = data.draw(st.sampled_from(sorted(trail.bucket)))
     other = data.draw(st.sampled_from(sorted(k for k in trail.bucket if k != key)))

@@ -78,7 +78,7 @@ from tests.factories import catalog
         ("PutItem", None, False),
     ],
 )
-def test_a_call_makes_what_its_name_says(event_name: str, kind: str, expected: bool) -> None:
+def test_a_calls_name_tells_what_it_creates(event_name: str, kind: str, expected: bool) -> None:
     assert creates(event_name, kind) is expected
 
 
@@ -95,7 +95,7 @@ NAMED = {
 
 
 @pytest.mark.parametrize(("kind", "source"), sorted(NAMED.items()))
-def test_some_call_makes_each_type_of_resource_that_events_name(kind: str, source: str) -> None:
+def test_some_call_makes_each_named_type(kind: str, source: str) -> None:
     services = [catalog().services[name] for name in SERVICES.get(source, (source,))]
     calls = [call for service in services for call in service.model.operation_names]
     assert [call for call in calls if creates(call, kind)] != []
@@ -123,7 +123,7 @@ def test_some_call_makes_each_type_of_resource_that_events_name(kind: str, sourc
         ("CreateUser", "AWS::IAM::User", False),
     ],
 )
-def test_a_call_removes_what_its_name_says(
+def test_a_calls_name_tells_what_it_deletes(
     event_name: str, kind: str | None, expected: bool
 ) -> None:
     assert deletes(event_name, kind) is expected
@@ -209,7 +209,7 @@ def test_tables_speak_of_types_by_their_names() -> None:
         ("RestoreTableFromBackup", False),
     ],
 )
-def test_some_calls_overwrite_what_exists(event_name: str, expected: bool) -> None:
+def test_some_calls_overwrite_existing_resources(event_name: str, expected: bool) -> None:
     assert overwrites(event_name) is expected
 
 
@@ -304,7 +304,7 @@ def test_renames_are_all_calls_that_rename() -> None:
         ("Decrypt", None),
     ],
 )
-def test_a_call_that_uses_a_thing_does_not_change_it(event_name: str, kind: str | None) -> None:
+def test_using_a_resource_does_not_change_it(event_name: str, kind: str | None) -> None:
     assert not changes(event_name, kind)
 
 

@@ -86,7 +86,7 @@ async def test_a_resource_is_listed_once_with_its_other_names() -> None:
 
 
 @asynchronous
-async def test_a_name_that_may_be_of_several_resources_stands_alone() -> None:
+async def test_an_ambiguous_name_is_listed_alone() -> None:
     unique = "AIDACKCEVSQ6C2EXAMPLE"
     arn = f"arn:aws:iam::{ACCOUNT}:user/Zoe"
     browser = await with_events(naming(1, "Mary", "John", unique), naming(2, arn))
@@ -127,7 +127,7 @@ async def test_a_parameter_is_listed_once_with_its_arn() -> None:
 
 
 @asynchronous
-async def test_resources_that_events_only_read_are_found_by_name_alone() -> None:
+async def test_resources_only_read_are_found_by_name() -> None:
     browser = await with_events(naming(1, "Mary", readOnly=True), naming(2, "John"))
     assert await listed(browser) == [("John", [], 1)]
     assert await listed(browser, text="mar") == [("Mary", [], 1)]
@@ -151,7 +151,7 @@ async def test_the_events_of_a_resource_match_the_search() -> None:
 
 
 @asynchronous
-async def test_a_user_of_some_accounts_sees_their_principals_and_resources_only() -> None:
+async def test_a_limited_user_sees_its_principals_and_resources() -> None:
     other = "210987654321"
     zoe = {**an_iam_user("Zoe"), "arn": f"arn:aws:iam::{other}:user/Zoe"}
     browser = await with_events(

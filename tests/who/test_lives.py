@@ -68,7 +68,7 @@ def test_a_first_put_creates_and_later_puts_change() -> None:
 
 
 @pytest.mark.parametrize("event_name", ["GetParameter", "AddTagsToResource"])
-def test_a_put_after_another_call_about_the_name_is_a_change(event_name: str) -> None:
+def test_a_put_after_another_call_is_a_change(event_name: str) -> None:
     calls = Calls()
     calls.call(event_name, "p", kind="AWS::SSM::Parameter")
     put = calls.put("p")
@@ -87,7 +87,7 @@ def test_the_version_in_an_answer_distinguishes_creating_from_updating() -> None
     assert calls.only("p").created is None
 
 
-def test_a_name_with_its_version_is_created_by_any_version() -> None:
+def test_a_versioned_name_is_created_by_any_version() -> None:
     calls = Calls()
     kind = "AWS::ECS::TaskDefinition"
     calls.call("DescribeTaskDefinition", "web:7", kind=kind)
@@ -113,7 +113,7 @@ def test_a_repeated_idempotent_creation_neither_creates_nor_changes() -> None:
     assert (position(life.created), life.is_certain, life.changed) == (first, False, [])
 
 
-def test_a_creation_is_one_though_a_read_came_before() -> None:
+def test_a_creation_may_follow_a_read() -> None:
     calls = Calls()
     calls.call("GetUser", "Mary")
     created = calls.call("CreateUser", "Mary")
@@ -121,7 +121,7 @@ def test_a_creation_is_one_though_a_read_came_before() -> None:
     assert (position(life.created), life.is_certain) == (created, True)
 
 
-def test_names_that_are_only_read_have_no_life() -> None:
+def test_names_only_read_have_no_life() -> None:
     calls = Calls()
     calls.call("GetUser", "Mary")
     assert calls.of("Mary") == []
@@ -168,7 +168,7 @@ def test_a_creation_without_a_recorded_deletion_begins_another_life() -> None:
 # Several names
 
 
-def test_both_names_of_a_renamed_resource_lead_to_its_life() -> None:
+def test_both_names_of_a_renamed_resource_have_its_life() -> None:
     calls = Calls()
     created, renamed = calls.call("CreateUser", "Mary"), calls.rename("Mary", "Maria")
     tagged = calls.call("TagUser", "Maria")
@@ -230,7 +230,7 @@ class Being:
         max_size=25,
     )
 )
-def test_lives_match_those_from_a_plain_model(calls: list[tuple[str, str, str]]) -> None:
+def test_lives_match_a_plain_model(calls: list[tuple[str, str, str]]) -> None:
     made, present, past = Calls(), dict[str, Being](), list[Being]()
     for call, name, other in calls:
         being = present.get(name)

@@ -137,7 +137,7 @@ def test_a_question_may_have_type_and_account() -> None:
     assert not parse_name("Mary", "cognito-idp").matches_type("AWS::IAM::User")
 
 
-def test_a_given_type_leaves_one_reading_of_a_name_with_a_slash() -> None:
+def test_a_type_selects_one_reading_of_a_name() -> None:
     assert [question.name for question in readings_of("a/b", "bucket")] == ["a/b"]
 
 

@@ -124,7 +124,7 @@ async def test_where_no_record_leads_on_the_chain_says_so() -> None:
 
 
 @asynchronous
-async def test_the_end_of_a_chain_has_hints_about_the_owner_of_the_session() -> None:
+async def test_a_chains_end_has_hints_about_the_owner() -> None:
     session = a_session("ASIA1", inScopeOf={"credentialsIssuedTo": "arn:aws:lambda:::f"})
     session["sessionContext"] = {
         **session["sessionContext"],
@@ -168,7 +168,7 @@ async def test_refused_calls_and_other_keys_make_no_step() -> None:
 
 
 @asynchronous
-async def test_of_two_copies_of_a_call_the_callers_own_is_followed() -> None:
+async def test_the_callers_copy_of_a_call_is_followed() -> None:
     theirs = {"type": "AWSAccount", "principalId": "AIDAX", "accountId": OTHER}
     copies = {"sharedEventID": "shared"}
     caller = await caller_of(
@@ -180,7 +180,7 @@ async def test_of_two_copies_of_a_call_the_callers_own_is_followed() -> None:
 
 
 @asynchronous
-async def test_a_session_without_a_key_is_found_by_its_time() -> None:
+async def test_a_keyless_session_is_found_by_its_time() -> None:
     session = a_session("", invokedBy="autoscaling.amazonaws.com")
     service = {"type": "AWSService", "invokedBy": "autoscaling.amazonaws.com"}
     record = at(9, userIdentity=session)
@@ -225,7 +225,7 @@ async def test_a_federated_user_leads_to_who_vouched_for_it() -> None:
 
 
 @asynchronous
-async def test_the_end_of_a_chain_has_the_whole_name_of_a_session() -> None:
+async def test_a_chains_end_has_the_sessions_whole_name() -> None:
     session = {**a_session("ASIA1"), "principalId": "AROAX:a) (session b"}
     assert (await caller_of(at(9, userIdentity=session)))["end"].endswith(
         "no record of who assumed role DataRole as session a) (session b"
@@ -236,7 +236,7 @@ async def test_the_end_of_a_chain_has_the_whole_name_of_a_session() -> None:
 
 
 @asynchronous
-async def test_the_next_five_calls_of_the_same_key_are_in_order() -> None:
+async def test_the_keys_next_five_calls_are_in_order() -> None:
     later = [
         did(n, "TagUser", {"userName": f"user-{n}"}, userIdentity=an_iam_user(key=KEY))
         for n in range(1, 9)
@@ -293,9 +293,7 @@ async def test_without_a_key_the_principal_is_followed() -> None:
         (8, -7, False),
     ],
 )
-def test_of_two_calls_of_one_second_the_one_with_the_later_number_came_next(
-    one: int, other: int, follows: bool
-) -> None:
+def test_calls_of_one_second_are_ordered_by_number(one: int, other: int, follows: bool) -> None:
     found = [
         FoundEvent.of(position, attributes_of(record), json.dumps(record))
         for position, record in ((one, a_record()), (other, a_record()))

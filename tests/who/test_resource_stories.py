@@ -158,7 +158,7 @@ async def test_a_rename_is_found_behind_many_changes() -> None:
 
 
 @asynchronous
-async def test_names_that_are_not_searched_make_an_answer_incomplete() -> None:
+async def test_unsearched_names_make_an_answer_incomplete() -> None:
     made = [
         at(
             minute,
@@ -177,7 +177,7 @@ async def test_names_that_are_not_searched_make_an_answer_incomplete() -> None:
 
 
 @asynchronous
-async def test_a_renamed_and_a_new_resource_of_one_name_are_two() -> None:
+async def test_a_renamed_resource_and_its_namesake_are_two() -> None:
     events = [
         at(0),
         did(1, "UpdateUser", {"userName": "Mary", "newUserName": "Maria"}),
@@ -221,7 +221,7 @@ async def test_calls_that_only_name_a_resource_are_not_changes() -> None:
 
 
 @asynchronous
-async def test_an_object_that_is_written_over_was_made_by_the_first_call() -> None:
+async def test_an_overwritten_object_was_made_by_the_first_call() -> None:
     def put(minute: int, name: str, **changes: Any) -> dict[str, Any]:
         members = {"userIdentity": an_iam_user(name), "eventID": f"put-{minute}"}
         return a_data_record(eventTime=f"2020-01-01T09:{minute:02}:00Z", **{**members, **changes})
@@ -331,7 +331,7 @@ async def test_a_copied_resource_is_not_created_by_the_copy() -> None:
     "text", ["Mary", MARY, "AWS::IAM::User Mary", "user/Mary", "User/Mary", "AWS::IAM::User/Mary"]
 )
 @asynchronous
-async def test_a_resource_may_be_named_in_several_ways(text: str) -> None:
+async def test_a_resource_may_have_several_names(text: str) -> None:
     deleted = did(5, "DeleteUser", {"userName": "Mary"})
     (one,) = (await asked(text, at(0), deleted))["answers"]
     assert one["created"]["evidence"]["eventName"] == "CreateUser"
@@ -356,7 +356,7 @@ async def test_several_resources_of_one_name_are_each_answered_for() -> None:
 
 
 @asynchronous
-async def test_a_resource_that_its_making_gave_an_id_is_found_by_both() -> None:
+async def test_a_resource_is_found_by_name_and_id() -> None:
     ec2 = {"eventSource": "ec2.amazonaws.com"}
     made = at(
         0,
@@ -386,13 +386,13 @@ async def test_queues_of_one_name_in_two_regions_are_two() -> None:
     "name", ["ASIA1", "etl", "AROAX:etl", f"arn:aws:sts::{ACCOUNT}:assumed-role/DataRole/etl"]
 )
 @asynchronous
-async def test_temporary_keys_and_sessions_were_made_by_who_assumed_the_role(name: str) -> None:
+async def test_temporary_keys_were_made_by_the_roles_caller(name: str) -> None:
     (one,) = (await asked(name, assumed(1, "ASIA1", an_iam_user("Alice"))))["answers"]
     assert deed(one["created"]) == "IAM user Alice assumed IAM role DataRole as session etl"
 
 
 @asynchronous
-async def test_a_copy_for_another_account_says_less_than_the_event() -> None:
+async def test_another_accounts_copy_has_less_than_the_event() -> None:
     stranger = {"type": "AWSAccount", "principalId": "AIDAX", "accountId": ACCOUNT}
     session = f"arn:aws:sts::{OTHER}:assumed-role/Audit/etl"
     answered = {
@@ -414,7 +414,7 @@ async def test_a_copy_for_another_account_says_less_than_the_event() -> None:
 
 
 @asynchronous
-async def test_a_creation_is_found_behind_a_thousand_calls_that_read() -> None:
+async def test_a_creation_before_a_thousand_reads_is_found() -> None:
     reads = [
         did(1, "GetUser", {"userName": "Mary"}, readOnly=True, eventID=f"read-{n}")
         for n in range(1_100)
@@ -478,7 +478,7 @@ async def test_every_resource_of_real_records_can_be_asked_for() -> None:
 
 
 @asynchronous
-async def test_assuming_a_role_uses_it_and_does_not_hide_its_last_change() -> None:
+async def test_assuming_a_role_does_not_hide_its_last_change() -> None:
     created = did(0, "CreateRole", {"roleName": "DataRole"})
     changed = did(1, "UpdateAssumeRolePolicy", {"roleName": "DataRole"})
     uses = [assumed(n, f"ASIA{n}", an_iam_user("Alice")) for n in (2, 3, 4)]

@@ -20,7 +20,7 @@ def decode(
     return decoded
 
 
-def test_pairs_become_a_tree_over_the_parts_of_their_names() -> None:
+def test_pairs_become_a_tree_by_their_names() -> None:
     assert tree_of([("A", "1"), ("B.C", "2"), ("B.D.1", "3")]) == {
         "A": {None: "1"},
         "B": {"C": {None: "2"}, "D": {"1": {None: "3"}}},
@@ -66,7 +66,7 @@ def test_an_entry_without_a_number_is_not_a_member(name: str) -> None:
     assert decode("iam", "CreateUser", [(name, "v")]) == {"Tags": []}
 
 
-def test_names_that_the_operation_does_not_have_are_left_out() -> None:
+def test_names_foreign_to_the_operation_are_left_out() -> None:
     assert decode("iam", "CreateUser", [("Nonsense", "v"), ("UserName", "x")]) == {"UserName": "x"}
 
 
@@ -88,7 +88,7 @@ def test_ec2_has_flat_lists_and_special_names() -> None:
     }
 
 
-def test_sqs_is_read_by_the_names_that_its_model_has_lost() -> None:
+def test_sqs_is_read_by_its_old_models_names() -> None:
     pairs = [
         ("QueueUrl", "http://x/1/q"),
         ("MessageBody", "hello"),

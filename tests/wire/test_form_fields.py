@@ -41,7 +41,7 @@ PARTS += ["=", "=", "&", "&", "&", "+", "%26", "%3D", "x", "é", "\n", ";"]
     body=st.lists(st.sampled_from(PARTS), max_size=20).map("".join),
     query=st.lists(st.sampled_from(PARTS), max_size=9).map("".join),
 )
-def test_the_values_of_a_field_come_from_all_its_occurrences(body: str, query: str) -> None:
+def test_a_fields_values_come_from_all_its_occurrences(body: str, query: str) -> None:
     request = Request("POST", "/", query, FORM, body.encode())
     values = [value for name, value in query_pairs(request) if name == "Action"]
     given_values = map(unquoted, field_values(form_text(request), "Action"))

@@ -37,7 +37,7 @@ def test_a_blob_is_read_from_base64_at_any_depth() -> None:
     }
 
 
-def test_a_member_is_named_as_the_model_names_it_not_as_the_wire_does() -> None:
+def test_a_member_has_the_models_name_not_the_wires() -> None:
     asked = {"brokerName": "b", "logs": {"audit": True}, "tags": {"brokerName": "kept"}}
     assert decode("mq", "CreateBroker", asked) == {
         "BrokerName": "b",
@@ -78,7 +78,7 @@ def test_decoders_are_made_once_for_each_shape() -> None:
     assert json_decoders("dynamodb").decoder(shape) is json_decoders("dynamodb").decoder(shape)
 
 
-def test_shapes_of_equal_names_in_two_services_do_not_mix() -> None:
+def test_shapes_with_one_name_in_two_services_stay_separate() -> None:
     """Both services have a `Tag`, with other members."""
     iam = decode("sqs", "TagQueue", {"QueueUrl": "u", "Tags": {"Key": "v"}})
     assert iam == {"QueueUrl": "u", "Tags": {"Key": "v"}}
@@ -104,7 +104,7 @@ JSON = st.recursive(
 @pytest.mark.hypothesis
 @settings(deadline=None, max_examples=200)
 @given(JSON)
-def test_any_json_is_decoded_and_nothing_but_null_and_form_is_lost(value: Any) -> None:
+def test_decoding_any_json_loses_only_null_and_form(value: Any) -> None:
     decoded = decode("dynamodb", "PutItem", value)
     if isinstance(value, dict):
         assert set(decoded) == {name for name, item in value.items() if item is not None}

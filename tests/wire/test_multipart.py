@@ -27,7 +27,7 @@ def test_fields_are_read_by_lower_case_name() -> None:
 
 
 @pytest.mark.parametrize("filename", ["a b.txt", "C:\\\\mail\\\\a b.txt", "/home/mary/a b.txt"])
-def test_a_key_may_ask_for_the_name_of_the_file(filename: str) -> None:
+def test_a_key_may_contain_the_name_of_the_file(filename: str) -> None:
     body = (
         form(("key", "in/${filename}")).removesuffix(b"--XX--\r\n")
         + (
@@ -43,7 +43,7 @@ def test_fields_after_the_file_are_ignored() -> None:
     assert form_fields(FORM, body) == {"key": "k"}
 
 
-def test_a_value_may_have_several_lines_and_other_headers_a_part() -> None:
+def test_values_may_have_several_lines_and_parts_headers() -> None:
     body = (
         b'--XX\r\nContent-Type: text/plain\r\nContent-Disposition: form-data; name="note"\r\n\r\n'
         b"one\r\ntwo\r\n--XX--"
@@ -59,7 +59,7 @@ def test_a_value_may_have_several_lines_and_other_headers_a_part() -> None:
         "multipart/form-data; charset=utf-8; boundary=XX; x=y",
     ],
 )
-def test_a_boundary_may_be_written_in_several_ways(content_type: str) -> None:
+def test_a_boundary_has_several_spellings(content_type: str) -> None:
     assert form_fields({"content-type": content_type}, form(("key", "k"))) == {"key": "k"}
 
 

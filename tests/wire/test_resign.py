@@ -71,7 +71,7 @@ def names(headers: list[tuple[bytes, bytes]]) -> list[str]:
         "/b?a=1&b=%2F&prefix=a+b",
     ],
 )
-def test_an_s3_call_is_signed_for_the_stores_own_name(path: str) -> None:
+def test_an_s3_call_is_signed_for_the_stores_name(path: str) -> None:
     given_ = original("PUT", f"http://127.0.0.1:4747{path}", body=b"hello", x_amz_acl="private")
     assert not needs_body(given_)
     done = resign(given_, OURS, None, NOW)
@@ -93,7 +93,7 @@ def test_an_s3_call_is_signed_for_the_stores_own_name(path: str) -> None:
     assert "their" not in str(done.headers).lower()
 
 
-def test_a_call_of_another_service_is_signed_over_its_body() -> None:
+def test_other_services_calls_are_signed_over_the_body() -> None:
     body = b"Action=ListUsers&Version=2010-05-08"
     form = "application/x-www-form-urlencoded"
     given_ = original("POST", service="iam", body=body, content_type=form)
@@ -113,7 +113,7 @@ def test_without_a_region_the_callers_is_signed_for() -> None:
     assert b"/eu-west-1/s3/aws4_request" in dict(done.headers)[b"Authorization"]
 
 
-def test_a_presigned_call_loses_its_query_signature_and_gets_a_header() -> None:
+def test_a_presigned_call_gets_a_header_signature() -> None:
     given_ = original(url="http://127.0.0.1:4747/bucket/k?versionId=3", presigned=True)
     assert "X-Amz-Signature" in given_.query
     done = resign(given_, OURS, None, NOW)
@@ -166,7 +166,7 @@ def test_an_odd_bucket_in_the_host_is_quoted() -> None:
 
 
 @pytest.mark.parametrize("expiry", ["X-Amz-Expires=soon", "X-Amz-Expires=99999999999999999"])
-def test_an_expiry_that_is_none_is_refused(expiry: str) -> None:
+def test_an_invalid_expiry_is_refused(expiry: str) -> None:
     given_ = original(presigned=True)
     given_ = replace(given_, query=given_.query.replace("X-Amz-Expires=60", expiry))
     with pytest.raises(CannotResign, match="no valid date") as caught:
@@ -174,7 +174,7 @@ def test_an_expiry_that_is_none_is_refused(expiry: str) -> None:
     assert caught.value.status == 400
 
 
-def test_a_bucket_in_the_host_goes_into_the_path() -> None:
+def test_a_bucket_in_the_host_moves_to_the_path() -> None:
     given_ = original("GET", "http://127.0.0.1:4747/k%20k?acl", bucket="logs")
     done = resign(given_, OURS, None, NOW)
     assert done.target == b"/logs/k%20k?acl"
@@ -184,7 +184,7 @@ def test_a_bucket_in_the_host_goes_into_the_path() -> None:
     assert names(plain.headers).count("host") == 1
 
 
-def test_signing_by_elliptic_curves_in_chunks_is_refused_with_its_name() -> None:
+def test_elliptic_curves_in_chunks_are_refused_by_name() -> None:
     name = "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD"
     given_ = original()
     given_ = replace(given_, folded={**given_.folded, "x-amz-content-sha256": name})

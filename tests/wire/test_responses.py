@@ -94,7 +94,7 @@ def test_a_rest_error_is_named_by_its_header(header: str) -> None:
     assert found == WireError("ResourceNotFoundException", "Function not found")
 
 
-def test_an_error_without_a_body_is_named_by_its_header() -> None:
+def test_an_error_without_body_is_named_by_its_header() -> None:
     found = error(LAMBDA, 404, x_amzn_errortype="ResourceNotFoundException")
     assert found == WireError("ResourceNotFoundException", None)
 
@@ -106,7 +106,7 @@ def test_a_cbor_error_is_named_by_its_type() -> None:
 
 
 @pytest.mark.parametrize("message", [b"5", b"null", b'{"a":1}', b"[]"])
-def test_a_message_that_is_not_text_is_left_out(message: bytes) -> None:
+def test_a_message_of_another_type_is_left_out(message: bytes) -> None:
     assert error(JSON, 400, b'{"__type":"X","message":%s}' % message) == WireError("X", None)
 
 
@@ -144,7 +144,7 @@ def test_a_rest_xml_error_is_in_an_error_response() -> None:
 
 
 @pytest.mark.parametrize("request_", [COPY, COMPLETE], ids=["CopyObject", "CompleteMultipart"])
-def test_an_s3_answer_of_200_may_be_an_error(request_: Request) -> None:
+def test_an_s3_answer_with_200_may_be_an_error(request_: Request) -> None:
     body = (
         b'<?xml version="1.0"?>\n<Error><Code>InternalError</Code><Message>again</Message></Error>'
     )
@@ -168,7 +168,7 @@ def test_a_redirection_of_s3_is_an_error() -> None:
         (UNKNOWN, 500, "500"),
     ],
 )
-def test_an_answer_without_a_body_is_named_by_its_status(
+def test_an_answer_without_body_is_named_by_its_status(
     request_: Request, status: int, code: str
 ) -> None:
     assert error(request_, status) == WireError(code, None)
@@ -216,13 +216,13 @@ def test_an_answer_without_a_body_is_named_by_its_status(
         ),
     ],
 )
-def test_an_answer_of_s3_without_a_body_has_the_error_of_a_get(
+def test_an_s3_answer_without_body_has_a_gets_error(
     request_: Request, status: int, code: str, message: str
 ) -> None:
     assert error(request_, status) == WireError(code, message)
 
 
-def test_an_object_whose_newest_version_is_a_delete_marker_does_not_exist() -> None:
+def test_an_object_behind_a_delete_marker_does_not_exist() -> None:
     found = error(KEY_OF_VERSION, 404, x_amz_delete_marker="true")
     assert found is not None
     assert found.code == "NoSuchKey"
@@ -330,7 +330,7 @@ def test_elements_of_an_ec2_answer() -> None:
     ]
 
 
-def test_elements_of_a_rest_answer_are_in_headers_and_body() -> None:
+def test_a_rest_answer_has_elements_in_headers_and_body() -> None:
     headers = {"x-amz-version-id": "3", "content-type": "application/xml"}
     body = b"<CopyObjectResult><ETag>e</ETag></CopyObjectResult>"
     found = decode_answer(route_of(COPY), Response(200, headers, body))
@@ -359,7 +359,7 @@ def test_events_of_a_stream_are_not_elements(request_: Request, expected: dict[s
     assert answer(request_, frames, content_type=EVENTS, x_amz_executed_version="3") == expected
 
 
-def test_an_answer_that_was_not_kept_whole_gives_what_its_headers_say() -> None:
+def test_a_truncated_answer_has_its_headers_elements() -> None:
     response = Response(200, {"x-amz-version-id": "3"}, b"<Copy", body_is_whole=False)
     assert decode_answer(route_of(COPY), response) == {"VersionId": "3"}
 
@@ -430,7 +430,7 @@ def test_the_header_counts_before_the_body() -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"<RequestId/>", b"<RequestId></RequestId>", b"{}", b"equestId>"]
 )
-def test_an_answer_without_a_request_id_has_none(body: bytes) -> None:
+def test_an_answer_may_have_no_request_id(body: bytes) -> None:
     assert request_id(Response(200, {"x-amzn-requestid": ""}, body)) is None
 
 

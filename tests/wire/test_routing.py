@@ -84,7 +84,7 @@ def test_a_sub_resource_decides_the_s3_operation(
     assert named(an_s3_request(method, path, query)) == ("s3", operation)
 
 
-def test_a_post_to_an_object_that_names_no_upload_completes_none() -> None:
+def test_a_post_without_an_upload_completes_none() -> None:
     assert named(an_s3_request("POST", "/bucket/key", "partNumber=1")) == ("s3", None)
 
 
@@ -132,13 +132,13 @@ def test_a_key_is_kept_exactly(path: str, key: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/bucket/key", "/v20180820/key", "/v20180820/bucket"])
-def test_a_bucket_may_be_called_like_the_version_of_another_service(path: str) -> None:
+def test_a_bucket_may_have_another_services_version_as_name(path: str) -> None:
     route = identify(an_s3_request("GET", path))
     assert (route.service and route.service.name, route.operation) == ("s3", "GetObject")
     assert route.labels["Bucket"] == path.split("/")[1]
 
 
-def test_s3_control_is_recognized_by_its_path_and_account_header() -> None:
+def test_s3_control_is_recognized_by_path_and_header() -> None:
     account = {"x-amz-account-id": "123456789012"}
     path = "/v20180820/configuration/publicAccessBlock"
     assert named(an_s3_request("GET", path, "", account)) == ("s3control", "GetPublicAccessBlock")
@@ -146,7 +146,7 @@ def test_s3_control_is_recognized_by_its_path_and_account_header() -> None:
     assert named(jobs) == ("s3control", "CreateJob")
 
 
-def test_a_key_under_a_virtual_host_may_look_like_the_control_service() -> None:
+def test_a_virtual_hosts_key_may_resemble_the_control_service() -> None:
     request = an_s3_request(
         "GET", "/v20180820/jobs", "", {"host": "my-bucket.s3.us-east-1.amazonaws.com"}
     )
@@ -213,7 +213,7 @@ def test_a_bucket_is_read_from_a_virtual_host(host: str, bucket: str | None) -> 
         "control.vpce-0a1b-2c3d.s3.us-east-1.vpce.amazonaws.com",
     ],
 )
-def test_s3_control_is_known_by_its_endpoints_names_and_the_accounts_header(host: str) -> None:
+def test_s3_control_is_known_by_its_names_and_header(host: str) -> None:
     path, using = "/v20180820/configuration/publicAccessBlock", Router(catalog(), ["localhost"])
     headers = {"host": host, "x-amz-account-id": ACCOUNT}
     control = ("s3control", "PutPublicAccessBlock")
@@ -221,26 +221,26 @@ def test_s3_control_is_known_by_its_endpoints_names_and_the_accounts_header(host
 
 
 @pytest.mark.parametrize("bucket", ["s3-control", ACCOUNT, f"{ACCOUNT}.s3-control"])
-def test_buckets_that_are_called_like_s3_control_stay_buckets(bucket: str) -> None:
+def test_buckets_named_like_s3_control_stay_buckets(bucket: str) -> None:
     path, using = "/v20180820/configuration/publicAccessBlock", Router(catalog(), ["localhost"])
     for host in (f"{bucket}.localhost", f"{bucket}.s3.amazonaws.com"):
         request = an_s3_request("PUT", path, "", {"host": host})
         assert named(request, using) == ("s3", "PutObject")
 
 
-def test_a_link_that_confirms_a_subscription_is_a_call_to_sns() -> None:
+def test_a_confirmation_link_is_a_call_to_sns() -> None:
     link = an_s3_request("GET", "/", "Action=ConfirmSubscription&TopicArn=t&Token=secret", {})
     route = Router(catalog()).identify(link, None)
     assert (route.service and route.service.name, route.operation) == ("sns", "ConfirmSubscription")
 
 
 @pytest.mark.parametrize("query", ["Action=SendMessage&MessageBody=x", "Version=1&Action=Foo"])
-def test_an_unsigned_action_of_no_service_is_not_a_call_to_s3(query: str) -> None:
+def test_an_unknown_unsigned_action_is_not_s3(query: str) -> None:
     request = an_s3_request("GET", "/", query, {})
     assert Router(catalog()).identify(request, None) == NOTHING
 
 
-def test_a_virtual_host_and_a_path_name_the_same_object() -> None:
+def test_virtual_host_and_path_name_the_same_object() -> None:
     virtual = an_s3_request("GET", "/in//a", "", {"host": "my-bucket.s3.us-east-1.amazonaws.com"})
     path = an_s3_request("GET", "/my-bucket/in//a", "", {"host": "s3.us-east-1.amazonaws.com"})
     assert identify(virtual) == identify(path)
@@ -262,7 +262,7 @@ def test_a_browsers_form_upload_is_a_post_object() -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), [("OPTIONS", "/b/k"), ("PATCH", "/b")])
-def test_an_s3_request_of_no_known_kind_is_still_one_of_s3(method: str, path: str) -> None:
+def test_an_unknown_s3_request_is_still_s3(method: str, path: str) -> None:
     assert named(an_s3_request(method, path)) == ("s3", None)
 
 
@@ -321,7 +321,7 @@ def test_action_and_version_name_the_operation() -> None:
     assert (ec2.operation, ec2.protocol) == ("RunInstances", "ec2")
 
 
-def test_a_query_call_may_come_as_get() -> None:
+def test_a_query_call_may_be_a_get() -> None:
     """EKS tokens are presigned GETs of GetCallerIdentity."""
     request = a_request("sts", "GET", "/", "Action=GetCallerIdentity&Version=2011-06-15")
     route = identify(request)
@@ -369,7 +369,7 @@ def test_an_unsigned_query_call_is_named_by_its_version() -> None:
     assert named(request) == ("sts", "AssumeRoleWithWebIdentity")
 
 
-def test_an_action_that_the_service_does_not_have_is_kept_by_its_name() -> None:
+def test_an_unknown_action_keeps_its_name() -> None:
     route = identify(a_query_request("iam", "FlyToTheMoon", "2010-05-08"))
     assert (route.service and route.service.name, route.operation) == ("iam", "FlyToTheMoon")
     assert route.model is None
@@ -380,7 +380,7 @@ def test_a_form_without_an_action_asks_for_nothing(body: bytes) -> None:
     assert identify(a_request("iam", headers=FORM, body=body)).operation is None
 
 
-def test_an_object_that_looks_like_a_form_is_still_an_object() -> None:
+def test_an_object_like_a_form_is_still_an_object() -> None:
     body = b"Action=DeleteUser&Version=2010-05-08&UserName=Mary"
     assert named(an_s3_request("PUT", "/bucket/key", "", FORM, body)) == ("s3", "PutObject")
 
@@ -403,7 +403,7 @@ def test_the_same_action_twice_is_one_action() -> None:
     assert named(a_request("iam", headers=FORM, body=body)) == ("iam", "DeleteUser")
 
 
-def test_an_action_and_the_target_of_another_are_not_routed() -> None:
+def test_an_action_with_anothers_target_is_not_routed() -> None:
     headers = {**FORM, "x-amz-target": "AmazonSQS.ListQueues"}
     assert identify(a_request("iam", headers=headers, body=DELETE)).operation is None
 
@@ -413,7 +413,7 @@ def test_different_actions_in_body_and_query_are_not_routed() -> None:
     assert identify(request).operation is None
 
 
-def test_an_action_in_the_query_counts_if_the_form_has_none() -> None:
+def test_a_querys_action_counts_without_one_in_the_form() -> None:
     request = a_request("iam", query=DELETE.decode(), headers=FORM, body=b"x=y")
     assert named(request) == ("iam", "DeleteUser")
 
@@ -453,7 +453,7 @@ def test_an_unsigned_target_is_enough() -> None:
         (".", "."),
     ],
 )
-def test_a_target_of_no_known_kind_leaves_the_signers_service(target: str, operation: str) -> None:
+def test_an_unknown_target_leaves_the_signers_service(target: str, operation: str) -> None:
     route = identify(a_json_request("sqs", target, {}))
     assert (route.service and route.service.name, route.operation) == ("sqs", operation)
     assert route.protocol == "json"
@@ -471,7 +471,7 @@ def test_a_cbor_call_is_named_by_its_path(prefix: str) -> None:
     assert route.protocol == "cbor"
 
 
-def test_a_cbor_call_without_such_a_path_asks_for_nothing() -> None:
+def test_a_cbor_call_without_its_path_has_no_operation() -> None:
     request = a_request("monitoring", path="/", headers={"smithy-protocol": "rpc-v2-cbor"})
     assert identify(request).operation is None
 
@@ -521,7 +521,7 @@ def test_empty_and_encoded_segments_hide_no_operation(path: str) -> None:
     assert (route.operation, route.labels) == ("DescribeCluster", {"name": "a"})
 
 
-def test_services_with_one_signing_name_are_distinguished_by_their_routes() -> None:
+def test_services_with_one_signing_name_differ_by_route() -> None:
     bedrock = [
         ("GET", "/foundation-models", ("bedrock", "ListFoundationModels")),
         ("POST", "/model/m/invoke", ("bedrock-runtime", "InvokeModel")),
@@ -534,13 +534,13 @@ def test_services_with_one_signing_name_are_distinguished_by_their_routes() -> N
 # Unsigned and unknown
 
 
-def test_an_unsigned_request_is_one_of_s3_unless_a_service_allows_it() -> None:
+def test_an_unsigned_request_is_s3_by_default() -> None:
     assert named(a_request(None, "GET", "/bucket/key")) == ("s3", "GetObject")
     assert named(a_request(None, "POST", "/token")) == ("sso-oidc", "CreateToken")
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-def test_an_unsigned_object_is_not_a_call_of_sign_on(method: str) -> None:
+def test_an_unsigned_object_is_no_sign_on_call(method: str) -> None:
     route = identify(a_request(None, method, "/token"))
     assert route.service is not None
     assert route.service.name == "s3"
@@ -694,7 +694,7 @@ def test_every_operation_of_every_service_is_named_rightly(
     assert problems == [], "\n".join(problems)
 
 
-def test_every_exception_of_the_sweep_is_about_a_service_that_exists() -> None:
+def test_every_exception_of_the_sweep_names_a_service() -> None:
     for service, operation in (*NAMED_OTHERWISE, *SIGNED_OTHERWISE):
         assert catalog().services[service].operation(operation) is not None
     for service, twins in TWINS.items():

@@ -78,7 +78,7 @@ def test_services_are_found_by_the_marks_that_requests_carry() -> None:
     assert [s.name for s in known.signed_as("monitoring")] == ["cloudwatch"]
 
 
-def test_the_query_version_of_sqs_is_known_though_the_model_lost_it() -> None:
+def test_the_query_version_of_sqs_is_known() -> None:
     assert "sqs" in [s.name for s in catalog().of_version("2012-11-05")]
 
 

@@ -93,7 +93,7 @@ ANYTHING = st.recursive(
 )
 
 
-def test_a_time_that_is_more_exact_than_a_datetime_keeps_its_text() -> None:
+def test_a_time_finer_than_a_datetime_keeps_its_text() -> None:
     exact = timestamp("2025-01-21T17:39:10.379877250Z")
     assert isinstance(exact, WireTime)
     assert exact == datetime(2025, 1, 21, 17, 39, 10, 379877, UTC)
@@ -109,7 +109,7 @@ EXTREMES = [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), 
 @pytest.mark.hypothesis
 @settings(deadline=None, max_examples=300)
 @given(kind=st.sampled_from(KINDS), value=ANYTHING | st.sampled_from(EXTREMES))
-def test_a_json_or_cbor_value_of_any_type_can_be_decoded(kind: str, value: Any) -> None:
+def test_a_json_or_cbor_value_of_any_type_is_decodable(kind: str, value: Any) -> None:
     from_json(shape(kind))(value)
 
 
@@ -160,14 +160,14 @@ def test_valid_json_values_are_left_unchanged(kind: str) -> None:
         (-1, datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC)),
     ],
 )
-def test_a_time_is_read_in_every_form_that_sdks_send(value: Any, moment: datetime) -> None:
+def test_every_form_of_time_from_sdks_is_read(value: Any, moment: datetime) -> None:
     found = timestamp(value)
     assert found == moment
     assert found.utcoffset() == timedelta(0)
 
 
 @pytest.mark.parametrize("value", ["", "tomorrow", True, None, [], {}, 1e300, "nan", "inf", b"1"])
-def test_a_value_that_is_not_a_time_is_unchanged(value: Any) -> None:
+def test_an_invalid_time_is_unchanged(value: Any) -> None:
     found = timestamp(value)
     assert found == value
     assert type(found) is type(value)
@@ -182,14 +182,14 @@ def test_json_is_read_unchanged() -> None:
     assert not document.duplicate_keys
 
 
-def test_of_equal_keys_the_last_is_kept_and_that_is_marked() -> None:
+def test_the_last_of_equal_keys_is_kept_and_marked() -> None:
     document = JsonDocument(b'{"a": {"b": 1, "b": 2}}')
     assert document.value == {"a": {"b": 2}}
     assert document.duplicate_keys
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32-le"])
-def test_json_is_read_in_each_encoding_that_it_may_have(encoding: str) -> None:
+def test_json_is_read_in_each_valid_encoding(encoding: str) -> None:
     document = JsonDocument('{"é": {"b": 1, "b": 1e400}}'.encode(encoding))
     assert document.value == {"é": {"b": "1e400"}}
     assert document.duplicate_keys
@@ -211,7 +211,7 @@ def test_json_is_read_in_each_encoding_that_it_may_have(encoding: str) -> None:
         ("-Infinity", "-Infinity"),
     ],
 )
-def test_a_number_that_does_not_fit_is_kept_as_text(text: str, value: object) -> None:
+def test_an_oversized_number_is_kept_as_text(text: str, value: object) -> None:
     found = JsonDocument(text.encode()).value
     assert found == value
     assert type(found) is type(value)
@@ -226,7 +226,7 @@ def test_invalid_json_is_refused(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'{"a": {"b": 1, "b": 2}, "c":'])
-def test_json_that_is_nested_too_deeply_is_refused(opening: bytes) -> None:
+def test_deeply_nested_json_is_refused(opening: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         JsonDocument(opening * 200_000)
 
@@ -268,7 +268,7 @@ def test_any_bytes_are_json_or_refused(raw: bytes | str) -> None:
 # Functions by shape
 
 
-def test_a_shape_that_contains_itself_has_one_function_whichever_thread_needs_it() -> None:
+def test_a_recursive_shape_has_one_function_on_all_threads() -> None:
     functions = ByShape()
     is_making, go_on = threading.Event(), threading.Event()
     made: list[str] = []

@@ -44,7 +44,7 @@ def test_text_in_pieces_is_one_text() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "iso-8859-1"])
-def test_a_document_may_be_encoded_as_it_declares(encoding: str) -> None:
+def test_a_document_may_have_its_declared_encoding(encoding: str) -> None:
     text = f'<?xml version="1.0" encoding="{encoding}"?><a>Grüße</a>'
     assert parse_xml(text.encode(encoding)).text == "Grüße"
 
@@ -73,7 +73,7 @@ def test_malformed_input_is_refused(raw: bytes) -> None:
 @pytest.mark.parametrize(
     "raw", [BILLION_LAUGHS, EXTERNAL, b"<!DOCTYPE a><a/>", b'<!DOCTYPE a SYSTEM "a.dtd"><a/>']
 )
-def test_a_document_type_is_refused_and_with_it_every_entity(raw: bytes) -> None:
+def test_a_document_type_is_refused_with_every_entity(raw: bytes) -> None:
     with pytest.raises(ValueError, match="document type"):
         parse_xml(raw)
 
@@ -88,7 +88,7 @@ def test_an_encoding_that_cannot_be_read_is_refused(name: str) -> None:
         return
 
 
-def test_a_document_may_be_nested_to_a_limit() -> None:
+def test_the_nesting_of_a_document_is_limited() -> None:
     assert parse_xml(b"<a>" * 512 + b"</a>" * 512).local_name == "a"
     with pytest.raises(ValueError, match="deep"):
         parse_xml(b"<a>" * 513 + b"</a>" * 513)
@@ -137,7 +137,7 @@ def test_lists_structures_and_attributes_of_s3() -> None:
     }
 
 
-def test_flattened_lists_may_be_side_by_side() -> None:
+def test_flattened_lists_may_be_interleaved() -> None:
     raw = b"""<Delete><Quiet>true</Quiet><Object><Key>a</Key></Object>
       <Object><Key>b</Key><VersionId>3</VersionId></Object></Delete>"""
     assert decode("s3", "DeleteObjects", "Delete", raw) == {
@@ -161,7 +161,7 @@ def test_an_empty_element_is_an_empty_value() -> None:
     assert decode("s3", "PutBucketTagging", "Tagging", raw) == {"TagSet": []}
 
 
-def test_elements_that_the_model_does_not_know_are_left_out() -> None:
+def test_elements_outside_the_model_are_left_out() -> None:
     raw = b"<Tagging><TagSet/><Surprise>x</Surprise></Tagging>"
     assert decode("s3", "PutBucketTagging", "Tagging", raw) == {"TagSet": []}
 
