@@ -20,7 +20,7 @@ FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
-#: Milliseconds that anything on a page may take.
+#: Milliseconds for any action on a page.
 _TIMEOUT = 30_000
 #: Accessibility checks, installed with the console's own tests.
 _AXE = Path(__file__).parents[2] / "console/node_modules/axe-core/axe.min.js"
@@ -36,7 +36,7 @@ _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice
 
 @dataclass
 class Browser:
-    """A page, and what went wrong or left the machine while it was open."""
+    """A page, with its errors and its requests to other hosts."""
 
     page: Page
     server: Opentrail
@@ -51,22 +51,20 @@ class Browser:
         expect(self.page.get_by_role("heading", name="Dashboard")).to_be_visible()
 
     def go(self, path: str) -> None:
-        """Goes to a page of the console."""
         self.page.goto(f"{self.server.console}/console/{path}")
 
     @property
     def width(self) -> int:
-        """Returns the width of the window in pixels."""
         size = self.page.viewport_size
         assert size is not None
         return size["width"]
 
     def violations(self, *but: str, within: str = "html") -> list[str]:
-        """Returns what axe finds wrong on the page, rule and element.
+        """Returns axe's violations on the page, rule and element.
 
         Args:
-            but: rules that do not matter.
-            within: selector of the part that is checked.
+            but: rules to ignore.
+            within: selector of the checked part.
         """
         if not _AXE.is_file():
             pytest.skip("axe-core is not installed: run npm ci in console/")
@@ -88,7 +86,7 @@ class Browser:
         return int(self.page.evaluate(wider))
 
     def check(self) -> None:
-        """Fails if a script failed, the policy was violated, or a request went elsewhere."""
+        """Fails on failed scripts, policy violations and requests to other hosts."""
         assert self.problems == []
         foreign = [url for url in self.requests if not url.startswith(self.server.console)]
         assert foreign == []
@@ -98,7 +96,7 @@ class Browser:
 def running_chromium() -> Iterator[Chromium]:
     """Runs Chromium; skips the test if it is not installed.
 
-    Its headless shell takes half of the CPU time: it makes no windows around the pages.
+    Its headless shell takes half of the CPU time, as it draws no window frames.
     """
     program = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     if program is None:
@@ -118,8 +116,8 @@ def browser(
     """Opens a window with a new profile.
 
     Args:
-        chromium: where it is opened.
-        server: whose console is shown.
+        chromium: browser of the window.
+        server: server of the console.
         width: width of the window in pixels.
         height: height of the window in pixels.
         options: further options of Playwright's context, such as `color_scheme`.

@@ -38,7 +38,7 @@ def main(unit: str, command: list[str]) -> None:
 
 
 def _expanded(name: str) -> Iterator[str]:
-    """Yields the system calls of a group of systemd, which may hold other groups."""
+    """Yields the system calls of a group of systemd, which may contain other groups."""
     if not name.startswith("@"):
         yield name
         return

@@ -19,7 +19,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Chromium]:
-    # Not for longer: while it runs, Playwright holds this thread's event loop.
+    # Not for longer: a running Playwright blocks this thread's event loop.
     with running_chromium() as running:
         yield running
 

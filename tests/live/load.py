@@ -1,4 +1,4 @@
-"""Clients that call a server all the time."""
+"""Clients that call a server continuously."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Load:
     def stop(self) -> None:
         self._stopped.set()
         for thread in self._threads:
-            thread.join(2 * TIMEOUT_SECONDS)  # one call that is throttled may take as long
+            thread.join(2 * TIMEOUT_SECONDS)  # a throttled call may take as long
             assert not thread.is_alive()
 
     def _call_on(self, client: int) -> None:
@@ -54,14 +54,14 @@ class Load:
                 if call(connection, name, self.key):
                     self.answered.add(name)
             except (OSError, http.client.HTTPException):
-                connection = None  # the server is dead; so will this thread's loop be, soon
+                connection = None  # the server is dead; this thread ends soon
                 self._stopped.wait(0.02)
             next_call = max(next_call + 1 / PACE, time.monotonic() - 1)
             self._stopped.wait(max(0.0, next_call - time.monotonic()))
 
 
 def call(connection: http.client.HTTPConnection, name: str, key: str) -> bool:
-    """Sends CreateUser or PutItem, as SDKs do again if it is throttled; True if it was done."""
+    """Sends CreateUser or PutItem, with retries like an SDK's; returns whether it succeeded."""
     service, headers = "iam", {"Content-Type": "application/x-www-form-urlencoded"}
     body = f"Action=CreateUser&Version=2010-05-08&UserName={name}"
     if name.endswith("data"):

@@ -17,7 +17,7 @@ PROGRAM = Path(sys.prefix) / "ministack" / "bin" / "ministack"
 
 @contextmanager
 def ministack(**environment: str) -> Iterator[str]:
-    """Gives the URL of a new MiniStack."""
+    """Yields the URL of a new MiniStack."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     process = subprocess.Popen(

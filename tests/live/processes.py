@@ -1,4 +1,4 @@
-"""Real processes for tests: an opentrail server, moto, aws-cli. Everything ends with its test."""
+"""Real processes for tests: an opentrail server, moto, aws-cli. All end with their test."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ from opentrail.commands.sandbox import (
 
 T = TypeVar("T")
 
-#: Nothing in these tests may take longer than this.
+#: Limit of everything in these tests.
 TIMEOUT_SECONDS = 120.0
 BIN = Path(sys.executable).parent
 #: Reads each of botocore's models once for all clients.
 _LOADER = botocore.loaders.create_loader()
-#: Ports stay reserved until the tests end: their servers may come back at any time.
+#: Ports stay reserved until the tests end: their servers may restart at any time.
 _reserved: list[ReservedPort] = []
 
 
 def free_port(below: int = 65_536) -> int:
-    """Returns a port that no other program is given, for servers that must come back on it."""
+    """Returns a reserved port for servers that must restart on it."""
     while True:
         reserved = ReservedPort()
         if reserved.number < below:
@@ -58,7 +58,7 @@ def free_port(below: int = 65_536) -> int:
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
-    """Returns this process's environment without anybody's AWS or opentrail settings."""
+    """Returns this process's environment without AWS and opentrail settings."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "OPENTRAIL_"))}
     return {**kept, "AWS_EC2_METADATA_DISABLED": "true", "PYTHONUNBUFFERED": "1", **extra}
 
@@ -97,7 +97,7 @@ class Opentrail:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            # A stub of an upstream gets nothing but the calls of its test.
+            # An upstream's stub gets only the calls of its test.
             env=clean_environment(**{"OPENTRAIL_UPSTREAM_CHECK": "off", **environment}),
         )
         self.output = ""
@@ -115,7 +115,7 @@ class Opentrail:
         return self
 
     def stop(self, within: float = TIMEOUT_SECONDS) -> int:
-        """Ends the server as an operator would, in so many seconds; returns its exit code."""
+        """Stops the server as an operator would, within some seconds; returns its exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self._wait(within)
@@ -137,12 +137,12 @@ class Opentrail:
         return self.process.returncode
 
     def close(self) -> None:
-        """Makes sure that nothing is left running."""
+        """Stops all processes."""
         if self.process is not None and self.process.poll() is None:
             self.kill()
 
     def children(self, named: bytes) -> list[int]:
-        """Returns the ids of the server's own child processes with this in their command line."""
+        """Returns the ids of the server's child processes with this in their command line."""
         assert self.process is not None
         listed = Path(f"/proc/{self.process.pid}/task").glob("*/children")
         pids = [int(pid) for task in listed for pid in of_process(task).split()]
@@ -188,7 +188,7 @@ class Opentrail:
         return done
 
     def access(self, key: str = ADMIN_KEY_ID, secret: str = ADMIN_SECRET) -> dict[str, str]:
-        """Returns the environment with which SDKs and commands use this endpoint."""
+        """Returns the environment for SDKs and commands that use this endpoint."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": key,
@@ -204,7 +204,7 @@ class Opentrail:
         return run_opentrail("validate", arn, "--data-dir", folder, **self.access())
 
     def opentrail(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs one of our own commands against this server.
+        """Runs an opentrail command against this server.
 
         It runs in this process: another process would take ten times as long.
         """
@@ -219,7 +219,7 @@ class Opentrail:
                 patch.delenv(name)
             try:
                 code = main(command)
-            except SystemExit as ended:  # argparse found a mistake
+            except SystemExit as ended:  # argparse found an error
                 code = int(ended.code or 0)
         return subprocess.CompletedProcess(command, code, said.getvalue(), warned.getvalue())
 
@@ -230,7 +230,7 @@ class Opentrail:
         return [json.loads(event["CloudTrailEvent"]) for event in found["events"]]
 
     def count(self, *expression: str) -> int:
-        """Returns the number of such records, up to 10,000."""
+        """Returns the number of matching records, up to 10,000."""
         return int(self._ask_history("/api/v1/events/count", *expression)["value"])
 
     def _ask_history(self, path: str, *arguments: str) -> Any:
@@ -241,7 +241,7 @@ class Opentrail:
 
 
 def eventually(question: Callable[[], T], what: str, seconds: float = TIMEOUT_SECONDS) -> T:
-    """Asks until the answer is true, the longer it takes the less often, and returns it."""
+    """Asks with increasing pauses until the answer is true, and returns it."""
     began = time.monotonic()
     pause = threading.Event()
     while (passed := time.monotonic() - began) < seconds:
@@ -252,13 +252,13 @@ def eventually(question: Callable[[], T], what: str, seconds: float = TIMEOUT_SE
 
 
 def is_throttled(answer: str | bytes) -> bool:
-    """Tells if an answer says that its call was neither passed on nor recorded: SDKs repeat it."""
+    """Returns whether an answer means that its call was neither forwarded nor recorded."""
     reason = "calls come faster than they can be recorded"
     return reason in (answer if isinstance(answer, str) else answer.decode("utf-8", "replace"))
 
 
 def unthrottled(call: Callable[[], T], text_of: Callable[[T], str | bytes]) -> T:
-    """Makes a call, again and again while it is throttled, and returns its answer."""
+    """Repeats a call while it is throttled, and returns its answer."""
     answers: list[T] = []
 
     def is_answered() -> bool:
@@ -279,7 +279,7 @@ def health(server: Opentrail) -> dict[str, Any]:
 
 
 def until_well(server: Opentrail) -> None:
-    """Returns once the server is well: on a busy machine its parts may answer too late at first."""
+    """Returns once the server is well: on a busy machine its parts may be slow at first."""
     try:
         eventually(lambda: health(server)["status"] == "ok", "the server is well")
     except AssertionError:
@@ -300,7 +300,7 @@ def stalled_disk(server: Opentrail) -> Iterator[None]:
 
 
 def runs(pid: int) -> bool:
-    """Tells if this process, anybody's child, has not ended."""
+    """Returns whether a process runs; it may be another one's child."""
     stat = of_process(Path(f"/proc/{pid}/stat"))
     return stat != b"" and stat.rpartition(b")")[2].split()[0] != b"Z"
 
@@ -332,13 +332,13 @@ def run_opentrail(*arguments: str, **environment: str) -> subprocess.CompletedPr
     )
 
 
-#: Moto servers of this process that no test uses now; they end with it.
+#: Unused moto servers of this process; they end with it.
 _idle_motos: list[BuiltInUpstream] = []
 
 
 @contextmanager
 def moto_server(*, ends: bool = False) -> Iterator[str]:
-    """Gives the URL of a moto server in which nothing is; none answers there later if it `ends`."""
+    """Yields the URL of an empty moto server; with `ends`, the server ends afterwards."""
     child = _idle_motos.pop() if _idle_motos else start_moto()
     emptied = urllib.request.Request(f"{child.url}/moto-api/reset", method="POST")  # noqa: S310
     with urllib.request.urlopen(emptied, timeout=TIMEOUT_SECONDS):  # noqa: S310 - of this machine
@@ -354,7 +354,7 @@ def moto_server(*, ends: bool = False) -> Iterator[str]:
 
 @contextmanager
 def opentrail_server(data_dir: Path, *flags: str, **options: Any) -> Iterator[Opentrail]:
-    """Runs a server for the length of a test."""
+    """Runs a server during a test."""
     server = Opentrail(data_dir, *flags, **options)
     try:
         yield server.start()

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def copy_of_source(folder: Path) -> Path:
-    """Returns a folder with the files that git knows, so without a built console."""
+    """Returns a folder with the files in git, so without a built console."""
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""Agents that name themselves by what real SDKs send are recorded, found and named in sentences."""
+"""Agents are recorded, found and named by the user agents of real SDKs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def agent_in_record(server: Opentrail, name: str) -> Any:
 
 
 def in_a_session(server: Opentrail, session: str, **more: Any) -> dict[str, Any]:
-    """Returns the arguments of a client that uses a session of a new role."""
+    """Returns the arguments of a client with a session of a new role."""
     role = server.boto("iam").create_role(
         RoleName=f"For-{session.replace('+', '-')}", AssumeRolePolicyDocument="{}"
     )

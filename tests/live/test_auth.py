@@ -47,7 +47,7 @@ def server(
 
 
 def create_key(server: Opentrail, *arguments: str) -> dict[str, Any]:
-    """Returns a new access key, made by the command."""
+    """Returns a new access key from `opentrail keys`."""
     done = server.opentrail("keys", "create", *arguments, "--json")
     assert done.returncode == 0, done.stderr
     made: dict[str, Any] = json.loads(done.stdout)

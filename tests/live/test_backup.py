@@ -29,7 +29,7 @@ ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/evidence"
 
 
 def answered(load: Load, count: int) -> set[str]:
-    """Waits for so many answers and returns the names in them."""
+    """Waits for some answers and returns the names in them."""
     eventually(lambda: len(load.answered) >= count, f"{count} calls have answers", 300)
     return set(load.answered)
 

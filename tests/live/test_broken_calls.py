@@ -1,4 +1,4 @@
-"""Calls that break off, wherever and on whichever side, are no successful calls."""
+"""Interrupted calls, wherever and on whichever side, are no successful calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.live.processes import Opentrail, opentrail_server
 
 pytestmark = [pytest.mark.live, pytest.mark.campaign]
 
-#: More than is held back until the record is durable.
+#: More than the endpoint holds back until the record is durable.
 LONG = bytes(200_000)
 LEFT_REQUEST = "the client closed before its request was complete"
 LEFT_ANSWER = "the client went away before its answer was complete"
@@ -41,7 +41,7 @@ def waits(wire: Wire) -> None:
 
 
 def answers_the_start(wire: Wire) -> None:
-    """Answers a request whose end has not come, and never ends its answer."""
+    """Answers an unfinished request, and never ends its answer."""
     wire.until(b"\r\n\r\n")
     wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + LONG)
     wire.rest()
@@ -173,7 +173,7 @@ def test_an_interrupted_call_has_an_error(tmp_path: Path, mode: str) -> None:
     ):
         for name, (sent, goes_on, script, *_) in BREAKS.items():
             if mode == "allow" and script is leaves_in_a_short_answer:
-                goes_on = reads_what_comes  # its head has left already
+                goes_on = reads_what_comes  # its head has left
             goes_on(Wire.to(server.url).send(sent))
             records = recorded(server, len(errors) + 1)
             newest = records[0]

@@ -159,7 +159,7 @@ def named(secret: Secret, *names: str) -> list[dict[str, Any]]:
     return [{"name": name, "value": secret()} for name in names]
 
 
-#: Lists, maps and pairs, and members whose names say nothing.
+#: Lists, maps and pairs, and members with neutral names.
 HELD: list[tuple[str, str, Callable[[Secret], dict[str, Any]]]] = [
     (
         "elasticache",
@@ -528,7 +528,7 @@ _SECRET = re.compile(
     r"|plaintext|zipfile|userdata|(auth|session|security|access|refresh|bearer|identity)token$",
     re.I,
 )
-#: Names that say where a secret is, or which: no secrets themselves.
+#: Names of a secret's place or id: no secrets themselves.
 _ABOUT = re.compile(r"(id|arn|xpath)$", re.I)
 
 
@@ -573,7 +573,7 @@ class Planter:
 
 
 def answer_of(case: Case) -> bytes:
-    """Returns the case's answer as it goes over the wire."""
+    """Returns the case's answer in its wire format."""
     lines = [f"HTTP/1.1 {case.status} As Planned", f"Content-Length: {len(case.answer)}"]
     lines += [f"{name}: {value}" for name, value in case.answer_headers]
     return "\r\n".join([*lines, "", ""]).encode() + case.answer
@@ -581,7 +581,7 @@ def answer_of(case: Case) -> bytes:
 
 @cache
 def calls() -> list[tuple[str, Request, list[int], bytes]]:
-    """Returns every call with its canaries and the answer that it gets."""
+    """Returns every call with its canaries and its answer."""
     made = [(c.name, c.request, list(c.canaries), answer_of(c)) for c in CASES]
     number = 1 + max(n for _, _, numbers, _ in made for n in numbers)
     for service, operations in OPERATIONS.items():
@@ -667,7 +667,7 @@ def numbers() -> list[int]:
 
 
 def raw(request: Request, number: int) -> bytes:
-    """Returns a request as it goes over the wire, with the number of its call."""
+    """Returns a request in its wire format, with the number of its call."""
     target = f"{request.path}?{request.query}" if request.query else request.path
     lines = [f"{request.method} {target} HTTP/1.1".encode()]
     skipped = {"content-length", "host", "transfer-encoding", "expect"}
@@ -774,7 +774,7 @@ def test_no_interface_reveals_a_secret(server: tuple[Opentrail, str], tmp_path: 
 
 
 def test_no_secret_is_in_the_servers_log(server: tuple[Opentrail, str]) -> None:
-    """Calls that cannot be decoded are logged, with what went wrong."""
+    """Undecodable calls are logged with their error."""
     running, _ = server
     assert running.stop() == 0
     assert "console" in running.output

@@ -80,11 +80,11 @@ class Cluster:
         return worker
 
     def others(self, server: Opentrail) -> list[Opentrail]:
-        """Returns the other servers that run."""
+        """Returns the other running servers."""
         return [other for other in self.running() if other is not server]
 
     def running(self) -> list[Opentrail]:
-        """Returns the servers that have not ended."""
+        """Returns the running servers."""
         return [one for one in self.servers if one.process and one.process.poll() is None]
 
     def users_in_files(self) -> Counter[str]:
@@ -119,7 +119,7 @@ def users_of(records: Sequence[Any]) -> Counter[str]:
 
 @contextmanager
 def cluster_in(folder: Path) -> Iterator[Cluster]:
-    """A cluster without servers, which are ended afterwards."""
+    """A cluster without servers; stops later ones at the end."""
     with moto_server() as upstream:
         made = Cluster(folder, upstream, shared_server().new_database())
         try:
@@ -136,7 +136,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 @contextmanager
 def paused(server: Opentrail) -> Iterator[None]:
-    """A server's processes stand still."""
+    """Pauses a server's processes."""
     assert server.process is not None
     processes = [server.process.pid, *server.children(b"opentrail")]
     for process in processes:
@@ -167,7 +167,7 @@ def test_any_server_records_finds_and_delivers(cluster: Cluster) -> None:
     assert sorted(first) == sorted(before + names)
     assert others == [first, first]
 
-    # Each can be asked to deliver; each event is delivered once, and none from before the start.
+    # Each server delivers on request; events from the start on are delivered once.
     for server in (one, two, three):
         flush(server)
     assert cluster.users_in_files() == Counter(names)
@@ -379,7 +379,7 @@ def test_each_server_does_its_role(cluster: Cluster, tmp_path: Path) -> None:
     assert cluster.users_in_files() == Counter(names)
     assert cluster.worker() is worker
 
-    # A recorder has no process for event history, is well without it, and says so to who asks.
+    # A recorder has no process for event history, is well without it, and answers questions so.
     assert recorder.children(b"duckdb") == []
     assert query.children(b"duckdb") != []
     shown = eventually(
@@ -401,7 +401,7 @@ def test_each_server_does_its_role(cluster: Cluster, tmp_path: Path) -> None:
     assert "none: this server has the role recorder" in listed
     assert "recorder" in listed.partition("Servers")[2]
 
-    # Without a worker, servers of other roles do not deliver; one with any role starts again.
+    # Without a worker, servers of other roles do not deliver; a server with any role does.
     worker.stop()
     names += cluster.create_users([recorder, query], 6)
     recorder.stop()

@@ -1,4 +1,4 @@
-"""What people type by mistake, or with output that goes nowhere, against a running server."""
+"""Mistyped commands, and commands with closed outputs, against a running server."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 FILE = Path(__file__).parents[2] / "compose.yaml"
 SERVICES = ("opentrail", "moto", "app")
-#: A host of another private network, which the host forwards for.
+#: A host of another private network, to which the host forwards.
 STRANGER = "172.28.99.2"
 
 
@@ -30,9 +30,9 @@ class Network:
 
     Args:
         stack: removes them in the end.
-        subnet: the network of a file.
-        services: the names of services, which have addresses as an engine gives them.
-        fixed: addresses that the file gives.
+        subnet: the network in a file.
+        services: the names of services, with addresses like an engine's.
+        fixed: addresses in the file.
     """
 
     def __init__(

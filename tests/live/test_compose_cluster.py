@@ -60,7 +60,7 @@ def test_the_file_is_consistent(document: Mapping[str, Any]) -> None:
             assert port.startswith("127.0.0.1:")
     assert (ROOT / servers[0]["build"]["dockerfile"]).is_file()
 
-    # Each server is one of the balancer's, which is the proxy that they trust.
+    # The balancer has each server, and each server trusts the balancer as proxy.
     config = BALANCER.read_text()
     assert tuple(re.findall(r"^ +server (\w+) \1:4747$", config, re.M)) == SERVERS
     address = services["balancer"]["networks"]["default"]["ipv4_address"]
@@ -79,7 +79,7 @@ def network() -> Iterator[Network]:
 def servers_in(
     network: Network, document: Mapping[str, Any], folder: Path
 ) -> Iterator[dict[str, Opentrail]]:
-    """Runs the three servers, as the file says but for the address of PostgreSQL."""
+    """Runs the three servers of the file, with another address of PostgreSQL."""
     url = shared_server().new_database()
     servers = {}
     for name in SERVERS:

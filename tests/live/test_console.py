@@ -203,7 +203,7 @@ def test_a_trail_gets_advanced_event_selectors_by_a_form(
     left_out = page.get_by_text("Left out:")
     expect(left_out).to_be_visible()
     expect(left_out).not_to_contain_text("PutObject")
-    # Not below the bar that remains at the top.
+    # Below the sticky bar.
     page.evaluate("scrollTo(0, 0)")
     assert console.violations() == []
 

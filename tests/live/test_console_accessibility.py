@@ -106,7 +106,7 @@ def test_no_page_has_a_violation(chromium: Chromium, server: Opentrail) -> None:
         page = console.page
         for number, (path, heading) in enumerate(PAGES.items()):
             console.go(path.format(arn=_arn(server)))
-            # Each page at each width and in each scheme; what pages share is seen in all four.
+            # Each page at each width and in each scheme; the four together show the shared parts.
             schemes = SCHEMES if number % 2 else SCHEMES[::-1]
             for width, scheme in zip(WIDTHS, schemes, strict=True):
                 page.set_viewport_size({"width": width, "height": 900})

@@ -1,4 +1,4 @@
-"""Both stories of the web console with the keyboard alone."""
+"""Both stories of the web console with only the keyboard."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MARY = (
     "On January 1, 2020 at 9:00 AM UTC, IAM user John created IAM user Mary "
     "through the AWS Management Console"
 )
-#: Controls that may lie between two on a page.
+#: Maximum number of controls between two on a page.
 _MAX_STEPS = 80
 _NAME = """() => {
   const {activeElement: at} = document

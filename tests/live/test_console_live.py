@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 #: Rows that the page keeps.
 MAX_ROWS = 2_000
-#: Events that a page may be late by; more are left out.
+#: Maximum number of late events on a page; more are skipped.
 MAX_LATE = 20_000
 _BATCH = 500
 
@@ -148,7 +148,7 @@ def test_a_late_page_shows_the_number_of_skipped_events(live: Browser, server: O
     last = f"requestParameters.userName=user-{count - 1}"
     eventually(lambda: server.records(last), "event history has the last event")
     button = page.get_by_role("button", name="Open in Event history")
-    # Who scrolls pauses the page, and the words that say so move the button.
+    # Scrolling pauses the page, and the message about it moves the button.
     button.scroll_into_view_if_needed()
     expect(page.get_by_text("Paused · 0 new")).to_be_visible()
     button.click()

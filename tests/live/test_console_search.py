@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 EVENTS = 1_200
 MAX_PAGE = 200
-#: Times of the events: one a minute, the last one at this moment.
+#: Times of the events: one a minute, the last one now.
 LAST = datetime(2026, 3, 29, 12, tzinfo=UTC)
 NAMES = ("CreateUser", "DeleteUser", "CreateRole", "CreateGroup")
 PEOPLE = ("John", "Mary", "Eve")
@@ -81,7 +81,7 @@ def _history(expression: str, **more: str) -> str:
 
 
 def _count(page: Page) -> int:
-    """Returns the number that the heading of event history shows."""
+    """Returns the number in the heading of event history."""
     heading = page.get_by_role("heading", name="Event history")
     expect(heading).to_contain_text("(")
     return int(heading.inner_text().partition("(")[2].rstrip(")").replace(",", ""))
@@ -95,7 +95,7 @@ def _download(page: Page, kind: str) -> Path:
 
 
 def _ids(page: Page) -> list[str]:
-    """Returns the ids of the events that the table shows."""
+    """Returns the ids of the events in the table."""
     rows = "rows => [...new Set(rows.map(row => row.dataset.row))]"
     return list(page.locator("[data-row]").evaluate_all(rows))
 
@@ -187,7 +187,7 @@ def test_the_chart_counts_and_narrows_the_list(console: Browser) -> None:
 
 @contextmanager
 def _calls(server: Opentrail) -> Iterator[None]:
-    """Makes calls, one after the other, for as long as the block runs."""
+    """Makes calls continuously while the block runs."""
     stop = threading.Event()
 
     def call() -> None:
@@ -377,7 +377,7 @@ def test_the_list_stays_visible_during_an_outage(console: Browser) -> None:
     page.context.set_offline(False)
     expect(page.get_by_text("The server does not answer")).to_have_count(0)
     expect(page.get_by_role("button", name="Newer").first).to_be_enabled()
-    console.problems.clear()  # the calls that failed
+    console.problems.clear()  # the failed calls
 
 
 def test_an_invalid_filter_shows_its_error(console: Browser) -> None:
@@ -385,4 +385,4 @@ def test_an_invalid_filter_shows_its_error(console: Browser) -> None:
     console.go(_history("usr=John"))
     expect(page.get_by_text("expected a field such as").first).to_be_visible()
     expect(page.get_by_text(re.compile("request [0-9a-f-]{36}")).first).to_be_visible()
-    console.problems.clear()  # the call that is refused
+    console.problems.clear()  # the refused call

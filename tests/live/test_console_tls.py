@@ -1,4 +1,4 @@
-"""TLS on the console's port, for browsers and commands; certificates that are replaced."""
+"""TLS on the console's port, for browsers and commands; replaced certificates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.live, pytest.mark.campaign]
 
 
 class Files:
-    """A certificate's files, which may be replaced."""
+    """Files of a certificate, which can be replaced."""
 
     def __init__(self, folder: Path) -> None:
         self.pem, self.key = folder / "certificate.pem", folder / "key.pem"
@@ -105,7 +105,7 @@ def test_commands_refuse_a_server_with_another_certificate(tmp_path: Path, files
         refused = server.opentrail("users", "list")
         assert refused.returncode == 1
         assert "certificate" in refused.stderr.lower()
-        # Nor, by its address alone, to one whose certificate no authority has signed.
+        # Nor, by its address alone, to a server with an unsigned certificate.
         named = run_opentrail(
             *("users", "list", "--endpoint", server.console), OPENTRAIL_TOKEN=server.token
         )
@@ -149,7 +149,7 @@ def test_a_user_sees_only_events_of_its_accounts(
 
 
 def serial_of(url: str) -> int:
-    """Returns the serial number of the certificate that a port shows."""
+    """Returns the serial number of a port's certificate."""
     host, port = url.removeprefix("https://").split(":")
     pem = ssl.get_server_certificate((host, int(port)), timeout=30)
     return x509.load_pem_x509_certificate(pem.encode()).serial_number

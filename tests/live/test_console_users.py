@@ -44,7 +44,7 @@ def choose_password(opened: Browser) -> None:
 
 @contextmanager
 def administering(chromium: Chromium, server: Opentrail, name: str) -> Iterator[Browser]:
-    """Opens the page of users as a new administrator; what went wrong there fails at the end."""
+    """Opens the page of users as a new administrator; errors on it fail the test at the end."""
     once = create(server, name, "admin")
     with browser(chromium, server) as opened:
         opened.go("")

@@ -119,7 +119,7 @@ def test_these_pages_have_no_violation(
         page.goto(f"{server.console}/nothing")
         expect(page.get_by_role("heading", name="This page does not exist")).to_be_visible()
         look("a page of the server")
-        console.problems.clear()  # the page that does not exist
+        console.problems.clear()  # the missing page
         console.open()
         console.go("events")
         page.get_by_role("button", name="Saved views").click()
@@ -128,7 +128,7 @@ def test_these_pages_have_no_violation(
         # The dialog leaves too little of a half-hidden link to hit, until it is closed.
         look("saved views", within="[role=dialog]")
         console.go(f"events/{event_id}?tab=proof")
-        # Whatever the trails of other tests have made of it.
+        # Tests of trails may have left any state.
         answers = re.compile("is still to come|No trail delivers|unchanged since delivery")
         expect(page.get_by_text(answers).first).to_be_visible()
         look("proof")

@@ -22,7 +22,7 @@ from tests.live.processes import Opentrail
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 WINDOWS = ((1440, 900), (1024, 768), (390, 844))
-#: What `g` and a letter open.
+#: Pages that `g` and a letter open.
 PAGES = {
     "d": "Dashboard",
     "e": "Event history",
@@ -57,7 +57,7 @@ _DELAY = """
   }
 """
 
-#: Returns times and targets of rows that are cut.
+#: Returns times and targets of truncated rows.
 _FIND_CUT = """rows => rows.flatMap(row => {
     const isCut = (element) => {
       const text = document.createRange()
@@ -135,7 +135,7 @@ def test_activity_fills_while_answers_are_slow(console: Browser, server: Opentra
 
 @pytest.fixture(scope="module")
 def mary(server: Opentrail, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Imports two events that name Mary among others, and returns the sentence of the older one."""
+    """Imports two events with Mary among the names, and returns the sentence of the older one."""
     records = [
         a_record(
             eventID=event_id(number),
@@ -151,7 +151,7 @@ def mary(server: Opentrail, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def callers(server: Opentrail, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Imports calls of callers with long names: one of this year, one of another."""
+    """Imports calls by callers with long names: one of this year, one of an earlier year."""
     this_year = datetime.now(UTC).year
     role = an_assumed_role("AWSReservedSSO_AdministratorAccess_0123456789abcdef", "a" * 40)
     records = [
@@ -200,7 +200,7 @@ def test_enter_in_the_filter_moves_to_the_rows(console: Browser, mary: str) -> N
     page.keyboard.press("Enter")
     opened = page.get_by_role("heading", name=mary)
     expect(opened).to_be_visible()
-    if console.width < 600:  # an event is a page
+    if console.width < 600:  # an event has its own page
         return
     page.keyboard.press("/")
     expect(filter_).to_be_focused()
@@ -230,7 +230,7 @@ def test_palette_receives_keys_typed_before_it_opens(console: Browser, mary: str
 def test_g_and_a_letter_reach_every_page(console: Browser, mary: str) -> None:
     page = console.page
     for letter, name in PAGES.items():
-        # From event history, whose own keys are some of these letters.
+        # From event history, which also uses some of these letters as keys.
         console.go("events?expression=")
         expect(page.locator("[data-row]").first).to_be_visible()
         page.keyboard.press("g")
@@ -343,12 +343,12 @@ def test_first_row_is_high_up(typeset: Browser, mary: str) -> None:
     ):
         typeset.go(path)
         expect(row).to_be_visible()
-        # What stands above the rows comes with the answers.
+        # The text above the rows arrives with the answers.
         expect(page.get_by_role("heading", name="Event history (")).to_be_visible()
         expect(page.get_by_role("region", name="Answer")).to_have_count(int(path.endswith("Mary")))
         place = row.bounding_box()
         assert place is not None
-        # A telephone's list has no head, and its answers take more lines.
+        # A telephone's list has no head, and its answers have more lines.
         assert place["y"] <= most or typeset.width < 600, path
         assert place["y"] <= 2 * most
 
@@ -357,7 +357,7 @@ def test_truncated_text_has_a_title(typeset: Browser, callers: None, mary: str) 
     for path in ("events?expression=", "live", *(name for name in PATHS if name)):
         typeset.go(path)
         expect(typeset.page.get_by_role("heading", level=1).first).to_be_visible()
-        if path != "live":  # whose answer does not end
+        if path != "live":  # whose answer is endless
             typeset.page.wait_for_load_state("networkidle")
         assert typeset.page.evaluate(_FIND_UNTITLED) == [], path
 

@@ -1,4 +1,4 @@
-"""The image of the Containerfile, built from a minimal Debian, and run as it says."""
+"""The image of the Containerfile, built from a minimal Debian, and run as documented there."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class Buildah:
 
 
 def _make_base(buildah: Buildah) -> None:
-    """Makes an image with Python, and with this machine's settings for package registries."""
-    # Where no image can be made, this one shows it before a root was made, which takes a minute.
+    """Makes an image with Python and this machine's settings for package registries."""
+    # This fails early where no image can be made; making a root takes a minute.
     buildah.run("commit", "--quiet", "--rm", buildah.run("from", "scratch"), "localhost/empty")
     container = buildah.run("from", "scratch")
     root = Path(buildah.run("mount", container))
@@ -91,7 +91,7 @@ def _make_base(buildah: Buildah) -> None:
 
 @pytest.fixture(scope="module")
 def buildah(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
-    """A buildah that has the image `opentrail`."""
+    """A buildah with the image `opentrail`."""
     missing = [each for each in ("buildah", "debootstrap") if not shutil.which(each)]
     if missing or os.geteuid() != 0:
         pytest.skip(f"needs root, buildah and debootstrap; missing: {missing or 'root'}")
@@ -99,7 +99,7 @@ def buildah(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
     buildah = Buildah(folder)
     try:
         _make_base(buildah)
-    except AssertionError as error:  # nothing of opentrail is in it yet
+    except AssertionError as error:  # before anything of opentrail
         pytest.skip(f"buildah cannot make an image here: {error}")
     source = copy_of_source(folder / "source")
     base = "PYTHON_IMAGE=localhost/python"

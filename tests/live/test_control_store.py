@@ -1,4 +1,4 @@
-"""A server keeps its state in PostgreSQL; nothing that it writes or shows has the password."""
+"""A server keeps its state in PostgreSQL, and reveals the password nowhere."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_calls_are_recorded_without_the_database(tmp_path: Path, how: str) -> No
             postgres.stop("immediate")
         server.boto("iam").create_user(UserName="Mary")
         until(server, "degraded")
-        # A commit may have been under way, which failed.
+        # The calls may have been in a failed commit.
         silent = "the control store does not answer"
         eventually(lambda: health(server)["controlStore"]["failure"] == silent, silent)
         server.boto("iam").create_user(UserName="John")

@@ -28,7 +28,7 @@ MEGABYTE = 1024 * 1024
 
 @dataclass
 class World:
-    """A server, its upstream, and the management calls that were sent through it."""
+    """A server, its upstream, and the management calls sent through it."""
 
     server: Opentrail
     upstream: str
@@ -36,7 +36,7 @@ class World:
     objects: dict[str, bytes] = field(default_factory=dict)
 
     def direct_s3(self) -> Any:
-        """A client of the bucket that goes round opentrail."""
+        """A client of the bucket that bypasses opentrail."""
         return boto3.client(
             "s3",
             endpoint_url=self.upstream,
@@ -86,7 +86,7 @@ def a_round_of_calls(world: World, number: int) -> None:
 
 def upload(world: World, seed: int) -> None:
     """Uploads 20 MB in parts and 20 MB as one stream, and some small objects with odd keys."""
-    s3 = world.server.boto("s3", attempts=5)  # parts are sent together, and may be throttled
+    s3 = world.server.boto("s3", attempts=5)  # concurrent parts may be throttled
     noise = random.Random(seed)
     for name in ("parts", "stream", "a b/ü//..%2F+", "empty"):
         size = {"parts": 20 * MEGABYTE, "stream": 20 * MEGABYTE, "empty": 0}.get(name, 1000)
@@ -108,7 +108,7 @@ def upload(world: World, seed: int) -> None:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder: Path = tmp_path_factory.mktemp("digests")
     with moto_server() as upstream:
-        # What tests ask the server must not get into the log files, however late one reads them.
+        # The test's own questions must not get into the log files, even if it reads them late.
         flags = ("--upstream", upstream, "--delivery-interval", "3600")
         with opentrail_server(folder / "data", *flags, port=free_port()) as server:
             world = World(server, upstream)
@@ -150,7 +150,7 @@ def test_log_files_hold_each_management_call_once(world: World) -> None:
         if record["eventName"] in world.sent:
             found[record["eventName"]] += 1
         else:
-            # What aws-cli and this test's own questions added.
+            # Additions by aws-cli and this test's own questions.
             assert record["eventSource"] == "s3.amazonaws.com", record["eventName"]
     assert found == world.sent
     assert set(ids.values()) == {1}

@@ -1,4 +1,4 @@
-"""Keys are named while a server runs, in every recorder process and after a restart."""
+"""A running server names keys in every recorder process, and after a restart."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ from tests.live.processes import (
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
-#: What differs from run to run, in the order in which it is replaced.
+#: Varying parts of outputs, in the order of their replacement.
 VOLATILE = (
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
     (r"On \w+ \d+, \d{4} at \d+:\d\d [AP]M", "WHEN"),
@@ -60,7 +60,7 @@ SERVERS = ("opentrail serve", "moto_server", "ministack", "weed")
 
 
 def examples(text: str) -> Iterator[tuple[str, str]]:
-    """Gives each command of the console blocks with the output that is shown for it."""
+    """Yields each command of the console blocks with its output."""
     for block in re.findall(r"^```console\n(.*?)^```", text, re.M | re.S):
         for part in re.split(r"^\$ ", block, flags=re.M)[1:]:
             command, _, output = part.partition("\n")
@@ -90,14 +90,14 @@ class Ports:
         return command
 
     def restore(self, output: str) -> str:
-        """Returns an output with the ports that the page names."""
+        """Returns an output with the page's ports."""
         for port, free in self.free.items():
             output = re.sub(rf"\b{free}\b", port, output)
         return output
 
 
 class Shell:
-    """One bash in a folder, so that variables last from one command to the next."""
+    """One bash in a folder, so that variables last across commands."""
 
     def __init__(self, environment: dict[str, str], folder: Path, ports: Ports) -> None:
         self._environment, self._folder, self.ports = environment, folder, ports
@@ -215,12 +215,12 @@ def follow(document: Path, shell: Shell) -> int:
 
 
 def has_servers(document: Path) -> bool:
-    """Returns whether a page starts servers, so it needs no sandbox."""
+    """Returns whether a page starts servers, so that it needs no sandbox."""
     return any(command.startswith(SERVERS) for command, _ in examples(document.read_text()))
 
 
 def write_files(document: Path, folder: Path) -> None:
-    """Writes the files that a page says its reader has."""
+    """Writes the files that a page presupposes."""
     parts = re.split(r"^```(?:toml|hcl)\n(.*?)^```", document.read_text(), flags=re.M | re.S)
     for prose, content in zip(parts[::2], parts[1::2], strict=False):
         for name in re.findall(r"`([\w-]+\.(?:toml|tf))`", prose)[-1:]:
@@ -228,7 +228,7 @@ def write_files(document: Path, folder: Path) -> None:
 
 
 def missing_for(document: Path, folder: Path) -> str | None:
-    """Returns which program that a page uses is not here, None if all are."""
+    """Returns a missing program of a page, None if there is none."""
     commands = [command for command, _ in examples(document.read_text())]
     if shutil.which("curl") is None and any(re.search(r"\bcurl\b", each) for each in commands):
         return "curl is not installed"
@@ -284,7 +284,7 @@ def test_documents_may_be_followed_in_sequence(sandbox: Opentrail, tmp_path: Pat
     assert count > 40
 
 
-#: Lines of shell blocks that no test runs, by how they begin, each with the reason.
+#: Prefixes of lines in shell blocks that no test runs, with the reasons.
 NOT_RUN = {
     "make ": "runs for minutes, or until it is stopped",
     "pip install ": "would install the packages of the test environment",
@@ -309,7 +309,7 @@ NOT_RUN = {
     "aws ": "needs the server that the page is about",
     ".venv/bin/python scripts/": "a script of this repository, which other tests run",
 }
-#: Servers of shell blocks that are not started.
+#: Servers of shell blocks that the test does not start.
 NOT_STARTED = {
     "OPENTRAIL_CONTROL_STORE": "needs a PostgreSQL server",
 }

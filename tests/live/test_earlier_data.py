@@ -1,4 +1,4 @@
-"""Data directories of earlier versions open whole, and are refused by those versions afterwards."""
+"""Data of earlier versions opens whole; afterwards those versions refuse it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.live, pytest.mark.campaign]
 
 DIRECTORIES = Path(__file__).parents[1] / "data" / "directories"
 FLAGS = ("--upstream", "http://127.0.0.1:9", "--history-retention-days", "36500")
-#: Commits of the data, and whether they had keys of users.
+#: Commits of the data, and whether they had users' keys.
 COMMITS = {"516ca8c5": False, "784fbbec": True, "4a8687fb": True, "00cde0e9": True}
 
 

@@ -1,4 +1,4 @@
-"""opentrail in front of emulators, with no flag but --upstream."""
+"""opentrail in front of emulators, with only the flag --upstream."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.live]
 
 
 def serve(folder: Path, url: str, *flags: str, **environment: str) -> Opentrail:
-    """Starts opentrail as a user does: it may ask the upstream."""
+    """Starts opentrail with calls to the upstream allowed, as for a user."""
     server = Opentrail(folder, "--upstream", url, *flags)
     return server.start(OPENTRAIL_UPSTREAM_CHECK="on", **environment)
 
@@ -168,7 +168,7 @@ def test_aws_emulator_and_its_restart_under_load(tmp_path: Path, own_host: bool)
 
 
 def run_load_over_restarts(server: Opentrail, emulator: StandInEmulator) -> None:
-    """Calls from four threads with the first run's key, while the emulator starts again twice."""
+    """Calls from four threads with the first run's key, while the emulator restarts twice."""
     key, secret = emulator.key_id, emulator.secret
     outcomes: list[str] = []
     stop = threading.Event()

@@ -43,7 +43,7 @@ class World:
     upstream: str
 
     def delivered(self) -> Counter[str]:
-        """Counts what lies in the bucket by event name, read without opentrail."""
+        """Counts the events in the bucket by name, read without opentrail."""
         direct = boto3.client(
             "s3",
             endpoint_url=self.upstream,

@@ -146,7 +146,7 @@ def test_a_tail_without_a_reader_delays_no_call(tmp_path: Path) -> None:
             assert len(server.records("name=CreateUser")) == 101
         finally:
             os.close(read)
-            assert slow.wait(TIMEOUT_SECONDS) == 0  # its reader is gone
+            assert slow.wait(TIMEOUT_SECONDS) == 0  # its reader has left
 
 
 def test_an_export_equals_lookups(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The GitHub Actions in packaging/: their steps, run by bash as a runner runs them."""
+"""The GitHub Actions in packaging/: bash runs their steps like a runner."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ACTIONS = Path(__file__).parent.parent.parent / "packaging" / "github-action"
 
 
 class Runner:
-    """Runs the shell steps of composite actions, with the files by which they pass variables on."""
+    """Runs the shell steps of composite actions, with files for their variables."""
 
     def __init__(self, folder: Path) -> None:
         self.temp = folder
@@ -46,7 +46,7 @@ class Runner:
         )
 
     def run(self, name: str, **inputs: str) -> None:
-        """Runs an action; steps that use other actions are only noted."""
+        """Runs an action; only records steps that use other actions."""
         action = yaml.safe_load((ACTIONS / name / "action.yml").read_text())
         given = {key: each.get("default") for key, each in action["inputs"].items()} | inputs
         assert None not in given.values(), "an input is required"

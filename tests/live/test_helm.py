@@ -89,7 +89,7 @@ def test_a_server_starts_with_the_flags_and_is_ready(tmp_path: Path) -> None:
     container = container_of(rendered()["StatefulSet", "audit"])
     certificate = issue("127.0.0.1", "127.0.0.1", is_authority=False)
     write(certificate, tmp_path / "tls.crt", tmp_path / "tls.key")
-    # As in the container, but for the folder of the certificate and the ports of this machine.
+    # As in the container, with another folder of the certificate and other ports.
     command, *flags = (text.replace("/tls/", f"{tmp_path}/") for text in container["args"])
     flags = [flag for flag in flags if "listen" not in flag]
     url = shared_server().new_database()

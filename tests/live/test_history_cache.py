@@ -17,7 +17,7 @@ from tests.postgres import shared_server
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
-#: The worker uploads once a minute, and under load needs a while for it.
+#: The worker uploads once a minute, and takes longer under load.
 ROUNDS_SECONDS = 240.0
 
 
@@ -41,7 +41,7 @@ class Servers:
         )
 
     def start(self, name: str) -> Opentrail:
-        """Starts a server that keeps at most ten megabytes."""
+        """Starts a server with a cache of at most ten megabytes."""
         flags = ("--config", str(self._config), "--history-seal-records", "40")
         more = ("--files", "s3://history/events", "--history-cache", "10MB")
         server = Opentrail(self._folder / name, *flags, *more)
@@ -77,7 +77,7 @@ def servers(tmp_path: Path) -> Iterator[Servers]:
 
 
 def events_of(server: Opentrail, name: str) -> list[str]:
-    """Returns the names of the users whose creation LookupEvents finds by a name."""
+    """Returns the users whose creation LookupEvents finds by name."""
     found = server.boto("cloudtrail").lookup_events(
         LookupAttributes=[{"AttributeKey": "ResourceName", "AttributeValue": name}]
     )
@@ -115,7 +115,7 @@ def test_a_new_server_finds_files_in_s3(servers: Servers) -> None:
     with pytest.raises(ClientError, match="files of event history in S3 cannot be reached") as away:
         events_of(three, names[0])
     assert away.value.response["Error"]["Code"] == "ServiceUnavailable"
-    # LookupEvents is recorded too: only a new event is surely not in the deleted files.
+    # LookupEvents is also recorded: only a new event cannot be in the deleted files.
     three.boto("iam").create_user(UserName="after-the-outage")
     eventually(
         lambda: events_of(three, "after-the-outage") == ["after-the-outage"],

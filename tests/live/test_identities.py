@@ -1,4 +1,4 @@
-"""Every way to get credentials is learned from, so that later calls show who is behind them."""
+"""Every way to get credentials teaches the caller behind later calls."""
 
 from __future__ import annotations
 

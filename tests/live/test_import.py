@@ -46,7 +46,7 @@ def test_who_answers_from_an_imported_file(tmp_path: Path) -> None:
 
 
 def some_files(folder: Path, files: int, records: int) -> set[str]:
-    """Writes log files; a tenth of the records are in two of them."""
+    """Writes log files; two of them share a tenth of the records."""
     ids = set()
     for number in range(files):
         first = number * records - (records // 10 if number else 0)
@@ -87,7 +87,7 @@ def test_importing_twice_is_importing_once(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.anomaly
 def test_killed_at_six_moments_and_resumed_is_imported_once(tmp_path: Path) -> None:
-    """Five random moments, and one between a batch's being durable and its being answered."""
+    """Five random moments, and one between a durable batch and its answer."""
     ids = some_files(tmp_path / "logs", 60, 150)
     chance = random.Random(20200101)
     server = Opentrail(tmp_path / "data", "--upstream", NOBODY)

@@ -20,7 +20,7 @@ MINUTE = datetime.now(UTC).replace(second=0, microsecond=0)
 
 
 def ship_insight(data_dir: Path, number: int, **details: str) -> None:
-    """Sends an Insights event to the server, as if its detector had made it."""
+    """Sends an Insights event to the server, like its detector."""
     record = an_insight_record(**details)
     record |= {
         "eventID": event_id(number),
@@ -33,7 +33,7 @@ def ship_insight(data_dir: Path, number: int, **details: str) -> None:
 
 
 def test_delivered_insights_events_are_valid_and_found(tmp_path: Path) -> None:
-    # Nothing is delivered before `trail flush`.
+    # Only `trail flush` delivers.
     flags = ("--delivery-interval", "3600", "--digest-interval", "3600")
     with opentrail_server(tmp_path / "data", *flags, command="sandbox") as server:
         server.aws("s3", "mb", "s3://evidence")

@@ -18,7 +18,7 @@ from tests.live.processes import Opentrail, eventually, opentrail_server
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 NOBODY = "http://127.0.0.1:9"
-#: Seconds in which a server learns 20 events and finds something, at the latest.
+#: Maximum seconds for a server to learn 20 events and find an incident.
 _DEADLINE = 300.0
 
 

@@ -42,20 +42,20 @@ def _run(*command: str, folder: Path, **environment: str) -> None:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A copy of the files that git knows, so without a built console."""
+    """A copy of the files in git, so without a built console."""
     return copy_of_source(tmp_path / "source")
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel that was built where there is no Node."""
+    """A wheel built without Node."""
     folder = tmp_path_factory.mktemp("wheel")
     source = copy_of_source(folder / "source")
     return _wheel(source, folder / "made", _without_node(folder / "path"))
 
 
 def _without_node(folder: Path) -> str:
-    """Returns a PATH on which there is a shell and no Node."""
+    """Returns a PATH with a shell and without Node."""
     folder.mkdir()
     (folder / "sh").symlink_to("/bin/sh")
     return str(folder)
@@ -76,7 +76,7 @@ def _names(wheel: Path) -> set[str]:
 
 
 def _files(wheel: Path) -> set[str]:
-    """Returns the names of the files in a wheel, without the version in some of them."""
+    """Returns the names of the files in a wheel, without versions."""
     return {re.sub(r"^opentrail-[^/]*\.", "opentrail.", name) for name in _names(wheel)}
 
 
@@ -101,7 +101,7 @@ def test_a_source_distribution_makes_the_same_wheel(source: Path, tmp_path: Path
 
 
 def _copy_console(source: Path, packages: Path = ROOT / "src") -> None:
-    """Spares a source another build of the console, which the tests of wheels have."""
+    """Gives a source the built console of the wheel tests, to save another build."""
     static = "opentrail/console_static"
     shutil.copytree(packages / static, source / "src" / static)
 
@@ -127,7 +127,7 @@ def _serve(wheel: Path, folder: Path) -> None:
 
 
 def test_printed_variables_work_in_another_terminal(source: Path, tmp_path: Path) -> None:
-    """The first two minutes, where aws-cli is not installed."""
+    """The tutorial's first two minutes, without aws-cli."""
     path = "/usr/sbin:/usr/bin:/sbin:/bin"
     if shutil.which("aws", path=path) or not shutil.which("make", path=path):
         pytest.skip("needs make, and no aws-cli in /usr/bin")
@@ -176,7 +176,7 @@ def test_printed_variables_work_in_another_terminal(source: Path, tmp_path: Path
 
 @dataclass(frozen=True)
 class Installer:
-    """A tool that installs a wheel, and where it puts the environment and the command."""
+    """A tool that installs a wheel, and its places for environment and command."""
 
     install: Callable[[Path, str], list[list[str]]]
     python: str
@@ -207,7 +207,7 @@ INSTALLERS = {
 
 
 def _tools(folder: Path) -> dict[str, str]:
-    """Returns the environment in which pipx and uv are found, and use a folder."""
+    """Returns the environment for pipx and uv, with their folders."""
     return {
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "PIPX_HOME": str(folder / "pipx"),
@@ -282,7 +282,7 @@ def test_two_builds_of_a_release_have_the_same_bytes(wheel: Path, tmp_path: Path
 
 
 def _commit_console(clone: Path, packages: Path) -> None:
-    """Adds a built console to the last commit of a clone, which keeps its time."""
+    """Adds a built console to the last commit of a clone, with the same time."""
     _copy_console(clone, packages)
     _run("git", "add", "--force", "src/opentrail/console_static", folder=clone)
     time = subprocess.check_output(["git", "log", "-1", "--format=%cI"], cwd=clone, text=True)

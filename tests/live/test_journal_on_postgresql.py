@@ -1,4 +1,4 @@
-"""A server whose journal is on PostgreSQL: every acknowledged call is in history, once."""
+"""A server with its journal on PostgreSQL: history has every acknowledged call once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def create_users(server: Opentrail, prefix: str, disturb: Callable[[], None]) ->
             try:
                 iam.create_user(UserName=name)
             except (BotoCoreError, ClientError):
-                continue  # refused or cut off: it may be recorded or not
+                continue  # refused or cut off: it may be recorded
             acknowledged.append(name)
 
     threads = [threading.Thread(target=call, args=(number,)) for number in range(3)]
@@ -180,6 +180,6 @@ def test_lost_postgresql_logs_each_problem_once(tmp_path: Path) -> None:
         json.dumps({name: value for name, value in line.items() if name not in changing})
         for line in problems
     )
-    # Three processes answer lookups, and count for themselves.
+    # Three processes answer lookups with separate counts.
     assert max(each.values()) <= 3 * (2 + minutes), each.most_common(3)
     assert sum(line.get("repeated", 1) for line in problems) > 3 * len(problems)

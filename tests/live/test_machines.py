@@ -41,7 +41,7 @@ def network() -> Iterator[Network]:
 
 
 def flags_of_page(network: Network, folder: Path) -> list[str]:
-    """Returns the flags of the page's command, with the addresses and files of this test."""
+    """Returns the flags of the page's command, with this test's addresses and files."""
     (block,) = re.findall(r"^```sh\n(opentrail serve .*?)^```", PAGE.read_text(), re.M | re.S)
     block = block.replace("https://s3.example.com", network.url("moto", 5000))
     block = block.replace("10.0.0.10", network.address_of("balancer"))

@@ -1,4 +1,4 @@
-"""More clients than there are descriptors for."""
+"""More clients than descriptors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.live.processes import Opentrail, eventually
 
 pytestmark = [pytest.mark.live, pytest.mark.campaign]
 
-#: Descriptors that the server may have.
+#: The server's limit of descriptors.
 FEW = 400
 
 

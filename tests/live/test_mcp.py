@@ -1,4 +1,4 @@
-"""An agent's program starts `opentrail mcp` and asks it about records that AWS wrote."""
+"""An agent's program starts `opentrail mcp` and asks it about AWS's own records."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Answer = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
-    """A server with 166 records of two publishers, each question about them has a known answer."""
+    """A server with 166 records of two publishers, for questions with known answers."""
     folder = tmp_path_factory.mktemp("mcp")
     with opentrail_server(folder / "data", "--upstream", NO_UPSTREAM) as started:
         for name in ("invictus-aws_dataset", "stratus-red-team"):
@@ -49,7 +49,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
 
 @asynccontextmanager
 async def connected(data_dir: Path) -> AsyncIterator[Client]:
-    """Runs `opentrail mcp` on a data directory as the program of an agent does."""
+    """Runs `opentrail mcp` on a data directory, like an agent's program."""
     async with started("--data-dir", str(data_dir)) as client:
         yield client
 
@@ -76,7 +76,7 @@ async def ask(client: Client, tool: str, **arguments: Any) -> Answer:
 
 
 def event_ids(answer: Answer) -> list[str]:
-    """Returns the first eight digits of the ids of events, as a person would quote them."""
+    """Returns the first eight digits of event ids, as people quote them."""
     return [event["event_id"][:8] for event in answer["facts"]["events"]]
 
 
@@ -208,7 +208,7 @@ async def test_an_agent_sees_what_its_token_allows(server: Opentrail) -> None:
 
 @contextmanager
 def answering_over_http(data_dir: Path) -> Iterator[str]:
-    """Runs `opentrail mcp --listen`, and gives its URL."""
+    """Runs `opentrail mcp --listen`, and yields its URL."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "opentrail", "mcp", "--data-dir", str(data_dir)),

@@ -1,4 +1,4 @@
-"""The page about monitoring and the Grafana dashboard name metrics that a server has."""
+"""The page about monitoring and the Grafana dashboard name existing metrics."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
 
 @pytest.fixture(scope="module")
 def metrics(server: Opentrail) -> set[str]:
-    """Returns every name by which Prometheus knows a metric of the server."""
+    """Returns every Prometheus name of a metric of the server."""
     server.boto("iam").list_users()
     with urllib.request.urlopen(f"{server.console}/metrics") as answer:  # noqa: S310
         text = answer.read().decode()
@@ -108,7 +108,7 @@ def test_the_page_names_the_metrics_of_the_server(metrics: set[str]) -> None:
     page = PAGE.read_text()
     named = set(_METRIC.findall(page))
     assert named - metrics == set()
-    # Each is in the page's table; a histogram without its buckets.
+    # The page's table has each one; a histogram without its buckets.
     assert {name for name in metrics if not name.endswith("_bucket")} - named == set()
 
 

@@ -1,4 +1,4 @@
-"""Trails into buckets with Object Lock and a default retention: nothing is ever deleted there."""
+"""Trails into buckets with Object Lock and a default retention, where deletion is impossible."""
 
 from __future__ import annotations
 

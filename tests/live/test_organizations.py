@@ -103,7 +103,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def a_member(server: Opentrail, name: str) -> Account:
-    """Creates a member account, and assumes the role that the management account has in it."""
+    """Creates a member account, and assumes the management account's role in it."""
     created = server.boto("organizations").create_account(
         Email=f"{name}@example.com", AccountName=name
     )

@@ -18,7 +18,7 @@ PARAMETERS = re.compile(r'\{"userName":"([^"]*)"\}')
 
 
 def users(collector: StubCollector) -> list[str]:
-    """Returns the names of the users that were created, in order; one may stand there twice."""
+    """Returns the names of the created users in order, possibly repeated."""
     bodies = [record["body"]["stringValue"] for record in collector.records()]
     return [PARAMETERS.findall(body)[0] for body in bodies if '"CreateUser"' in body]
 
@@ -39,7 +39,7 @@ def test_events_reach_a_collector_though_both_sides_are_ended(tmp_path: Path) ->
             assert {headers["Authorization"] for headers in collector.headers} == {"Bearer secret"}
             assert "secret" not in server.opentrail("status", "--json").stdout
 
-            # What happens while the collector answers that it is busy arrives later.
+            # Events arrive late if the collector was busy.
             collector.statuses = [503, 429]
             server.boto("iam").create_user(UserName="user-3")
             has_users(collector, 4)

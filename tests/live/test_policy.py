@@ -1,4 +1,4 @@
-"""Policies of what principals did, made and tested by the command line against a server."""
+"""Generated policies of principals, made and tested by the command line against a server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROLE = "arn:aws:iam::123456789012:role/worker"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
-    """A server that has recorded what user ada did."""
+    """A server with recorded calls of user ada."""
     with (
         moto_server() as upstream,
         opentrail_server(tmp_path_factory.mktemp("policy"), "--upstream", upstream) as made,
@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
 
 
 def generated(server: Opentrail, *flags: str) -> dict[str, Any]:
-    """Returns what `policy generate` prints as JSON."""
+    """Returns the JSON output of `policy generate`."""
     answer = server.opentrail("policy", "generate", "ada", "--json", *flags)
     assert answer.returncode == 0, answer.stderr
     return dict(json.loads(answer.stdout))

@@ -1,4 +1,4 @@
-"""Policies made of thousands of varied calls, some of them denied, and tested on the same calls.
+"""Policies from thousands of varied calls, some of them denied, tested on the same calls.
 
 moto decides by the action for all services, by the resource for S3. `World` holds the
 permissions of each call on AWS, from the Service Authorization Reference. OPENTRAIL_TEST_CALLS sets
@@ -39,7 +39,7 @@ ACCOUNT, REGION = "123456789012", "us-east-1"
 TRUST = json.dumps({"Statement": {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:*"}})
 
 
-#: Actions that a call needs, and the ARNs that they are on.
+#: Actions that a call needs, with their ARNs.
 Needs = tuple[tuple[str, str], ...]
 
 
@@ -131,7 +131,7 @@ PRINCIPALS = {
 
 
 class World:
-    """The resources that calls are about, made by the administrator."""
+    """The resources of the calls, made by the administrator."""
 
     def __init__(self, server: Opentrail) -> None:
         admin = server.boto
@@ -192,7 +192,7 @@ class World:
         self.numbers = itertools.count()
 
     def calls(self, random: Random) -> Iterator[Call]:
-        """Yields calls without an end."""
+        """Yields calls endlessly."""
         while True:
             drawn = [*self._s3(random), *self._iam(random), *self._data(random)]
             drawn += [*self._messages(random), *self._keys(random), *self._settings(random)]
@@ -447,7 +447,7 @@ class World:
         yield Call("lambda", "update_function_configuration", changed, needs)
 
 
-#: Codes of calls that moto denied; the status where it does not write errors as the service does.
+#: Codes of calls that moto denied; the status where its errors have another format.
 DENIED = ("AccessDenied", "AccessDeniedException", "403")
 
 
@@ -491,7 +491,7 @@ def make_calls(server: Opentrail, world: World, caller: Principal, count: int) -
 
 
 def error_of(method: Callable[..., object], call: Call) -> ClientError | None:
-    """Makes a call, and returns its error if it has one."""
+    """Makes a call, and returns its error, if any."""
     try:
         method(**call.arguments)
     except ClientError as error:
@@ -530,7 +530,7 @@ def test_generated_policies_repeat_the_decisions_of_moto(tmp_path: Path) -> None
             counts = Counter(
                 allowed=len(caller.allowed), denied=len(caller.denied), failed=caller.failed
             )
-            # moto and policy test agree about the policy that moto enforced.
+            # `policy test` agrees with moto about the policy that moto enforced.
             assert_the_same(server, caller, [caller.policy], tmp_path)
             for resources in ("exact", "prefix"):
                 flags = ("--json", "--resources", resources)

@@ -29,7 +29,7 @@ ALLOW_IAM = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Action": "iam:*", "Resource": "*"}],
 }
-#: Values of arguments that fit the records; others are drawn by their schema.
+#: Values of arguments that fit the records; the test draws others by their schema.
 VALUES: dict[str, list[Any]] = {
     "since": ["2020-01-01", "2023-07-10T12:00:00Z", "3650d"],
     "until": ["2024-01-01T00:00:00Z", "1h"],
@@ -51,7 +51,7 @@ VALUES: dict[str, list[Any]] = {
 }
 
 
-#: Commands that have another name than their question.
+#: Commands with another name than their question.
 COMMANDS = {
     "policy-for": "policy generate",
     "test-policy": "policy test",
@@ -64,7 +64,7 @@ LINES = {"insights": "incidents"}
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
-    """A server with records of two publishers, with creations of access keys, and an incident."""
+    """A server with records of two publishers, created access keys, and an incident."""
     folder = tmp_path_factory.mktemp("questions")
     with opentrail_server(folder / "data", "--upstream", "http://127.0.0.1:9") as started:
         incident = folder / "incident.ndjson"
@@ -80,7 +80,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
 
 @st.composite
 def arguments_of(draw: st.DrawFn, question: type[Question]) -> dict[str, Any]:
-    """Draws arguments that a question accepts; those with a default may be left out."""
+    """Draws arguments that a question accepts; may leave out those with a default."""
     drawn: dict[str, Any] = {}
     for name, schema in parameters(question).items():
         if name not in required(question) and draw(st.booleans()):

@@ -57,7 +57,7 @@ def selectors(folder: Path, *chosen: dict[str, Any]) -> tuple[str, str]:
 
 
 def left_out(server: Opentrail) -> dict[str, int]:
-    """Returns the counts that `opentrail status` shows."""
+    """Returns the counts in `opentrail status`."""
     status = json.loads(server.opentrail("status", "--json").stdout)
     return {row["eventName"]: row["calls"] for row in status["leftOut"]}
 
@@ -246,7 +246,7 @@ def test_refused_signature_is_recorded(tmp_path: Path) -> None:
 
 
 def test_own_api_calls_and_unknown_operations_are_recorded(tmp_path: Path) -> None:
-    """Nothing is to be recorded; the CloudTrail API is, and an operation that is not known."""
+    """The selectors exclude everything; the CloudTrail API and unknown operations are recorded."""
     nothing = {
         "FieldSelectors": [
             {"Field": "eventCategory", "Equals": ["Management"]},
@@ -336,7 +336,7 @@ def test_an_excluded_callers_calls_are_omitted_once_known(tmp_path: Path) -> Non
 
 
 def test_a_trail_gets_the_hourly_count_without_the_calls(tmp_path: Path) -> None:
-    """The hour of a file is its name: an earlier one is over."""
+    """The name of a file is its hour: an earlier one is over."""
     flags = selectors(tmp_path)
     with (
         moto_server() as upstream,

@@ -1,4 +1,4 @@
-"""An IAM user Mary appeared: who created her, when, and by which method?"""
+"""An IAM user Mary appeared: who created her, when, and how?"""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 MEGABYTE = 1024 * 1024
 DATA = random.Random(8).randbytes(12 * MEGABYTE)
-#: The caller's own key, which the store has never heard of.
+#: The caller's own key, unknown to the store.
 KEY, SECRET = key_for_account("210987654321"), "nobody-else-knows"
 
 

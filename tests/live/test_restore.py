@@ -1,4 +1,4 @@
-"""A server on yesterday's data: restored from a backup, or put back as a copy of the folder."""
+"""A server on yesterday's data: restored from a backup, or from a copy of the folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.anomaly, pytest.ma
 
 ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/evidence"
 PASSPHRASE = {"OPENTRAIL_BACKUP_PASSPHRASE": "correct horse"}
-#: Digests of every few seconds: their names follow from the state, so they collide after a restore.
+#: Digests every few seconds: their names follow from the state, so they collide after a restore.
 INTERVALS = ("--delivery-interval", "1", "--digest-interval", "3")
 
 Restore = Callable[[Path, Path], None]

@@ -48,7 +48,7 @@ class Connection:
 
 
 class LoadBalancer:
-    """Passes each connection on to one of the servers that answer `/health`, in turn."""
+    """Passes each connection to one of the servers that answer `/health`, in turn."""
 
     def __init__(self, servers: Sequence[Opentrail]) -> None:
         self._servers = deque(servers)
@@ -62,7 +62,7 @@ class LoadBalancer:
 
     @contextmanager
     def without(self, server: Opentrail) -> Iterator[None]:
-        """Passes no new connection on to a server, once it has answered all calls until now."""
+        """Passes no new connection to a server, once it has answered all calls so far."""
         with self._lock:
             self._out = server
         eventually(lambda: not self._awaited_of(server), "all calls are answered")
@@ -125,7 +125,7 @@ class LoadBalancer:
 
 
 def _connect(server: Opentrail) -> socket.socket | None:
-    """Returns a connection to a server if that is well."""
+    """Returns a connection to a healthy server, else None."""
     with suppress(OSError, http.client.HTTPException):
         with urllib.request.urlopen(f"{server.console}/health", timeout=HEALTH_SECONDS):  # noqa: S310
             pass
@@ -191,7 +191,7 @@ def calls_through(balancer: LoadBalancer) -> Iterator[Callers]:
 
 
 def restart(cluster: Cluster, balancer: LoadBalancer, server: Opentrail) -> None:
-    """Restarts a server, as for a new version; returns once it is of the cluster again."""
+    """Restarts a server, as for a new version; returns once it is in the cluster again."""
     with balancer.without(server):
         assert server.stop() == 0
         server.start(**cluster.environment)
@@ -212,7 +212,7 @@ def test_a_rolling_restart_refuses_no_call(cluster: Cluster) -> None:
 
 
 class Terraform:
-    """The configuration of the page about Terraform, applied through a load balancer."""
+    """The configuration on the Terraform page, applied through a load balancer."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self._folder = folder

@@ -34,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
 
 
 def programs(page: str, language: str) -> list[str]:
-    """Returns the programs that a page shows."""
+    """Returns the programs on a page."""
     text = (HOWTOS / page).read_text()
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
 

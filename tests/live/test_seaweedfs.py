@@ -58,7 +58,7 @@ def test_objects_of_odd_names_are_read_back(server: Opentrail, key: str) -> None
 
 
 def test_multipart_copies_and_ranges_are_byte_equal(server: Opentrail) -> None:
-    s3 = server.boto("s3", attempts=5)  # parts are sent together, and may be throttled
+    s3 = server.boto("s3", attempts=5)  # concurrent parts may be throttled
     config = TransferConfig(multipart_threshold=5 * MEGABYTE, multipart_chunksize=5 * MEGABYTE)
     s3.upload_fileobj(io.BytesIO(DATA), "real", "big", Config=config)
     assert s3.get_object(Bucket="real", Key="big")["Body"].read() == DATA

@@ -1,4 +1,4 @@
-"""The systemd unit: what systemd says of it, and a server under its limits."""
+"""The systemd unit: systemd's own checks, and a server under its limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.live.sources import ROOT
 pytestmark = pytest.mark.live
 
 UNIT = ROOT / "packaging/opentrail.service"
-#: What `systemd-analyze security` calls OK ends at 5.0; this is in tenths.
+#: The upper limit of "OK" in `systemd-analyze security` is 5.0; this is in tenths.
 _EXPOSURE = "15"
 
 
@@ -47,7 +47,7 @@ def test_the_unit_is_valid_and_little_exposed(tmp_path: Path) -> None:
     _analyze("security", "--offline=true", f"--threshold={_EXPOSURE}", str(unit))
 
 
-#: What runs a command under the limits.
+#: The command prefix that applies the limits.
 CONFINED = (sys.executable, str(Path(__file__).with_name("confined.py")), str(UNIT))
 _WRITABLE_CODE = "import mmap; mmap.mmap(-1, 4096, prot=mmap.PROT_WRITE | mmap.PROT_EXEC)"
 _TRACE = "import ctypes, sys; sys.exit(-ctypes.CDLL(None).ptrace(0, 0, 0, 0))"

@@ -1,4 +1,4 @@
-"""Two servers on one control store in PostgreSQL: what one of them changes, both apply."""
+"""Two servers on one control store in PostgreSQL: each applies the other's changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.stub_upstream import StubUpstream
 pytestmark = pytest.mark.live
 
 Servers = tuple[Opentrail, Opentrail]
-#: Longer than calls of a key are refused after many that were refused.
+#: Longer than a key is locked after many refused calls.
 SECONDS = 2 * TIMEOUT_SECONDS
 
 
@@ -69,13 +69,13 @@ def health_of(server: Opentrail) -> dict[str, Any]:
 
 
 def control_failure(server: Opentrail) -> str | None:
-    """Returns why a server cannot use its control store."""
+    """Returns the reason why a server cannot use its control store."""
     failure: str | None = health_of(server)["controlStore"]["failure"]
     return failure
 
 
 def answer_to(server: Opentrail, key: dict[str, Any]) -> str:
-    """Returns the code with which a server answers DescribeTrails."""
+    """Returns the status code of a server's answer to DescribeTrails."""
     client = server.boto("cloudtrail", key["AccessKeyId"], key["SecretAccessKey"])
     try:
         client.describe_trails()
@@ -85,7 +85,7 @@ def answer_to(server: Opentrail, key: dict[str, Any]) -> str:
 
 
 def until(server: Opentrail, key: dict[str, Any], code: str) -> None:
-    """Waits until a server answers calls of a key so; others must not come in between."""
+    """Waits until a server answers a key's calls with a code, with no other code in between."""
     former = answer_to(server, key)
     eventually(lambda: answer_to(server, key) == code, f"{former} becomes {code}", SECONDS)
 
@@ -179,7 +179,7 @@ def test_known_keys_work_while_postgresql_is_down(
 def ask_console(
     server: Opentrail, method: str, path: str, cookie: str = "", body: dict[str, str] | None = None
 ) -> tuple[int, str, Any]:
-    """Returns status, cookie and document of an answer to the console's own pages."""
+    """Returns status, cookie and document of an answer to a console page."""
     headers = {"content-type": "application/json", "x-ot-csrf": "1", "cookie": cookie}
     connection = http.client.HTTPConnection(
         urlsplit(server.console).netloc, timeout=TIMEOUT_SECONDS

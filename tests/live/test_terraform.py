@@ -23,7 +23,7 @@ ACCOUNT = "123456789012"
 GROUP = f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/logs"
 Config = dict[str, Any]
-#: Attributes that the provider has when the configuration does not name them.
+#: The provider's defaults of attributes.
 DEFAULTS: Config = {
     "s3_key_prefix": "",
     "sns_topic_name": "",
@@ -128,7 +128,7 @@ class Provider:
             self._set_insights(wanted)
 
     def read(self) -> Config | None:
-        """Returns the attributes as the provider reads them, by ARN alone, as an import does."""
+        """Returns the attributes as the provider reads them, by ARN alone, like an import."""
         found = self._cloudtrail.describe_trails(trailNameList=[self.arn])["trailList"]
         if not found:
             return None
@@ -155,7 +155,7 @@ class Provider:
         return [{"InsightType": selector["InsightType"]} for selector in found]
 
     def destroy(self) -> None:
-        """Deletes the trail; that it is gone already is as good."""
+        """Deletes the trail; a missing trail is a success."""
         try:
             self._cloudtrail.delete_trail(Name=self.arn)
         except self._cloudtrail.exceptions.TrailNotFoundException:
@@ -174,7 +174,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
 
 @contextmanager
 def _sandbox(data: Path, *flags: str) -> Iterator[Opentrail]:
-    """Runs a sandbox with the resources that the configurations name."""
+    """Runs a sandbox with the resources in the configurations."""
     with opentrail_server(data, *flags, command="sandbox") as running:
         for bucket in ("one", "two"):
             running.boto("s3").create_bucket(Bucket=bucket)
@@ -240,7 +240,7 @@ ADVANCED = [
     },
 ]
 _RATE, _ERRORS = {"InsightType": "ApiCallRateInsight"}, {"InsightType": "ApiErrorRateInsight"}
-#: Configurations that are applied one after the other.
+#: Configurations, applied one after the other.
 CASES: dict[str, list[Config]] = {
     "basic": [{}, {"s3_key_prefix": "prefix", "include_global_service_events": False}],
     "cloud watch": [

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 
 def sent() -> list[tuple[int, TextCase]]:
-    """Returns one of every thirteen cases with its number."""
+    """Returns one in thirteen cases with its number."""
     return list(enumerate(cases()))[::13]
 
 

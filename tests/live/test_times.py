@@ -1,4 +1,4 @@
-"""Times that commands print: all of them end in Z."""
+"""Times in the output of commands: all of them end in Z."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMANDS = (
 
 @pytest.fixture
 def printed(server: Opentrail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Returns what all commands print about a server in which something has happened."""
+    """Returns all commands' outputs about a server with some events."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TZ", "America/New_York")
     statement = {"Effect": "Allow", "Action": "sqs:*", "Resource": "*"}

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that is its own authority, and its key."""
+    """A self-signed certificate for 127.0.0.1, and its key."""
     folder = tmp_path_factory.mktemp("certificate")
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "opentrail test")])
@@ -131,7 +131,7 @@ def flags_of(certificate: tuple[Path, Path]) -> tuple[str, ...]:
 def test_urls_in_answers_have_the_scheme_of_the_client(
     tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
-    """moto makes URLs of the Host header and its own scheme, whatever a proxy says."""
+    """moto makes URLs of the Host header and its own scheme, even behind a proxy."""
     flags = flags_of(certificate)
     with (
         moto_server() as moto,
@@ -239,5 +239,5 @@ def test_the_tls_port_answers_plain_http(
             client("sts", server.url, certificate[0]).get_caller_identity()
 
 
-#: What OpenSSL may say before it hangs up.
+#: OpenSSL may send these before it hangs up.
 ALERTS = (b"\x15\x03\x01\x00\x02\x02F", b"\x15\x03\x03\x00\x02\x02F")

@@ -1,4 +1,4 @@
-"""The tutorial about tests: its files are written and its commands run, as a reader does."""
+"""The tutorial about tests: writes its files and runs its commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.live.processes import BIN, TIMEOUT_SECONDS, clean_environment, moto_s
 DOCS = Path(__file__).parent.parent.parent / "docs"
 TUTORIAL = DOCS / "tutorial/test-with-a-trail.md"
 CONTAINERS = DOCS / "howto/testcontainers-cdk-sam.md"
-#: In place of a container of moto, the server that runs at MOTO: there may be no container engine.
+#: The server at MOTO replaces moto's container: there may be no container engine.
 TESTCONTAINERS = """
 import os
 from urllib.parse import urlsplit

@@ -44,7 +44,7 @@ def a_call(number: int, moment: datetime, name: str = "RunInstances") -> dict[st
 
 
 def import_a_month(server: Opentrail, file: Path) -> None:
-    """Imports 28 days in which instances were launched and ended every second hour."""
+    """Imports 28 days with launches and terminations of instances every second hour."""
     now = datetime.now(UTC)
     calls = [
         a_call(1_000 + 2 * hours + end, now - timedelta(hours=2 * hours, minutes=30 + end), name)
@@ -65,7 +65,7 @@ def wait_until_learned(server: Opentrail) -> None:
 
 
 def wait_for(server: Opentrail, *states: tuple[str, str]) -> dict[tuple[str, str], Record]:
-    """Returns the Insights records of these APIs and states, once they can be looked up."""
+    """Returns the Insights records of these APIs and states, once lookups find them."""
     cloudtrail = server.boto("cloudtrail")
     found: dict[tuple[str, str], Record] = {}
 
@@ -83,7 +83,7 @@ def wait_for(server: Opentrail, *states: tuple[str, str]) -> dict[tuple[str, str
 
 
 def check_figures(record: Record, calls: Sequence[Record]) -> None:
-    """Compares a record's averages and attributions with those counted one by one."""
+    """Compares a record's averages and attributions with plain counts."""
     details = record["insightDetails"]
     statistics = details["insightContext"]["statistics"]
     minutes = statistics["insightDuration"]
@@ -116,11 +116,11 @@ def _value(call: Record, attribute: str) -> str:
 
 @dataclass
 class Story:
-    """A server on which far more instances than usual were launched at `began`."""
+    """A server with far more launches of instances than usual at `began`."""
 
     server: Opentrail
     began: datetime
-    #: When another process ended as many, which it reported late.
+    #: The time when another process terminated as many, which it reported late.
     ended: datetime
     #: Insights records by event name and state.
     found: Mapping[tuple[str, str], Record]
@@ -134,7 +134,7 @@ def webhook() -> Iterator[Stub]:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory, webhook: Stub) -> Iterator[Opentrail]:
-    """A sandbox that has a month of history, a trail for Insights, and Insights on."""
+    """A sandbox with a month of history, a trail for Insights, and Insights on."""
     folder = tmp_path_factory.mktemp("watched")
     server = Opentrail(folder / "data", "--insights", "off", command="sandbox")
     try:
@@ -168,12 +168,12 @@ def watched(tmp_path_factory: pytest.TempPathFactory, webhook: Stub) -> Iterator
 @pytest.fixture(scope="module")
 def story(watched: Opentrail) -> Story:
     ec2 = watched.boto("ec2")
-    # All of them in one minute: an incident begins with the first minute of many.
+    # All in one minute: an incident begins with the first minute of many calls.
     eventually(lambda: datetime.now(UTC).second < 30, "the first half of a minute")
     began = datetime.now(UTC).replace(second=0, microsecond=0)
     for _ in range(40):
         ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1)
-    # Another process reports 40 calls of half an hour ago only now.
+    # Another process now reports 40 calls from half an hour ago.
     shipper, ended = ServerShipper.of_data_dir(watched.data_dir), began - timedelta(minutes=30)
     for number in range(40):
         moment = ended + timedelta(seconds=6 * number)

@@ -24,7 +24,7 @@ DIGESTS, LOGS = "CloudTrail-Digest/us-east-1", "CloudTrail/us-east-1"
 
 @dataclass
 class World:
-    """A server with a trail, and the way to its bucket that goes round the server."""
+    """A server with a trail, and direct access to its bucket."""
 
     server: Opentrail
     upstream: str
@@ -163,7 +163,7 @@ def test_both_verifiers_name_visible_damage(
 
 
 def cut_the_tail(world: World) -> list[str]:
-    """Takes away the newest digest and the log files that it lists."""
+    """Deletes the newest digest and its log files."""
     key = world.keys(DIGESTS)[-1]
     packed = world.s3.get_object(Bucket="evidence", Key=key)["Body"].read()
     listed = json.loads(gzip.decompress(packed))["logFiles"]
@@ -174,7 +174,7 @@ def cut_the_tail(world: World) -> list[str]:
 
 
 def cut_the_head(world: World) -> list[str]:
-    """Takes away all of the chain that ended when logging was stopped."""
+    """Deletes the whole chain that ended when logging stopped."""
     first = world.keys(DIGESTS)[0]
     for key in world.keys(DIGESTS)[:4]:
         world.delete(key)
