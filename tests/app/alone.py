@@ -1,4 +1,4 @@
-"""The site of a server without a cluster, for tests of what asks it."""
+"""The site of a server without a cluster, for tests of its users."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Kind = TypeVar("Kind", bound=OneServer)
 
 
 def alone(folder: Path, kind: type[Kind] = OneServer) -> Kind:  # type: ignore[assignment]
-    """Returns the site of a server with a data directory, which is not opened."""
+    """Returns the site of a server with a data directory, without opening it."""
     data = DataDirectory(folder)
     control = SqlControl.in_file(data.state)
     inventory = DataInventory(data, control, in_file=True)

@@ -1,4 +1,4 @@
-"""The open engines of a server, for tests of what works with them."""
+"""The open engines of a server, for tests of their users."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from opentrail.settings import Settings
 async def opened_engines(
     settings: Settings, fail: Callable[[str], None] = lambda _: None
 ) -> AsyncIterator[tuple[AsyncExitStack, Engines, DataDirectory]]:
-    """Opens the engines of a server; yields what closes them, the engines and their directory."""
+    """Opens the engines of a server; yields their closer, the engines and their directory."""
     data = DataDirectory(settings.data_dir)
     data.open()
     async with AsyncExitStack() as stack:

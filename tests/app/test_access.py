@@ -1,4 +1,4 @@
-"""Access to upstreams: the service's own before the default one, never anybody else's."""
+"""Access to upstreams: the service's own before the default, and no other service's."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_the_server_signs_with_the_emulators_key(
     start(1)
     settings = Settings(auth="enforced", upstream={"": url})
     keys = server_keys(settings, lambda key: unknown(ACCOUNT, key), None)
-    start(22)  # another size: a file's time may be the same
+    start(22)  # another size: a file's time may stay the same
     assert "AKIA22" in store_access(settings).access_key_id
     made = own_access(settings, "http://x", keys.own, ACCOUNT, keys.store_access)
     assert made.access_key_id == "AKIA1"

@@ -1,4 +1,4 @@
-"""The key directory of a server, and its master key, which servers of one store share."""
+"""The key directory of a server, and its master key, which servers with one store share."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_a_lost_master_key_is_not_replaced_by_another(tmp_path: Path) -> N
 
 
 def shared_settings() -> Settings:
-    """Returns settings of a server with a new control store that others may share."""
+    """Returns settings of a server with a new control store that can be shared."""
     return Settings(control_store=shared_server().new_database())
 
 
@@ -60,7 +60,7 @@ async def started(
 
 
 async def key_of(folder: Path, settings: Settings) -> str:
-    """Returns the fingerprint of the master key with which a server starts."""
+    """Returns the fingerprint of the master key of a starting server."""
     async with started(folder, settings) as (control, place):
         return (await place.sealer(control)).fingerprint
 

@@ -13,7 +13,7 @@ from tests.factories import an_identity
 from tests.fakes import asynchronous
 
 KNOWN = an_identity()
-#: Stands for the recorder process.
+#: A stand-in for the recorder process.
 PROCESS = object()
 
 

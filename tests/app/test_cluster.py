@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
 
 
 class Server:
-    """A server of a cluster, and the work that it does while it is the worker."""
+    """A server of a cluster, and its work while it is the worker."""
 
     def __init__(self, url: str, node: str, clock: Clock | None = None) -> None:
         self.control = SqlControl(url)
@@ -43,7 +43,7 @@ class Server:
         self.cluster = Cluster(
             settings_of(url), self.control, node, clock or SystemClock(), self.failed.append
         )
-        #: Set while it works.
+        #: Set during work.
         self.works = asyncio.Event()
         self.rests = asyncio.Event()
         self.failures = 0
@@ -77,7 +77,7 @@ def settings_of(url: str) -> Settings:
 
 
 async def pass_time(server: Server, time: timedelta) -> None:
-    """Lets all servers have been seen earlier by that."""
+    """Moves the time when all servers were last seen."""
     for stored in await server.control.scan("server"):
         seen = format_time(parse_time(stored.document["seen"]) - time)
         document = {**stored.document, "seen": seen}
@@ -238,7 +238,7 @@ async def test_servers_know_each_other_for_a_day() -> None:
 
 @asynchronous
 async def test_clock_of_a_server_decides_nothing() -> None:
-    """Whether a server is lost is decided by PostgreSQL's clock."""
+    """PostgreSQL's clock decides whether a server is lost."""
     async with two_servers() as (url, one, _):
         late = Server(url, "late", SettableClock(SystemClock().now() - timedelta(minutes=2)))
         await one.cluster.note("http://one", 1)

@@ -48,7 +48,7 @@ class Place:
         patch.setattr(shutil, "disk_usage", usage)
 
     def take(self, size: int) -> None:
-        """Lets event history take this much, as a file of one block after the other."""
+        """Sets the size of event history, as a file of one block after the other."""
         with (self.data.history / "file").open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, size)
 

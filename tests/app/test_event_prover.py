@@ -1,4 +1,4 @@
-"""The process that proves events, over buckets in memory; its process runs in tests/live."""
+"""The process that proves events, over buckets in memory; tests/live runs the real process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.validation.test_event_proof import question
 
 
 def asked(trail: Trail, *questions: EventQuestion) -> bytes:
-    """Returns questions in the form in which the server asks."""
+    """Returns questions in the server's form."""
     keys = [key.as_json() for key in trail.public_keys()]
     return msgspec.json.encode({"questions": questions, "keys": keys})
 

@@ -1,4 +1,4 @@
-"""What `/health` says of losses."""
+"""Losses in `/health`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.fakes import asynchronous, turns
 
 
 class Journal:
-    """What health asks of a journal."""
+    """The part of a journal that health uses."""
 
     def __init__(self, failure: str | None = None, lost: list[LostPositions] | None = None) -> None:
         self.failure, self.lost = failure, lost or []
@@ -26,7 +26,7 @@ class Journal:
 
 
 class Store:
-    """What health asks of event history."""
+    """The part of event history that health uses."""
 
     def __init__(self, is_responding: bool = True, **state: Any) -> None:
         self.is_responding, self.state = is_responding, HistoryState(position=7, **state)

@@ -175,7 +175,7 @@ async def test_several_lost_ranges_do_not_stop_trimming(
     for record in some_records(220):
         await kept.append([a_new_entry(record)])
     await kept.close()
-    for position in (2, 3):  # found one after the other
+    for position in (2, 3):  # found separately
         first = sorted((tmp_path / "journal").glob("*.db"))[0]
         with closing(sqlite3.connect(first)) as database:
             database.execute(

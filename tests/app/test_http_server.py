@@ -55,7 +55,7 @@ async def console(
 
 
 async def connections_of(limits: Connections) -> list[Connection]:
-    """Returns the connections once there are any."""
+    """Returns the connections once there are some."""
     while not limits.connections:  # noqa: ASYNC110 - there is no event for it
         await asyncio.sleep(0)
     return list(limits.connections)
@@ -94,7 +94,7 @@ async def test_an_overlong_or_malformed_head_is_refused(data: bytes, status: byt
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(data)
         answer = await rest(reader)
-        # Data that were not read when the connection was closed may reset it.
+        # Unread data at the close of a connection may reset it.
         assert answer == b"" or answer.startswith(b"HTTP/1.1 " + status)
         assert answer or len(data) > 65_536
         writer.close()

@@ -51,7 +51,7 @@ async def made(folder: Path, records: int = 3, first_id: int = 1) -> None:
 
 
 async def named(folder: Path) -> list[str]:
-    """Returns what commands find."""
+    """Returns the problems that commands find."""
     data = DataDirectory(folder)
     async with control_at_rest(data.state, is_live=False) as control:
         return (await standing_of(data, control, is_live=False)).problems

@@ -1,4 +1,4 @@
-"""Which engine holds the journal of a data directory."""
+"""The engine of a data directory's journal."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def test_one_server_at_a_time_uses_a_journal(
 async def test_a_server_whose_journal_has_a_new_owner_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception | None
 ) -> None:
-    """Also if a renewal of its lease has failed unexpectedly before."""
+    """Also after an unexpected failure to renew its lease."""
     monkeypatch.setattr(background, "_RENEW_SECONDS", 0.05)
     renew, failures = PostgresLeases.renew, [failure] if failure else []
 
@@ -101,7 +101,7 @@ async def test_a_server_whose_journal_has_a_new_owner_ends(
 async def test_positions_lost_by_postgresql_are_not_reused(
     tmp_path: Path,
 ) -> None:
-    """As after PostgreSQL was restored from an older backup, or its database was replaced."""
+    """As after PostgreSQL was restored from an older backup, or with a replaced database."""
     url = shared_server().new_database()
     async with opened_engines(on_postgresql(tmp_path, url)) as (_, engines, _data):
         assert await engines.journal.append(some_new_entries(5)) == 5

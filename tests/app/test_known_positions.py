@@ -1,4 +1,4 @@
-"""What state store and sealed files know of a journal that may be gone."""
+"""Knowledge of state store and sealed files about a journal that may be missing."""
 
 from __future__ import annotations
 

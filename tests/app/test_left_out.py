@@ -1,4 +1,4 @@
-"""Each past hour's counts become events exactly once, however often a server ends in between."""
+"""Counts of each past hour become events exactly once, even if the server ends repeatedly."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GET, PUT = LeftOut("s3", "GetObject", "AWS::S3::Object"), LeftOut("iam", "PutUse
 
 
 class World:
-    """Two processes that count, and the server that records."""
+    """Two counting processes, and the recording server."""
 
     def __init__(self, folder: Path, journal: MemoryJournal | None = None) -> None:
         self.folder, self.journal, self.clock = folder, journal or MemoryJournal(), SettableClock()
@@ -101,7 +101,7 @@ class EndingJournal(MemoryJournal):
 async def test_wherever_a_server_ends_each_event_is_recorded_once(
     tmp_path: Path, appends: int, kept: int
 ) -> None:
-    """Of the files, which are deleted from the last to the first, `kept` are still there."""
+    """Files are deleted from the last to the first; `kept` remain."""
     world = World(tmp_path, EndingJournal(appends))
     for process in world.processes:
         assert process.count(GET)

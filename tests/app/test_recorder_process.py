@@ -21,7 +21,7 @@ pytestmark = pytest.mark.live
 
 @contextmanager
 def a_process() -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
-    """Starts a process and gives the server's end of its link."""
+    """Starts a process and yields the server's end of its link."""
     ours, theirs = socket.socketpair()
     passing, taking = socket.socketpair()
     with ours, passing:

@@ -238,7 +238,7 @@ def test_every_process_takes_calls_again_when_the_journal_does(tmp_path: Path) -
         with stalled_disk(server), ThreadPoolExecutor(4) as clients:
             names = [f"meanwhile-{n}" for n in range(4)]
             statuses = list(clients.map(lambda name: create_user(server, name), names))
-        # SQLite gives up waiting; who calls late on a busy machine is throttled before that.
+        # SQLite stops waiting; late calls on a busy machine are throttled before.
         assert {503} <= set(statuses) <= {400, 503}
         eventually(lambda: create_user(server, "again") == 200, "first call")
         eventually(
@@ -266,7 +266,7 @@ def test_the_processes_end_with_their_server_however_it_ends(tmp_path: Path) -> 
 
 @pytest.mark.campaign
 def test_sigterm_to_all_processes_lets_calls_finish(tmp_path: Path) -> None:
-    """As service managers do: the signal reaches every process of the group."""
+    """As with service managers: the signal reaches every process of the group."""
     reached, go_on = threading.Event(), threading.Event()
 
     def slow(wire: Wire) -> None:

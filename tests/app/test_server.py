@@ -1,4 +1,4 @@
-"""A whole server process: it starts, says so, answers, and stops in order."""
+"""A whole server process: it starts, prints its addresses, answers, and stops in order."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def run_to_end(data_dir: Path, *flags: str, **environment: str) -> tuple[int, st
 
 
 class Server:
-    """A server that runs."""
+    """A running server."""
 
     def __init__(self, data_dir: Path, *flags: str, stdin: int = subprocess.DEVNULL) -> None:
         self.data_dir = data_dir
@@ -108,7 +108,7 @@ def test_a_server_publishes_addresses_answers_and_stops(server: Server) -> None:
     assert described["console"] in server.said
     assert described["token"] not in server.said
 
-    # On a busy machine a part of the server may answer too late.
+    # On a busy machine a part of the server may answer late.
     status, health = eventually(
         lambda: (said := server.get("/health"))[1]["status"] == "ok" and said, "the server is well"
     )
@@ -131,7 +131,7 @@ def test_a_server_publishes_addresses_answers_and_stops(server: Server) -> None:
 
 @pytest.mark.slow
 def test_a_server_loads_only_its_own_libraries() -> None:
-    """Each takes megabytes and a part of the start, in the process that answers calls."""
+    """Each takes megabytes and start time in the process that answers calls."""
     others = ("boto3", "botocore.session", "duckdb", "httpx", "moto", "numpy", "psycopg")
     shown = subprocess.run(
         [sys.executable, "-c", "import sys, opentrail.app.server; print(*sys.modules)"],

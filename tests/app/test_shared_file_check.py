@@ -1,4 +1,4 @@
-"""Files of event history that were deleted from S3 are named, and uploaded again."""
+"""Files of event history deleted from S3 are named, and uploaded again."""
 
 from __future__ import annotations
 
@@ -85,5 +85,5 @@ class Trimmed(SqliteJournalSource):
     """A journal whose first entries, up to the files' last, are trimmed."""
 
     def first_position(self) -> int:
-        """Returns a position after all of them."""
+        """Returns a position after the files'."""
         return 1_000

@@ -56,7 +56,7 @@ from tests.live.processes import moto_server
 from tests.postgres import shared_server
 
 BUCKET = "history"
-#: For which files are listed.
+#: Retention of the listed files.
 DAYS = timedelta(days=90)
 #: No position is needed.
 ALL = 1_000_000
@@ -78,7 +78,7 @@ class Servers:
         address: str = f"s3://{BUCKET}/events",
         store_id: Callable[[], Awaitable[str]] = a_store_id,
     ) -> SharedFiles:
-        """Returns the shared files as one server sees them."""
+        """Returns one server's shared files."""
         self.history(name).mkdir(parents=True, exist_ok=True)
         folder = self.history(name)
         return SharedFiles(
@@ -91,7 +91,7 @@ class Servers:
         return self.folder / name / "history"
 
     def ranges(self, name: str) -> list[tuple[int, int, bool]]:
-        """Returns first, last and whether it has expired of the files that a server uses."""
+        """Returns first, last and whether expired, for each file that a server uses."""
         files = sealed_files(self.history(name), Series.JOURNAL)
         return [(file.first, file.last, file.is_expired) for file in files]
 
@@ -119,7 +119,7 @@ class Servers:
 
 
 def a_journal(folder: Path) -> tuple[SqliteJournal, SqliteJournalSource]:
-    """Returns an empty journal, and what reads it in other processes."""
+    """Returns an empty journal, and its source for other processes."""
     journal = folder / "journal"
     journal.mkdir()
     return SqliteJournal(journal), SqliteJournalSource(journal)
@@ -199,7 +199,7 @@ async def test_a_server_downloads_files_older_than_the_journal(
 async def _as_worker(
     stack: AsyncExitStack, cluster: Cluster, work: Callable[[], Awaitable[None]]
 ) -> None:
-    """Returns once a server has done some work as the worker of its cluster."""
+    """Returns once a server has worked as the worker of its cluster."""
     done = asyncio.Event()
 
     async def begin(_stack: AsyncExitStack) -> None:
@@ -235,10 +235,9 @@ async def test_another_worker_continues_an_interrupted_upload(tmp_path: Path) ->
 
 
 class UnwritableControl(MemoryControl):
-    """A control store that accepts no change."""
+    """A control store that refuses all changes."""
 
     async def apply(self, changes: Sequence[StoreWrite]) -> None:
-        """Fails."""
         raise StorageFailed("the control store does not answer")
 
 

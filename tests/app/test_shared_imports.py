@@ -1,4 +1,4 @@
-"""Imports into a cluster: what one server imports is found on each of them, once."""
+"""Imports into a cluster: every server finds each imported event once."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Servers:
         self.clock = SettableClock(MOMENT)
 
     def copied(self, folder: Path) -> Servers:
-        """Returns servers with a copy of all data; none may run."""
+        """Returns servers with a copy of all data; no server may run."""
         made = Servers(folder)
         shutil.copytree(self._folder, folder)
         made.disks = copy.deepcopy(self.disks)
@@ -121,7 +121,7 @@ class Servers:
 
 
 async def until_all_find(servers: list[Server], count: int) -> None:
-    """Returns once each server finds this number of events, each of them once."""
+    """Returns once each server finds this number of events, each event once."""
     async with asyncio.timeout(TIMEOUT_SECONDS):
         while True:
             found = [await server.event_ids() for server in servers]
@@ -227,7 +227,7 @@ async def test_numbers_that_another_server_has_listed_are_not_used(tmp_path: Pat
     servers = Servers(tmp_path)
     async with AsyncExitStack() as stack:
         await (await servers.start(stack, "one", is_alone=True)).take(1, 10)
-        await mark_imports(servers.control, 0)  # as if both had begun at the same time
+        await mark_imports(servers.control, 0)  # as if both had begun together
         await (await servers.start(stack, "two", follows=False)).take(51, 10)
     assert await servers.shared("one").publish() is False
     assert sealed_files(servers.history("one"), Series.IMPORTED) == []
@@ -369,7 +369,7 @@ async def test_a_crash_during_the_expiry_of_imports_loses_nothing(
             await until_all_find([server], 30)
 
 
-#: OPENTRAIL_POWER_CUTS=all cuts the power at every step, not at one of three.
+#: OPENTRAIL_POWER_CUTS=all cuts the power at every step instead of every third.
 EVERY = 1 if os.environ.get("OPENTRAIL_POWER_CUTS") == "all" else 3
 
 

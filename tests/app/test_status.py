@@ -1,4 +1,4 @@
-"""What `opentrail status` shows."""
+"""The output of `opentrail status`."""
 
 from __future__ import annotations
 

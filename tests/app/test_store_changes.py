@@ -47,7 +47,7 @@ class Reloads:
 def following(
     control: MemoryControl, reloads: Reloads, story: Callable[[], Awaitable[None]]
 ) -> None:
-    """Runs a story while the changes of two kinds are followed."""
+    """Runs a story while a task follows the changes of two kinds."""
 
     async def both() -> None:
         task = asyncio.ensure_future(

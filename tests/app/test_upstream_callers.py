@@ -1,4 +1,4 @@
-"""Callers and the account, as the upstream names them."""
+"""Callers and the account, as named by the upstream."""
 
 from __future__ import annotations
 

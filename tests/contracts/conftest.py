@@ -1,4 +1,4 @@
-"""What contracts over AWS's services share."""
+"""Parts shared by contracts over AWS's services."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Typed values over each control store: kept whole, limited, and changed while others change them.
+"""Typed values over each control store: whole, limited, and changed concurrently.
 
 Documents of earlier versions are also read, and stored again unchanged.
 """
@@ -205,7 +205,7 @@ async def test_a_change_during_a_load_stays_known() -> None:
     read, go_on = asyncio.Event(), asyncio.Event()
 
     class Slow(MemoryControl):
-        """A store whose answers to scans are on the way for a while."""
+        """A store whose answers to scans arrive late."""
 
         async def scan(self, kind: str, prefix: str = "") -> list[Stored]:
             rows = await super().scan(kind, prefix)
@@ -224,8 +224,8 @@ async def test_a_change_during_a_load_stays_known() -> None:
     assert slow.known == {"a": 2}
 
 
-#: Kind, key and document as the version before collections wrote them, and one member of a later
-#: version.
+#: Kind, key and document as the version before collections wrote them, and one member of a
+#: later version.
 FORMER = """
 console-user ann {"role": "auditor", "accounts": ["111111111111"], "created": \
 "2026-01-02T03:04:05Z", "is_active": true, "must_change_password": true, "password": {"n": 16, \

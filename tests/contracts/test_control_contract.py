@@ -1,4 +1,4 @@
-"""What every control store promises (ports/control.py)."""
+"""The guarantees of every control store (ports/control.py)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KINDS = ("memory", "sqlite", ON_POSTGRESQL)
 
 
 def opener(kind: str, folder: Path) -> Open:
-    """Returns what opens a store, again and again on the same disk."""
+    """Returns a function that opens a store repeatedly on the same disk."""
     if kind == "memory":
         disk: Documents = {}
         return lambda: MemoryControl(disk)

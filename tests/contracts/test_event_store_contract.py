@@ -1,4 +1,4 @@
-"""What every event store promises (ports/event_store.py), be it hot or mostly sealed."""
+"""The guarantees of every event store (ports/event_store.py), hot or mostly sealed."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Place:
         self._store: EventStore
 
     async def fill(self, records: Records) -> EventStore:
-        """Opens the store with these records in it."""
+        """Opens the store with these records."""
         if self.kind == "memory":
             self._journal = MemoryJournal()
             self._store = MemoryEvents()
@@ -166,7 +166,7 @@ def at(second: int) -> str:
     return f"{MOMENT + timedelta(seconds=second):%Y-%m-%dT%H:%M:%SZ}"
 
 
-# Ten events by hand; the number of each is its position.
+# Ten hand-made events; the number of each is its position.
 HAND_MADE: list[dict[str, Any]] = [
     a_record(eventID="e-1", eventTime=at(10)),
     a_record(eventID="e-2", eventTime=at(20), eventName="DeleteUser"),
@@ -667,7 +667,7 @@ def between(start: float, end: float) -> tuple[datetime, datetime]:
 
 
 def by_kind(found: Sequence[CallCounts]) -> dict[tuple[Any, ...], dict[int, int]]:
-    """Returns the counts by minute from `MOMENT`, and says if a kind is there twice."""
+    """Returns the counts by minute from `MOMENT`; fails on a repeated kind."""
     kinds = {
         (c.account, c.region, c.category, c.event_name, c.error_code, c.read_only): {
             minute - _FIRST_MINUTE: count for minute, count in zip(c.minutes, c.counts, strict=True)
@@ -845,7 +845,7 @@ async def test_calls_are_counted_by_principal_program_and_minute(place: Place) -
 
 @dataclass
 class Filled:
-    """A store with a few hundred random events, and the loop it lives in."""
+    """A store with a few hundred random events, and its loop."""
 
     runner: asyncio.Runner
     store: EventStore

@@ -22,7 +22,7 @@ BACK = "http://127.0.0.1:4748/console/oidc/callback"
 
 @dataclass
 class Subject:
-    """A provider, and a user who signs in: URL → query of the way back."""
+    """A provider, and a user who signs in: URL → query of the redirect."""
 
     provider: IdentityProvider
     sign_in: Callable[[str], dict[str, str]]

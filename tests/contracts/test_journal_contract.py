@@ -1,4 +1,4 @@
-"""What every journal promises (ports/journal.py)."""
+"""The guarantees of every journal (ports/journal.py)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Open = Callable[[], Journal]
 
 
 class OverLink(MemoryJournal):
-    """A journal in memory that is written to over a link; the rest is the far side's own."""
+    """A journal in memory that is written over a link; the far side has the rest."""
 
     def __init__(self, far: MemoryJournal) -> None:
         super().__init__(far.disk)
@@ -97,7 +97,7 @@ class OrderedByAnother(PostgresJournal):
 
 
 def opener(kind: str, folder: Path) -> Open:
-    """Returns what opens a journal, again and again on the same disk."""
+    """Returns a function that opens a journal repeatedly on the same disk."""
     if kind == "memory":
         disk: list[Entry] = []
         return lambda: MemoryJournal(disk)
@@ -119,7 +119,7 @@ KINDS = (
     ON_POSTGRESQL,
     pytest.param("postgresql, ordered by another process", marks=pytest.mark.slow),
 )
-#: For properties: each example on PostgreSQL takes a new database, which takes its time.
+#: For properties: each example on PostgreSQL takes a new database, which takes time.
 KINDS_OF_EXAMPLES = (
     *_WITHOUT_SERVER,
     pytest.param("postgresql", marks=pytest.mark.campaign),
@@ -494,7 +494,7 @@ TRIMMED_KINDS = ("sqlite", ON_POSTGRESQL)
 
 
 class ListArchive:
-    """An `Archive` of these entries; `before_read` happens before each read of it."""
+    """An `Archive` of these entries; `before_read` runs before each read of it."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
@@ -511,7 +511,7 @@ class ListArchive:
 
 @asynccontextmanager
 async def in_parts(kind: str, folder: Path) -> AsyncIterator[tuple[TrimmedJournal, list[Entry]]]:
-    """Yields a journal of at least four parts that can be trimmed, and its entries."""
+    """Yields a trimmable journal of at least four parts, and its entries."""
     journal: TrimmedJournal
     if kind == "postgresql":
         clock = SettableClock(SystemClock().now() - timedelta(days=9))
@@ -532,7 +532,7 @@ async def in_parts(kind: str, folder: Path) -> AsyncIterator[tuple[TrimmedJourna
 
 
 async def trim_one(journal: TrimmedJournal) -> int:
-    """Trims the oldest part; returns the first position that is left."""
+    """Trims the oldest part; returns the first remaining position."""
     first, until = journal.first, journal.first
     while journal.first == first:
         await journal.trim(until)

@@ -1,4 +1,4 @@
-"""What every journal promises to the child processes that read it (ports/journal.py)."""
+"""The guarantees of every journal for the child processes that read it (ports/journal.py)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Opener = Callable[[], tuple[TrimmedJournal, JournalSource]]
 
 @pytest.fixture(params=["sqlite", "sqlite, tiny segments", ON_POSTGRESQL])
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
-    """Returns what opens a journal and its source."""
+    """Returns a function that opens a journal and its source."""
     if request.param == "postgresql":
         url = shared_server().new_database()
         return lambda: (PostgresJournal(url), PostgresJournalSource(url))

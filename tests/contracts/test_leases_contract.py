@@ -1,4 +1,4 @@
-"""What all leases promise (ports/control.py)."""
+"""The guarantees of all leases (ports/control.py)."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ Open = Callable[[float], World]
 
 @pytest.fixture(params=["memory", ON_POSTGRESQL])
 def open_world(request: pytest.FixtureRequest) -> Open:
-    """Returns what makes a world whose leases last this long; all of one test share the leases."""
+    """Returns a function that makes worlds with leases of this length, shared in a test."""
     if request.param == "memory":
         first = MemoryLeases()
         done: list[str] = []
@@ -162,7 +162,7 @@ async def test_an_expired_lease_nobody_acquired_is_still_the_holders(
 
 @asynchronous
 async def test_a_holder_that_acquires_again_gets_a_new_epoch(open_world: Open) -> None:
-    """It does so if it does not know the outcome of the first attempt."""
+    """It acquires again if it does not know the outcome of the first attempt."""
     world = open_world(LONG)
     first = await world.leases.acquire("sequencer", "a")
     second = await world.leases.acquire("sequencer", "a")

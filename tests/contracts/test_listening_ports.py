@@ -1,4 +1,4 @@
-"""The limits of every port that listens: endpoint, console and MCP, with and without TLS."""
+"""The limits of every listening port: endpoint, console and MCP, with and without TLS."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.capture.proxy.wires import endpoint, scope
 from tests.certificates import issue, write
 from tests.fakes import TIMEOUT_SECONDS, MemoryJournal, asynchronous
 
-#: Far more than a port takes of a head.
+#: Far more than a port accepts of a head.
 ENDLESS = 8 * MAX_UNFINISHED
 PORTS = ("endpoint", "console", "mcp")
 SECURED = ("plain", "tls")
@@ -194,7 +194,7 @@ async def test_full_port_closes_connections_of_the_busiest_address(
 @pytest.mark.parametrize("port", PORTS)
 @asynchronous
 async def test_a_closed_connection_ends_without_close_notify(port: str, certificate: Path) -> None:
-    """A client that does not answer the end of TLS keeps no descriptor of the server."""
+    """A client that ignores the end of TLS keeps no descriptor of the server."""
     async with listening(port, of_server(certificate)) as (address, limits):
         limits.head_seconds = 0.1
         client = await asyncio.to_thread(socket.create_connection, address)
@@ -203,7 +203,7 @@ async def test_a_closed_connection_ends_without_close_notify(port: str, certific
             with raw:
                 raw.setblocking(False)
                 loop = asyncio.get_running_loop()
-                async with asyncio.timeout(10):  # a third of what asyncio waits
+                async with asyncio.timeout(10):  # a third of asyncio's own timeout
                     with contextlib.suppress(ConnectionError):
                         while await loop.sock_recv(raw, 65536):
                             pass

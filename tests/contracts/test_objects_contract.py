@@ -1,4 +1,4 @@
-"""What every object store promises (ports/objects.py)."""
+"""The guarantees of every object store (ports/objects.py)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from opentrail.core.errors import ObjectExists, ObjectMissing, ObjectStoreError
 from opentrail.ports.objects import NewObject, ObjectStore
 from tests.fakes import MemoryObjects, asynchronous
 
-#: Servers that write at the same time.
+#: Number of concurrent servers.
 SERVERS = 10
 
 
@@ -93,7 +93,7 @@ async def test_an_object_is_never_overwritten(store: ObjectStore, bucket: str) -
     ]
 )
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[ObjectStore]]:
-    """One store, as ten servers have it."""
+    """One store, as seen by ten servers."""
     if request.param == "memory":
         yield [MemoryObjects()] * SERVERS
     elif request.param == "moto":

@@ -2,8 +2,8 @@
 
 Recorders insert batches, whose inserts become visible in any order and may be repeated; nodes
 order them under a lease that may expire while its holder sleeps. Whatever the order of the steps:
-no acknowledged batch is lost, none is there twice, positions have no gap and never change, a batch
-that was acknowledged before another one was begun comes first, and a fenced node changes nothing.
+no acknowledged batch is lost or doubled, positions have no gap and never change, a batch
+acknowledged before another one began comes first, and a fenced node changes nothing.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ NODES = st.sampled_from("ab")
 
 @dataclass
 class Row:
-    """A batch that is visible."""
+    """A visible batch."""
 
     batch_id: UUID
     n: int
@@ -64,7 +64,7 @@ class Row:
 
 
 class Engine(Protocol):
-    """What holds batches and the lease; nodes are named by a holder each."""
+    """Batches and the lease; a holder names each node."""
 
     def begin(self, batch_id: UUID, entries: Sequence[NewEntry]) -> None:
         """Begins the transaction of an insert, which gets its number."""
@@ -75,7 +75,7 @@ class Engine(Protocol):
         ...
 
     def abort(self, batch_id: UUID) -> None:
-        """Undoes the insert, as when its connection is lost."""
+        """Undoes the insert, like a lost connection."""
         ...
 
     def order(self, holder: str) -> bool:
@@ -95,7 +95,7 @@ class Engine(Protocol):
         ...
 
     def chain(self, head: int) -> bytes:
-        """Returns the chain at the last position, after everything was verified."""
+        """Returns the chain at the last position, after verifying everything."""
         ...
 
     def close(self) -> None: ...
@@ -235,7 +235,7 @@ class PostgresEngine:
 
 
 class OrderedBatches(RuleBasedStateMachine):
-    """The steps, and what holds after each."""
+    """The steps, and the invariants after each."""
 
     make: type[MemoryEngine | PostgresEngine]
 
@@ -244,7 +244,7 @@ class OrderedBatches(RuleBasedStateMachine):
         self.engine: Engine = self.make()
         self.now = 0
         self.entries: dict[UUID, list[NewEntry]] = {}
-        #: When the first attempt of a batch was begun, and when a batch was acknowledged.
+        #: When the first attempt of a batch began, and when a batch was acknowledged.
         self.begun: dict[UUID, int] = {}
         self.acknowledged: dict[UUID, int] = {}
         self.in_progress: list[UUID] = []
@@ -260,7 +260,7 @@ class OrderedBatches(RuleBasedStateMachine):
             self.engine.close()
 
     def _finish(self) -> None:
-        """After all steps, another node orders the rest, and everything is read and verified."""
+        """After all steps, another node orders the rest, and everything is verified."""
         self.engine.expire()
         while self.engine.order("last"):
             pass
@@ -303,7 +303,7 @@ class OrderedBatches(RuleBasedStateMachine):
     @precondition(lambda self: self.given_up or self.acknowledged)
     @rule(data=st.data())
     def repeat(self, data: st.DataObject) -> None:
-        """The connection was lost before the commit, or after it and before its answer."""
+        """The connection was lost before the commit, or between it and its answer."""
         batch_id = data.draw(st.sampled_from([*self.given_up, *self.acknowledged]))
         if batch_id in self.given_up:
             self.given_up.remove(batch_id)
@@ -328,7 +328,7 @@ class OrderedBatches(RuleBasedStateMachine):
 
     @rule(holder=NODES)
     def take_over(self, holder: str) -> None:
-        """The holder sleeps for longer than its lease; it may wake up later."""
+        """The holder sleeps for longer than its lease; it may resume later."""
         self.engine.expire()
         self.order(holder)
 

@@ -60,7 +60,7 @@ class Configured:
 
 
 class OnMoto:
-    """A moto that has forgotten all organizations; unknown keys are of its default account."""
+    """A moto without organizations; unknown keys belong to its default account."""
 
     def __init__(self, url: str) -> None:
         moto = HTTPConnection(urlsplit(url).netloc)

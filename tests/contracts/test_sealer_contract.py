@@ -1,4 +1,4 @@
-"""What every sealer promises (ports/sealer.py)."""
+"""The guarantees of every sealer (ports/sealer.py)."""
 
 from __future__ import annotations
 

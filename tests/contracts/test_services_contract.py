@@ -1,4 +1,4 @@
-"""What topics, log groups, event buses and encryption keys promise, in memory and on moto."""
+"""The guarantees of topics, log groups, event buses and encryption keys, in memory and on moto."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.fakes import MemoryBus, MemoryServices, asynchronous
 
 @dataclass
 class Kit:
-    """The four ports over one kind of service, and ways to set it up and to look into it."""
+    """The four ports over one kind of service, and ways to set it up and inspect it."""
 
     topics: Topics
     groups: LogGroups
@@ -77,7 +77,7 @@ def in_memory() -> Kit:
 
 
 class OnMoto:
-    """Sets services up and looks into them, as their users do."""
+    """Sets services up and inspects them, like their users."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -247,5 +247,5 @@ async def test_a_service_that_cannot_be_reached_is_named() -> None:
 
 
 def _lately() -> datetime:
-    """Returns a time that log groups take: they refuse events of long ago."""
+    """Returns a recent time: log groups refuse old events."""
     return SystemClock().now().replace(microsecond=0)

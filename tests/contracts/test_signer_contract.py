@@ -1,4 +1,4 @@
-"""What every signer promises (ports/signer.py), checked with the independent package `rsa`."""
+"""The guarantees of every signer (ports/signer.py), checked with the independent package `rsa`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every verifier promises (ports/verifier.py), on signatures that `rsa` made."""
+"""The guarantees of every verifier (ports/verifier.py), on signatures by `rsa`."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def test_lookup_without_newest_events_is_throttled() -> None:
 async def test_pages_of_large_events_are_shorter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thousand records could be too much for the store's process, and for the server."""
+    """A thousand records could exceed the memory of the store's process or the server."""
     entries = entries_of(some_records(10))
     for module in (event_history, paging):
         monkeypatch.setattr(module, "PAGE_TEXT", sum(len(e.record) for e in entries[:3]) + 9)
@@ -504,7 +504,7 @@ async def test_only_retained_events_are_counted() -> None:
 
 @asynchronous
 async def test_a_histogram_without_range_has_all_events() -> None:
-    world = World()  # it is a day after MOMENT
+    world = World()  # its clock is a day after MOMENT
     history = await world.filled(
         [
             an_event(1, MOMENT - timedelta(days=2, minutes=1)),

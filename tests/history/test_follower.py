@@ -1,4 +1,4 @@
-"""Lookups wait for durable events, and are throttled if these do not become visible."""
+"""Lookups wait for durable events, and are throttled if these stay invisible."""
 
 from __future__ import annotations
 

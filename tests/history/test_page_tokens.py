@@ -1,4 +1,4 @@
-"""Tokens of pages are read back as written, by their own key for their own search alone."""
+"""Page tokens are read back unchanged, with their own key and search only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads in which answers are made."""
+"""Threads for answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digests as the bucket has them: which count, and which continue a chain."""
+"""Digests in the bucket: the valid ones, and those that continue a chain."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def a_chain(count: int) -> tuple[World, BucketDigests, Trail]:
 
 
 async def nothing(_bucket: str, _key: str) -> None:
-    """No digest is in another bucket."""
+    """No other bucket has digests."""
 
 
 @asynchronous

@@ -15,7 +15,7 @@ from opentrail.trails.destinations import allows_delivery
 
 ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/my-trail"
 FOLDER = "audit/AWSLogs/123456789012/"
-#: What AWS's console attaches (cloudtrail-format §5.4).
+#: AWS's console attaches this policy (cloudtrail-format §5.4).
 AWS: dict[str, Any] = {
     "Version": "2012-10-17",
     "Statement": [

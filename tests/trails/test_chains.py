@@ -29,7 +29,7 @@ LOG = {"bucket": "b", "key": "l", "sha256": "cc", "oldest": "o", "newest": "n"}
 
 
 def a_document(**changes: Any) -> dict[str, Any]:
-    """Returns a chain as the version before typed documents stored it."""
+    """Returns a chain in the format before typed documents."""
     pending = {
         "bucket": "b",
         "key": "next",

@@ -35,7 +35,7 @@ NAME = stream_name(DeliveryPlace("", ACCOUNT, REGION))
 
 
 class Scene:
-    """A trail with planned files whose events a log group is to get."""
+    """A trail with planned files for a log group."""
 
     def __init__(self) -> None:
         self.control, self.services = MemoryControl(), MemoryServices()
@@ -46,7 +46,7 @@ class Scene:
         self.sink = self.new_sink(self.control)
 
     def new_sink(self, control: MemoryControl) -> CloudWatchLogsSink:
-        """Returns a sink as another process has it."""
+        """Returns another process's sink."""
         return CloudWatchLogsSink(
             control, self.services, self.clock, self.metrics, self._entries_of
         )

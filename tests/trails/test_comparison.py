@@ -1,4 +1,4 @@
-"""State that is older than the bucket: backups that were restored, copies that were put back."""
+"""State older than the bucket: restored backups, copies put back."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def restored_behind(world: World, events: list[str]) -> tuple[World, list[
 
 
 async def check_regained(world: World, lost: list[str]) -> None:
-    """Checks that the events which the journal lost are noted for event history."""
+    """Checks that event history gets notes of the journal's lost events."""
     ids, count = set(), 0
     for stored in await world.control.scan(REGAINED):
         count += stored.document["events"]
@@ -195,7 +195,7 @@ async def test_a_failed_read_of_the_bucket_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def fails(at: int) -> bool:
-        """Has the `at`-th read of an object fail; returns whether there were so many."""
+        """Makes the `at`-th read of an object fail; returns whether there were that many."""
         world, events = await logging_world()
         events += await world.event(3)
         old, lost = await restored_behind(world, events)

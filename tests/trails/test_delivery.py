@@ -1,4 +1,4 @@
-"""Log files: which events, in which file, under which name, and nothing twice whatever breaks."""
+"""Log files: their events, names and bytes, and no repeated event whatever breaks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.fakes import Breaker, Fault, PowerCutError, asynchronous
 from tests.trails.world import BUCKET, World
 
 OTHER = "eu-west-1"
-#: Management events and what happens in one bucket.
+#: Management events, and events in one bucket.
 ONE_BUCKET = {
     "EventSelectors": [
         {"DataResources": [{"Type": "AWS::S3::Object", "Values": ["arn:aws:s3:::my-bucket/"]}]}
@@ -52,7 +52,7 @@ NETWORK_TOO = {
 RATE, ERRORS = {"InsightType": "ApiCallRateInsight"}, {"InsightType": "ApiErrorRateInsight"}
 #: The members of an Insights event about an error rate.
 OF_ERRORS = {"insightType": "ApiErrorRateInsight", "errorCode": "AccessDenied"}
-#: A call that a VPC endpoint's policy refused.
+#: A call refused by a VPC endpoint's policy.
 REFUSED: dict[str, Any] = {
     "eventCategory": "NetworkActivity",
     "eventType": "AwsVpceEvent",
@@ -66,7 +66,7 @@ REFUSED: dict[str, Any] = {
 
 
 def in_bucket(name: str = "my-bucket", **changes: Any) -> dict[str, Any]:
-    """Returns the members of an S3 data event that `World.event` is to change."""
+    """Returns the members of an S3 data event for `World.event`."""
     arn = f"arn:aws:s3:::{name}"
     given = {"resources": [{"type": "AWS::S3::Object", "ARN": f"{arn}/in/a.csv"}], **changes}
     record = a_data_record(**given)
@@ -742,7 +742,7 @@ async def test_wrong_stored_bytes_raise_an_alarm_and_stay_unchanged() -> None:
 
 
 async def taken_names(world: World, count: int) -> tuple[World, dict[str, Any]]:
-    """Has other objects take the first names of a file; returns the next process, and those."""
+    """Gives other objects the first names of a file; returns the next process, and those names."""
     world.objects.faults.append(Fault.WRONG_BYTES)
     for _ in range(count):
         with pytest.raises(ObjectStoreError, match="not what was written"):
@@ -858,7 +858,7 @@ async def test_old_events_still_go_to_the_old_bucket() -> None:
 
 
 async def with_a_plan(count: int = 0, **options: Any) -> tuple[World, list[str]]:
-    """Returns a trail whose file is planned and could not be written, and the events of it."""
+    """Returns a trail whose planned file could not be written, and its events."""
     world = World()
     await world.add(**options)
     events = [await world.start_logging(), *(await world.event(count) if count else [])]

@@ -35,7 +35,7 @@ OTHER = "eu-west-1"
 INTERVAL = DELIVERY_INTERVAL.total_seconds()
 UID = "4f1c6a52-trail"
 
-#: Makes a world in which the worker has something to do; the result are the events to deliver.
+#: Makes a world with work for the worker; returns the events to deliver.
 Scene = Callable[[World], Awaitable[list[str]]]
 
 
@@ -169,7 +169,7 @@ async def test_any_failed_put_delivers_each_event_once(scene: Scene) -> None:
         assert failed >= 2
 
 
-# A call that ends a stretch, and the power is cut in the middle of it
+# A call that ends a stretch, with a power cut in the middle of it
 
 
 async def a_call_cut_short(world: World, recorded: bool) -> list[str]:
@@ -229,7 +229,7 @@ async def test_a_new_server_does_not_end_an_open_span() -> None:
 @pytest.mark.anomaly
 @asynchronous
 async def test_unseen_entries_are_not_skipped() -> None:
-    """Another server has settled the end of a span, which is not in this one's journal yet."""
+    """Another server has settled the end of a span, and this one's journal is behind it."""
     world = World()
     await world.add()
     expected = [await world.start_logging(), *await world.event(3)]
@@ -566,7 +566,7 @@ async def test_stopping_ends_all_workers_in_time() -> None:
     assert world.clock.now() > MOMENT
 
 
-# Buckets that are used no more
+# Buckets no longer in use
 
 
 @asynchronous
@@ -699,7 +699,7 @@ DATA = {
 
 
 async def data_event(world: World) -> list[str]:
-    """Records a data event, which the trail takes, unlike the calls that change it."""
+    """Records a data event, which the trail selects, unlike the calls that change it."""
     record = a_data_record()
     return await world.event(
         **{name: value for name, value in record.items() if name not in ("eventID", "eventTime")}
@@ -731,7 +731,7 @@ async def with_a_lost_bucket(
 
 
 async def try_for(world: World, days: float) -> None:
-    """Lets rounds fail for so long."""
+    """Lets rounds fail for some time."""
     for _ in range(3):
         with pytest.raises(ObjectStoreError):
             await world.deliver()
@@ -808,7 +808,7 @@ async def test_a_server_off_for_a_month_retries_for_a_day(
 @pytest.mark.slow
 @asynchronous
 async def test_abandoned_files_join_the_next_chain() -> None:
-    """It takes no digests, though it takes log files."""
+    """The store refuses digests and accepts log files."""
     world, _, lost = await with_a_lost_bucket(BUCKET)
     world.buckets.objects[BUCKET] = lost
     denied = ObjectStoreError("AccessDenied", "digests are not wanted")
@@ -863,7 +863,7 @@ async def test_a_chain_of_a_deleted_bucket_restarts_in_the_next() -> None:
 
 
 def times_of(outcomes: list[bool | None], interval: float) -> list[float]:
-    """Returns when rounds began that do well (True), end it (False) or fail (None)."""
+    """Returns the times of rounds that succeed (True), end it (False) or fail (None)."""
 
     async def story() -> list[float]:
         began: list[float] = []

@@ -87,7 +87,7 @@ async def test_a_store_that_overwrites_objects_gives_a_warning(
 
 
 class OverwrittenMarkers(OverwrittenObjects):
-    """A store that ignores `If-None-Match` where a key ends with a slash, as SeaweedFS does."""
+    """A store that ignores `If-None-Match` on keys with a final slash, like SeaweedFS."""
 
     def _put(self, new: NewObject, fault: Fault | None) -> None:
         if new.key.endswith("/"):

@@ -24,7 +24,7 @@ HOME = "us-east-1"
 
 
 async def logging_trail(**settings: Any) -> tuple[World, list[str]]:
-    """Returns a trail with validation that logs, and the events it has to deliver so far."""
+    """Returns a logging trail with validation, and its events to deliver."""
     world = World()
     await world.add(validation=True, **settings)
     return world, [await world.start_logging()]
@@ -116,7 +116,7 @@ async def test_a_late_round_catches_up_on_each_interval() -> None:
     assert [window(digest) for digest in chain] == [
         (MOMENT + timedelta(hours=n), MOMENT + timedelta(hours=n + 1)) for n in range(11)
     ]
-    # A file is in the digest of the interval in which it was delivered.
+    # A file is in the digest of its delivery's interval.
     assert [len(digest.logs) for digest in chain] == [1, *[0] * 9, 1]
 
 
@@ -522,7 +522,7 @@ async def test_a_digest_signed_before_a_power_cut_is_rewritten(
     await world.check(expected, chains=1)
 
 
-# The independent reader itself: it would notice
+# The independent reader itself would report errors
 
 
 async def a_good_bucket() -> World:

@@ -1,4 +1,4 @@
-"""The event bus: what rules of an event's Region may match, at least once, in AWS's form."""
+"""The event bus: events that an event Region's rules match, at least once, in AWS's form."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Scene:
         self.follower = self.another()
 
     def another(self) -> EventBridgeFollower:
-        """Returns a follower as another process has it."""
+        """Returns another process's follower."""
         return EventBridgeFollower(
             self.control,
             MemoryBus(self.services),

@@ -1,4 +1,4 @@
-"""Who manages an organization's trails."""
+"""The managers of an organization's trails."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def test_a_delegate_administrates_only_its_organizations_trails() -> None:
         assert not await administration.administrates(account, shared)
     for other in (a_trail(account=MANAGEMENT), a_trail(account=MANAGEMENT, organization="o-other")):
         assert not await administration.administrates(MEMBERS[0], other)
-    # It has left, and is still registered.
+    # It has left, but is still registered.
     scene.source.organization = Organization(ID, MANAGEMENT, frozenset({MANAGEMENT}))
     assert not await administration.administrates(MEMBERS[0], shared)
     assert await code(administration.managed_by(MEMBERS[0])) == "OrganizationsNotInUseException"

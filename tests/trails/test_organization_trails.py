@@ -22,7 +22,7 @@ GROUP = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:trail"
 
 
 async def logging_trail(**settings: Any) -> tuple[World, list[str]]:
-    """Returns an organization trail that logs, and the events it has to deliver so far."""
+    """Returns a logging organization trail, and its events to deliver."""
     world = World(organization=Organization(ID, ACCOUNT, frozenset(ACCOUNTS)))
     given = {"multi_region": True, "validation": True, **settings}
     await world.add(organization=ID, accounts=ACCOUNTS, **given)

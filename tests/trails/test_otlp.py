@@ -1,4 +1,4 @@
-"""Events as logs of OpenTelemetry: names of attributes, order, and what happens on failure."""
+"""Events as logs of OpenTelemetry: names of attributes, order, and failures."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Scene:
         self.follower = self.another()
 
     def another(self) -> OtlpFollower:
-        """Returns a follower as another process has it."""
+        """Returns another process's follower."""
         return OtlpFollower(self.control, self.collector, self.metrics, lambda: 0)
 
     def counted(self, outcome: str) -> float:
@@ -88,7 +88,7 @@ def records_of(logs: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def plain(value: Mapping[str, Any]) -> Any:
-    """Returns a value of OTLP as Python has it."""
+    """Returns a value of OTLP as a Python value."""
     if not value:
         return None
     ((kind, content),) = value.items()
@@ -166,7 +166,7 @@ def test_attributes_match_the_collectors(golden: dict[str, Any]) -> None:
     (resource,), (log,) = logs["resourceLogs"], records_of(logs)
     assert attributes(log["attributes"]) == golden["attributes"]
     assert log["timeUnixNano"] == golden["timeUnixNano"]
-    # The collector gives the place of one record to all; each has its own here.
+    # The collector gives one record's place to all; here each has its own.
     assert attributes(resource["resource"]["attributes"]) == {
         "cloud.provider": "aws",
         "cloud.region": golden["record"]["awsRegion"],

@@ -91,7 +91,7 @@ async def test_a_note_has_all_members_of_its_plan() -> None:
 
 
 def a_note() -> Document:
-    """Returns the document of a note as the first versions stored it."""
+    """Returns a note's document in the format of the first versions."""
     return {
         "log_group": "group",
         "stream": "stream",

@@ -108,7 +108,7 @@ def test_a_record_is_parsed_once_for_many_readers() -> None:
     batch = EntryBatch([entry])
     record = batch.record_of(entry)
     assert (record.fields.event_name, record.event_time) == ("PutObject", "2020-01-01T09:00:00Z")
-    # A position never gets other bytes; if it did, they would show that it was read again.
+    # A position never gets other bytes; here other bytes would reveal a second read.
     other = replace(entry, record=b"never read")
     assert batch.record_of(other) is record
     with pytest.raises(ValueError, match="Expecting value"):

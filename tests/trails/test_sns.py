@@ -42,7 +42,7 @@ class Scene:
 
     @property
     def announced(self) -> list[str]:
-        """The keys that were announced to the topic."""
+        """The keys announced to the topic."""
         return [json.loads(m)["s3ObjectKey"][0] for _, m in self.services.topics[TOPIC]]
 
 

@@ -99,8 +99,8 @@ class Delivered:
     """The whole content of a trail's buckets."""
 
     logs: list[LogFile] = field(default_factory=list)
-    #: Region → chains, each from its starting digest to its last. Of the trail of an organization
-    #: they are by `o-…/account/region`.
+    #: Region → chains, each from its starting digest to its last. For an organization's trail, the
+    #: key is `o-…/account/region`.
     chains: dict[str, list[list[Digest]]] = field(default_factory=dict)
 
     @property
@@ -118,7 +118,7 @@ class Delivered:
 
 
 def read_logs(objects: Objects) -> list[LogFile]:
-    """Returns every log file, its name and its form checked."""
+    """Returns every log file, after checks of its name and form."""
     logs = []
     for bucket, key, stored in _each(objects):
         if "/CloudTrail-Digest/" in f"/{key}" or not stored.content:

@@ -1,4 +1,4 @@
-"""A journal, a control store, buckets and a clock in memory, and everything trails need over them.
+"""A journal, a control store, buckets and a clock in memory, and everything trails need.
 
 `World.restarted` drops every object and starts on the same disks, as a new process would.
 """
@@ -56,7 +56,7 @@ DIGEST_INTERVAL = timedelta(hours=1)
 
 
 class MutableOrganizations:
-    """`Organizations` of a world, whose organization tests change."""
+    """`Organizations` of a world; tests change the organization."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -79,7 +79,7 @@ class World:
     services: MemoryServices = field(default_factory=MemoryServices)
     policy_enforced: bool = False
     organization: Organization | None = None
-    #: What ids of events are counted from.
+    #: The first number of event ids.
     first_id: int = 0
 
     def __post_init__(self) -> None:
@@ -137,7 +137,7 @@ class World:
         self._workers: dict[str, TrailWorker] = {}
 
     def restarted(self, breaker: Breaker | None = None) -> World:
-        """Returns another process on the same disks, by the same clock."""
+        """Returns another process with the same disks and clock."""
         return replace(self, breaker=breaker or Breaker())
 
     # Callers' calls. Each leaves its own record, as with the real API.
@@ -262,7 +262,7 @@ class World:
         """Returns the state of the trail's deliveries."""
         return await load_state(self.control, uid)
 
-    # What lies in the buckets
+    # The content of the buckets
 
     async def verified(self) -> Delivered:
         """Returns the delivered files, after the independent reader's checks."""
@@ -278,7 +278,7 @@ class World:
     async def check(self, expected: list[str], chains: int | None = None) -> Delivered:
         """Checks that exactly these events were delivered, each once, with their own bytes.
 
-        With `chains`, the trail signs digests: every log file is in one, in so many chains.
+        With `chains`, the trail signs digests, in this number of chains, and they list every log file.
         """
         delivered = await self.verified()
         missing, extra = set(expected) - set(delivered.event_ids), delivered.event_ids

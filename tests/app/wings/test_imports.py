@@ -1,4 +1,4 @@
-"""Files are imported over the API, and by what trails have noted."""
+"""The API and notes of trails import files."""
 
 from __future__ import annotations
 

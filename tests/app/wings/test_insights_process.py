@@ -122,7 +122,7 @@ async def test_identity_is_adopted_only_after_it_is_learned(tmp_path: Path) -> N
 @pytest.mark.slow
 @asynchronous
 async def test_a_stopped_watch_can_be_started_again(tmp_path: Path) -> None:
-    """As on a server that delivers trails for the second time."""
+    """As on a server that delivers trails again."""
     watch = WatchProcess(tmp_path, "balanced")
     for _ in range(2):
         await watch.start()

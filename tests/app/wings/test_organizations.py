@@ -1,4 +1,4 @@
-"""Where the organization is described."""
+"""The place of the organization's description."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events that the journal lost come back from log files, whatever fails in between."""
+"""Lost events of the journal are restored from log files, whatever fails in between."""
 
 from __future__ import annotations
 

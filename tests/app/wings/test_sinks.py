@@ -1,4 +1,4 @@
-"""Which services are notified."""
+"""The notified services."""
 
 from __future__ import annotations
 
