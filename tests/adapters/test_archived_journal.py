@@ -65,7 +65,7 @@ async def test_trimming_deletes_whole_archived_segments(tmp_path: Path) -> None:
         assert await journal.trim(fourth) == 2
         assert journal.first == fourth
         assert await journal.read(fourth - 1, 1_000) == entries[fourth - 1 :]
-        # One without entries may be made at any moment after the last append.
+        # A segment without entries may exist at any moment after the last append.
         assert await journal.trim(COUNT, keep=3) > 0
         assert len(segments(tmp_path)) in (3, 4)
         await journal.trim(COUNT)

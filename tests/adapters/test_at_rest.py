@@ -13,7 +13,7 @@ from opentrail.adapters.at_rest import reading
 
 
 def made(path: Path, *, is_killed: bool) -> None:
-    """Makes a database with two rows; of a killed writer, one of them is in the log alone."""
+    """Makes a database with two rows; after a killed writer, one of them is only in the log."""
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("PRAGMA journal_mode = WAL")
         writer.execute("CREATE TABLE t (x)")

@@ -1,4 +1,4 @@
-"""How appends become batches: none overtakes another, is lost or doubled, and limits are kept."""
+"""Appends become batches: in order, without loss or repetition, and within limits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NEW = a_new_entry()
 
 
 def an_append(records: int = 1, size: int | None = None, since: float = 0.0) -> Append:
-    """Returns an append whose records may be said to be of any size."""
+    """Returns an append with records of a pretended size."""
     append = append_of([NEW] * records, asyncio.get_running_loop())
     append.size = append.size if size is None else size
     append.since = since
@@ -41,7 +41,7 @@ class WriterOfBatches(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.batches = Batches()
         self.accepted: list[Append] = []
-        #: Each that was handed back, in order, and what became of it.
+        #: Returned appends in order, with their results.
         self.ended: list[tuple[Append, str]] = []
         self.out: list[Append] = []
         self.failure: str | None = None
@@ -61,7 +61,7 @@ class WriterOfBatches(RuleBasedStateMachine):
 
     @property
     def waiting(self) -> list[Append]:
-        """The appends that are neither out nor handed back."""
+        """The appends that are neither out nor returned."""
         return self.accepted[len(self.ended) + len(self.out) :]
 
     @initialize(most_records=st.integers(1, 20), most_bytes=st.integers(1, 300))

@@ -1,4 +1,4 @@
-"""A transaction is not held by sessions whose client is silent."""
+"""Sessions with silent clients do not hold a transaction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.postgres import database_in, shared_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.campaign]
 
-#: More than the buffers of a socket have room for.
+#: More than a socket's buffers hold.
 _LARGE_ANSWER = b"SELECT repeat('x', 100000000)"
 
 
@@ -43,7 +43,7 @@ def test_a_client_that_reads_no_answer_blocks_nobody() -> None:
 
 
 def test_a_client_behind_another_one_blocks_nobody() -> None:
-    """The session between them waits for the silent one: it is not ended."""
+    """The session between them waits for the silent one and survives."""
     url, database = a_database()
     with closing(psycopg.connect(url)) as silent, closing(psycopg.connect(url)) as between:
         silent.execute("UPDATE t SET n = n + 10")

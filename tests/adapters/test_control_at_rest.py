@@ -1,4 +1,4 @@
-"""A control store is read without a trace, whatever a server has left of it."""
+"""A control store is read without a trace, in any state that a server has left."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from opentrail.core.errors import StorageFailed
 from opentrail.ports.control import Put, Stored
 from tests.fakes import asynchronous
 
-#: A store that was written before schemas had versions.
+#: A store from before schemas had versions.
 BEFORE = Path(__file__).parents[1] / "data" / "state-before-migrations.db"
 
 

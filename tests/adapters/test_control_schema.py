@@ -20,7 +20,7 @@ from tests.fakes import TIMEOUT_SECONDS, asynchronous
 from tests.postgres import ON_POSTGRESQL, database_in, shared_server
 
 NEWEST = max(MIGRATIONS)
-#: A store that was written before schemas had versions; see SOURCES.md.
+#: A store from before schemas had versions; see SOURCES.md.
 BEFORE = Path(__file__).parents[1] / "data" / "state-before-migrations.db"
 OLD_TABLE = """
     CREATE TABLE documents (
@@ -33,7 +33,7 @@ NewPlace = Callable[[], Place]
 
 @pytest.fixture(params=["sqlite", ON_POSTGRESQL])
 def new_place(request: pytest.FixtureRequest, tmp_path: Path) -> NewPlace:
-    """Returns what makes the URL of an empty database, or names its file."""
+    """Returns a function that names an empty database, by URL or file."""
     if request.param == "sqlite":
         return lambda: tmp_path / "state.db"
     return shared_server().new_database

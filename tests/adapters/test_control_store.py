@@ -261,7 +261,7 @@ async def test_opening_a_new_file_waits_for_its_writer(tmp_path: Path) -> None:
 
 
 def end_connections(server: PostgresServer, database: str) -> None:
-    """Ends a store's connections, as a restart of a pooler or a failover does."""
+    """Ends a store's connections, like a restart of a pooler or a failover."""
     server.execute(
         database,
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -328,7 +328,7 @@ async def test_a_crashed_server_fails_calls_in_bounded_time() -> None:
 
 
 async def until_reachable(store: SqlControl, key: str) -> Stored | None:
-    """Reads a document as soon as the store answers; it is not asked for a second after a loss."""
+    """Reads a document once the store answers, which it may refuse for a second after a loss."""
     while True:
         try:
             return await store.get("k", key)

@@ -1,4 +1,4 @@
-"""One consistent point of a data directory, and archives that show every change."""
+"""One consistent point of a data directory, and archives that reveal every change."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_failed_work_is_undone(database: ControlDatabase) -> None:
 
 
 def test_a_commit_of_sqlite_reaches_the_disk(tmp_path: Path) -> None:
-    """`fullfsync` matters on macOS alone; see `system.sync`."""
+    """`fullfsync` matters only on macOS; see `system.sync`."""
     database = SqliteDatabase(tmp_path / "a.db")
     for pragma, value in (("PRAGMA synchronous", 2), ("PRAGMA fullfsync", 1)):
         ((setting,),) = database.run(methodcaller("rows", pragma), TIMEOUT_SECONDS)
@@ -102,7 +102,7 @@ def test_a_lost_connection_is_worth_another_attempt() -> None:
 
 
 def test_transactions_of_two_threads_take_turns(database: ControlDatabase) -> None:
-    """A task that is cancelled leaves its transaction to a thread, and the next one begins."""
+    """A cancelled task leaves its transaction to a thread, and the next one begins."""
     database.run(create, TIMEOUT_SECONDS)
     begun, may_end = threading.Event(), threading.Event()
 
@@ -131,7 +131,7 @@ def test_transactions_of_two_threads_take_turns(database: ControlDatabase) -> No
 
 
 def test_the_wait_for_a_turn_counts_as_well() -> None:
-    """A transaction that PostgreSQL does not answer holds up the next one no longer than that."""
+    """A transaction without an answer of PostgreSQL delays the next one no longer than that."""
     database = PostgresDatabase(shared_server().new_database())
     begun, may_end = threading.Event(), threading.Event()
 
@@ -153,7 +153,7 @@ def test_the_wait_for_a_turn_counts_as_well() -> None:
 
 
 def test_one_statement_changes_several_rows() -> None:
-    """After the driver's pipeline PostgreSQL does not notice a client that stopped."""
+    """With a driver in pipeline mode, PostgreSQL does not notice a stopped client."""
     database = PostgresDatabase(shared_server().new_database())
     database.run(create, TIMEOUT_SECONDS)
 

@@ -1,4 +1,4 @@
-"""Which source an address opens."""
+"""The source of each address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts survive the process that counts, and an hour is finished once nobody counts in it."""
+"""Counts survive the counting process, and an hour ends with its last counter."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def issuer() -> Iterator[StubIssuer]:
 async def claims_by(
     issuer: StubIssuer, secret: str | None = None, **answer: str
 ) -> Mapping[str, Any]:
-    """Signs in; returns the claims that were verified."""
+    """Signs in; returns the verified claims."""
     provider = OidcProvider(issuer.url, CLIENT, secret, SystemClock())
     url, begun = await provider.begin(BACK)
     return await provider.finish(begun, {**issuer.authorize(url), **answer})
@@ -68,7 +68,7 @@ async def test_each_sign_in_has_its_own_secrets(issuer: StubIssuer) -> None:
         assert getattr(one, name) != getattr(two, name)
         assert len(getattr(one, name)) >= 43
         assert getattr(one, name) not in repr(one)
-    # The answer to one is not good for the other: neither its verifier nor its nonce fits.
+    # An answer to one does not fit the other, by verifier and nonce.
     with pytest.raises(SignInRefused):
         await provider.finish(one, issuer.authorize(url))
 
@@ -109,7 +109,7 @@ def unsigned(claims: dict[str, Any]) -> str:
 
 
 def by_secret(claims: dict[str, Any], secret: bytes) -> str:
-    """Returns a token that is signed as if a public key were a secret."""
+    """Returns a token signed with a public key as the secret."""
     parts = (b'{"alg":"HS256","kid":"1"}', json.dumps(claims).encode())
     return joined(*parts, hmac.digest(secret, joined(*parts).encode(), "sha256"))
 
@@ -119,13 +119,13 @@ def by_secret(claims: dict[str, Any], secret: bytes) -> str:
 async def test_a_forged_token_is_refused(issuer: StubIssuer, forgery: str) -> None:
     if forgery == "none":
         issuer.make_token = unsigned
-    elif forgery == "hs256":  # the published key as the secret that both sides know
+    elif forgery == "hs256":  # the published key as the shared secret
         assert isinstance(issuer.key, RSAKey)
         secret = issuer.key.as_pem(private=False)
         issuer.make_token = lambda claims: by_secret(claims, secret)
     elif forgery == "other key":
         issuer.signer = RSAKey.generate_key(2048, {"kid": "1"})
-    elif forgery == "es256":  # an algorithm that the provider does not name
+    elif forgery == "es256":  # an algorithm that the provider does not list
         issuer.key = ECKey.generate_key("P-256", {"kid": "1"})
         issuer.header = {"alg": "ES256", "kid": "1"}
     elif forgery == "cut":

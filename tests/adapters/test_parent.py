@@ -1,4 +1,4 @@
-"""Children that end when their parent is gone, and theirs with them."""
+"""Children that end with their parent, and their children too."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 
 from tests.fakes import TIMEOUT_SECONDS
 
-# Prints its process id, and starts a child that does the same, until COUNT of them run. All of them
-# are busy then: their main threads never wait.
+# Prints its process id, and starts a child that does the same, until COUNT of them run. Then all of
+# them are busy: their main threads never wait.
 FAMILY = """
 import os, subprocess, sys
 from opentrail.adapters.parent import end_with_parent
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.anomaly
 
 @contextmanager
 def family(count: int) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
-    """Gives a process and the ids of its child, of the child's child, and so on."""
+    """Yields a process and the ids of its descendants, in order."""
     process = subprocess.Popen(
         [sys.executable, "-c", FAMILY, FAMILY, "0", str(count)],
         stdin=subprocess.PIPE,

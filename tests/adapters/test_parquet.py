@@ -95,7 +95,7 @@ def write_ocsf(path: Path, events: list[dict[str, Any]]) -> None:
 
 
 def read_ocsf(path: Path) -> list[dict[str, Any]]:
-    """Returns the events of a file as JSON has them."""
+    """Returns the events of a file as JSON values."""
     time = "strftime(time_dt AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%SZ')"
     rows = duckdb.execute(
         f"SELECT to_json(e) FROM (SELECT * REPLACE ({time} AS time_dt)"  # noqa: S608

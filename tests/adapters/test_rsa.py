@@ -77,7 +77,7 @@ async def test_a_new_key_replaces_an_old_one(tmp_path: Path) -> None:
     clock.advance(LIFETIME.total_seconds() + 5 * 86_400)
     new = await signer.current()
     assert new.fingerprint != old.fingerprint
-    # The old one is listed until the new one was made: nothing that it signed is left out.
+    # The old key is listed until the new one exists, so that every signature has its key.
     assert [(k.fingerprint, k.valid_from, k.valid_until) for k in await signer.keys()] == [
         (old.fingerprint, MOMENT - DAY, clock.now() + DAY),
         (new.fingerprint, clock.now() - DAY, clock.now() + LIFETIME + DAY),

@@ -1,4 +1,4 @@
-"""Names of sealed files: which of them count."""
+"""Names of sealed files, and the valid ones among them."""
 
 from __future__ import annotations
 

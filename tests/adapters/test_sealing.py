@@ -1,4 +1,4 @@
-"""The master key: made once, read by its owner alone, never replaced in silence."""
+"""The master key: made once, readable only by its owner, never replaced silently."""
 
 from __future__ import annotations
 

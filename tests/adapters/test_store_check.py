@@ -192,7 +192,7 @@ def test_missing_imported_events_are_named_once(tmp_path: Path) -> None:
     assert problems() == ["numbers 1 to 7"]
     third.unlink()
     assert problems() == ["numbers 1 to 12"]
-    # An operator who acknowledges a loss makes the empty file that the server's log names.
+    # To acknowledge a loss, an operator makes the empty file named in the server's log.
     (tmp_path / "history" / f"import-{1:020d}-{12:020d}.expired").touch()
     assert problems() == []
 

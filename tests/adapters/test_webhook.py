@@ -44,7 +44,7 @@ def stub_webhook() -> Iterator[Stub]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Keeps quiet."""
+            """Logs nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     stub.url = f"http://127.0.0.1:{server.server_port}"

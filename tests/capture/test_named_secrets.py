@@ -71,7 +71,7 @@ def named_sdk(
 
 
 def template(style: str, secret: Canaries) -> str:
-    """Returns a template with a parameter that is not to be shown, by the style of its text."""
+    """Returns a template in this style with a hidden parameter."""
     default = secret()
     parameters = {
         "Hush": {"Type": "String", "NoEcho": True, "Default": default},
@@ -141,7 +141,7 @@ for operation in STACK_OPERATIONS:
     for style in STYLES:
         case(f"cloudformation {operation}, {style}", with_template(operation, style))
 
-#: Templates that are not in the call, or cannot be read.
+#: Templates outside the call, or unreadable ones.
 UNSEEN: dict[str, dict[str, Any]] = {
     "at an address": {"TemplateURL": "https://s3.amazonaws.com/b/t.json"},
     "of before": {"UsePreviousTemplate": True},
@@ -381,7 +381,7 @@ for name in NAMES:
             },
         ),
     )
-    case(  # JSON, and names that the model spells otherwise
+    case(  # JSON, and names with another spelling in the model
         f"dynamodb TagResource {name}",
         named(
             name,

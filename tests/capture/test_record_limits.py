@@ -1,4 +1,4 @@
-"""A record's limits, and its JSON bytes whatever strings and numbers it holds."""
+"""A record's limits, and its JSON bytes for any strings and numbers."""
 
 import json
 from datetime import UTC, datetime
@@ -85,7 +85,7 @@ def test_a_lone_surrogate_becomes_the_replacement_character(text: str, shown: st
 
 @pytest.mark.parametrize("number", [2**63, 2**64 - 1, 2**64, -(2**63) - 1, 10**30])
 def test_a_number_beyond_64_bits_becomes_text(number: int) -> None:
-    """Beyond a signed one: that is what databases and other languages hold."""
+    """Beyond a signed one: databases and other languages have such integers."""
     assert written({"n": number}) == {"n": str(number)}
 
 
@@ -120,7 +120,7 @@ def test_an_infinite_float_is_recorded_as_text(value: float) -> None:
 
 
 def test_values_of_other_types_are_recorded_as_text() -> None:
-    """CBOR may bring decimals and tuples."""
+    """CBOR can contain decimals and tuples."""
     assert written({"x": Decimal("1.50")}) == {"x": "1.50"}
     assert written({"x": (1, "\ud800")}) == {"x": [1, "\ufffd"]}
     assert written({"x": datetime(2020, 1, 1, 9, tzinfo=UTC)})["x"].startswith("2020-01-01")
@@ -134,7 +134,7 @@ def test_names_of_other_types_become_text() -> None:
 @pytest.mark.parametrize("surrogate", ["", "\ud800"])
 @pytest.mark.parametrize("depth", [250, 300, 512])
 def test_a_deeply_nested_value_does_not_raise(depth: int, surrogate: str) -> None:
-    """Bodies may be nested 512 levels deep; no record is lost for that."""
+    """Bodies may be nested 512 levels deep without losing their record."""
     value: Any = surrogate
     for _ in range(depth // 2):
         value = {"a": [value]}

@@ -26,7 +26,7 @@ from tests.factories import catalog, real_records
 NOT_IN_THE_MODELS = {
     ("s3", "PostObject"): "a browser's form upload; SDKs have no operation for it",
 }
-#: Members to be redacted that no model has, and why they are listed.
+#: Members to redact that are in no model, and the reason to list them.
 MEMBERS_NOT_IN_THE_MODELS = {
     ("kms", "keyMaterial"): "older SDKs; the model calls it encryptedKeyMaterial",
     ("sts", "authenticationCode1"): "belongs to iam; listed to be sure",
@@ -378,7 +378,7 @@ def test_a_data_event_is_one_of_its_type(label: str, operation: str, kind: str |
 
 # Real records
 
-#: Publishers whose slices hold hand-made records too are left out.
+#: Publishers with some hand-made records are left out.
 AS_WRITTEN = ("invictus-aws_dataset", "sans504-s3-ransomware", "stratus-red-team")
 
 

@@ -1,4 +1,4 @@
-"""Every member of AWS's models that suggests a secret: reviewed, and hidden or shown as decided."""
+"""Every secret-sounding member of AWS's models: reviewed, and hidden or shown as decided."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Path = tuple[str, ...]
 
 
 def test_every_secret_sounding_member_is_hidden_or_reviewed() -> None:
-    """A newer botocore adds members: docs/howto/extend-opentrail.md says what to do then."""
+    """A newer botocore adds members: docs/howto/extend-opentrail.md explains the next steps."""
     found = [f"{one.service} {one.member}" for one in unreviewed()]
     assert found == []
 
@@ -161,7 +161,7 @@ def parameters(plan: Plan) -> dict[str, Any]:
 
 
 def with_head(root: dict[str, Any], shape: Any) -> dict[str, Any]:
-    """Returns a request with what its path, query and headers cannot do without."""
+    """Returns a request with the required parts of its path, query and headers."""
     for name, member in shape.members.items():
         if member.serialization.get("location") in ("uri", "querystring", "header"):
             root.setdefault(name, filler(member))
@@ -197,7 +197,7 @@ def put(value: Any, shape: Any, path: Path, make: Callable[[Any], Any]) -> None:
 
 
 def full(shape: Any, number: int, depth: int = 0) -> Any:
-    """Returns a value of a shape with the canary in every text, of named values in the value."""
+    """Returns a value of a shape with the canary in every string, in pairs in the value only."""
     kind = shape.type_name
     if kind == "structure":
         if depth > _MAX_DEPTH or getattr(shape, "is_document_type", False):
@@ -242,7 +242,7 @@ def record_of(plan: Plan, given: dict[str, Any]) -> tuple[bytes, bool]:
 
 
 def minimal(model: Any) -> dict[str, Any]:
-    """Returns the parts of the path that a request cannot do without."""
+    """Returns the required parts of the path."""
     members = model.input_shape.members.items() if model.input_shape is not None else ()
     found = {
         name: filler(member)
@@ -252,9 +252,9 @@ def minimal(model: Any) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-#: Calls that two models describe are recorded as the older service's; its marks count.
+#: Calls in two models are recorded as the older service's; its marks count.
 TAKEN_FOR_ANOTHER = frozenset({"chime-sdk-voice"})
-#: Whose records are made of headers and show no body of an answer.
+#: Services whose records consist of headers and show no body of an answer.
 NO_BODY = frozenset({"s3"})
 #: For these models, botocore needs more than a string in the path.
 NOT_MADE = frozenset({"appconfig", "ebs", "networkmanager", "s3control", "wellarchitected"})
@@ -300,7 +300,7 @@ _CHOSEN_NAME = "DBPassword"
 
 
 def chosen(shape: Any) -> bool:
-    """Returns whether a caller can write a secret's name here."""
+    """Returns whether a caller can choose the name of a secret here."""
     return bool(shape.type_name == "string" and not shape.metadata.get("enum"))
 
 

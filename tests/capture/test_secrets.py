@@ -39,7 +39,7 @@ def b64(number: int) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """A call whose request and answer hold secrets, each by the number of its canary."""
+    """A call with secrets in request and answer, each by the number of its canary."""
 
     name: str
     canaries: tuple[int, ...]
@@ -89,7 +89,7 @@ def old_sqs(action: str, **parameters: str) -> Request:
 
 
 def signed_in(number: int, token: int) -> dict[str, str]:
-    """Returns headers as a client with temporary credentials sends them."""
+    """Returns headers of a client with temporary credentials."""
     scope = f"{KEY}/20200101/us-east-1/s3/aws4_request"
     signature = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature="
     return {
@@ -599,7 +599,7 @@ def decoded(word: str) -> str:
 
 
 def leaks(raw: bytes, numbers: Iterable[int]) -> list[int]:
-    """Returns which of these canaries are in a record's text, also behind quoting and base64."""
+    """Returns the canaries in a record's text, also behind quoting and base64."""
     found = {int(n) for text in disguises(raw) for n in re.findall(r"Cnry(\d{3,})Zq", text)}
     return [number for number in numbers if number in found]
 
@@ -620,7 +620,7 @@ def test_no_secret_of_a_call_is_in_its_record(case: Case) -> None:
 
 
 def test_every_canary_is_in_its_own_call() -> None:
-    """Else a test could pass for want of a secret."""
+    """Otherwise a test could pass without a secret."""
     numbers = [number for case in CASES for number in case.canaries]
     assert len(numbers) == len(set(numbers)) >= 60
     for case in CASES:

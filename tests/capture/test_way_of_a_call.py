@@ -27,7 +27,7 @@ from tests.fakes import MemoryJournal, run
 from tests.stub_upstream import PreparedUpstream, StubUpstream
 
 RECORDS = Path(__file__).parent.parent / "data" / "way-of-a-call.ndjson.gz"
-#: Operations of each, all variants: 418 calls.
+#: Operations of each service, all variants: 418 calls.
 OPERATIONS = 7
 SERVICES = (
     *("iam", "sts", "sns", "rds", "ec2", "autoscaling", "cloudformation"),
@@ -85,7 +85,7 @@ def test_records_stay_unchanged() -> None:
 
 
 async def memory_of_calls(head: str, body: str) -> int:
-    """Returns the bytes that stay in use after calls whose long names differ."""
+    """Returns the bytes still in use after calls with different long names."""
     journal, used = MemoryJournal(), 0
     with StubUpstream() as upstream:
         async with endpoint(journal, int(upstream.host.partition(":")[2])) as (port, _):

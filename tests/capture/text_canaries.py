@@ -154,7 +154,7 @@ NAMELESS = (
         "bash -c 'redis-cli -a {v}'",
     ),
 )
-#: Values by their spelling, where there are no quotes around them. C is where the canary is.
+#: Values by their spelling, without quotes around them. C is the place of the canary.
 _BARE = (
     *("C", "C", "C", "a,C", "a\\ C", "a\\ b\\ C", "$(echo C)", "x&C", "a<C", "'a'\"C\"", '"a"C'),
     *("C!", "%C", "a:C", "a=C", "a@C", "a;C", "#C", "a|C", "a'C", 'a"C', "{C}", "[C]", "a)C", "$C"),
@@ -324,7 +324,7 @@ PLACES: dict[str, Callable[[str], tuple[Request, Response]]] = {
 
 @cache
 def cases() -> tuple[TextCase, ...]:
-    """Returns all cases: of each three, the last has a spelling drawn at random."""
+    """Returns all cases: every third one has a random spelling."""
     return tuple(_cases())
 
 

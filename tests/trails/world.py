@@ -278,7 +278,7 @@ class World:
     async def check(self, expected: list[str], chains: int | None = None) -> Delivered:
         """Checks that exactly these events were delivered, each once, with their own bytes.
 
-        With `chains`, the trail signs digests, in this number of chains, and they list every log file.
+        With `chains`, this number of signed digest chains lists every log file.
         """
         delivered = await self.verified()
         missing, extra = set(expected) - set(delivered.event_ids), delivered.event_ids

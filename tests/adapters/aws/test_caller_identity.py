@@ -1,4 +1,4 @@
-"""GetCallerIdentity, asked of moto and of servers that say nothing of use."""
+"""GetCallerIdentity on moto, and on servers with useless answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects read at little cost: signed rightly, and given up for botocore in time."""
+"""Cheap reads of objects: signed correctly, and left to botocore in time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read(stream: S3Stream, size: int = 1000) -> bytes:
 
 @contextmanager
 def store(answer: Answer) -> Iterator[list[BaseHTTPRequestHandler]]:
-    """Runs a store; gives the requests that came."""
+    """Runs a store; yields the received requests."""
     came: list[BaseHTTPRequestHandler] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -41,7 +41,7 @@ def store(answer: Answer) -> Iterator[list[BaseHTTPRequestHandler]]:
             answer(self)
 
         def log_message(self, *_: object) -> None:
-            """Keeps quiet."""
+            """Logs nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

@@ -1,4 +1,4 @@
-"""Kinds of upstream, by answers that were recorded from them or that their sources show."""
+"""Kinds of upstream, by recorded answers or by answers in their sources."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ async def test_consolidated_billing_is_not_all_features() -> None:
 )
 @asynchronous
 async def test_invalid_organizations_are_ignored(changed: dict[str, Any], named: str) -> None:
-    """Ids become a part of the names of files."""
+    """Ids become a part of file names."""
     right = {"Id": "o-a1b2c3d4e5", "MasterAccountId": "111111111111", "FeatureSet": "ALL"}
     organization = {name: value for name, value in {**right, **changed}.items() if value}
     described = json.dumps({"Organization": organization}).encode()

@@ -1,4 +1,4 @@
-"""Signed calls of an endpoint, which an HTTP server answers here."""
+"""Signed calls to an endpoint, answered by an HTTP server here."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def test_events_outside_the_streams_times_are_counted(info: dict[str, int], refu
 
 
 class _Nobody(BaseHTTPRequestHandler):
-    """Something that answers everything with nothing."""
+    """Gives every request an empty answer."""
 
     protocol_version = "HTTP/1.1"
 

@@ -1,4 +1,4 @@
-"""The CloudTrail API as the verifier asks it, answered by a stub over HTTP."""
+"""The CloudTrail API as the verifier uses it, with a stub over HTTP."""
 
 from __future__ import annotations
 

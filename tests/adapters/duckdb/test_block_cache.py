@@ -1,4 +1,4 @@
-"""Blocks of files in S3: verified, bounded, and found again."""
+"""Blocks of files in S3: verified, bounded, and found after a restart."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_newest_blocks_are_kept_up_to_the_limit(s3: SharedFolder) -> None:
         s3.cache.read(name, 0, len(content(s3, name)))
         assert 0 < s3.cached_bytes <= 3 * BLOCK_BYTES
     s3.cache.read(one, 0, 1)
-    s3.cache.read(two, 0, 2 * BLOCK_BYTES)  # one block of the first file is left
+    s3.cache.read(two, 0, 2 * BLOCK_BYTES)  # leaves one block of the first file
     before = s3.reads
     s3.cache.read(one, 0, 1)
     assert s3.reads == before
@@ -135,7 +135,7 @@ def test_damaged_s3_blocks_are_refused_and_not_cached(s3: SharedFolder) -> None:
 
 def test_a_full_disk_fails_no_lookup(s3: SharedFolder) -> None:
     name = names(s3)[0]
-    (s3.cached / name).write_bytes(b"no folder")  # so nothing can be written into it
+    (s3.cached / name).write_bytes(b"no folder")  # makes writing into it impossible
     assert s3.cache.read(name, 0, 10) == content(s3, name)[:10]
     assert s3.cache.read(name, 0, 10) == content(s3, name)[:10]
 

@@ -13,8 +13,8 @@ from tests.fakes import asynchronous
 
 pytestmark = pytest.mark.slow
 
-#: Python runs a module named sitecustomize before any other: this one tells the niceness with
-#: which a process loads DuckDB, as only children do here.
+#: Python runs a module named sitecustomize before any other: this one reports the niceness of a
+#: process when it loads DuckDB, which only children do here.
 _TELLING = """
 import os, sys
 

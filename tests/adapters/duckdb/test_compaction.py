@@ -1,4 +1,4 @@
-"""Which files are merged; that sealing and next_merge keep every event is tested with the store."""
+"""The choice of files to merge; the store's tests check that merging keeps every event."""
 
 from __future__ import annotations
 

@@ -214,7 +214,7 @@ async def test_thinned_files_merge_with_each_other(tmp_path: Path) -> None:
 
 
 class PowerCutError(Exception):
-    """The process would be gone now."""
+    """Stands for the end of the process."""
 
 
 @pytest.mark.anomaly
@@ -224,7 +224,7 @@ class PowerCutError(Exception):
 async def test_expiry_that_dies_is_whole_after_the_next_start(
     tmp_path: Path, point: str, passage: int
 ) -> None:
-    """Each event is there or in one note, never both and never neither."""
+    """Each event exists or is in one note, never both and never neither."""
 
     def die() -> None:
         raise PowerCutError
@@ -307,7 +307,7 @@ parts = st.lists(st.text("mdn", min_size=1, max_size=25), min_size=1, max_size=6
 @settings(max_examples=10, deadline=None)
 @given(files=parts, rest=st.text("md", max_size=10), kilobytes=st.integers(0, 6_000))
 def test_retention_follows_the_rule(files: list[str], rest: str, kilobytes: int) -> None:
-    """File by file, the oldest data events go until there is room; then the oldest files."""
+    """The oldest data events expire file by file until there is room; then the oldest files."""
 
     async def story(root: Path) -> None:
         async with world(root, seal_records=1_000) as here:

@@ -1,6 +1,6 @@
-"""Which expressions SQL decides alone, and that its conditions never lose an event.
+"""The expressions that SQL decides alone; its conditions never lose an event.
 
-That they agree with a plain evaluation is in the contract of event stores.
+The contract of event stores compares them with a plain evaluation.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ WRITTEN = st.recursive(
 
 
 def numbered(character: str) -> str:
-    """Returns a character as JSON may write it."""
+    """Returns a character in one of its JSON spellings."""
     return f"\\u{ord(character):04x}"
 
 

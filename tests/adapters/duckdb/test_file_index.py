@@ -1,4 +1,4 @@
-"""Indexes of sealed files: no file that has a value is left out."""
+"""Indexes of sealed files: no file with the value is left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows come out of a table as they went in, whatever they hold."""
+"""Rows of a table come back unchanged."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def a_file(folder: Path, first: int, last: int, series: Series) -> Path:
 
 @asynccontextmanager
 async def a_sealed_store(folder: Path, count: int) -> AsyncIterator[DuckdbEvents]:
-    """Gives a store of so many records, all of them in one sealed file."""
+    """Yields a store with this number of records, all in one sealed file."""
     for name in ("history", "journal"):
         (folder / name).mkdir()
     journal = SqliteJournal(folder / "journal")
@@ -183,7 +183,7 @@ def test_a_frequent_name_has_several_lists_and_is_cut(
 async def test_ids_with_the_same_hash_are_distinguished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As somebody might make them on purpose; here all ids of one length have one hash."""
+    """An attacker could make such ids; here all ids of one length have one hash."""
     monkeypatch.setattr(module, "HASH", "CAST(length({}) AS BIGINT)")
     monkeypatch.setattr(module, "hash_of", len)
     async with a_sealed_store(tmp_path, 60) as store:

@@ -1,4 +1,4 @@
-"""Asking tables: side by side, to the end, and whose fault it is if one cannot be read."""
+"""Queries over tables: parallel and complete; an unreadable table is named."""
 
 from __future__ import annotations
 

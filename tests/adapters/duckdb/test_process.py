@@ -1,4 +1,4 @@
-"""The history process as a process; its answers are tested by the event store's contract."""
+"""The history process as a process; the event store's contract tests its answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records divided over columns: each in one, kinds together, as much in each as may be."""
+"""Records divided over columns: each in one, kinds together, with balanced sizes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_largest_group_gets_its_own_part() -> None:
 def test_moving_makes_no_part_fuller_than_the_fullest_was(
     drawn: tuple[list[int], list[int]],
 ) -> None:
-    """And where batches are alike, after the first nothing moves for ever."""
+    """If batches are alike, nothing moves after the first."""
     sizes, order = drawn
     parting = ColumnPartitioning()
     events = [("source", f"Call{number}", sizes[number]) for number in order]

@@ -487,7 +487,7 @@ async def test_a_table_with_a_file_in_s3_is_not_sealed(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         s3 = SharedFolder(tmp_path, max_bytes=10_000_000)
         async with here.opened(s3.cache) as store:
-            async with store.recorded.changing:  # as a merge has it
+            async with store.recorded.changing:  # like a merge
                 await store.add(await here.write(100))
                 files = await here.share(s3, (1, 40), (41, 80))
                 using = asyncio.create_task(store.recorded.use_shared(files))

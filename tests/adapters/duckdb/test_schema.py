@@ -1,4 +1,4 @@
-"""The table of event history: what goes in comes out, and the record is compressed."""
+"""The table of event history: rows come back unchanged, and the record is compressed."""
 
 from __future__ import annotations
 

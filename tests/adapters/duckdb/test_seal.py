@@ -1,4 +1,4 @@
-"""A sealed file: whole and under its final name, or not there."""
+"""A sealed file: complete under its final name, or missing."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_a_child_without_parent_does_nothing(journal: Path, history: Path) -> No
     """Loading may take long; another child has done its work by then."""
     done = subprocess.run(
         command("journal", journal, history, 1, 60),
-        stdin=subprocess.DEVNULL,  # as a pipe without another end
+        stdin=subprocess.DEVNULL,  # like a pipe without another end
         capture_output=True,
         timeout=TIMEOUT_SECONDS,
         check=False,

@@ -1,4 +1,4 @@
-"""Imported records: each event once, wherever it is already."""
+"""Imported records: each event once, even if another store has it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Place:
         return written[1] if written else 0, dict(duplicates.same), duplicates.other
 
     def held(self) -> dict[str, bytes]:
-        """Returns the imported records by event id; no id may come twice."""
+        """Returns the imported records by event id; fails on a repeated id."""
         found = {}
         for path in self.history.glob("import-*.duckdb"):
             named = read_name(path)

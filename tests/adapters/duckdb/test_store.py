@@ -140,7 +140,7 @@ async def test_an_interrupted_expiry_is_finished_at_the_start(tmp_path: Path) ->
 
 
 class PowerCutError(Exception):
-    """The process would be gone now."""
+    """Stands for the end of the process."""
 
 
 @pytest.mark.anomaly

@@ -1,4 +1,4 @@
-"""A journal and history over it, opened again and again."""
+"""A journal and its history, opened repeatedly."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def folders(root: Path) -> tuple[Path, Path]:
 
 
 class World:
-    """A journal, and stores opened over it again and again."""
+    """A journal, and stores opened over it repeatedly."""
 
     def __init__(self, root: Path, seal_records: int = 40) -> None:
         self.history, self.journal_folder = folders(root)
@@ -44,7 +44,7 @@ class World:
         self._made = self.journal.head
 
     async def write(self, count: int) -> list[Entry]:
-        """Appends events to the journal and returns them as a follower would see them."""
+        """Appends events to the journal and returns them as a follower sees them."""
         records = []
         for number in range(self._made + 1, self._made + count + 1):
             moment = MOMENT + timedelta(seconds=number * 7 % 31)

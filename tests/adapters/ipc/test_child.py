@@ -66,7 +66,7 @@ def test_other_crash_points_do_not_kill_the_process() -> None:
     assert done.stdout == "survived\n0\n"
 
 
-# A process that ends, or does not finish loading, while a file tells it to.
+# A process that ends, or does not finish loading, while a file requests it.
 MODULE = """
 import os, sys
 from opentrail.adapters.ipc.child import run_child, until_gone

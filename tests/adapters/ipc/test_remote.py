@@ -21,12 +21,12 @@ class Clerk(Protocol):
         ...
 
     async def wait(self) -> None:
-        """Return never."""
+        """Never returns."""
         ...
 
 
 class LocalClerk:
-    """Does the work."""
+    """Runs the work."""
 
     def __init__(self) -> None:
         self.began, self.was_cancelled = asyncio.Event(), asyncio.Event()
@@ -45,7 +45,7 @@ class LocalClerk:
 
 
 class RemoteClerk:
-    """Has it done behind a link."""
+    """Runs the work behind a link."""
 
     def __init__(self, link: Link) -> None:
         self._link = link

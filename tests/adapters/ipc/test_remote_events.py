@@ -229,7 +229,7 @@ async def test_a_store_closes_while_a_lookup_waits(tmp_path: Path) -> None:
         process = store._child._process
         await store.close()
         assert process is not None
-        assert process.returncode == 0  # it was not killed
+        assert process.returncode == 0  # without a kill
         lookup.cancel()
 
 

@@ -1,1 +1,1 @@
-"""Tests of what several machines share."""
+"""Tests of stores that several machines share."""

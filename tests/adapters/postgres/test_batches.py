@@ -1,4 +1,4 @@
-"""Batches: their ids, and that nothing in them changes unnoticed."""
+"""Batches: their ids, and the detection of every change."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from opentrail.core.errors import DataTooNew, JournalDamaged
 from tests.factories import MOMENT, some_new_entries
 from tests.fakes import GENESIS
 
-#: Without a time zone, as hypothesis takes it.
+#: Without a time zone, as hypothesis requires.
 FIRST = datetime.fromisoformat("1971-01-01")
 ENTRIES = some_new_entries(5)
 RECORDS = [entry.record for entry in ENTRIES]
@@ -47,7 +47,7 @@ def test_a_changed_bit_is_detected(place: int, bit: int) -> None:
     body[place] ^= 1 << bit
     with suppress(JournalDamaged):
         entries = entries_of(replace(BATCH, body=bytes(body)))
-        # The change is in a column that the record does not repeat: origin and time.
+        # The change is in a column outside the record: origin and time.
         same = [replace(e, origin="", recorded_at=MOMENT) for e in entries]
         assert same == [replace(e, origin="", recorded_at=MOMENT) for e in entries_of(BATCH)]
 

@@ -117,7 +117,7 @@ async def test_an_unreplicated_commit_is_not_durable() -> None:
                 pass
 
         async def add_until_standbys_are_waited_for() -> None:
-            while True:  # PostgreSQL's checkpointer has to read the setting, too
+            while True:  # PostgreSQL's checkpointer must also read the setting
                 await database.run(add)
 
         with server.cancelling_the_wait_for_standbys(), pytest.raises(StoreUnreachable):

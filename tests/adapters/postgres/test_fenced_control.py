@@ -1,4 +1,4 @@
-"""A control store that only the holder of a lease changes."""
+"""A control store that only the holder of a lease can change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.postgres import shared_server
 
 @asynccontextmanager
 async def stores(seconds: float) -> AsyncIterator[tuple[PostgresLeases, list[FencedControl]]]:
-    """Yields leases that last so long, and the stores of two processes."""
+    """Yields leases of this length, and the stores of two processes."""
     url = shared_server().new_database()
     database = SharedDatabase(url)
     await database.run(create_tables)

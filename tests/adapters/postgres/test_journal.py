@@ -42,7 +42,7 @@ _PAUSE = (
     " (name) DO UPDATE SET holder = 'paused', epoch = 100, until = 'infinity'"
 )
 _RESUME = "UPDATE opentrail.lease SET until = '-infinity'"
-#: As in a backup of a few days ago.
+#: Like a backup of a few days ago.
 _DROP_PARTITIONS = """
     DO $$ DECLARE name text; BEGIN
         FOR name IN SELECT tablename FROM pg_tables WHERE tablename ~ '^batch_[0-9]{8}$' LOOP
@@ -55,7 +55,7 @@ _COUNT = "SELECT count(*) FROM opentrail.batch"
 
 @asynccontextmanager
 async def opened(*urls: str, **options: Any) -> AsyncIterator[list[PostgresJournal]]:
-    """Opens the journal of each URL, as a process each."""
+    """Opens the journal of each URL, like separate processes."""
     journals = [PostgresJournal(url, **options) for url in urls]
     try:
         yield journals
@@ -70,7 +70,7 @@ def execute(url: str, statement: str, server: PostgresServer | None = None) -> l
 
 @contextmanager
 def locked_leases(url: str) -> Iterator[None]:
-    """Holds the locks of all leases, so that no sequencer gets on."""
+    """Holds the locks of all leases, so that every sequencer waits."""
     with psycopg.connect(url) as connection:
         connection.execute("SELECT * FROM opentrail.lease FOR UPDATE")
         yield
@@ -87,7 +87,7 @@ async def everything(journal: PostgresJournal) -> list[Entry]:
 async def append_while(
     journal: PostgresJournal, first: int, count: int, disturb: Callable[[], object], every: int
 ) -> list[tuple[int, int]]:
-    """Appends records one after the other, disturbed now and then; returns number and position."""
+    """Appends records one after the other, with disturbances; returns number and position."""
     acknowledged = []
     for number in range(first, first + count):
         if number % every == 0:
@@ -252,7 +252,7 @@ async def test_another_process_orders_batches_without_the_sequencer() -> None:
     async with opened(url, url, lease_seconds=1.0) as (one, other):
         assert await one.append(some_new_entries(1)) == 1
         assert await other.append(some_new_entries(1, 2)) == 2
-        # It is gone without releasing its lease.
+        # It ended without releasing its lease.
         gone, left = (one, other) if one._sequencer.is_holder else (other, one)
         gone._over.set()
         await gone._ordering
@@ -331,14 +331,14 @@ async def test_records_beyond_the_queue_are_refused_alone() -> None:
 async def test_records_without_position_refuse_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As while the sequencer of another process is paused."""
+    """As during a pause of another process's sequencer."""
     url = shared_server().new_database()
     async with opened(url) as (journal,):
         execute(url, _PAUSE)
         await journal.write(some_new_entries(1))
         waiting = asyncio.create_task(journal.append(some_new_entries(1, 2)))
         await eventually(lambda: execute(url, _COUNT) == [(2,)])
-        # PostgreSQL has committed it; the journal knows a little later.
+        # PostgreSQL has committed it; the journal learns of it a little later.
         await eventually(lambda: journal.backlog_seconds == 0)
         monkeypatch.setattr(module, "MAX_ORDER_SECONDS", 0.2)
         await eventually(lambda: journal.failure)
@@ -436,7 +436,7 @@ async def test_a_batch_missing_after_a_promotion_needs_its_lease() -> None:
 async def test_a_batch_with_a_position_may_lose_its_lease(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The answer to its insert was lost: when that is repeated, another server has the lease."""
+    """The answer to its insert was lost; at the repetition another server has the lease."""
     url = shared_server().new_database()
     async with opened(url) as (journal,):
         run = journal._inserts.run
@@ -506,12 +506,12 @@ async def test_records_are_refused_while_commits_wait_for_a_standby(
             acknowledged = [event_id(1)]
 
             async def append_more() -> None:
-                while True:  # the server has to read the setting
+                while True:  # the server must read the setting
                     number = len(acknowledged) + 1
                     await journal.append(some_new_entries(1, number))
                     acknowledged.append(event_id(number))
 
-            # The insert waits for the standby, or the sequencer, whoever reads the setting first.
+            # The insert or the sequencer waits for the standby: whichever reads the setting first.
             with pytest.raises(RecordRefused, match=r"cannot be written|have no position"):
                 await append_more()
             assert journal.failure is not None
@@ -553,7 +553,7 @@ async def test_a_refused_record_may_get_a_position_later(
         ]
 
 
-#: A disk on which a row has space, and a batch has none.
+#: A disk with space for a row and without space for a batch.
 _FILL_DISK = """
     CREATE FUNCTION opentrail.full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         IF octet_length(NEW.body) > 1000 THEN

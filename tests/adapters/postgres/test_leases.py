@@ -1,4 +1,4 @@
-"""Leases on PostgreSQL, where holders are paused and connections are lost."""
+"""Leases on PostgreSQL, with paused holders and lost connections."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_a_paused_transaction_of_a_holder_is_ended() -> None:
             try:
                 taken = await other.acquire("sequencer", "b")
             except StorageFailed:
-                continue  # it has waited for the lock for as long as a statement may
+                continue  # it has waited for the lock until the statement timeout
     may_wake.set()
     with pytest.raises(StorageFailed):
         await working

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 async def a_journal(folder: Path, count: int, trimmed: int = 0) -> SqliteJournalSource:
-    """Returns a journal of small segments; those up to `trimmed` are gone."""
+    """Returns a journal of small segments, trimmed to a position."""
     journal = SqliteJournal(folder, segment_bytes=24 * 1024)
     for number in range(1, count + 1):
         await journal.append(some_new_entries(1, number))

@@ -1,4 +1,4 @@
-"""The shared tables: made once, and not used by a version that does not know them."""
+"""The shared tables: made once, and unused by a version that does not know them."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ async def test_lost_positions_are_left_out() -> None:
 async def test_a_read_of_large_batches_has_fewer_of_them(
     monkeypatch: pytest.MonkeyPatch, lost: bool
 ) -> None:
-    """Thousands of large records, which callers can cause, could be too much for the memory."""
+    """Callers can cause thousands of large records, which could exceed the memory."""
     url, source = await a_journal()
     ((size,),) = execute(url, "SELECT octet_length(body) FROM opentrail.batch WHERE first = 1")
     monkeypatch.setattr(module, "_READ_BYTES", size + 1)

@@ -52,7 +52,7 @@ async def append_one_by_one(journal: SqliteJournal, count: int, first: int = 1) 
 
 
 async def append_until_refused(journal: SqliteJournal, first: int) -> int:
-    """Appends one by one; returns the number of the record that was refused."""
+    """Appends one by one; returns the number of the refused record."""
     for number in range(first, first + 2_000):
         try:
             await append_one_by_one(journal, 1, number)
@@ -73,7 +73,7 @@ def rows(file: Path) -> list[tuple[int, bytes, bytes]]:
 
 
 def first_break_of_chain(folder: Path) -> int | None:
-    """Returns the first position whose chain does not follow, checked with sqlite3 alone."""
+    """Returns the first position with a broken chain, checked with sqlite3 alone."""
     chain = GENESIS
     for file in segments(folder):
         with closing(sqlite3.connect(file)) as database:
@@ -440,7 +440,7 @@ def test_a_killed_process_loses_nothing_that_it_acknowledged(
 async def test_an_error_of_the_writing_thread_ends_the_journal(
     tmp_path: Path,
 ) -> None:
-    """A thread that died silently would let every append wait for ever."""
+    """Otherwise a thread that died silently would let every append wait forever."""
     broken: list[str] = []
 
     def fails(_position: int, _chain: bytes) -> None:

@@ -1,4 +1,4 @@
-"""A journal is opened whatever its last process has left, and whatever was lost since."""
+"""A journal opens whatever its last process has left, and despite later losses."""
 
 from __future__ import annotations
 

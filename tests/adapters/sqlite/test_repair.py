@@ -76,7 +76,7 @@ async def is_as_written(journal: SqliteJournal, before: list[Entry]) -> set[int]
     by_position = {entry.position: entry for entry in before}
     for entry in found:
         if (whole := by_position.get(entry.position)) is not None:
-            # Nothing vouches for these two.
+            # No other entry confirms these two.
             assert replace(entry, origin="", recorded_at=MOMENT) == replace(
                 whole, origin="", recorded_at=MOMENT
             )
@@ -156,7 +156,7 @@ async def test_a_flipped_byte_is_found_wherever_it_is(tmp_path: Path) -> None:
     harmed = 0
     for entry in chance.sample(before, 60):
         member = b'"eventID":"' + entry.event_id.encode()
-        if (at := content.find(member)) < 0:  # it lies across two pages
+        if (at := content.find(member)) < 0:  # it spans two pages
             continue
         at += chance.randrange(len(member))
         folder = tmp_path / f"flip-{entry.position}"
@@ -219,7 +219,7 @@ async def test_commits_after_a_damaged_log_frame_are_reported(
         for new in entries(40):
             await journal.append([new])
         before = await journal.read(0, 1_000)
-        shutil.copytree(folder, copy)  # as a kill would leave it
+        shutil.copytree(folder, copy)  # the state after a kill
     (log,) = copy.glob("*-wal")
     size = log.stat().st_size
     assert size > 40 * PAGE
@@ -389,7 +389,7 @@ async def test_entries_after_a_known_gap_survive_a_repair(
 async def test_damaged_entries_are_lost_one_after_the_other(tmp_path: Path, position: int) -> None:
     before = await written(tmp_path, 1 << 30)
     (path,) = segments(tmp_path)
-    for damaged in (position, position + 1):  # found one after the other
+    for damaged in (position, position + 1):  # found separately
         with closing(sqlite3.connect(path)) as database:
             alter = "UPDATE entries SET record = zeroblob(length(record)) WHERE position = ?"
             database.execute(alter, (damaged,))

@@ -35,7 +35,7 @@ async def test_every_stretch_can_be_read_across_segments(tmp_path: Path) -> None
 
 
 def test_a_commit_reaches_the_disk(tmp_path: Path) -> None:
-    """`fullfsync` matters on macOS alone; see `system.sync`."""
+    """`fullfsync` matters only on macOS; see `system.sync`."""
     with closing(connect(tmp_path / "segment.db")) as segment:
         for pragma, value in (("synchronous", 2), ("fullfsync", 1)):
             assert segment.execute(f"PRAGMA {pragma}").fetchall() == [(value,)]

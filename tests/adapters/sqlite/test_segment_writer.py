@@ -1,4 +1,4 @@
-"""The newest segment is written until it is full, the disk is full, or another one is wanted."""
+"""The newest segment grows until it or the disk is full, or a new one is requested."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_a_full_disk_refuses_records_and_recovers_automatically(tmp_path: 
 @pytest.mark.anomaly
 @pytest.mark.parametrize("kilobytes_left", [0, 16, 24, 32, 48, 64, 80, 96, 112, 136])
 def test_a_full_disk_anywhere_leaves_a_whole_journal(tmp_path: Path, kilobytes_left: int) -> None:
-    """The room left decides what fails: a row, a new segment's file, its tables, its name."""
+    """The remaining space decides what fails: a row, a new segment's file, its tables, its name."""
 
     async def story(disk: Path) -> None:
         async with opened(disk) as journal:

@@ -48,7 +48,7 @@ async def test_a_new_segment_holds_no_entries_until_written(tmp_path: Path) -> N
 async def test_a_read_of_large_entries_has_fewer_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Thousands of them, which callers can cause, could be too much for the server's memory."""
+    """Callers can cause thousands of them, which could exceed the server's memory."""
     async with opened(tmp_path) as journal:
         await append_one_by_one(journal, 30)
         all_entries = await journal.read(0, 30)

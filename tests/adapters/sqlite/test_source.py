@@ -1,4 +1,4 @@
-"""A journal's segments, as child processes read them."""
+"""A journal's segments, read by child processes."""
 
 from __future__ import annotations
 

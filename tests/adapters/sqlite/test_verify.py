@@ -1,4 +1,4 @@
-"""Which entries are believed, given the hash chain."""
+"""Entries that the hash chain confirms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An application of one's own, and what asks it."""
+"""A custom application, and its clients."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.live
 
 
 class Collector:
-    """Keeps the records it is given."""
+    """Keeps its records."""
 
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Requests of one's own API as records."""
+"""Requests of a custom API as records."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_secrets_of_a_custom_api_are_hidden() -> None:
 
 
 def test_a_name_of_awss_teaches_nothing() -> None:
-    """An operation of one's own may be called as STS's are."""
+    """An operation of a custom API may have the name of STS's."""
     found = Collector()
     app = AsgiRecorder(orders, SOURCE, found, describe=lambda _: "AssumeRoleWithWebIdentity")
     ask(app, "POST", "/", json.dumps({"webIdentityToken": "a.b.c"}).encode())

@@ -17,7 +17,7 @@ from opentrail.core.errors import OpentrailError, RecordRefused, UsageError
 
 
 class Server:
-    """Stores the lines it gets; answers with the given statuses, repeating the last one."""
+    """Stores the lines it receives; answers with the given statuses, repeating the last one."""
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
@@ -199,7 +199,7 @@ def test_a_shipper_returns_the_identity_that_the_server_knows(server: Server) ->
 def test_without_waiting_callers_and_servers_are_asked_once(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The server is in this process, which may stand still.
+    # The server is in this process, which may pause.
     for seconds in ("_IDENTITY_SECONDS", "_CACHE_SECONDS", "_SILENT_SECONDS"):
         monkeypatch.setattr(shipping, seconds, 60.0)
     server.known = {"account": "222222222222", "userIdentity": {"type": "Root"}}

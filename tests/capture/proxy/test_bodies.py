@@ -1,4 +1,4 @@
-"""Bodies under way and the copies that are kept of them."""
+"""Bodies in transit, and their copies."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_body_up_to_the_limit_is_kept_whole(size: int) -> None:
     kept = StoredBody()
     for start in range(0, size, 300_000):
         kept.add(content[start : start + 300_000])
-        if start % 900_000 == 0:  # also in between, after which more may come
+        if start % 900_000 == 0:  # also in between, before more pieces
             assert kept.content() == content[: start + 300_000]
     assert kept.is_whole
     assert kept.content() == kept.content() == content

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.live, pytest.mark.campaign]
 
 
 def test_no_answer_is_fetched_for_a_departed_client(tmp_path: Path) -> None:
-    """An endless one is recorded when its client goes, and its upstream may end it."""
+    """An endless answer is recorded when its client leaves, and its upstream may end it."""
     left = threading.Event()
 
     def endless(wire: Wire) -> None:
@@ -94,7 +94,7 @@ def test_an_upstream_that_reads_the_request_is_not_silent(tmp_path: Path) -> Non
         other = Wire.to(server.url)
 
         def ask() -> None:
-            other.send(GET).answer()  # 504: by then more than the time-out has passed
+            other.send(GET).answer()  # 504: by then more than the timeout has passed
             asked_other.set()
 
         threading.Thread(target=ask, daemon=True).start()

@@ -31,7 +31,7 @@ LARGE = random.Random(1).randbytes(3 * 1024 * 1024)
 
 @pytest.fixture(scope="module")
 def forwarded() -> list[bytes]:
-    """The heads that the upstream got."""
+    """The heads at the upstream."""
     return []
 
 
@@ -237,7 +237,7 @@ def test_a_chunked_body_behind_a_protocol_switch_passes(server: Opentrail) -> No
 )
 def test_unknown_data_is_read_up_to_a_limit(server: Opentrail, start: str) -> None:
     wire = Wire.to(server.url).send(f"GET /b/k HTTP/1.1\r\n{start}")
-    # Up to eight megabytes are read so that the client sees the answer, and up to two before.
+    # The endpoint reads up to two megabytes before its answer, and up to eight after it.
     limit = 12_000_000 + socket_buffers()
     sent, piece = 0, b"a" * 65536
     with contextlib.suppress(ConnectionError):

@@ -1,4 +1,4 @@
-"""Which connections make room for others, and how they are accepted."""
+"""Connections that make room for others, and their acceptance."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POST = "POST /slow HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"
 
 
 def receive_a_body(url: str, endpoint: Endpoint) -> Wire:
-    """Sends a request without its body; returns when the endpoint waits for that."""
+    """Sends a request without its body; returns when the endpoint waits for the body."""
     wire = Wire.to(url).send(POST)
     while not any(each.body for each in list(endpoint.connections)):
         pass

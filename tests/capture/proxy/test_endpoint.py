@@ -122,7 +122,7 @@ def test_connections_with_calls_are_not_closed_for_new_ones() -> None:
     with an_endpoint(max_connections=2, body_grace_seconds=TIMEOUT_SECONDS) as (url, endpoint):
         kept = [Wire.to(url).send(put(b"x" * 10)[:-5]) for _ in range(2)]
         while len(endpoint.connections) < 2 or endpoint.idle or endpoint.unused:
-            continue  # their heads have not been read yet
+            continue  # their heads are still unread
         assert Wire.to(url).rest() == b""
         assert sample(endpoint, "opentrail_refused_calls_total", reason="connections") == 1
         for wire in kept:

@@ -36,10 +36,10 @@ def gate(forwards: bool = True) -> Gate:
 
 
 def claim_of(request: Made, own: frozenset[str] | None = None) -> Claim:
-    """Returns the claim of a request whose body has not come.
+    """Returns the claim of a request before its body.
 
     Raises:
-        SignatureRefused: its signer can be read in two ways.
+        SignatureRefused: the signer is ambiguous.
     """
     path, _, query = request.request.target.decode("latin-1").partition("?")
     folded = fold_headers(request.request.headers)
@@ -57,7 +57,7 @@ def admitted(request: Made, own: frozenset[str] | None = None, forwards: bool = 
     """Returns the admission of a request after its body.
 
     Raises:
-        SignatureRefused: it is refused.
+        SignatureRefused: the request is refused.
     """
     admission = gate(forwards).admit(claim_of(request, own))
     for start in range(0, len(request.body), 7):
@@ -90,7 +90,7 @@ def test_signed_requests_are_verified_and_changed_ones_are_not(seed: int) -> Non
         admission = admitted(other)
     except SignatureRefused:
         return
-    # Another key's, or no signature at all.
+    # Another key's signature, or no signature at all.
     assert admission.signature is Signature.UNVERIFIED
 
 
@@ -196,7 +196,7 @@ ODD_PARTS = [
         ('name="AWSAccess\\KeyId"', ""),
     )
 ]
-#: Good gzip; a server that does not unpack it reads the fields in its comment.
+#: Valid gzip; a server that does not unpack it reads the fields in its comment.
 COMMENTED = b"\x1f\x8b\x08\x10" + bytes(6) + b"&" + FIELDS + b"&\0" + gzip.compress(b"a")[10:]
 ZEROS = gzip.compress(bytes(17 * 1024 * 1024) + b"&" + FIELDS)
 

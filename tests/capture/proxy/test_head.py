@@ -16,7 +16,7 @@ from opentrail.capture.proxy.head import (
     with_forwarded,
 )
 
-#: A value that makes the headers, each with colon, space and end of line, as long as they may be.
+#: A value that fills the headers, each with colon, space and end of line, to their limit.
 LONGEST = b"y" * (MAX_HEADER_BYTES - len(b"Host: h\r\nX: \r\n"))
 
 

@@ -1,4 +1,4 @@
-"""Calls that opentrail's own API answers, from the socket to the record."""
+"""Calls to opentrail's own API, from the socket to the record."""
 
 from __future__ import annotations
 

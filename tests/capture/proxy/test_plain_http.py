@@ -1,4 +1,4 @@
-"""Plain HTTP where TLS is spoken."""
+"""Plain HTTP on a TLS port."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_plain_http_gets_an_answer_other_bytes_do_not() -> None:
         side.do_handshake()
     incoming.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
     with pytest.raises(ssl.SSLWantReadError):
-        side.do_handshake()  # has the answer sent
+        side.do_handshake()  # sends the answer
     answer = outgoing.read()
     assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     head, _, body = answer.partition(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""The policies of create-subscription: served where the upstream has no such bucket, only there."""
+"""The policies of create-subscription: served only where the upstream has no such bucket."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MISSING = b"<Error><Code>%s</Code><Message>no</Message></Error>"
 def missing(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Opentrail, list[bytes]]]:
-    """A server whose upstream answers 404 with the codes of a list, one after the other."""
+    """A server whose upstream answers 404 with a list of codes, one after the other."""
     codes: list[bytes] = []
 
     def upstream(wire: Wire) -> None:

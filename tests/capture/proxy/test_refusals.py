@@ -1,4 +1,4 @@
-"""Our own error answers, read by botocore's parsers as clients read them."""
+"""Our own error answers, read by botocore's parsers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_clients_of_each_protocol_read_code_and_message(protocol: str, parser: s
 def test_an_unidentified_call_gets_its_services_error_format(
     service: str | None, form: bool, parser: str
 ) -> None:
-    """A query call that is refused before its body has come."""
+    """A query call that is refused before its body arrives."""
     known = ServiceCatalog().services[service] if service else None
     status, _, headers, body = answer_of(REFUSAL, Route(known, None, None), form)
     given = {name.decode().lower(): value.decode() for name, value in headers}

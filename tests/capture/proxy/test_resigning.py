@@ -1,4 +1,4 @@
-"""Re-signed calls: which parts are signed, and which are unchanged."""
+"""Re-signed calls: their signed parts, and the unchanged ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
 def test_a_body_with_a_signed_hash_is_gathered_first(tmp_path: Path) -> None:
-    """Also when it is announced, or comes in chunks of the transfer coding."""
+    """Also if the body is announced, or arrives in chunks of the transfer coding."""
     seen: list[tuple[bytes, bytes]] = []
 
     def upstream(wire: Wire) -> None:

@@ -1,4 +1,4 @@
-"""Where a call is sent, and as whom, before any byte of it leaves."""
+"""A call's destination and signer are chosen before any byte of it leaves."""
 
 from __future__ import annotations
 

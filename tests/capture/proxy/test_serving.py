@@ -29,7 +29,7 @@ pytestmark = pytest.mark.live
 
 
 def journalled(data_dir: Path) -> list[dict[str, object]]:
-    """Reads the journal's file as another process would."""
+    """Reads the journal's file like another process."""
     file = next((data_dir / "journal").glob("*.db"))
     with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as journal:
         rows = journal.execute("SELECT record FROM entries ORDER BY position").fetchall()
@@ -52,7 +52,7 @@ def test_the_record_is_durable_when_the_last_byte_arrives(tmp_path: Path) -> Non
 
 
 def test_the_end_of_a_long_answer_waits_for_its_record(tmp_path: Path) -> None:
-    """The journal is locked by another process: all but the end of the answer arrives."""
+    """Another process locks the journal: all but the end of the answer arrives."""
 
     def answering(wire: Wire) -> None:
         wire.request()
@@ -169,7 +169,7 @@ def test_a_call_cut_off_by_the_stop_is_recorded(tmp_path: Path) -> None:
 
 
 def test_a_refused_call_cut_off_early_is_recorded() -> None:
-    """The upstream went away, the rest of the body is awaited, and the server ends."""
+    """The upstream left, the rest of the body is missing, and the server ends."""
 
     async def check() -> list[bytes]:
         async def leaving(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

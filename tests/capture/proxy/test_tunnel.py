@@ -116,7 +116,7 @@ def test_a_refused_handshake_is_an_answer_like_any_other(tmp_path: Path) -> None
 
 @pytest.mark.live
 def test_http_2_is_refused_so_that_calls_are_recorded(tmp_path: Path) -> None:
-    """Java's client asks for it on every plain connection; it may be left unanswered (RFC 9110)."""
+    """Java's client asks for it on every plain connection; a server may ignore it (RFC 9110)."""
     seen = []
 
     def upstream(wire: Wire) -> None:

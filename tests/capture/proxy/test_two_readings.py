@@ -1,4 +1,4 @@
-"""Whoever passes the gate is no other to the server behind it, however loosely that one reads."""
+"""The gate and the server behind it see the same caller, however loosely the server reads."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TYPES = (
 
 
 def of_moto(request: Made) -> str | None:
-    """Returns the key that moto takes the caller's to be; None where it refuses to read."""
+    """Returns the caller's key according to moto; None if moto refuses to read."""
     headers = {name.decode("latin-1"): text for name, text in request.request.headers}
     target = request.request.target.decode("latin-1")
     response = BaseResponse("iam")
@@ -61,7 +61,7 @@ def scope(choose: random.Random) -> str:
 
 
 def authorization(choose: random.Random) -> str:
-    """Returns a header of three parts, mostly, in which anything may be wrong."""
+    """Returns a header, mostly of three parts, with errors anywhere."""
     if choose.random() < 0.1:
         return f"AWS {choose.choice(KEYS)}:{choose.choice([*KEYS, 'c2ln'])}{choose.choice('/=:')}"
     parts = [("Credential", scope(choose)), ("SignedHeaders", "host"), ("Signature", DIGITS)]
@@ -89,7 +89,7 @@ def fields(choose: random.Random) -> str:
 
 
 def spelled(choose: random.Random, name: str) -> str:
-    """Returns the name of a part in one of the ways that werkzeug reads."""
+    """Returns the name of a part in one of werkzeug's accepted spellings."""
     ways = (f'name="{name}"', f"name={name}", f"name*=UTF-8''{name}", f'name="\\{name}"')
     return choose.choice((*ways, f'name*0="{name[:3]}"; name*1="{name[3:]}"'))
 
@@ -108,7 +108,7 @@ def body(choose: random.Random, content_type: str | None) -> bytes:
 
 
 def generated(choose: random.Random) -> Made:
-    """Returns a request that names keys in several places."""
+    """Returns a request with keys in several places."""
     method = choose.choice(("GET", "POST", "POST", "PUT"))
     target = "/" + (f"?{fields(choose)}" if choose.random() < 0.3 else "")
     headers = [(b"Host", b"localhost")]
@@ -120,7 +120,7 @@ def generated(choose: random.Random) -> Made:
         headers.append((b"Content-Encoding", b"gzip"))
         content = gzip.compress(content) if choose.random() < 0.8 else content
     if choose.random() < 0.3:
-        # Rightly signed, by a caller who would like to be another.
+        # A valid signature, by a caller who tries to be another.
         asked = AWSRequest(method, f"http://localhost{target}", {}, content)
         asked.headers["Host"] = "localhost"
         SigV4Auth(LONG_TERM, choose.choice(("iam", "iam", TEMPORARY_KEY)), "eu-west-1").add_auth(
@@ -146,7 +146,7 @@ def check(seed: int, count: int) -> None:
         caller = admission.caller.access_key_id if admission.caller else None
         read = of_moto(request)
         assert read == caller or read not in SECRETS, (number, caller, read, request)
-    # Enough of each kind came as far as the server.
+    # Enough of each kind reached the server.
     assert min(outcomes.values()) > count / 50, outcomes
 
 

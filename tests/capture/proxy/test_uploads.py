@@ -1,4 +1,4 @@
-"""Bodies that come after their heads: passed on as they come, and what becomes of broken ones."""
+"""Bodies later than their heads: forwarded immediately; broken ones."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_late_form_is_recorded_whoever_signed_it(is_verified: bool) -> None:
 
 
 def test_a_verification_error_ends_call_and_upstream_connection() -> None:
-    """Else the upstream would wait for the rest of the body, and the call for the upstream."""
+    """Otherwise the upstream would wait for the rest of the body, and the call for the upstream."""
 
     def failing(_key_id: str) -> None:
         raise MemoryError("the directory of keys does not answer")
@@ -164,7 +164,7 @@ class HeldJournal(MemoryJournal):
 
 
 def test_bodies_in_files_are_read_call_by_call() -> None:
-    """Else the bodies of all calls that wait for their records would be in memory."""
+    """Otherwise the bodies of all calls that wait for their records would be in memory."""
     body = b'{"TableName": "t"}' + b" " * 2 * 1024 * 1024
     head = b"POST / HTTP/1.1\r\nHost: h\r\nX-Amz-Target: DynamoDB_20120810.DescribeTable\r\n"
 
@@ -193,7 +193,7 @@ def test_bodies_in_files_are_read_call_by_call() -> None:
 
 
 def test_a_read_with_a_started_body_is_not_resent() -> None:
-    """Its first piece is held until it is verified, and would be missing in the second request."""
+    """The second request would miss the first piece, which is held until it is verified."""
 
     async def check() -> tuple[bytes, int]:
         requests = 0

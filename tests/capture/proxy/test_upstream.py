@@ -1,4 +1,4 @@
-"""Upstreams of all manners: how their answers reach the client and the record."""
+"""Upstreams of all kinds: their answers at the client and in the record."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_trailer_of_an_answer_is_not_a_header(tmp_path: Path) -> None:
 
 
 def test_answers_of_all_framings_arrive_whole(tmp_path: Path) -> None:
-    """Each is followed by another call, so that a wrong end would show."""
+    """Another call follows each, so that a wrong end would show."""
 
     def framings(wire: Wire) -> None:
         wire.request()
@@ -355,7 +355,7 @@ def test_each_service_goes_to_its_own_upstream(tmp_path: Path) -> None:
 
 
 def test_a_client_connection_holds_one_upstream_connection_at_most(tmp_path: Path) -> None:
-    """Else clients that alternate between services would exhaust the descriptors."""
+    """Otherwise clients that alternate between services would exhaust the descriptors."""
     s3_is_closed, sts_is_closed = threading.Event(), threading.Event()
 
     def until_closed(closed: threading.Event) -> Script:

@@ -27,7 +27,7 @@ Script = Callable[["Wire"], object]
 
 
 def scope(service: str, region: str = "us-east-1", key: str = ADMIN_KEY_ID) -> str:
-    """Returns an Authorization header that claims to be signed for a service."""
+    """Returns an Authorization header with a false signature for a service."""
     credential = f"{key}/20200101/{region}/{service}/aws4_request"
     return f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature={'0' * 64}"
 
@@ -105,12 +105,12 @@ class Wire:
         return body
 
     def request(self) -> tuple[bytes, bytes]:
-        """Reads one request: its head as it came, its body without framing."""
+        """Reads one request: its head unchanged, its body without framing."""
         head = self.until(b"\r\n\r\n")
         return head, self.body_after(head)
 
     def body_after(self, head: bytes) -> bytes:
-        """Reads the body of a request whose head was read."""
+        """Reads the body of a request after its head."""
         lower = head.lower()
         if b"transfer-encoding: chunked" in lower:
             return self.chunks()
@@ -125,13 +125,13 @@ class Wire:
 
 
 def socket_buffers() -> int:
-    """Returns the maximum bytes that wait in the system between the ends of a connection."""
+    """Returns the maximum bytes that the system holds between the ends of a connection."""
     limits = [Path(f"/proc/sys/net/ipv4/{name}").read_text() for name in ("tcp_rmem", "tcp_wmem")]
     return sum(int(each.split()[2]) for each in limits)  # minimum, default and maximum
 
 
 class ScriptedUpstream:
-    """Runs a script for each connection it is given, in turn; the last one for all others."""
+    """Runs a script for each connection, in turn; the last one for all others."""
 
     def __init__(self, *scripts: Script) -> None:
         self._scripts = list(scripts)
@@ -178,7 +178,7 @@ def scripted(*scripts: Script) -> Iterator[ScriptedUpstream]:
 
 
 def ok(body: bytes = b"<ok/>", *headers: str) -> bytes:
-    """Returns a good answer with a length."""
+    """Returns a valid answer with a length."""
     lines = ["HTTP/1.1 200 OK", *headers, f"Content-Length: {len(body)}", "", ""]
     return "\r\n".join(lines).encode() + body
 

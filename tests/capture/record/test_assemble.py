@@ -1,4 +1,4 @@
-"""From an exchange to a whole record: what AWS writes, and whatever comes."""
+"""From an exchange to a whole record: AWS's form, for any input."""
 
 import json
 from collections.abc import Mapping
@@ -551,7 +551,7 @@ def test_a_missing_request_id_is_made() -> None:
     assert first["requestID"] != second["requestID"]
 
 
-# Other accounts, other ways in
+# Other accounts, other entrances
 
 
 def test_the_owner_of_a_touched_resource_gets_a_copy() -> None:
@@ -705,7 +705,7 @@ def test_the_row_matches_the_record() -> None:
     assert made.decoded
 
 
-# What could not be decoded
+# Undecodable parts
 
 
 @pytest.mark.parametrize(
@@ -898,7 +898,7 @@ def test_a_record_with_long_names_has_at_most_256_kilobytes() -> None:
         assert len(json.loads(made.entry.record)["eventName"]) <= 1024
 
 
-# An error repeats nothing that is hidden: here upstreams that repeat the whole request
+# Errors repeat no hidden value, even of upstreams that repeat the whole request
 
 ECHOED = {
     "cut json": a_json_request(
@@ -937,7 +937,7 @@ def test_an_error_contains_no_hidden_value(name: str) -> None:
             assert "CANARY-1" not in json.dumps(recorded(an_exchange(request, answer)))
 
 
-# Whatever comes, there is a record: a call that the upstream carried out must not go unrecorded
+# Any input has a record: a call that the upstream executed must not go unrecorded
 
 CBOR_PATH = "/service/GraniteServiceVersion20100801/operation/PutMetricData"
 FORM = {"content-type": "application/x-www-form-urlencoded"}
@@ -1099,7 +1099,7 @@ def test_the_id_of_a_request_is_the_answers(
 ) -> None:
     answered = an_exchange(response=Response(200, headers, b""), described=described)
     assert recorded(answered)["requestID"] == found
-    # Without one, each request gets its own.
+    # Without an id, each request gets its own.
     silent = replace(answered, response=None)
     assert len({recorded(silent)["requestID"], recorded(silent)["requestID"], found}) == 3
 
@@ -1185,7 +1185,7 @@ def test_get_caller_identity_teaches_the_caller_of_a_key(
     assert "identity" not in record.get("additionalEventData", {}).get("opentrail", {})
     learned = learn(record, {}).identities
     if kind == "AssumedRole":
-        assert learned == ()  # its session ends, and nothing says when it began
+        assert learned == ()  # its session ends, and its start is unknown
     else:
         assert [each.access_key_id for each in learned] == ["test"]
         assert learned[0].user_identity["arn"] == caller["arn"]
@@ -1215,5 +1215,5 @@ def test_an_unknown_caller_has_the_account_of_its_resource() -> None:
     assert record["recipientAccountId"] == record["userIdentity"]["accountId"] == "000000000000"
     assert "sharedEventID" not in record
     assert learn(record, {}).account == "000000000000"
-    account.append("111122223333")  # which the upstream said itself
+    account.append("111122223333")  # from the upstream itself
     assert assembler.assemble(exchange).record["recipientAccountId"] == DEFAULT_ACCOUNT

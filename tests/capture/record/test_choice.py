@@ -1,4 +1,4 @@
-"""The head of a request decides as selectors decide on the finished record."""
+"""The head of a request decides like selectors on the finished record."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def left_out(
 
 
 def matches(selection: Selection, request: Request) -> list[bool]:
-    """Returns what selectors decide on the records of a call."""
+    """Returns the selectors' decision on the records of a call."""
     made = Assembler(lambda _key: an_identity()).assemble(an_exchange(request))
     predicate = predicate_of(selection)
     return [

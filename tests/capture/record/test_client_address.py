@@ -1,4 +1,4 @@
-"""Whose word on the caller's address counts, and through which entrance a call came."""
+"""Trusted sources of the caller's address, and the entrance of a call."""
 
 from __future__ import annotations
 

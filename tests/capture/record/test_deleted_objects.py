@@ -1,4 +1,4 @@
-"""Which objects a DeleteObjects named, and a DeleteObject record of each."""
+"""The objects in a DeleteObjects, and a DeleteObject record of each."""
 
 import json
 from typing import Any
@@ -182,7 +182,7 @@ MATCHES: dict[str, tuple[list[str | tuple[str, str]], str, bool, list[str]]] = {
     "quiet": (["a", ("a", "2")], "", True, ["deleted", "deleted"]),
     "quiet, one error": (["a", "b"], "E:a", True, ["error", "deleted"]),
     "quiet, the plain one failed": (["a", ("a", "2")], "E:a", True, ["error", "deleted"]),
-    # Some stores leave the version out, as moto does of objects under a lock.
+    # Some stores leave the version out, like moto for locked objects.
     "the other one has no version": (
         [("a", "1"), ("a", "2")],
         "D:a:1 E:a",
@@ -370,7 +370,7 @@ def test_keys_are_recorded_up_to_the_limit(key: str) -> None:
     assert "AuthenticationMethod" in extra
 
 
-# Whatever comes
+# Any input
 
 
 @pytest.mark.hypothesis

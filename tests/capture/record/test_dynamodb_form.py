@@ -1,4 +1,4 @@
-"""The calls of "Understanding DynamoDB log file entries", and what AWS records of them."""
+"""The calls of "Understanding DynamoDB log file entries", and AWS's records of them."""
 
 from __future__ import annotations
 

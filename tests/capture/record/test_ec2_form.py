@@ -1,4 +1,4 @@
-"""EC2's own two forms, against what real records say."""
+"""EC2's own two forms, against real records."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ec2() -> Service:
 
 
 def shown(operation: str, **parameters: Any) -> dict[str, Any]:
-    """Returns the parameters of what botocore sends."""
+    """Returns the parameters of a request by botocore."""
     request = an_sdk_request("ec2", operation, parameters)
     return ec2_parameters(router().identify(request, read_credential(request)), request, {})
 

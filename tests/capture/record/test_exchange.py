@@ -1,4 +1,4 @@
-"""What passed between a client and its upstream."""
+"""The exchange between a client and its upstream."""
 
 from tests.factories import KEY, a_query_request, an_exchange
 

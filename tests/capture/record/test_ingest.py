@@ -1,4 +1,4 @@
-"""Records from other processes at the journal's door."""
+"""Records from other processes, on their way into the journal."""
 
 from __future__ import annotations
 

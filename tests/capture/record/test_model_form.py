@@ -495,7 +495,7 @@ def test_a_key_of_an_unknown_form_does_not_raise(key: Any) -> None:
     assert asked("dynamodb", "GetItem", {"TableName": "t", "Key": key})["tableName"] == "t"
 
 
-# Shapes that hold themselves, values that hold much
+# Recursive shapes, large values
 
 
 def test_a_recursive_shape_is_shown_to_any_depth() -> None:

@@ -38,7 +38,7 @@ from tests.fakes import (
 
 
 class BrokenJournal(MemoryJournal):
-    """A journal that refuses while a test sets it to."""
+    """A journal that refuses while a test sets a failure."""
 
     async def append(self, entries: Sequence[NewEntry]) -> int:
         if self.failure:
@@ -102,7 +102,7 @@ class SlowJournal(BrokenJournal):
 
 @pytest.mark.parametrize("refuse", [True, False])
 def test_a_record_is_queued_while_others_are_written(refuse: bool) -> None:
-    """The journal writes together what waits; nothing waits before it."""
+    """The journal writes waiting records together; no other part delays them."""
 
     async def story() -> None:
         world = World(refuse, SlowJournal())
@@ -123,7 +123,7 @@ def test_a_record_is_queued_while_others_are_written(refuse: bool) -> None:
 
 
 def test_with_allow_a_key_is_learned_immediately() -> None:
-    """The next call may be signed with the key, and another process may get it."""
+    """The next call may be signed with the key, and another process may receive it."""
     assume = {"RoleArn": "arn:aws:iam::123456789012:role/R", "RoleSessionName": "s"}
     handing_out = an_exchange(a_query_request("sts", "AssumeRole", "2011-06-15", assume))
 
@@ -170,7 +170,7 @@ def test_a_call_with_very_many_records_yields_to_others() -> None:
 
 
 class SlowInThreads(Networks):
-    """Networks that an assembler in a thread must wait for."""
+    """Networks that block an assembler in a thread."""
 
     def __init__(self, go_on: threading.Event, fails: bool = False) -> None:
         super().__init__()
@@ -246,7 +246,7 @@ async def test_a_large_call_keeps_the_caller_of_its_end() -> None:
 def test_large_calls_wait_for_recording_in_limited_memory(
     has_room: bool, names: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without room the record of the first one alone is made in the thread."""
+    """Without room the thread makes only the record of the first one."""
     monkeypatch.setattr(recorder, "_MAX_LARGE_BYTES", (2 if has_room else 1) * len(LARGE))
     others_are_recorded = threading.Event()
     networks = SlowInThreads(others_are_recorded)

@@ -284,7 +284,7 @@ def test_a_sender_is_known_by_the_address() -> None:
 
 
 def test_every_rule_covers_data_events_or_a_source() -> None:
-    """A type with a slip of the pen would be of no effect."""
+    """A misspelled type would have no effect."""
     known = {kind for kinds in rules("kinds")["data"].values() for kind in kinds}
     known |= set(rules("resources")["management"].values())
     assert rules("resources").keys() - {"management"} <= known
@@ -314,7 +314,7 @@ def test_partner_events_list_the_event_source() -> None:
 
 
 def test_names_in_other_members_make_an_arn_whole() -> None:
-    """An alias of an agent is named together with the agent."""
+    """An alias of an agent is listed together with the agent."""
     request = a_request("bedrock", "POST", "/agents/A1/agentAliases/B1/sessions/s/text")
     route = replace(route_of(request), operation="InvokeAgent")
     parameters = {"agentId": "A1", "agentAliasId": "B1"}

@@ -341,7 +341,7 @@ def test_a_call_without_such_details_has_none() -> None:
     assert noted(request) == {}
 
 
-# Whatever comes
+# Any input
 
 
 @pytest.mark.slow

@@ -66,7 +66,7 @@ def test_any_text_is_accepted(text: str) -> None:
     )
 )
 def test_json_says_the_same_as_flow_style(parameters: dict[str, dict[str, Any]]) -> None:
-    """Also where JSON is not read as such, for its comma at the end."""
+    """Also if the JSON is invalid because of a final comma."""
     expected = frozenset(n for n, one in parameters.items() if not one.get("NoEcho"))
     text = json.dumps({"Parameters": parameters})
     assert echoed_parameters(text) == expected
