@@ -1,4 +1,4 @@
-"""Actions on the key directory, as the command asks for them."""
+"""Actions of the command on the key directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The key directory: keys are made, found, disabled, rotated; secrets are never stored plainly."""
+"""The key directory: creating, finding, disabling and rotating keys; secrets are stored sealed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def directory(
 
 
 def caller(keys: KeyDirectory, new: NewKey, now: datetime | None = None) -> str:
-    """Returns whom a request signed with a key is found to be of, or the code of its refusal."""
+    """Returns the caller of a signed request, or the code of its refusal."""
     credentials = Credentials(new.key.access_key_id, new.secret_access_key, new.session_token)
     request = signed(credentials=credentials).request
     try:

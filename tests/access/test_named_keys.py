@@ -1,4 +1,4 @@
-"""Who is behind access keys that were made elsewhere."""
+"""Callers behind access keys made elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEY, OTHER = "AKIAIOSFODNN7EXAMPLE", "AKIAI44QH8DHBEXAMPLE"
 
 
 class Directory:
-    """The directory of a control store, and the keys whose entries were changed."""
+    """The directory of a control store, and the keys with changed entries."""
 
     def __init__(self, control: MemoryControl, **configured: dict[str, Any]) -> None:
         self.named = NamedKeys(control, configured)

@@ -42,7 +42,7 @@ def users_in(control: ControlStore, clock: SettableClock | None = None) -> Conso
 
 
 async def signed_in(users: ConsoleUsers, name: str = "ann") -> None:
-    """Creates a user that has chosen its password."""
+    """Creates a user with a chosen password."""
     _, once = await users.create(name, ConsoleRole.VIEWER)
     await users.sign_in(name, once, ADDRESS, OWN)
 
@@ -367,7 +367,7 @@ async def test_tries_of_one_address_delay_no_other() -> None:
     started: list[str] = []
 
     async def sign_in(name: str, password: str, address: str) -> None:
-        async def has_left() -> bool:  # asked when its turn comes
+        async def has_left() -> bool:  # called at its turn
             started.append(address)
             return False
 

@@ -11,13 +11,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-#: Nothing is slower than this.
+#: Upper limit of every delay.
 SLOW_SECONDS = 3.0
 _KEPT = ("content-type", "etag", "x-amz-", "last-modified", "content-encoding")
 
 
 class BadStore:
-    """Passes everything on; each PUT of a gzip file meets the next fault of its script.
+    """Forwards every request; each PUT of a gzip file meets the next fault of its script.
 
     Faults: `down` (503, nothing stored), `denied` (403), `reset` (the connection breaks before
     anything is stored), `lost` (stored, then the connection breaks), `etag` (stored, the answer has
@@ -62,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
     bad_store: BadStore
 
     def do_GET(self) -> None:
-        """Passes a request on, or not."""
+        """Forwards a request, unless a fault prevents it."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fault = "fine"
         if self.command == "PUT" and urlsplit(self.path).path.endswith(".gz"):
@@ -114,4 +114,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.close()
 
     def log_message(self, *arguments: Any) -> None:
-        """Says nothing."""
+        """Logs nothing."""

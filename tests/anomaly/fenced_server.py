@@ -1,7 +1,7 @@
-"""A server of a cluster without its ports: it orders batches and does what only the worker may do.
+"""A server of a cluster without its ports: it orders batches and does the worker's tasks.
 
 As a program it stops, or asks to be cut off, before a statement of a fenced transaction. Without
-one it prints where it could be stopped.
+such a point it prints all possible ones.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from opentrail.ports.control import Put, Remove
 from opentrail.settings import Settings
 from tests.factories import some_new_entries
 
-#: The statements of a transaction before a point, and the one after it.
+#: The statements of a transaction before a point, and the next one.
 Point = list[str]
 Mode = Literal["stop", "cut"]
 _COMMIT = "COMMIT"
@@ -38,7 +38,7 @@ _LOCKS_LEASE = re.compile(r"(INSERT INTO|UPDATE) opentrail\.lease\b")
 
 @asynccontextmanager
 async def fenced_server(url: str, node: str, first: int) -> AsyncIterator[PostgresJournal]:
-    """A server that has done everything once when it is entered; it releases its leases at the end.
+    """A server that has done everything once on entry; it releases its leases at the end.
 
     Args:
         url: the database.
@@ -86,12 +86,12 @@ class Trace:
     act: Callable[[], None]
     point: Point | None
     seen: list[Point] = field(default_factory=list)
-    #: File and line of what calls `fence`.
+    #: File and line of the callers of `fence`.
     callers: set[tuple[str, int]] = field(default_factory=set)
     _statements: dict[int, list[str]] = field(default_factory=dict)
 
     def before(self, connection: object, statement: str) -> None:
-        """Notes a statement that follows, and acts if it is the one."""
+        """Notes the next statement, and acts if it is the point."""
         # Partitions are named after days.
         statement = re.sub(r"\d+", "N", " ".join(statement.split()))
         earlier = self._statements.setdefault(id(connection), [])

@@ -86,7 +86,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path) -> Path:
-    """Takes every byte that is left."""
+    """Takes all remaining space."""
     filler = folder / "filler"
     with filler.open("wb", buffering=0) as file:
         for size in (65536, 4096, 512, 1):
@@ -393,7 +393,7 @@ def test_the_sandbox_makes_lost_trail_buckets_again(tmp_path: Path) -> None:
 
 
 def history_process(server: Opentrail) -> int:
-    """Returns the id of the process in which event history lives."""
+    """Returns the id of the event history process."""
     (pid,) = server.children(b"opentrail.adapters.duckdb.process")
     return pid
 
@@ -422,7 +422,7 @@ def test_a_killed_history_process_is_refilled_on_a_quiet_server(
 
 # Parts that do not run
 
-#: Ends the process of event history before it is ready, as long as a file exists.
+#: Ends the event history process before it is ready, as long as a file exists.
 ENDING = """
 import os, sys
 if "opentrail.adapters.duckdb.process" in sys.orig_argv and os.path.exists({file!r}):

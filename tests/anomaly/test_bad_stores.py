@@ -1,4 +1,4 @@
-"""A store that is down, slow, forgetful or lying: each event in one file, digests whole."""
+"""An unreachable, slow, forgetful or lying store: each event in one file, digests whole."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def upstream() -> Iterator[str]:
 
 
 def delivered(upstream: str) -> Counter[str]:
-    """Counts the users whose creation lies in the bucket, read past the faults."""
+    """Counts the users whose creation is in the bucket, read past the faults."""
     s3: Any = boto3.client(
         "s3",
         endpoint_url=upstream,

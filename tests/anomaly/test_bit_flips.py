@@ -1,6 +1,6 @@
 """One flipped bit in any file of a killed server's data directory: named, or without effect.
 
-OPENTRAIL_BIT_FLIPS=all tries all places; without it a few of each file.
+OPENTRAIL_BIT_FLIPS=all tries all places; otherwise a few of each file.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def flips_in(folder: Path, file: str, chance: random.Random) -> Iterator[Flip]:
 
 
 def frames_of(log: bytes) -> list[int]:
-    """Returns where the frames of a log's newest generation begin."""
+    """Returns the offsets of the frames of a log's newest generation."""
     (size,) = struct.unpack(">I", log[8:12])
     starts = range(LOG_HEADER, len(log) - FRAME_HEADER - size + 1, FRAME_HEADER + size)
     return [start for start in starts if log[start + 8 : start + 16] == log[16:24]]
@@ -187,9 +187,9 @@ def problems(state: dict[str, Any]) -> list[Any]:
 
 
 def test_lost_end_of_the_log_stops_enforcement(tmp_path: Path, world: World) -> None:
-    """A key that was disabled before the kill is not accepted again."""
+    """A key disabled before the kill is not accepted later."""
     log = (world.folder / "state.db-wal").read_bytes()
-    # The kill may have come within a transaction, or before the note of the last one.
+    # The kill may have been within a transaction, or before the note of the last one.
     *_, frame, _last = (start for start in frames_of(log) if any(log[start + 4 : start + 8]))
     for offset in (frame + member for member in (*FRAME_MEMBERS, FRAME_HEADER + 9)):
         folder = tmp_path / f"flipped-{offset}"

@@ -1,8 +1,8 @@
 """A cluster under load whose servers and database are killed, paused and cut off in turn.
 
-OPENTRAIL_FAULTS=60 and OPENTRAIL_FAULTS_SEED try more, and other ones; OPENTRAIL_FAULTS_PAUSE=20
-pauses for longer. OPENTRAIL_FAULTS_ROLES=recorder,recorder,recorder,worker,worker,query,query has a
-server of each role.
+OPENTRAIL_FAULTS=60 and OPENTRAIL_FAULTS_SEED try more and different faults;
+OPENTRAIL_FAULTS_PAUSE=20 pauses for longer.
+OPENTRAIL_FAULTS_ROLES=recorder,recorder,recorder,worker,worker,query,query has a server per role.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ ROLES = os.environ.get("OPENTRAIL_FAULTS_ROLES", "all,all,all").split(",")
 
 @dataclass
 class World:
-    """Servers, and the PostgreSQL that they share."""
+    """Servers, and their shared PostgreSQL."""
 
     servers: list[Opentrail]
     #: Servers that clients call.
@@ -72,7 +72,7 @@ class World:
 
         return eventually(find, "a server is the worker")[0]
 
-    # Faults: each is over when it returns.
+    # Each fault is over on return.
 
     def kill(self, server: Opentrail) -> None:
         server.kill()
@@ -100,17 +100,17 @@ class World:
         self.primary.execute(self.database, statement)
 
     def freeze(self, _server: Opentrail) -> None:
-        """PostgreSQL stands still."""
+        """PostgreSQL pauses."""
         with self.primary.frozen():
             time.sleep(2.0)
 
     def crash(self, _server: Opentrail) -> None:
-        """PostgreSQL's primary crashes and starts again."""
+        """PostgreSQL's primary crashes and restarts."""
         self.primary.stop("immediate")
         self.primary.start()
 
     def promote(self) -> None:
-        """The primary is gone for good, and its standby is promoted."""
+        """The primary is lost, and its standby is promoted."""
         self.primary.stop("immediate")
         self.standby.promote()
 
@@ -161,7 +161,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def looked_up(server: Opentrail, since: float) -> list[str]:
-    """Returns the users that LookupEvents shows, newest first."""
+    """Returns the users in LookupEvents, newest first."""
     pages = (
         server.boto("cloudtrail", attempts=5)
         .get_paginator("lookup_events")

@@ -1,8 +1,8 @@
 """The journal and the worker of a cluster as a state machine: whole nodes, on one PostgreSQL.
 
 tests/contracts/test_ordered_batches.py has inserts and their order step by step. Here nodes append
-at the same time, lose connections and answers, are paused for longer than their leases and wake
-up, trim, and become the worker. Whatever the order of the steps: no acknowledged record is lost,
+concurrently, lose connections and answers, are paused for longer than their leases, resume,
+trim, and become the worker. Whatever the order of the steps: no acknowledged record is lost,
 no record has two positions, positions have no gap and never change, records appended after an
 acknowledgement have higher positions, and a former worker changes nothing.
 """
@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 #: Long enough that a lease expires only when a step says so.
 LEASE_SECONDS = 3_600.0
-#: The first day of the journal: those before yesterday can be trimmed.
+#: The first day of the journal: days before yesterday can be trimmed.
 DAYS_AGO = timedelta(days=6)
 NAMES = ("a", "b", "c")
 NODES = st.sampled_from(NAMES)
@@ -110,7 +110,7 @@ class Node:
 
 @dataclass
 class Call:
-    """Records that a node appends together."""
+    """Records of one append by a node."""
 
     node: Node
     entries: list[NewEntry]
@@ -123,7 +123,7 @@ class Call:
 
 
 class ClusterOfNodes(RuleBasedStateMachine):
-    """The steps, and what holds after each."""
+    """The steps, and the invariants after each."""
 
     @initialize()
     def open(self) -> None:
@@ -157,7 +157,7 @@ class ClusterOfNodes(RuleBasedStateMachine):
             self.runner.close()
 
     def _run(self, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Runs a step of a node; it is repeated if connections were lost."""
+        """Runs a step of a node; repeats it if connections were lost."""
 
         async def repeated() -> T:
             async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -183,7 +183,7 @@ class ClusterOfNodes(RuleBasedStateMachine):
 
     @rule(name=NODES, count=st.integers(1, 3), is_written=st.booleans())
     def append(self, name: str, count: int, is_written: bool) -> None:
-        """A node begins to append; other steps happen before it is acknowledged."""
+        """A node begins to append; other steps happen before the acknowledgement."""
         node = self.nodes[name]
         entries = some_new_entries(count, 10 * len(self.calls) + 1)
         call = Call(node, entries, is_written, self._tick())
@@ -206,13 +206,13 @@ class ClusterOfNodes(RuleBasedStateMachine):
 
     @rule(name=NODES, count=st.integers(1, 3))
     def write(self, name: str, count: int) -> None:
-        """A node makes records durable, which may have no position yet."""
+        """A node makes records durable, perhaps without positions yet."""
         self.append(name, count, True)
         self._finish(are_written=True)
 
     @rule()
     def finish(self) -> None:
-        """Every call of a node that is not paused is acknowledged, once its leases have expired."""
+        """Every call of a running node is acknowledged, once its leases have expired."""
         for node in self._paused():
             self._expire(f"holder = '{node.name}'")
         self._finish(are_written=False)
@@ -255,7 +255,7 @@ class ClusterOfNodes(RuleBasedStateMachine):
     @precondition(lambda self: self._paused())
     @rule(data=st.data(), is_late=st.booleans())
     def wake(self, data: st.DataObject, is_late: bool) -> None:
-        """A node wakes up, which was paused for longer than its leases last if it `is_late`."""
+        """A node resumes; if it `is_late`, its pause was longer than its leases."""
         node = data.draw(st.sampled_from(self._paused()))
         if is_late:
             self.finish()
@@ -321,14 +321,14 @@ class ClusterOfNodes(RuleBasedStateMachine):
         ((trimmed,),) = self._execute("SELECT trimmed FROM opentrail.journal")
         return int(trimmed)
 
-    # What holds.
+    # The invariants.
 
     @invariant()
     def the_journal_is_whole(self) -> None:
         if not hasattr(self, "nodes"):
             return
         found = dict(self._entries())
-        # Later ones may be there by now.
+        # By now there may be later ones.
         trimmed = self._trimmed()
         assert trimmed <= min(self.sealed.values(), default=0)
         assert list(found) == list(range(trimmed + 1, trimmed + 1 + len(found)))
@@ -338,7 +338,7 @@ class ClusterOfNodes(RuleBasedStateMachine):
         self._require_order()
 
     def _entries(self) -> Iterator[tuple[int, str]]:
-        """Yields positions and event ids; their chain is verified."""
+        """Yields positions and event ids, after verifying their chain."""
         for part in self.source.read_range(1, 2**62):
             for entry in part:
                 yield entry.position, entry.event_id

@@ -1,4 +1,4 @@
-"""Every file of a data directory, damaged in every way: nothing is silent, nothing hangs."""
+"""Every file of a data directory, damaged in every way: the server names it and never hangs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/evidence"
 
 @dataclass(frozen=True)
 class World:
-    """Data directories of two servers as they left them, and how to start one."""
+    """Data directories that two servers left, and a way to start a server on them."""
 
     folder: Path
     other: Path
@@ -63,7 +63,7 @@ class Row:
 
 
 def fill(folder: Path, upstream: str, imported: Path, flags: tuple[str, ...]) -> None:
-    """Makes a data directory with everything that one may have."""
+    """Makes a data directory with all kinds of files."""
     direct = boto3.client(
         "s3",
         endpoint_url=upstream,
@@ -95,7 +95,7 @@ def fill(folder: Path, upstream: str, imported: Path, flags: tuple[str, ...]) ->
 
 
 def leave_a_tail(server: Opentrail, folder: Path) -> None:
-    """Makes calls until some records are in the journal alone, too few of them to be sealed."""
+    """Makes calls until some records are only in the journal, too few for sealing."""
 
     def unsealed() -> int:
         eventually(lambda: is_ready(health(server)), "event history with all records")
@@ -142,7 +142,7 @@ def halve(path: Path, _other: Path) -> None:
 
 
 def flip(path: Path, _other: Path) -> None:
-    """Flips a bit where the file has content; much of a database is not in use."""
+    """Flips a bit where the file has content; much of a database is unused."""
     content = bytearray(path.read_bytes())
     found = [content.find(place) for place in PLACES if place in content]
     at = found[0] + 12 if found and path.suffix == ".db" else len(content) // 2
@@ -156,7 +156,7 @@ def swap(path: Path, other: Path) -> None:
 
 KINDS: tuple[Callable[[Path, Path], None], ...] = (remove, empty, halve, flip, swap)
 
-#: What every data directory has: a pattern for the names of each file.
+#: Files of every data directory: a pattern for the names of each file.
 FILES = (
     r"state\.db",
     r"inventory\.json",
@@ -176,7 +176,7 @@ FILES = (
 )
 ALL = ("start", "health", "verify", "doctor")
 HEALED = "the other copy and the data are there; the next start makes the file again"
-#: Files and kinds of damage → who may stay silent, and why that does no harm.
+#: Files and kinds of damage → who may stay silent, and the reason.
 HARMLESS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
     (r"(history/)?inventory\.json", ".*", ("health", "doctor"), HEALED),
     (r"written", ".*", ("health", "doctor"), HEALED),
@@ -241,7 +241,7 @@ def verified(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def diagnosed(folder: Path, capsys: pytest.CaptureFixture[str], *, runs: bool) -> str:
-    """Returns what doctor says; without a server that there is none is not counted."""
+    """Returns doctor's problems, without the missing server."""
     main(["doctor", "--data-dir", str(folder), "--json"])
     found = json.loads(capsys.readouterr().out)["findings"]
     wrong = [each for each in found if each["level"] == "problem"]
@@ -261,7 +261,7 @@ def said_by(server: Opentrail, seconds: float) -> str:
 
 def named_by(server: Opentrail) -> str:
     def explained() -> dict[str, Any]:
-        """Returns the health once it is good or has a reason: a part may be late to answer."""
+        """Returns the health once it is good or has a reason: a part may answer late."""
         state = health(server)
         return state if state["status"] == "ok" or reasons(state) else {}
 
@@ -321,7 +321,7 @@ def test_intact_directory_has_no_findings(
 
 
 def needs_no_server(file: str, kind: str) -> bool:
-    """Returns whether neither a server nor doctor has to name a damage."""
+    """Returns whether neither a server nor doctor must name a damage."""
     return {"health", "doctor"} <= set(silent_may_be(file, kind))
 
 
@@ -334,7 +334,7 @@ def test_a_server_starts_despite_harmless_damage(
     damage: Callable[[Path, Path], None],
     whole: str,
 ) -> None:
-    """One start serves for all of them but one of two copies, from which the other is made."""
+    """One start covers all files except one of two copies, from which the other is restored."""
     files = [
         each
         for each in files_of(world.folder)
@@ -351,7 +351,7 @@ def test_a_server_starts_despite_harmless_damage(
 
 
 def example(pattern: str) -> str:
-    """Returns a name that the pattern of a file matches."""
+    """Returns a name that matches the pattern of a file."""
     return re.sub(r"\\d\+|\.\*", "0", pattern).replace("\\", "")
 
 

@@ -1,4 +1,4 @@
-"""Expiry while the process is killed, and while the disk fills up or is full."""
+"""Expiry while the process is killed, and on a filling or full disk."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.anomaly, pytest.mark.slow]
 async def test_killed_expiry_is_recorded_once(
     tmp_path: Path, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each process of event history is killed at its first passage of the point."""
+    """Each event history process is killed at its first passage of the point."""
     monkeypatch.setenv("OPENTRAIL_CRASH_AT", f"{point}:1")
     monkeypatch.setenv(child._CRASH_FAMILY, "")  # this process survives
     async with world(tmp_path) as here:

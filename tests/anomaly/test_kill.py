@@ -102,7 +102,7 @@ class Sinks:
                 return self.keys
             for message in messages:
                 text = json.loads(message["Body"])["Message"]
-                if text.startswith("{"):  # else it is the first one, to try the topic
+                if text.startswith("{"):  # otherwise it is the first one, which tests the topic
                     self.keys.update(json.loads(text)["s3ObjectKey"])
                 self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
 
@@ -171,7 +171,7 @@ class World:
         assert not self.evidence.users.keys() & users
 
     def check(self, load: Load, since: float) -> None:
-        """Everything answered is where it belongs, exactly once."""
+        """Every answered call is in its places, exactly once."""
         self.flush()
         users = {name for name in load.answered if name.endswith("user")}
         tables = load.answered - users
@@ -285,7 +285,7 @@ def test_killed_at_a_random_moment(world: World, seed: int) -> None:
 
 @pytest.fixture(autouse=True)
 def _ended(world: World) -> Iterator[None]:
-    """Ends the server of a test that failed, so that the next one can start its own."""
+    """Ends the server of a failed test, so that the next one can start its own."""
     yield
     world.server.close()
 

@@ -1,6 +1,6 @@
 """A journal that was removed, cut, overwritten or altered while the server was down.
 
-Nothing is silent, nothing hangs, every undamaged record is found and new calls are visible.
+The server names the damage, never hangs, finds every undamaged record and shows new calls.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PAGE = 4096
 
 @dataclass(frozen=True)
 class World:
-    """A data directory as a server left it, with positions and records by event id."""
+    """A data directory left by a server, with positions and records by event id."""
 
     folder: Path
     ids: dict[str, int]
@@ -47,7 +47,7 @@ def upstream() -> Iterator[StubUpstream]:
 def worlds(
     tmp_path_factory: pytest.TempPathFactory, upstream: StubUpstream
 ) -> Callable[[str], World]:
-    """Makes each kind once, in whatever order tests ask for them."""
+    """Makes each kind once, in any order of the tests."""
     return cache(lambda kind: made_world(kind, tmp_path_factory.mktemp(kind) / "data", upstream))
 
 

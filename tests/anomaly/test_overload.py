@@ -1,4 +1,4 @@
-"""Overload is refused or counted, never piled up (guarantees D15, D16 and D17)."""
+"""Overload is refused or counted, and never accumulates (guarantees D15, D16 and D17)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def backlog(server: Opentrail) -> float:
 
 
 def outcome(call: Callable[[], object]) -> str:
-    """Returns the code of a call's error, or that it was good."""
+    """Returns the code of a call's error, or "good"."""
     try:
         call()
     except botocore.exceptions.ClientError as error:
@@ -54,7 +54,7 @@ def test_a_stalled_disk_throttles_calls(
         StubUpstream() as stub,
         opentrail_server(tmp_path / "data", "--upstream", stub.url) as server,
     ):
-        # Clients are made beforehand: SQLite waits five seconds for the disk, then it is broken.
+        # Clients are made beforehand: SQLite waits five seconds for the disk, then it fails.
         iam, ec2, s3, dynamodb, functions = (
             server.boto(service) for service in ("iam", "ec2", "s3", "dynamodb", "lambda")
         )
@@ -71,7 +71,7 @@ def test_a_stalled_disk_throttles_calls(
                 waiting = pool.submit(lambda: iam.create_user(UserName="waits"))
                 wait_until(lambda: backlog(server) > 0.6)
                 forwarded = stub.count
-                # Answers come although the disk still stalls: no call waits for it.
+                # Answers arrive although the disk still stalls: no call waits for it.
                 with ThreadPoolExecutor(len(calls)) as clients:
                     assert list(clients.map(outcome, calls.values())) == list(calls)
                 assert stub.count == forwarded, "calls that cannot be recorded are not forwarded"

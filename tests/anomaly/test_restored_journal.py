@@ -1,4 +1,4 @@
-"""PostgreSQL is restored from an older backup: no server loses an event that was found."""
+"""PostgreSQL is restored from an older backup: no server loses an event from its history."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ pytestmark = [pytest.mark.anomaly, pytest.mark.slow, pytest.mark.campaign]
 
 #: Records of a sealed file.
 SEALED = 8
-#: As a backup that was made when there were this many records.
+#: Number of records at the time of the backup.
 _RESTORE = (
     "DELETE FROM opentrail.batch WHERE first > {last} OR first IS NULL",
     "UPDATE opentrail.journal SET position = {last},"
@@ -129,7 +129,7 @@ async def test_restored_journal_loses_no_found_event(tmp_path: Path, at_once: bo
         for first in range(1, 31, 3):
             await one.journal.append(some_new_entries(3, first))
         await _until_found([one, other], 30)
-        # Some of the lost are in files; the others are not, unless sealing is ahead of this test.
+        # Some lost records are in files; the others are not, unless sealing is ahead of this test.
         while (await one.store.refresh()).sealed <= 12:
             pass
 

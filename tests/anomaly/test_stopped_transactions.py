@@ -32,7 +32,7 @@ from tests.postgres import database_in, shared_server
 
 pytestmark = [pytest.mark.anomaly, pytest.mark.slow, pytest.mark.campaign]
 
-#: The guarantee: seconds after which another server has taken over.
+#: The guarantee: maximum seconds until another server has taken over.
 TAKEOVER_SECONDS = 10.0
 #: Number of concurrent points, each in a new database.
 _AT_ONCE = 6
@@ -40,7 +40,7 @@ _SOCKET = ".s.PGSQL.5432"
 
 
 class Relay:
-    """A socket between a server and PostgreSQL that may stop forwarding without closing."""
+    """A socket between a server and PostgreSQL that can stop forwarding without closing."""
 
     def __init__(self, target: Path) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="relay-"))
@@ -53,7 +53,7 @@ class Relay:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
-        """Forwards half of what clients send next, and then nothing in either direction."""
+        """Forwards half of the clients' next bytes, and then nothing in either direction."""
         self._is_cut.set()
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ class Relay:
 
 @cache
 def _template() -> str:
-    """Returns a database with a journal whose oldest partition may be dropped."""
+    """Returns a database with a journal whose oldest partition can be dropped."""
     url = shared_server().new_database()
 
     async def fill() -> None:
@@ -156,7 +156,7 @@ def _is_taken_over(mode: Mode, point: Point) -> bool:
 
 
 async def _works(url: str) -> bool:
-    """Returns whether a server that starts does everything in time."""
+    """Returns whether a starting server does everything in time."""
     try:
         async with asyncio.timeout(TAKEOVER_SECONDS) as limit:
             async with fenced_server(url, "second", 10) as journal:

@@ -31,22 +31,22 @@ from tests.fakes import immediately
 from tests.validation.delivered import MemoryReader
 
 HOST = "127.0.0.1:4748"
-#: Hashes passwords faster than is good.
+#: Hashes passwords faster than is safe.
 CHEAP = ScryptCost(n=16)
 AGENT = "Mozilla/5.0 (X11; Linux x86_64)"
 
 
 class CalledEndpoint:
-    """An `Endpoint` that notes calls of services, and has the API answer its own operations."""
+    """An `Endpoint` that records calls of services, and lets the API answer its own operations."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
         self.callers: set[ConsoleCaller] = set()
         self.refused: Sequence[str] = ()
-        #: Operation → code of the error with which it is refused.
+        #: Operation → code of its error.
         self.errors: dict[str, str] = {}
-        #: Operations that find nothing.
+        #: Operations with empty answers.
         self.missing: Sequence[str] = ()
         #: The answer to CloudTrail operations, instead of the API's.
         self.answer: tuple[int, bytes] | None = None
@@ -139,7 +139,7 @@ class Browser:
         self.cookie = immediately(self.sessions.begin(self.sessions.new_link()))
 
     def become(self, role: ConsoleRole, *accounts: str, name: str = "ann") -> None:
-        """Begins a session of a user with a role, perhaps of some accounts only."""
+        """Begins a session of a user with a role, optionally limited to some accounts."""
         user = ApiCaller(name, role, accounts or None, has_password=True)
         self.cookie = immediately(self.sessions.begin_for(user))
 
@@ -164,7 +164,7 @@ class Browser:
         return f"http://{HOST}/console/#t={self.sessions.new_link()}"
 
     async def _prove(self, asked: dict[str, Any]) -> list[Any]:
-        """Answers as the process does, from buckets in memory."""
+        """Answers like the process, from buckets in memory."""
         self.questions += asked["questions"]
         world = self.api.world
         given = json.dumps(asked).encode()
@@ -190,15 +190,15 @@ class Browser:
         return {name: value for name, value in usual.items() if value is not None}
 
     async def get(self, path: str, **query: str) -> Answer:
-        """Asks a call of the console."""
+        """Calls the console's API."""
         return await send(self.app, "GET", f"/api/v1/{path}?{urlencode(query)}", self.headers())
 
     async def post(self, path: str, body: Any, **changes: str | None) -> Answer:
-        """Posts to a call of the console; `changes` are of the headers."""
+        """Posts to the console's API; `changes` are of the headers."""
         return await self.send("POST", path, body, **changes)
 
     async def send(self, method: str, path: str, body: Any = None, **changes: str | None) -> Answer:
-        """Sends what changes something; `changes` are of the headers."""
+        """Sends a change; `changes` are of the headers."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         return await send(self.app, method, f"/api/v1/{path}", self.headers(**changes), raw)
 

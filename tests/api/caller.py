@@ -1,7 +1,7 @@
-"""Calls the ASGI applications as the recorder and uvicorn do, without a socket.
+"""Calls the ASGI applications like the recorder and uvicorn, without a socket.
 
 `Api` stands in for the recorder: it runs the application, records the call in the journal, makes
-it visible in event history, and runs what waited for the record's position.
+it visible in event history, and runs the callbacks for the record's position.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Stream:
         self.headers: dict[str, str] = {}
         self.ended = asyncio.Event()
         self.gone = asyncio.Event()
-        #: Parts that were taken, however many lines each has.
+        #: Number of received parts, each with one or more lines.
         self.parts = 0
         self._parts: asyncio.Queue[bytes] = asyncio.Queue(1)
         self._lines: list[bytes] = []
@@ -297,7 +297,7 @@ class Api:
         agent: str = "aws-cli/2.15.17",
         **parameters: Any,
     ) -> Answer:
-        """Calls an operation as an SDK would, and records the call as the recorder would."""
+        """Calls an operation like an SDK, and records the call like the recorder."""
         self.calls += 1
         call_id = f"call-{self.calls}"
         who = None if anonymous else identity or an_identity(account=account)

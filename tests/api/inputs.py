@@ -1,4 +1,4 @@
-"""Inputs of any operation of the models: minimal ones, and valid and invalid ones to draw."""
+"""Inputs of any operation of the models: minimal ones, and drawn valid and invalid ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.factories import ACCOUNT, REGION, catalog
 
 Strategy = st.SearchStrategy[Any]
-#: An invalid value, and the name of the member that is wrong; None if it is the value itself.
+#: An invalid value, and the name of its wrong member; None if it is the value itself.
 Invalid = st.SearchStrategy[tuple[Any, str | None]]
 
 OPERATIONS: dict[str, OperationModel] = {
@@ -169,7 +169,7 @@ def _fits(shape: Any, value: Any) -> bool:
 
 
 def _out_of_limits(shape: Any) -> list[Any]:
-    """Returns values of the right type that are too long, too short, or not among those allowed."""
+    """Returns values of the right type that are too long, too short, or not allowed."""
     low, high = shape.metadata.get("min"), shape.metadata.get("max")
     found: list[Any] = []
     if shape.type_name == "string":

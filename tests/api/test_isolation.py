@@ -15,7 +15,7 @@ from tests.factories import a_record
 from tests.fakes import asynchronous
 
 ACCOUNTS = ("111111111111", "222222222222")
-#: What only the owner of an account may see.
+#: Only the owner of an account may see these.
 CANARIES = ("heron-one", "heron-two")
 REGIONS = ("us-east-1", "eu-west-1")
 _LOOKUPS = ("Username", "ResourceName", "EventName", "AccessKeyId", "EventId")
@@ -91,7 +91,7 @@ async def test_no_byte_of_another_account_is_seen(made: list[Step]) -> None:
 
 
 def _event(who: int, number: int) -> dict[str, Any]:
-    """Returns an event of an account, with its canary wherever it may be looked up."""
+    """Returns an event of an account, with its canary in every searchable member."""
     account, canary = ACCOUNTS[who], CANARIES[who]
     identity = {
         "type": "IAMUser",

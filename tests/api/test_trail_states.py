@@ -1,4 +1,4 @@
-"""Trails with their health, and how they are found."""
+"""Trails with their health, and finding them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events as a server answers them."""
+"""Events in a server's answers."""
 
 from typing import Any
 

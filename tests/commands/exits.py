@@ -1,4 +1,4 @@
-"""The exit codes of arguments that argparse itself judges."""
+"""The exit codes of arguments that argparse itself refuses."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from opentrail.cli import main
 
 
 def exits(*arguments: str) -> int:
-    """Returns the exit code of arguments that argparse itself judges."""
+    """Returns the exit code of arguments that argparse itself refuses."""
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert isinstance(ended.value.code, int)
@@ -14,7 +14,7 @@ def exits(*arguments: str) -> int:
 
 
 def assert_wrong_use(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    """Asserts that argparse refuses arguments, with the usage on standard error alone."""
+    """Asserts that argparse refuses arguments, with the usage on standard error only."""
     assert exits(*arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == ""

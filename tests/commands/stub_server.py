@@ -1,4 +1,4 @@
-"""The import route in small: the real framing and the real parser over a set of event ids."""
+"""A small import route: the real framing and the real parser over a set of event ids."""
 
 from __future__ import annotations
 
@@ -65,6 +65,6 @@ class ImportServer:
 
 @contextmanager
 def import_server(data_dir: Path) -> Iterator[ImportServer]:
-    """Runs the server for the length of a test."""
+    """Runs the server during a test."""
     with stub_console(data_dir) as stub:
         yield ImportServer(stub)

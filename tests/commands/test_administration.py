@@ -1,4 +1,4 @@
-"""Actions without a server, and policies that are given by name or file."""
+"""Actions without a server, and policies given by name or file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What argparse refuses."""
+"""Arguments that argparse refuses."""
 
 import pytest
 

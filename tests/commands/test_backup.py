@@ -89,7 +89,7 @@ def test_a_backup_is_restored_into_an_empty_folder(data: Path) -> None:
 def test_no_server_starts_with_a_part_of_a_backup(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A restore that ends between two files leaves a folder that is refused."""
+    """A restore that ends between two files leaves a folder that later commands refuse."""
     assert main(["backup", "b.tar", "--data-dir", str(data)]) == 0
     Path("new").mkdir()
     rename = Path.rename

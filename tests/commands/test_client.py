@@ -1,4 +1,4 @@
-"""Asking a running server."""
+"""Calling a running server."""
 
 import argparse
 import json
@@ -78,7 +78,7 @@ def test_lines_report_the_progress_of_reading(console: StubConsole) -> None:
         send(b'{"read":1}\n')
 
 
-# How the server is found
+# Finding the server
 
 
 def test_the_server_is_found_by_the_environment(
@@ -123,7 +123,7 @@ def test_a_proxy_of_the_environment_is_not_asked(
     assert ask(options(console.data_dir), "/x", {}) == {}
 
 
-# When it goes wrong
+# Errors
 
 
 def test_a_folder_without_a_server_is_wrong_use(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_leftovers_of_killed_processes_are_removed(folder: Path, capsys: Capture
         "problem",
         "warning",
     ]
-    findings(capsys, "--fix", code=1)  # then no server is found
+    findings(capsys, "--fix", code=1)  # then there is no server
     assert not (folder / "server.json").exists()
     assert not (folder / ".backup-999999999").exists()
 

@@ -1,4 +1,4 @@
-"""`opentrail import`: batches, requests sent again, totals; and a real S3 endpoint."""
+"""`opentrail import`: batches, repeated requests, totals; and a real S3 endpoint."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Dripping(io.BytesIO):
-    """A pipe: gives at most seven bytes at a time."""
+    """A pipe: returns at most seven bytes at a time."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         return super().read(7 if size is None or size < 0 else min(7, size))
@@ -266,7 +266,7 @@ def test_an_oversized_line_is_reported_with_its_number() -> None:
 
 
 class Failing(io.BytesIO):
-    """Fails once its bytes are read."""
+    """Fails after its last byte."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         part = super().read(size)

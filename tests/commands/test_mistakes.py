@@ -1,4 +1,4 @@
-"""What people type by mistake: each message names the thing and what to do, and nothing starts."""
+"""Mistyped commands: each message names the thing and the remedy, and nothing starts."""
 
 from __future__ import annotations
 

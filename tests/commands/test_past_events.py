@@ -1,4 +1,4 @@
-"""Past events, which commands read from a server."""
+"""Past events that commands read from a server."""
 
 from __future__ import annotations
 

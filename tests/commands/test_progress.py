@@ -166,7 +166,7 @@ class LongScan(http.server.BaseHTTPRequestHandler):
             self.wfile.write(b'{"incidents": [], "known": 0}\n')
 
     def log_message(self, *_: object) -> None:
-        """Keeps quiet."""
+        """Logs nothing."""
 
 
 def test_a_scan_shows_a_bar_on_a_terminal(tmp_path: Path) -> None:

@@ -43,11 +43,11 @@ def csv_rows(text: str) -> list[list[str]]:
     return list(csv.reader(io.StringIO(text)))
 
 
-#: Escapes, C1 controls, marks that turn text around, marks without width.
+#: Escapes, C1 controls, marks that reverse text, marks without width.
 STEERING = "\x1b\x00\x07\x08\x7f\x9b\u200b\u202e\u2066\ufeff\r\n\t"
 
 
-#: The signs that start a formula, as Japanese and Chinese keyboards write them.
+#: The first signs of formulas, as Japanese and Chinese keyboards write them.
 FULL_WIDTH = "\uff1d\uff0b\uff0d\uff20"
 
 
@@ -370,7 +370,7 @@ def test_each_record_is_a_line(capsys: Capture) -> None:
 
 
 def test_a_record_is_equal_without_control_characters(capsys: Capture) -> None:
-    """JSON can escape every character (guarantee N8 holds for records, too)."""
+    """JSON can escape every character (guarantee N8 also covers records)."""
     record = a_record(userAgent=f"agent{STEERING}")
     print_records([an_event(record)])
     out = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""A port that is kept for a server that starts later."""
+"""A port reserved for a server that starts later."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from opentrail.commands.sandbox import ReservedPort, start_seaweedfs
 
 
 def is_free(number: int) -> bool:
-    """Tells whether a program that wants a port for itself gets it."""
+    """Returns whether a program that asks for an exclusive port gets it."""
     with socket.socket() as other:
         try:
             other.bind(("127.0.0.1", number))

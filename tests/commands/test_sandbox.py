@@ -123,7 +123,7 @@ def test_it_ends_when_its_parent_is_killed(number: signal.Signals) -> None:
 
 
 def processes_with(argument: str) -> list[int]:
-    """Returns the ids of the processes that have this in their command line."""
+    """Returns the ids of the processes with this in their command line."""
     pids = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
     return [pid for pid in pids if argument.encode() in of_process(Path(f"/proc/{pid}/cmdline"))]
 

@@ -1,4 +1,4 @@
-"""The process of the server: changed by tests, and started again at the same addresses."""
+"""The server process: changed by tests, and restarted at the same addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`opentrail tail` against a small server that comes and goes."""
+"""`opentrail tail` against a small server that stops and starts."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ def test_errors_that_waiting_cannot_heal_end_the_command(server: Server, capsys:
 def test_a_lost_interrupt_ends_it_with_the_next_lines(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """As in a finalizer, which cannot pass an exception on."""
+    """As in a finalizer, which cannot raise an exception."""
     before = signal.getsignal(signal.SIGINT)
 
     def following(*_: object) -> Iterator[list[dict[str, Any]]]:
@@ -301,7 +301,7 @@ def test_an_interrupt_waits_until_the_position_is_stored(
 def test_a_second_interrupt_does_not_wait(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """The reader of standard output is gone."""
+    """Standard output has lost its reader."""
 
     def interrupt_twice(_lines: list[dict[str, Any]]) -> None:
         signal.raise_signal(signal.SIGINT)

@@ -24,7 +24,7 @@ ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/my-trail"
 
 @pytest.fixture(autouse=True)
 def nobody_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No server, and no service that could be asked."""
+    """No server, and no service to ask."""
     monkeypatch.setenv("OPENTRAIL_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "opentrail")
@@ -151,7 +151,7 @@ def trail(moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trail]:
 
 @pytest.fixture
 def server(tmp_path: Path, trail: Trail) -> Iterator[StubConsole]:
-    """Answers as an opentrail server does that has this trail."""
+    """Answers like an opentrail server with this trail."""
 
     def answer(asked: Asked) -> tuple[int, Any]:
         if asked.path.startswith("/api/v1/trails/digests"):

@@ -128,7 +128,7 @@ def test_a_read_only_copy_is_verified_unchanged(
     folder = made(tmp_path / "data")
 
     async def killed() -> None:
-        """Leaves a journal and a control store as a kill leaves them: with write-ahead logs."""
+        """Leaves a journal and a control store like a kill: with write-ahead logs."""
         journal = SqliteJournal(folder / "journal")
         control = SqlControl.in_file(folder / "state.db")
         await journal.append([a_new_entry() for _ in range(5)])
@@ -151,7 +151,7 @@ def test_a_read_only_copy_is_verified_unchanged(
 
 @contextmanager
 def not_writable(folder: Path) -> Iterator[None]:
-    """Lets nobody write to a folder; root may, so that only `contents` can tell."""
+    """Makes a folder read-only; root can still write, so that only `contents` can tell."""
     folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
     for each in folders:
         each.chmod(0o500)

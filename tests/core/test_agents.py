@@ -26,7 +26,7 @@ STRATUS_ID = STRATUS.partition("_")[2]
 APN = "APN/1.0 HashiCorp/1.0 Terraform"
 
 AGENTS = [
-    # An operator sets these.
+    # Set by operators.
     (f"{CLI} app/agent-claude-code", "Claude Code", "agent"),
     (f"{CLI} app/claude-code-ada", "Claude Code", "agent"),
     (f"{BOTO3} app/agent+payroll-bot+ada", "payroll-bot", "agent"),
@@ -34,7 +34,7 @@ AGENTS = [
     (f"{BOTO3} app/github-copilot", "GitHub Copilot", "agent"),
     ("aws-sdk-go-v2/1.40.0 os/linux lang/go#1.25 app/gemini-cli", "Gemini CLI", "agent"),
     ("aws-sdk-java/2.35.0 md/internal app/agent-goose", "Goose", "agent"),
-    # Programs set these.
+    # Set by programs.
     (
         f"{BOTO3} md/awslabs#mcp#cloudwatch-mcp-server#0.0.20",
         "cloudwatch-mcp-server",
@@ -191,7 +191,7 @@ def test_aws_records_of_tools_have_an_agent() -> None:
     for _, record in collected_records():
         agent = agent_of(record)
         if agent is None:
-            # The same program is another case as another principal.
+            # The same program is another case under another principal.
             arn = (record.get("userIdentity") or {}).get("arn")
             ordinary.add((str(record.get("userAgent")), str(arn)))
         else:

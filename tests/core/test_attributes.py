@@ -1,4 +1,4 @@
-"""What event history can be searched by."""
+"""Columns that event history can search."""
 
 import json
 from datetime import UTC, datetime
@@ -248,7 +248,7 @@ def test_the_instances_in_a_set_of_ec2_are_named() -> None:
 
 
 def written(source: str, event_name: str, asked: Any, answer: Any = None) -> list[Any]:
-    """Returns the resources of a call that writes."""
+    """Returns the resources of a writing call."""
     return names(
         a_record(
             eventSource=f"{source}.amazonaws.com",
@@ -318,7 +318,7 @@ def written(source: str, event_name: str, asked: Any, answer: Any = None) -> lis
             None,
             [(None, "arn:aws:odd:::x")],
         ),
-        # A service that has a table: its own ARNs only.
+        # A service with a table: its own ARNs only.
         (
             "lambda",
             "CreateFunction20150331",
@@ -488,7 +488,7 @@ def test_a_real_record_names_its_resources(event_name: str, resource: str | None
     assert types == [] if resource is None else resource in types
 
 
-#: Sources of the collection whose records are as AWS wrote them.
+#: Sources of the collection with unchanged records of AWS.
 AS_WRITTEN = ("invictus-aws_dataset", "sans504-s3-ransomware", "stratus-red-team")
 
 
@@ -499,7 +499,7 @@ def test_every_real_record_has_columns_or_is_refused() -> None:
         try:
             found = attributes_of(record)
         except (KeyError, ValueError):
-            # Shortened documentation examples, and OTRF's, which lost their times.
+            # Shortened documentation examples, and OTRF's, without their times.
             assert source not in AS_WRITTEN
             refused += 1
             continue

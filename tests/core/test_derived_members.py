@@ -1,4 +1,4 @@
-"""Members that name resources, as derived from AWS's authorization data."""
+"""Members that name resources, derived from AWS's authorization data."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Errors: which exit code a command ends with, and what clients of the API see."""
+"""Errors: the exit code of a command, and the answer to API clients."""
 
 import pytest
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from opentrail.core.event import format_time, parse_time, without_version
 
 ZONES = st.integers(-14 * 60, 14 * 60).map(lambda m: timezone(timedelta(minutes=m)))
-#: Times that computers have, a day away from the end of the calendar, so that every zone has them.
+#: Times of computers, a day away from the end of the calendar, so that every zone has them.
 MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(9999, 12, 29), timezones=ZONES)  # noqa: DTZ001
 
 

@@ -1,4 +1,4 @@
-"""The typed views of a record: of AWS's form, and of records with members of other types."""
+"""The typed views of a record: of AWS's form, and with members of other types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Named points at which a test may make the process die."""
+"""Named points at which a test may kill the process."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from opentrail.core import faults
 
 @pytest.fixture(autouse=True)
 def _nothing_armed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The register is the process's own: each test starts and ends with an empty one."""
+    """The register belongs to the process: each test starts and ends with an empty one."""
     monkeypatch.setattr(faults, "_armed", {})
     monkeypatch.setattr(faults, "_die", None)
 

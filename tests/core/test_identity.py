@@ -1,4 +1,4 @@
-"""Who called: accounts in key ids, and what records teach about keys and users."""
+"""Callers: accounts in key ids, and lessons from records about keys and users."""
 
 import base64
 import json
@@ -100,7 +100,7 @@ def test_the_account_is_read_back_from_a_key_id(account: str, prefix: str) -> No
 @pytest.mark.parametrize(
     ("key", "account"),
     [
-        # The two that publications on the encoding use.
+        # The two examples in publications on the encoding.
         ("ASIAQNZGKIQY56JQ7WML", "029608264753"),
         ("AKIAY34FZKBOKMUTVV7A", "609629065308"),
     ],
@@ -302,7 +302,7 @@ def test_a_source_identity_is_handed_on_to_the_session() -> None:
     asked = {"roleArn": ROLE_ARN, "roleSessionName": "etl", "sourceIdentity": "alice@example.com"}
     (identity,) = learn(assume_role(requestParameters=asked), {}).identities
     assert identity.user_identity["sessionContext"]["sourceIdentity"] == "alice@example.com"
-    # It stays when this session assumes another role, although it is not given again.
+    # It stays when this session assumes another role without repeating it.
     following = assume_role(userIdentity=dict(identity.user_identity))
     (chained,) = learn(following, {}).identities
     assert chained.user_identity["sessionContext"]["sourceIdentity"] == "alice@example.com"
@@ -336,7 +336,7 @@ def test_a_session_with_mfa_says_so_as_a_string() -> None:
 
 
 def test_a_federation_token_has_the_form_of_real_records() -> None:
-    """AWS's own two records: GetFederationToken, then a call with the key that it gave."""
+    """AWS's own two records: GetFederationToken, then a call with the new key."""
     taught = learn(a_real_record("GetFederationToken"), {})
     later = a_real_record("GetCallerIdentity", "FederatedUser")
     (identity,) = taught.identities
@@ -415,7 +415,7 @@ def test_sessions_learned_from_real_records_match_awss_later_ones() -> None:
     assert compared > 0
 
 
-# Tokens that speak for the caller, keys that are deleted
+# Tokens that name the caller, deleted keys
 
 
 def test_a_web_identity_has_the_name_in_its_token() -> None:
@@ -437,7 +437,7 @@ def test_a_web_identity_has_the_name_in_its_token() -> None:
 
 
 def a_token(**claims: object) -> str:
-    """Returns a JSON Web Token with these claims and no true signature."""
+    """Returns a JSON Web Token with these claims and an invalid signature."""
     body = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
     return f"e30.{body}.c2ln"
 
@@ -569,7 +569,7 @@ def test_a_record_with_wrong_types_can_be_learned(
     learn({**record, **odd}, {})
 
 
-#: Operations that create or delete keys, each reviewed: what their records teach is tested above.
+#: Operations that create or delete keys, each reviewed: the tests above cover their records.
 KEY_OPERATIONS = frozenset(
     {
         "AssumeRole",

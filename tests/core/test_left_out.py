@@ -1,4 +1,4 @@
-"""What calls that are left out are counted by."""
+"""Counters of excluded calls."""
 
 from opentrail.core.selectors.selection import OTHER, LeftOut
 

@@ -71,7 +71,7 @@ def test_files_of_an_organizations_trail_are_in_its_folder() -> None:
 def test_a_place_is_read_from_its_key(organization: str, account: str, region: str) -> None:
     place = DeliveryPlace(organization, account, region)
     assert DeliveryPlace.of_key(place.key, account) == place
-    # As earlier versions stored it.
+    # The format of earlier versions.
     assert DeliveryPlace("", account, region).key == region
 
 

@@ -192,7 +192,7 @@ class RepetitionScene:
         self.written += map(json.loads, self.repetitions.due_lines(self.now))
 
     def counts(self) -> list[int]:
-        """Returns `repeated` of each line, 0 for those without it."""
+        """Returns `repeated` of each line, 0 for lines without it."""
         return [line.get("repeated", 0) for line in self.written]
 
 

@@ -1,4 +1,4 @@
-"""Which calls open a port; the recipe that uses it is in tests/test_recipes.py."""
+"""Calls that open a port; tests/test_recipes.py has the recipe that uses it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the members of an event are read: tables, then rules, decided once."""
+"""Reading the members of an event: tables, then rules, decided once."""
 
 import pytest
 

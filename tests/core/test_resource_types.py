@@ -9,9 +9,9 @@ from opentrail.core.arns import ARN_TYPES
 from opentrail.core.resource_types import RESOURCE_MEMBERS, SPOKEN
 from tests.factories import catalog
 
-#: Event source without domain → the services behind it, where the names differ.
+#: Event source without domain → its services, where the names differ.
 SERVICES = {"elasticloadbalancing": ("elb", "elbv2")}
-#: Members that records have and botocore's models do not, and why.
+#: Members of records that are missing in botocore's models, and the reason.
 NOT_IN_THE_MODEL = {
     ("s3", "bucketName"): "S3's hand-made form (cloudtrail-format §4.3)",
 }
@@ -23,7 +23,7 @@ def lowered(name: str) -> str:
 
 @cache
 def members_of(service: str) -> frozenset[str]:
-    """Returns every member of the service's structures, as records spell it."""
+    """Returns every member of the service's structures, in the records' spelling."""
     model = catalog().services[service].model
     found: set[str] = set()
     for name in model.shape_names:

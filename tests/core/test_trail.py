@@ -1,4 +1,4 @@
-"""A trail, its spans, and the names that its members may have."""
+"""A trail, its spans, and the valid names of its members."""
 
 import json
 from dataclasses import replace
@@ -192,7 +192,7 @@ def test_a_trail_is_read_back_from_its_document(trail: Trail) -> None:
     assert Trail.from_document(stored) == trail
 
 
-# Which events a span includes
+# Events in a span
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Values that are quick to make, and compare as frozen ones do."""
+"""Values that are fast to make, and compare like frozen ones."""
 
 from __future__ import annotations
 

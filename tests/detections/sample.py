@@ -1,4 +1,4 @@
-"""Rules of our own, which together use all of Sigma that is supported."""
+"""Our own rules, which together use all supported parts of Sigma."""
 
 from __future__ import annotations
 

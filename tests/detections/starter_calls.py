@@ -40,7 +40,7 @@ def _recorded(exchange: Any, changes: Mapping[str, Any]) -> Record:
 
 
 def call(service: str, operation: str, given: Mapping[str, Any] = {}, **changes: Any) -> Record:
-    """Returns the record of a call of an SDK by IAM user John; `changes` are members of it."""
+    """Returns the record of an SDK's call by IAM user John; `changes` are members of it."""
     return _recorded(an_exchange(an_sdk_request(service, operation, given)), changes)
 
 
@@ -53,7 +53,7 @@ def s3(
 
 
 def burst(*records: Record, seconds: int = 5) -> Sequence[Record]:
-    """Returns records so many seconds apart."""
+    """Returns records with this many seconds between them."""
     return [
         {
             **record,

@@ -1,4 +1,4 @@
-"""What rules would have found in past events."""
+"""Matches of rules in past events."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ THREE = an_enabled_rule(
 
 
 class World:
-    """A journal, enabled rules, and a follower that can be started again."""
+    """A journal, enabled rules, and a restartable follower."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
@@ -65,7 +65,7 @@ class World:
             await self.rules.put(rule.rule.name, rule)
 
     async def record(self, first: int, last: int, **changes: Any) -> None:
-        """Records events, one in each ten seconds."""
+        """Records events, one every ten seconds."""
         records = [
             a_record(
                 eventID=event_id(n), eventTime=f"2020-01-01T09:{n // 6:02}:{n % 6}0Z", **changes

@@ -1,4 +1,4 @@
-"""Rules against records, and against a plain run of what pySigma parses."""
+"""Rules against records, and against a plain evaluation of pySigma's parsed rules."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def varied_records() -> Iterator[dict[str, Any]]:
 
 
 def differences(folder: Path, events: Iterable[dict[str, Any]]) -> tuple[Counter[str], list[str]]:
-    """Returns the matches of each rule, and where the reference says something else."""
+    """Returns the matches of each rule, and the differences from the reference."""
     rules = read_rules([folder]).rules
     index = RuleIndex((rule.name, s.condition) for rule in rules for s in rule.selections)
     references = {}

@@ -1,4 +1,4 @@
-"""Each match is sent to the webhook at least once, in order, or is part of an alert."""
+"""Each match reaches the webhook at least once, in order, or is part of an alert."""
 
 from __future__ import annotations
 

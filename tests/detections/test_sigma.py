@@ -43,7 +43,7 @@ correlation:
 
 
 def refusal(folder: Path, text: str) -> str:
-    """Returns why a rule is refused."""
+    """Returns the reason for refusing a rule."""
     (folder / "rule.yml").write_text(text)
     found = read_rules([folder / "rule.yml"])
     assert found.rules == []

@@ -36,7 +36,7 @@ SENTENCE = (
 
 
 def a_match(number: int = 1, source: Any = "192.0.2.10", **details: Any) -> Match:
-    """Returns a match of the event with a number, a second after the one before."""
+    """Returns a match of the event with a number, a second after the previous one."""
     record = {
         "eventTime": f"2020-01-01T09:00:{number - 1:02}Z",
         "awsRegion": "us-east-1",
@@ -69,7 +69,7 @@ def bodies(alert: Alert) -> dict[str, Any]:
 
 
 def texts(alert: Alert) -> dict[str, str]:
-    """Returns the sentence that people read in each service."""
+    """Returns the sentence for people in each service."""
     found = bodies(alert)
     card = found["teams"]["attachments"][0]["content"]
     return {

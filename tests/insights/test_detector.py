@@ -20,7 +20,7 @@ START = 28_401_120
 #: A minute of the fifth week.
 BURST = 28 * DAY + 10 * 60
 Counts = NDArray[np.int64]
-#: When incidents of an account over its budget are no longer reported.
+#: From then on, an account over its budget reports no incidents.
 LATER = START + 15 * DAY
 
 
@@ -42,7 +42,7 @@ def feed(detector: Detector, counts: Counts, first: int = START) -> list[Transit
 
 
 def known(changes: list[Transition]) -> list[Transition]:
-    """Returns the changes of keys that have been known for a week."""
+    """Returns the changes of keys known for at least a week."""
     return [change for change in changes if change.start >= START + 7 * DAY]
 
 
@@ -154,7 +154,7 @@ def test_an_account_over_its_budget_reports_its_largest_incidents() -> None:
 
 @pytest.mark.campaign
 def test_dropped_keys_do_not_change_the_others() -> None:
-    """Also not in the middle of an incident."""
+    """Even in the middle of an incident."""
     counts = office(12, 1.0, 4)
     for key, day in ((0, 9), (2, 9), (3, 9), (2, 10), (3, 11)):
         counts[key, day * DAY + 600 : day * DAY + 620] += 40
@@ -234,7 +234,7 @@ def test_later_calls_never_change_earlier_findings(counts: Counts, now: int, lat
 @settings(max_examples=8, deadline=None)
 @given(workloads(3), st.integers(1, 3 * DAY - 1))
 def test_late_calls_of_a_minute_count_in_that_minute(counts: Counts, at: int) -> None:
-    """A burst that arrives late is found where it happened, not when it arrived."""
+    """A late burst is found at its time, not at its arrival."""
     at = min(at, 3 * DAY - 200)
     counts[:, at : at + 150] = 0
     detector = detector_of(3)
@@ -349,7 +349,7 @@ def burst_at(detector: Detector, first: int, minutes: int = 3) -> list[Transitio
 def test_an_incidents_calls_are_learned_after_enough_days(
     nine_days: Detector, past: list[int], masked: tuple[int, int], learned: bool
 ) -> None:
-    """`past` are days ago, and so is the first of `masked`; its second are minutes."""
+    """`past` are days ago, like the first of `masked`; its second are minutes."""
     detector = with_state(
         nine_days,
         past={0: [TODAY - days for days in past]},

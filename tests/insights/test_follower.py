@@ -1,4 +1,4 @@
-"""Insights from the journal to its records, with the real process that watches."""
+"""Insights from the journal to its records, with the real watching process."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class World:
         self.store = MemoryEvents()
         self.folder = folder
         self.control = MemoryControl()
-        #: Whether anybody wants Insights events.
+        #: Whether Insights events are enabled.
         self.wanted = True
         self.random = random.Random(2)
         self.restart()
@@ -113,7 +113,7 @@ class World:
         await self.journal.append(entries)
 
     async def follow(self) -> None:
-        """Has everything processed, as `opentrail.ports.follow` does."""
+        """Processes everything, like `opentrail.ports.follow`."""
         cursor = await self.insights.cursor()
         while entries := await self.journal.read(cursor, BATCH):
             await self.insights.process(entries)
@@ -121,7 +121,7 @@ class World:
         await self.insights.tick()
 
     async def pass_minutes(self, minutes: int, calls: int = 0, **changes: Any) -> None:
-        """Lets minutes pass, each with so many calls."""
+        """Lets minutes pass, each with this number of calls."""
         for _ in range(minutes):
             await self.journal.append(self.launches(calls, self.clock.now(), **changes))
             self.clock.advance(60)
@@ -326,7 +326,7 @@ async def test_a_restart_or_a_crash_changes_no_record(tmp_path: Path, stops: Seq
                     await w.watch.start()
                 elif minute in breaks:
                     assert w.watch.pid is not None
-                    os.kill(w.watch.pid, signal.SIGKILL)  # another one is started
+                    os.kill(w.watch.pid, signal.SIGKILL)  # a new one starts
             records.append([(r["eventID"], r["eventTime"]) for r in w.found()])
     assert len(records[0]) == 2
     assert records[1] == records[0]

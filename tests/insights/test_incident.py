@@ -4,7 +4,7 @@ from opentrail.insights.detector import MAX_MINUTES, Incident
 
 
 def an_incident(rises: bool = True) -> Incident:
-    """Returns an incident of three minutes: 10 calls a minute where 1 is usual, or the reverse."""
+    """Returns an incident of three minutes, with 10 times or a tenth of the usual calls."""
     calls, expected = (10.0, 1.0) if rises else (1.0, 10.0)
     incident = Incident(
         row=0,
@@ -21,7 +21,7 @@ def an_incident(rises: bool = True) -> Incident:
 
 
 def feed(incident: Incident, calls: float, expected: float, minutes: int) -> int | None:
-    """Adds equal minutes; returns the first after which the incident is over."""
+    """Adds equal minutes; returns the first one after which the incident is over."""
     first = incident.start + len(incident.calls)
     for minute in range(first, first + minutes):
         incident.add(minute, calls, expected)

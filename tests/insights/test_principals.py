@@ -182,7 +182,7 @@ def test_overflow_is_counted_and_not_reported(
 
 
 def denied(account: Account, moment: datetime, count: int, **changes: Any) -> None:
-    """Makes calls of different APIs that are refused, ten seconds apart."""
+    """Makes refused calls of different APIs, ten seconds apart."""
     for number in range(count):
         at = moment + number * timedelta(seconds=10)
         account.call(at, eventName=f"Get{number}", errorCode="AccessDenied", **changes)

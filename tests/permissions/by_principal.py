@@ -1,4 +1,4 @@
-"""Records that AWS wrote, by the user, role or account that made the calls."""
+"""AWS's records, by the user, role or account that made the calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What past calls would have become under other policies."""
+"""Outcomes of past calls under other policies."""
 
 from __future__ import annotations
 

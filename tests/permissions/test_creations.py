@@ -1,4 +1,4 @@
-"""What calls make, as policies must name it."""
+"""Resources that calls create, as policies must name them."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def a_value(shape: Any, prefix: str, name: str, depth: int = 4) -> Any:
 
 
 def made_by_calls() -> Iterator[tuple[str, Any, Any]]:
-    """Yields the operations that write, each with its model and a record of a call."""
+    """Yields the writing operations, each with its model and a record of a call."""
     for service in ServiceCatalog().services.values():
         for name in service.model.operation_names:
             operation: Any = service.operation(name)
@@ -186,7 +186,7 @@ def lacks_tagging(operation: Any, record: Any) -> bool:
 def test_calls_of_all_operations_that_make_something() -> None:
     """No id that AWS makes, no escaped wildcard and no unknown action is in a policy.
 
-    An operation with tags needs the action that tags.
+    An operation with tags needs the action for tagging.
     """
     counts: Counter[str] = Counter()
     wrong = []

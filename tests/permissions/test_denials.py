@@ -1,4 +1,4 @@
-"""Why a call was denied: what messages of AWS say, and nothing that they do not."""
+"""The reason for a denial, from AWS's messages and nothing more."""
 
 from __future__ import annotations
 

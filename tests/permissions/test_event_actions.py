@@ -110,7 +110,7 @@ def test_statements_in_the_form_of_aws_need_their_actions() -> None:
 
 
 def test_the_tables_name_events_as_records_do() -> None:
-    """An operation that is recorded under another name would never be found in a table."""
+    """A table would never find an operation recorded under another name."""
     for service, names in ACTION_NAMES.items():
         renamed = rules("names")["event_name"].get(service, {})
         assert [name for name in names if renamed.get(name, name) != name] == []
@@ -176,7 +176,7 @@ def test_the_actions_of_the_tables_exist() -> None:
 
 # Another map of operations to actions (`tests/data/SOURCES.md`)
 
-#: Parameters without which a call has no actions, or not the map's.
+#: Parameters without which a call has no actions, or other actions than the map's.
 STATED = {"statement": "SELECT * FROM t"}
 PARAMETERS: dict[str, dict[str, Any]] = {
     "dynamodb.BatchExecuteStatement": {"statements": [STATED]},

@@ -1,4 +1,4 @@
-"""Policies of what principals did."""
+"""Policies generated from principals' calls."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from tests.factories import ACCOUNT, a_record
 
 PRINCIPALS = 40
 DATA = Path(__file__).parent.parent / "data/iam-map-needs.json.gz"
-#: A member of the request in an ARN; without a name, what AWS makes.
+#: A member of the request in an ARN; without a name, AWS's own part.
 PLACE = re.compile(r"\{([\w.\[\]]*)\}")
 #: Operations with a wrong or only partly true entry in the map, and the reason.
 DIFFERENT = {
@@ -87,7 +87,7 @@ class Call:
 
 
 def put(request: dict[str, Any], path: str, value: str) -> None:
-    """Gives a member of a request, such as `A.B[].C`, its value as records have it."""
+    """Sets a member of a request, such as `A.B[].C`, to a value in the records' form."""
     part: Any = request
     *parents, last = path.split(".")
     for parent in parents:
@@ -98,7 +98,7 @@ def put(request: dict[str, Any], path: str, value: str) -> None:
 
 
 def asked_of(arn: str) -> str:
-    """Returns what AWS asks policies about: some of its ARNs have more than the forms say.
+    """Returns the resource in AWS's question to policies: some ARNs are longer than their form.
 
     A log group has `:log-stream:` at its end, a secret six characters.
     """
@@ -157,7 +157,7 @@ def tagged_calls() -> Iterator[Call]:
 
 
 def refusals(calls: list[Call], made: GeneratedPolicy) -> Iterator[str]:
-    """Yields what calls need and a policy does not allow."""
+    """Yields permissions that calls need and a policy does not allow."""
     statements = [each for document in made.documents for each in document["Statement"]]
     of_action: dict[str, list[Any]] = {}
     for statement in statements:

@@ -1,4 +1,4 @@
-"""What calls need, beyond one action on one resource."""
+"""Permissions of calls, beyond one action on one resource."""
 
 from __future__ import annotations
 

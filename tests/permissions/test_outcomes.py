@@ -1,4 +1,4 @@
-"""Which records are of calls that were allowed, and which of calls that were denied."""
+"""Records of allowed calls, and records of denied ones."""
 
 from __future__ import annotations
 

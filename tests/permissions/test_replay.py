@@ -1,4 +1,4 @@
-"""What policies would have decided about past calls."""
+"""Decisions of policies about past calls."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def a_statement(effect: str, condition: Any = None, action: str = "iam:*") -> di
         ([a_statement("Allow"), a_statement("Deny")], DENIED),
         ([a_statement("Allow", OF_REGION)], ALLOWED),
         ([a_statement("Allow", OF_OTHER_REGION)], DENIED),
-        # The record does not say whether there was MFA, or which tags the resource has.
+        # The record does not say whether there was MFA, and has no tags of the resource.
         ([a_statement("Allow", OF_MFA)], UNKNOWN),
         ([a_statement("Allow", {**OF_MFA, **OF_OTHER_REGION})], DENIED),
         ([a_statement("Allow", OF_TAG)], UNKNOWN),

@@ -1,4 +1,4 @@
-"""Calls are decided by the policies of their callers; every operation, every kind of caller."""
+"""Policies of their callers decide on calls; every operation, every kind of caller."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def document(effect: str, action: Any, resource: Any = "*", **condition: Any) ->
 
 
 async def an_api() -> Api:
-    """Returns an API that asks policies, with a trail of the account."""
+    """Returns an API that applies policies, with a trail of the account."""
     api = Api(enforced=True)
     await api.world.add()
     return api
@@ -72,7 +72,7 @@ NAMED = {
     "ResourceIdList": [TRAIL],
     "InsightSource": TRAIL,
 }
-#: Operations without a required member that names a resource, which get one here.
+#: Operations without a required member that names a resource, with a name for each here.
 MORE = {
     "GetEventConfiguration": {"TrailName": "my-trail"},
     "GetInsightSelectors": {"TrailName": "my-trail"},
@@ -85,14 +85,14 @@ AUDITOR = {
     *("ListTags", "ListTrails", "LookupEvents"),
 }
 READER = {name for name in EVERY if name.startswith(("Get", "Describe", "List", "LookupEvents"))}
-#: Type of a resource → members that name it, with which a call can name one of another account.
+#: Type of a resource → members by which a call can name one of another account.
 FOREIGN = {
     "trail": ("Name", "TrailName", "InsightSource", "ResourceId", "ResourceIdList"),
     "eventdatastore": ("EventDataStore", "EventDataStores", "InsightsDestination", "ResourceArn"),
     "channel": ("Channel", "channelArn"),
     "dashboard": ("DashboardId",),
 }
-#: Operations whose `Name` is a new name, not one of a resource that exists.
+#: Operations whose `Name` is a new name, not one of an existing resource.
 NEW_NAMES = {
     *("CreateTrail", "CreateEventDataStore", "CreateDashboard", "CreateChannel"),
     *("UpdateEventDataStore", "UpdateChannel"),
@@ -495,7 +495,7 @@ async def test_a_trails_tags_are_condition_keys() -> None:
 
 @asynchronous
 async def test_tags_that_conditions_cannot_distinguish_are_denied() -> None:
-    """Else a Deny that reads such a tag could be avoided."""
+    """Otherwise a caller could avoid a Deny that reads such a tag."""
     ann, admin = user("ann"), user("admin")
     not_mine = {"StringNotEquals": {"aws:ResourceTag/team": "ann"}}
     api = await an_api_for(ann, document("Deny", "cloudtrail:*", **not_mine))
@@ -609,7 +609,7 @@ async def test_the_policy_of_a_store_denies_an_administrator() -> None:
     assert text.endswith("with an explicit deny in a resource-based policy")
 
 
-# Anything
+# Any input
 
 
 @pytest.mark.slow

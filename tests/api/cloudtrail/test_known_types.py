@@ -1,4 +1,4 @@
-"""The resource types that AWS's guide names."""
+"""The resource types in AWS's guide."""
 
 from __future__ import annotations
 

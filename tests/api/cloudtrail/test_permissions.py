@@ -1,4 +1,4 @@
-"""The table of permissions against AWS's models, and the resources that inputs name."""
+"""The table of permissions against AWS's models, and the resources in inputs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def own(rest: str) -> str:
 
 
 def needed(operation: str, **given: Any) -> list[tuple[str, str]]:
-    """Returns the actions that a call needs, and on what."""
+    """Returns the actions that a call needs, and their resources."""
     return [
         (permission.action, resource.arn)
         for permission in ACCESS_RULES[operation].permissions

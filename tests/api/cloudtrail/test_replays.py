@@ -1,4 +1,4 @@
-"""A signature is good for one call that changes something."""
+"""A signature is valid for one call that changes state."""
 
 from __future__ import annotations
 

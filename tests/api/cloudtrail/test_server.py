@@ -361,7 +361,7 @@ async def test_an_error_says_nothing_but_code_and_text() -> None:
 
 
 def parsed(name: str, answer: Answer) -> dict[str, Any]:
-    """Returns what botocore makes of an answer."""
+    """Returns botocore's reading of an answer."""
     protocol = "rest-json" if name == "PutAuditEvents" else "json"
     response = {"status_code": answer.status, "headers": answer.headers, "body": answer.body}
     found: dict[str, Any] = create_parser(protocol).parse(response, OPERATIONS[name].output_shape)

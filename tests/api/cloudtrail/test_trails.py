@@ -272,7 +272,7 @@ async def test_a_trail_of_all_regions_needs_room_in_each() -> None:
     assert await api.error("CreateTrail", **new, IsMultiRegionTrail=True) == refused
     await api.ok("CreateTrail", **new)
     assert await api.error("UpdateTrail", Name="my-trail", IsMultiRegionTrail=True) == refused
-    # It is in its own Region already, which is why it may become one of the five elsewhere.
+    # It is in its own Region already, so it may become one of the five elsewhere.
     await api.ok("DeleteTrail", Name="trail-0", region=OTHER)
     await api.ok("UpdateTrail", Name="my-trail", IsMultiRegionTrail=True)
     await api.ok("UpdateTrail", Name="my-trail", EnableLogFileValidation=True)
@@ -564,7 +564,7 @@ async def test_deleting_delivers_the_rest_and_keeps_the_files() -> None:
     assert (await api.ok("ListTrails"))["Trails"] == []
     code, _ = await api.error("GetTrailStatus", Name="my-trail")
     assert code == "TrailNotFoundException"
-    # Its worker may have been quicker; then nothing is left to do.
+    # Its worker may have been faster; then there is no more work.
     for retired in await api.world.registry.retired():
         await api.world.deliveries.ensure(retired.trail.uid).deliver()
     await api.world.check(["call-2", *between, "call-3"], chains=1)

@@ -56,7 +56,7 @@ def refused(**value: Any) -> tuple[str, str]:
 
 
 def judged(shape: Any, value: dict[str, Any]) -> str | None:
-    """Returns the code with which a value is refused, None if it passes."""
+    """Returns the code of a value's refusal, None if it passes."""
     try:
         validate(shape, value)
     except CloudTrailError as error:

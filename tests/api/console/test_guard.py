@@ -1,4 +1,4 @@
-"""Only pages of the console itself may ask, and only with a session."""
+"""Only pages of the console itself may call, and only with a session."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ async def begin(browser: Browser) -> tuple[str, str]:
 
 
 async def come_back(browser: Browser, state: str, cookie: str | None, code: str = "good") -> Answer:
-    """Comes back as from a page of another site; the browser keeps its session."""
+    """Returns as from a page of another site; the browser keeps its session."""
     headers = {"host": HOST, "sec-fetch-site": "cross-site"}
     if cookie is not None:
         headers["cookie"] = f'ot-oidc="{cookie}"'

@@ -97,7 +97,7 @@ class Case:
 
 
 def refused(name: str, **changes: Any) -> Case:
-    """The provider's answer is not valid: nobody is named."""
+    """The provider's answer is invalid: the record names nobody."""
     return Case(name, None, **changes)
 
 
@@ -357,7 +357,7 @@ CASES = [
         signer=ed_key,
         keys=lambda: [public(ed_key())],
     ),
-    # Answers that are not as they must be
+    # Invalid answers
     *(
         refused(f"{name} {path}", bodies={path: body})
         for path in ("/token", "/keys")
@@ -388,7 +388,7 @@ CASES = [
 
 
 def padded() -> dict[str, Any]:
-    """Returns a key of 1,024 bits that is written as one of 2,048."""
+    """Returns a key of 1,024 bits that claims to have 2,048."""
     short = public(small_rsa_key(1_024))
     modulus = base64.urlsafe_b64decode(short["n"] + "==")
     return {**short, "n": base64.urlsafe_b64encode(modulus.rjust(256, b"\0")).rstrip(b"=").decode()}
@@ -413,7 +413,7 @@ def browser_at(
 
 
 async def sign_in(browser: Browser, issuer: StubIssuer, **answer: str) -> Answer:
-    """Signs in as a browser does; it keeps the session if it has one then."""
+    """Signs in like a browser; it keeps a new session."""
     begun = await browser.post("oidc", {})
     assert begun.status == 200, begun.body
     cookie = SimpleCookie(begun.headers["set-cookie"])["ot-oidc"].value

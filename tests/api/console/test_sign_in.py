@@ -35,7 +35,7 @@ async def with_user(
 
 
 async def login(browser: Browser, password: str = OWN, name: str = "ann", **more: Any) -> Answer:
-    """Signs in; the browser keeps the cookie that it gets."""
+    """Signs in; the browser keeps its new cookie."""
     answer = await browser.post("login", {"name": name, "password": password, **more})
     if "set-cookie" in answer.headers:
         browser.cookie = SimpleCookie(answer.headers["set-cookie"])["ot-session"].value

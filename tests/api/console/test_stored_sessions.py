@@ -16,7 +16,7 @@ from opentrail.ports.control import Stored, StoreWrite
 from tests.fakes import Documents, MemoryControl, SettableClock, asynchronous, utc
 
 NOW = utc("2024-01-01T00:00:00Z")
-#: Seconds in which a session that ends on one server ends on all.
+#: Seconds until a session that ends on one server ends on all.
 SECOND = 1.0
 ANN = ApiCaller("ann", ConsoleRole.AUDITOR, ("111111111111",), has_password=True)
 
@@ -167,7 +167,7 @@ async def test_invalid_secrets_are_refused() -> None:
 
 
 class Interrupted(MemoryControl):
-    """A store that cannot be reached, or in which something happens before a change."""
+    """A store that is unreachable, or that runs a callback before a change."""
 
     is_away = False
     before_apply: Awaitable[None] | None = None

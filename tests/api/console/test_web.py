@@ -1,4 +1,4 @@
-"""The session of a browser, and the calls that pass on what other parts answer."""
+"""The session of a browser, and the calls that forward other parts' answers."""
 
 from __future__ import annotations
 

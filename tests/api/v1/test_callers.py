@@ -1,4 +1,4 @@
-"""Who may call: bearers of the token, and sessions."""
+"""Valid callers: bearers of the token, and sessions."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_a_proxys_token_leaves_browsers_their_sessions() -> None:
     foreign = {"authorization": "Bearer of-the-proxy"}
     answer = await send(browser.app, "GET", "/api/v1/session", browser.headers() | foreign)
     assert answer.status == 200
-    # All checks of a page apply then.
+    # Then all checks of a page apply.
     answer = await send(
         browser.app, "POST", "/api/v1/aws/DescribeTrails", browser.headers(x_ot_csrf=None) | foreign
     )

@@ -308,7 +308,7 @@ async def test_the_calls_of_an_unusual_rate_are_found() -> None:
 
 @asynchronous
 async def test_one_odd_incident_breaks_no_list() -> None:
-    """AWS's documentation has ids that are not hexadecimal; imported records may hold anything."""
+    """AWS's documentation has ids that are not hexadecimal; imported records may have any."""
     ids = ("EXAMPLE8-9621-4d00-b913-beca2EXAMPLE", "a*", "a b:c", "é", "")
     odd = [
         {**an_insight_record(), "eventID": event_id(10 + n), "sharedEventID": shared}

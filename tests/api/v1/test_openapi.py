@@ -20,14 +20,14 @@ DESCRIPTION = describe(GROUPS)
 
 
 def schema_of(path: str, method: str = "get") -> dict[str, Any]:
-    """Returns the schema of an answer, with the shapes that it names."""
+    """Returns the schema of an answer, with its named shapes."""
     response = DESCRIPTION["paths"][f"/api/v1/{path}"][method]["responses"]["200"]
     schema = response["content"]["application/json"]["schema"]
     return {**schema, "components": DESCRIPTION["components"]}
 
 
 def validator(schema: dict[str, Any]) -> Any:
-    """Returns what checks values against a schema."""
+    """Returns a validator of values against a schema."""
     from jsonschema import Draft202012Validator  # seconds, in each process that collects tests
 
     return Draft202012Validator(schema)
@@ -71,7 +71,7 @@ async def test_answers_have_the_described_shapes() -> None:
             assert answer.status == 200, answer.body
             shape = validator(schema_of(path))
             shape.validate(answer.json)
-            # The schema says something: an answer without its members is none.
+            # The schema is strict: an answer without its members is invalid.
             assert not shape.is_valid({})
 
 

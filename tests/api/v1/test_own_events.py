@@ -1,4 +1,4 @@
-"""Events of what users do with opentrail itself."""
+"""Events of users' actions in opentrail itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress of calls over HTTP: lines for clients that follow it, else one document."""
+"""Progress of calls over HTTP: lines for clients that follow it, otherwise one document."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ MEMBER = "222222222222"
 
 
 async def logging_browser(**changes: Any) -> Browser:
-    """Returns a browser of a server whose trail logs."""
+    """Returns a browser of a server with a logging trail."""
     browser = Browser()
     given = {"S3BucketName": BUCKET, "EnableLogFileValidation": True, **changes}
     await browser.api.ok("CreateTrail", Name="my-trail", **given)

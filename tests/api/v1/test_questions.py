@@ -1,4 +1,4 @@
-"""Questions of agents are recorded: who asked, through which agent, with which tool."""
+"""Agents' questions are recorded: the caller, the agent, the tool."""
 
 from __future__ import annotations
 

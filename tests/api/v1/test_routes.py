@@ -1,4 +1,4 @@
-"""Every route of the API, for every role; and nothing of another account is ever answered."""
+"""Every route of the API, for every role; no answer has data of another account."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from tests.trails.world import BUCKET
 
 MINE, THEIRS = "111111111111", "222222222222"
 CANARY = "canary-7d1f"
-#: What stands for the parts of a path.
+#: Values for the parts of a path.
 PARTS = {
     **dict.fromkeys(("id", "name:path", "arn:path", "key"), "x"),
     "position": "0",
     "operation": "DescribeTrails",
 }
 RULES = [rule for group in GROUPS for rule, _ in rules_in(group)]
-#: Answers that end only when their reader goes away.
+#: Answers that end only when their reader leaves.
 ENDLESS = (f"{API}/events/tail", f"{API}/tail")
 #: Bodies that calls accept or refuse for their content, but not for their form.
 BODY = {"token": "x"}
@@ -81,13 +81,13 @@ async def ask_as(role: ConsoleRole | None, rule: Rule) -> None:
         assert f"needs the role {least}; ann is {role}" in answer.json["error"]
         assert browser.api.calls == 0
     else:
-        # Whatever else is wrong with it, it is not who asks.
+        # Whatever its other errors, the caller is valid.
         assert answer.status != 403
         assert answer.status != 401 or b"link" in answer.body or b"password" in answer.body
         assert b"NoSession" not in answer.body
 
 
-#: What anybody may load: pages that show nothing, and what begins a session.
+#: Public paths: empty pages, and the calls that begin a session.
 PAGES = {
     ("GET", "/"),
     ("GET", "/console"),
@@ -132,7 +132,7 @@ async def test_the_token_opens_every_route() -> None:
                 headers |= browser.headers(cookie=None)
             answer = await send(browser.app, rule.method, path, headers, json.dumps(BODY).encode())
             with case(f"{rule.method} {rule.path} {token}"):
-                # Whatever else is wrong with it, it is not who asks.
+                # Whatever its other errors, the caller is valid.
                 refused = answer.status == 401 and answer.json["code"] == "InvalidToken"
                 is_link = rule.path == "/session" and rule.method == "POST"
                 assert refused is (not is_open or is_link)
@@ -208,7 +208,7 @@ async def two_accounts() -> Browser:
 
 #: Incidents of each account.
 SHARED = {MINE: event_id(100), THEIRS: event_id(200)}
-#: Queries of calls that search: with nothing, and with what would widen the search.
+#: Queries of searches: empty ones, and those that try to widen the search.
 QUERIES = (
     "",
     f"account={THEIRS}",

@@ -1,4 +1,4 @@
-"""What every call of the JSON API has in common."""
+"""Common behaviour of all calls of the JSON API."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_answers_are_not_to_be_stored_or_guessed_at() -> None:
 
 
 class _Slow:
-    """A call that takes until it is cancelled."""
+    """A call that lasts until it is cancelled."""
 
     def __init__(self) -> None:
         self.is_asked = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Answers that go on."""
+"""Endless answers."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ async def test_streams_name_missing_positions_of_history() -> None:
         assert await stream.line() == {"position": 3}
 
 
-# Events as they come
+# Events as they arrive
 
 
 @pytest.mark.parametrize("path", [ALL, TAIL])
@@ -342,7 +342,7 @@ async def test_a_long_answer_ends_with_its_session(path: str) -> None:
     browser.become(ConsoleRole.AUDITOR)
     await browser.api.record(some_records(9_000))
     parts: list[bytes] = []
-    # A file is cut off; it has no line that could say why.
+    # A file ends early; it has no line for the reason.
     with contextlib.suppress(CloudTrailError):
         async with streamed(browser.app, path, browser.headers()) as stream:
             parts.append(await stream.part())

@@ -1,4 +1,4 @@
-"""What `opentrail trail` does, over the API in memory."""
+"""The actions of `opentrail trail`, over the API in memory."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ async def with_token(role: ConsoleRole, *accounts: str) -> tuple[Browser, str]:
 
 
 async def ask(browser: Browser, token: str, method: str, path: str, body: Any = None) -> Answer:
-    """Asks as a program with a token does: from anywhere, without cookies."""
+    """Asks like a program with a token: from anywhere, without cookies."""
     headers = {"authorization": f"Bearer {token}", "host": "opentrail.example"}
     raw = b"" if body is None else json.dumps(body).encode()
     return await send(browser.app, method, f"/api/v1/{path}", headers, raw)

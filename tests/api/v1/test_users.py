@@ -151,7 +151,7 @@ async def test_the_token_is_needed() -> None:
 
 @asynchronous
 async def test_an_administrator_of_some_accounts_manages_no_users() -> None:
-    """It could make itself one of all accounts."""
+    """It could give itself all accounts."""
     browser = Browser()
     browser.become(ConsoleRole.ADMIN, "111111111111")
     for answer in (

@@ -1,4 +1,4 @@
-"""Saved views: anyone who uses the console sees them, and a restart does not lose them."""
+"""Saved views: every user of the console sees them, and they survive a restart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names that a search expression can compare."""
+"""The field names in search expressions."""
 
 from datetime import UTC, datetime
 

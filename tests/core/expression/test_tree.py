@@ -1,4 +1,4 @@
-"""Whether events fit: each kind of part by hand, and all together against plain functions."""
+"""Matching events: each kind of part by hand, and all together against plain functions."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_a_star_matches_anything(before: str, middle: str, after: str) -> None:
     assert pattern.literals == [text for text in (before, after) if text]
 
 
-# All together, against functions that know nothing of the parser
+# All together, against functions independent of the parser
 
 
 @dataclass(frozen=True)

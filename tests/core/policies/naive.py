@@ -1,4 +1,4 @@
-"""A deliberately plain evaluator of policy documents, without any code of the real one."""
+"""A deliberately plain evaluator of policy documents, independent of the real one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEGATED = {
 
 
 def glob(pattern: str, text: str) -> bool:
-    """Fits letter by letter: `*` may be nothing or one more letter."""
+    """Matches letter by letter: `*` may be nothing or one more letter."""
     fits = {0}
     for char in pattern:
         if char == "*":
@@ -31,7 +31,7 @@ def as_list(value: Any) -> list[Any]:
 
 
 def replaced(pattern: str, context: Context, star: str, mark: str) -> str:
-    """Replaces variables; literal wildcards become letters that no text has."""
+    """Replaces variables; literal wildcards become letters that occur nowhere else."""
     done = ""
     while "${" in pattern and "}" in pattern[pattern.index("${") :]:
         before, _, rest = pattern.partition("${")

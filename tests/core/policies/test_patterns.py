@@ -1,4 +1,4 @@
-"""Patterns match as a plain matcher says, in linear time."""
+"""Patterns match like a plain matcher, in linear time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Principals that statements name."""
+"""Principals in statements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests are anonymous unless they say who calls."""
+"""Requests without a caller are anonymous."""
 
 from __future__ import annotations
 

@@ -267,7 +267,7 @@ def test_json_without_secrets_is_left_alone(value: Any) -> None:
     ],
 )
 def test_reading_a_long_string_takes_linear_time(before: str, repeated: str, after: str) -> None:
-    # An expression that tries all ways to divide it takes from seconds to hours.
+    # An expression that tries all divisions takes from seconds to hours.
     text = before + repeated * (90_000 // len(repeated)) + after
     assert redact(text) == text
 
@@ -339,7 +339,7 @@ def texts(value: Any) -> Iterator[str]:
 
 
 def test_awss_own_records_have_no_hidden_value() -> None:
-    """What AWS shows is no secret: whatever is hidden of it is hidden by mistake."""
+    """AWS shows no secrets, so anything hidden here is hidden by mistake."""
     shown = [text for record in real_records() for text in texts(record)]
     assert len(shown) > 1_000
     assert [text for text in shown if redact(text) != text] == []

@@ -217,7 +217,7 @@ def test_hiding_hidden_text_changes_nothing(parts: list[str]) -> None:
     assert without_text_secrets(shown) == shown
 
 
-#: Repeated, each of these once took a time that grew with the square of the length.
+#: Repeated, each of these once took quadratic time.
 _PIECES = (
     *("password ", "password=x ", '"password=x" ', "api key ", "key key ", "---", "?password=x&"),
     *("password=(\n", "<<a\n", "Key=password ", "Value=x Key=password ", "mysql -p ", "curl -u "),

@@ -13,7 +13,7 @@ from tests.core.selectors import naive
 from tests.core.selectors.generated import Asked, Generator, conditions
 from tests.factories import record_bytes
 
-#: Matches and refusals of each field and operator, and pairs in all.
+#: Minimum matches and refusals of each field and operator, and minimum pairs in total.
 ENOUGH, PAIRS = 500, 100_000
 #: A selection of one category need not be asked about every event of another.
 _OF_OTHERS = 25
@@ -41,7 +41,7 @@ class Judges:
         self.found = Agreement()
 
     def ask(self, asked: Asked) -> None:
-        """Compares both on the events that a selection may take, and on some that it does not."""
+        """Compares both on the events that a selection may match, and on some others."""
         predicate = compiled(asked)
         base = asked.base if asked.condition else None
         for category, records in self._records.items():
@@ -67,7 +67,7 @@ def compiled(asked: Asked) -> Predicate:
 
 
 def judge(records: Sequence[Mapping[str, Any]]) -> Agreement:
-    """Asks for every field and operator until it has decided often, and for mixtures of them."""
+    """Asks about every field and operator until it has decided often, and about mixtures."""
     judges, generator = Judges(records), Generator(records)
     for category, name, operator in conditions():
         condition = f"{category} {name} {operator}"

@@ -21,7 +21,7 @@ NETWORK_SOURCES = ("s3", "kms", "ec2", "cloudtrail", "secretsmanager")
 _S3, _BUCKET = "AWS::S3::Object", "AWS::S3::Bucket"
 _TABLE, _FUNCTION = "AWS::DynamoDB::Table", "AWS::Lambda::Function"
 _OWN = "us-east-1:123456789012"
-#: What data events of a self-hosted service have touched: usual and odd forms.
+#: Resources in data events of a self-hosted service: usual and odd forms.
 RESOURCES: tuple[Any, ...] = (
     *(
         [
@@ -63,7 +63,7 @@ RESOURCES: tuple[Any, ...] = (
     None,
     "odd",
 )
-#: Odd forms that members take in records that were trimmed, anonymised or written by others.
+#: Odd forms of members in records that were trimmed, anonymised or written by others.
 _ODD: tuple[Json, ...] = (
     {"userIdentity": None},
     {"userIdentity": "somebody"},
@@ -77,7 +77,7 @@ _ODD: tuple[Json, ...] = (
 
 
 def variants(records: Sequence[Mapping[str, Any]], each: int, seed: int = 7) -> list[Json]:
-    """Returns the records, and `each` of every category made of them by setting members."""
+    """Returns the records, and `each` of every category derived from them by setting members."""
     chance = random.Random(seed)
     made = [dict(copy.deepcopy(record)) for record in records]
     for category in ("Management", "Data", "NetworkActivity"):
@@ -123,7 +123,7 @@ _OF_CATEGORY = {"Management": _management, "Data": _data, "NetworkActivity": _ne
 
 @dataclass(frozen=True)
 class Asked:
-    """A selection for the test; `condition` is the one thing that decides, if there is one."""
+    """A selection for the test; `condition` is the deciding one, if there is one."""
 
     document: Json
     store: bool = False
@@ -163,7 +163,7 @@ CONDITIONS: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 class Generator:
-    """Makes selectors from the values that records hold."""
+    """Makes selectors from values in records."""
 
     def __init__(self, records: Iterable[Mapping[str, Any]], seed: int = 11) -> None:
         self._chance = random.Random(seed)
@@ -172,7 +172,7 @@ class Generator:
             self._by_category.setdefault(category_of(record), []).append(record)
 
     def single(self, category: str, field: str, operator: str) -> Asked:
-        """Returns a selection in which one condition decides."""
+        """Returns a selection with one deciding condition."""
         required = self._required(category, field)
         fields = [*required, {"Field": field, operator: self._values(category, field, required)}]
         # An event data store has all of a trail's fields for management events, and more.
@@ -196,7 +196,7 @@ class Generator:
             for field in selector["FieldSelectors"]
         )
         if store:
-            # Only trails may ask who made a network activity event.
+            # Only trails may select the caller of a network activity event.
             for selector in selectors:
                 if selector["FieldSelectors"][0]["Equals"] == ["NetworkActivity"]:
                     selector["FieldSelectors"] = [
@@ -280,7 +280,7 @@ class Generator:
         return list(found) or ["nobody"]
 
     def _cut(self, value: str) -> str:
-        """Returns a value, often its beginning or its end: also the whole, for the two others."""
+        """Returns a value, or for the two other operators often its beginning or end."""
         length = self._chance.randint(max(1, len(value) // 3), len(value))
         return self._chance.choice((value, value, value[:length], value[-length:]))
 

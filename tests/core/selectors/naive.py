@@ -1,4 +1,4 @@
-"""Decides about events as cloudtrail-format §7 says it, word for word, and slowly.
+"""Decides about events literally by cloudtrail-format §7, and slowly.
 
 Written from the specification alone: it walks the JSON of selectors and records, and shares
 nothing with opentrail. For open points of the specification, it follows our choices:
@@ -114,7 +114,7 @@ def values_of(field: str, selector: Mapping[str, Any], record: Mapping[str, Any]
 
 
 def is_true(value: object) -> bool:
-    """A boolean, or its text; the number 1 is neither."""
+    """A boolean, or its string; the number 1 is neither."""
     return value is True or value == "true"
 
 
@@ -123,7 +123,7 @@ def text(value: object) -> str | None:
 
 
 def field_fits(field: Mapping[str, Any], values: list[str]) -> bool:
-    """Several operators are AND-ed; the values of one are OR-ed, of a negative one none may fit."""
+    """Several operators are AND-ed; values of one are OR-ed, of a negative one none may match."""
     positive = [operator for operator in POSITIVE if operator in field]
     negative = [operator for operator in NEGATIVE if operator in field]
     if positive and not any(

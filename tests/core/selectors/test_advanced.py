@@ -27,7 +27,7 @@ NETWORK: dict[str, Json] = {
     "eventSource": {"Equals": ["s3.amazonaws.com"]},
 }
 MANAGEMENT: dict[str, Json] = {"eventCategory": {"Equals": ["Management"]}}
-#: A good value of each field.
+#: A valid value of each field.
 VALUES = {
     "eventCategory": "Data",
     "readOnly": "true",
@@ -56,7 +56,7 @@ NETWORK_TABLE = {
     "errorCode": EQUALS,
     "vpcEndpointId": ANY,
 }
-#: The table of cloudtrail-format §7.2, written down once more.
+#: The table of cloudtrail-format §7.2, repeated independently.
 TABLE: dict[tuple[SelectorOwner, str], dict[str, tuple[str, ...]]] = {
     (TRAIL, "Management"): {"readOnly": EQUALS, "eventSource": ("NotEquals",)},
     (STORE, "Management"): {

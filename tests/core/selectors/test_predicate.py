@@ -1,4 +1,4 @@
-"""What selections take: sixty cases by hand, and ten thousands against the naive evaluator."""
+"""Selected events: sixty cases by hand, and ten thousands against the naive evaluator."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ NOT_ETL = data(
 FROM_CONSOLE = data(S3, ("sessionCredentialFromConsole", "Equals", "true"))
 NOT_CONSOLE = data(S3, ("sessionCredentialFromConsole", "NotEquals", "true"))
 DENIED = vpce("kms", ("errorCode", "Equals", "VpceAccessDenied"))
-#: AWS's guide: all but DeleteObject records that one DeleteObjects call leaves.
+#: AWS's guide: all except the DeleteObject records of one DeleteObjects call.
 NO_DELETES = data(S3, ("eventName", "NotEquals", ["DeleteObject"]))
 TWO = advanced(
     fields("Management", ("readOnly", "Equals", "false")),
@@ -355,7 +355,7 @@ def taken(document: Json | None, record: Json) -> bool:
 def test_a_selection_matches_awss_guide(name: str) -> None:
     document, record, expected = CASES[name]
     assert taken(document, record) is expected
-    # The evaluator that judges the generated ones must know as much.
+    # The evaluator that judges the generated ones must pass the same cases.
     assert naive.takes(document or basic(), record) is expected
 
 
@@ -385,7 +385,7 @@ def test_a_store_selects_other_events_by_category() -> None:
         assert predicate.decides("Management") is False
 
 
-# One predicate, decided as early as can be
+# One predicate, decided as early as possible
 
 
 def test_selections_that_say_the_same_share_one_predicate() -> None:

@@ -30,7 +30,7 @@ DATA = [
     {"Field": "resources.type", "Equals": ["AWS::S3::Object"]},
 ]
 
-# Anything that AWS's model lets pass; often what could be meant, so that it gets far.
+# Any input that AWS's model accepts; often plausible, so that it gets far.
 texts = st.text(min_size=1, max_size=8).filter(lambda text: "\n" not in text[:1])
 names = st.sampled_from(sorted(VALUES)) | st.from_regex(r"[\w.]{1,12}", fullmatch=True)
 good = st.sampled_from(
