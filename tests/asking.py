@@ -1,4 +1,4 @@
-"""Questions about who did something, over a few records that are all there are."""
+"""Questions about callers, over a few records and nothing else."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def at(minute: int, **changes: Any) -> dict[str, Any]:
 
 
 def did(minute: int, event_name: str, asked: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """Returns a call of IAM on its parameters, with no answer."""
+    """Returns a call of IAM with its parameters and without an answer."""
     members = {"eventName": event_name, "requestParameters": asked, "responseElements": None}
     return at(minute, **{**members, **changes})
 
@@ -47,7 +47,7 @@ def deed(answer: dict[str, Any] | None) -> str:
 def assumed(
     minute: int, key: str, caller: dict[str, Any], role: str = "DataRole", **changes: Any
 ) -> dict[str, Any]:
-    """Returns the call that gave out `key`."""
+    """Returns the call that returned `key`."""
     return at(
         minute,
         **{

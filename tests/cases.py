@@ -1,4 +1,4 @@
-"""Cases of one test: a loop costs less than thousands of parameters, and names the case as well."""
+"""Cases of one test: a loop costs less than thousands of parameters, and also names the case."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def case(name: str) -> Iterator[None]:
-    """Adds the name of the case to whatever fails in it."""
+    """Adds the name of the case to any failure in it."""
     try:
         yield
     except BaseException as error:

@@ -18,7 +18,7 @@ Issuer = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 def issue(
     name: str, address: str | None = None, issuer: Issuer | None = None, is_authority: bool = True
 ) -> Issuer:
-    """Returns a new certificate; without an issuer it is its own."""
+    """Returns a new certificate; without an issuer it is self-signed."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)

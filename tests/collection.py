@@ -19,7 +19,7 @@ WHOLE = Path(__file__).parents[2] / "shared" / "data" / "cloudtrail"
 PART = Path(__file__).parent / "data" / "collection"
 IS_WHOLE = WHOLE.is_dir()
 
-#: A check that the part is too small for.
+#: A check for which the part is too small.
 needs_the_whole = pytest.mark.skipif(
     not IS_WHOLE, reason=f"the whole collection of records is not there: {WHOLE}"
 )

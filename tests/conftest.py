@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ sys.dont_write_bytecode = False
 hypothesis.settings.register_profile("patient", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("patient")
 
-# Imported modules are no garbage: looking for it among them takes a tenth of the time.
+# Imported modules are no garbage: skipping them takes a tenth of the time.
 gc.set_threshold(700, 10, 1_000)
 
 #: Duration of each test file that takes more than one second.
@@ -64,16 +64,16 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """A run of the campaigns alone imports only the files that have some: one in six."""
+    """A run of only the campaigns imports only the files with some: one in six."""
     only_campaigns = str(config.getoption("markexpr")).startswith("campaign and ")
     if only_campaigns and collection_path.match("test_*.py"):
         return b"mark.campaign" not in collection_path.read_bytes() or None
     return None
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest puts tests that share a fixture together
+@pytest.hookimpl(tryfirst=True)  # before pytest groups tests that share a fixture
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Puts the longest files first, so that the workers of pytest-xdist end at the same time."""
+    """Puts the longest files first, so that the workers of pytest-xdist end together."""
     seed = config.getoption("--random-order")
     if seed is not None:
         chance = random.Random(seed)
@@ -98,9 +98,9 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    # A worker of pytest-xdist ends without running what `atexit` has.
+    # A worker of pytest-xdist ends without running the functions of `atexit`.
     postgres.remove_shared_server()
-    gc.unfreeze()  # else libraries report leaks when the process ends
+    gc.unfreeze()  # otherwise libraries report leaks when the process ends
     if session.config.getoption("--write-durations") and not hasattr(session.config, "workerinput"):
         before: dict[str, int] = json.loads(DURATIONS.read_text(encoding="utf-8"))
         measured = {file: round(seconds) for file, seconds in _seconds_by_file.items()}
@@ -121,7 +121,7 @@ def left_objects_stay() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_trace_of_a_command() -> Iterator[None]:
-    """A command that ran in this process no longer logs to the test's stderr, which is closed.
+    """A command in this process no longer logs to the test's stderr, which is closed.
 
     If it was `serve` and ended before it was ready, garbage collection would stay disabled.
     """
@@ -144,6 +144,6 @@ def empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def console(empty_folder: Path) -> Iterator[StubConsole]:
-    """A stub of a server that commands find by themselves."""
+    """A stub of a server that commands find automatically."""
     with stub_console(empty_folder / "opentrail-data") as stub:
         yield stub

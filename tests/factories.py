@@ -32,7 +32,7 @@ from opentrail.wire.sigv4 import read_credential
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
-#: Encodes `ACCOUNT`, as AWS's own keys do.
+#: Encodes `ACCOUNT`, like AWS's own keys.
 KEY = key_for_account(ACCOUNT)
 #: 09:00 on 1 January 2020, the moment of the reference sentence.
 MOMENT = datetime(2020, 1, 1, 9, 0, tzinfo=UTC)
@@ -74,7 +74,7 @@ RECORD_ORDER = (
 
 
 class _Absent:
-    """Stands for a member that a record does not have."""
+    """Stands for a member missing from a record."""
 
     def __repr__(self) -> str:
         return "ABSENT"
@@ -85,7 +85,7 @@ ABSENT = _Absent()
 
 
 def event_id(number: int) -> str:
-    """Returns the same GUID for the same number, another one for another."""
+    """Returns the same GUID for the same number."""
     digest = hashlib.md5(f"event {number}".encode(), usedforsecurity=False).digest()
     return str(UUID(bytes=digest, version=4))
 
@@ -283,7 +283,7 @@ def a_new_entry(
     origin: str = "recorder",
     recorded_at: datetime = MOMENT,
 ) -> NewEntry:
-    """Returns a record on its way into the journal; its columns are the record's own."""
+    """Returns a record on its way into the journal, with the record's own columns."""
     record = a_record() if record is None else record
     return NewEntry(
         origin=origin,
@@ -321,7 +321,7 @@ def an_entry(
 
 
 def some_records(count: int, first: int = 1, **changes: Any) -> list[dict[str, Any]]:
-    """Returns records one second apart, with ids `event_id(first)` and on."""
+    """Returns records one second apart, with ids from `event_id(first)`."""
     return [
         a_record(
             **{
@@ -340,7 +340,7 @@ def some_new_entries(count: int, first: int = 1) -> list[NewEntry]:
 
 
 def entries_of(records: Iterable[Mapping[str, Any]], first: int = 1) -> list[Entry]:
-    """Returns the records as entries of the journal, from position `first` on."""
+    """Returns the records as entries of the journal, from position `first`."""
     return [an_entry(position, record) for position, record in enumerate(records, first)]
 
 
@@ -371,12 +371,12 @@ def catalog() -> ServiceCatalog:
 
 @cache
 def router(*base_hosts: str) -> Router:
-    """Returns a router that knows itself by these host names (by default 127.0.0.1)."""
+    """Returns a router with these host names of its own (by default 127.0.0.1)."""
     return Router(catalog(), base_hosts or ("127.0.0.1", "localhost"))
 
 
 def authorization(service: str, key: str = KEY, region: str = REGION) -> str:
-    """Returns an `Authorization` header of SigV4 in the form that SDKs send."""
+    """Returns an SDK's `Authorization` header of SigV4."""
     return (
         f"AWS4-HMAC-SHA256 Credential={key}/20200101/{region}/{service}/aws4_request, "
         f"SignedHeaders=host;x-amz-date, Signature={'0123456789abcdef' * 4}"
@@ -519,8 +519,8 @@ def an_exchange(
 
     Args:
         request: by default John's CreateUser of Mary.
-        response: by default a good answer without a body.
-        answered: False for a call whose answer never came whole.
+        response: by default a successful answer without a body.
+        answered: False for a call without a complete answer.
         changes: members of `Exchange`.
     """
     if request is None:
@@ -552,7 +552,7 @@ def real_records() -> tuple[dict[str, Any], ...]:
 
 
 def a_real_record(event_name: str, kind: str | None = None) -> dict[str, Any]:
-    """Returns a real record of this event name (and kind of caller), a good one before a failed."""
+    """Returns a real record of this event name (and kind of caller), a successful one first."""
     found = [
         record
         for record in real_records()

@@ -71,7 +71,7 @@ from tests.factories import MOMENT
 
 T = TypeVar("T")
 
-#: Nothing that a test waits for may take longer, even on a busy machine.
+#: Time limit of every wait in a test, even on a busy machine.
 TIMEOUT_SECONDS = 300.0
 GENESIS = b"\0" * 32
 
@@ -90,7 +90,7 @@ def run(story: Coroutine[Any, Any, T], seconds: float = TIMEOUT_SECONDS) -> T:
 
 
 def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Lets pytest call an asynchronous test."""
+    """Lets pytest run an asynchronous test."""
 
     @functools.wraps(test)
     def plain(*arguments: Any, **named: Any) -> None:
@@ -232,7 +232,7 @@ class SettableClock:
         self.moment = now
 
     def now(self) -> datetime:
-        """Returns the present time."""
+        """Returns the current time."""
         return self.moment
 
     def advance(self, seconds: float) -> None:
@@ -244,13 +244,13 @@ class SettableClock:
 
 
 class PowerCutError(BaseException):
-    """The process dies here; nothing may catch it."""
+    """The process dies here; no handler may catch it."""
 
 
 class Breaker:
     """Counts the operations of stores and cuts the power at the n-th.
 
-    With `done`, the operation has been carried out, but its result is not reported.
+    With `done`, the operation happens, but its result is not reported.
     """
 
     def __init__(self, at: int = 0, done: bool = False) -> None:
@@ -260,7 +260,7 @@ class Breaker:
         self._interludes: dict[int, Callable[[], Awaitable[None]]] = {}
 
     def before_next(self, number: int, interlude: Callable[[], Awaitable[None]]) -> None:
-        """Has something happen just before the `number`-th operation from now."""
+        """Runs a callback just before the `number`-th next operation."""
         self._interludes[self.count + number] = interlude
 
     @property
@@ -269,7 +269,7 @@ class Breaker:
         return 0 < self._at <= self.count
 
     async def pass_through(self, operation: Callable[[], T]) -> T:
-        """Carries out an operation, unless it is the one at which the power is cut."""
+        """Runs an operation, unless the power is cut at it."""
         self.count += 1
         mine = self.count
         interlude = self._interludes.pop(mine, None)
@@ -311,15 +311,15 @@ class MemoryJournal:
 
     @property
     def backlog_seconds(self) -> float:
-        """Returns 0, for nothing waits here."""
+        """Returns 0: nothing waits here."""
         return 0.0
 
     async def write(self, entries: Sequence[NewEntry]) -> None:
-        """Keeps the records."""
+        """Stores the records."""
         await self.append(entries)
 
     async def append(self, entries: Sequence[NewEntry]) -> int:
-        """Keeps the records."""
+        """Stores the records."""
         if self._closed or self.failure:
             raise RecordRefused(self.failure or "closed")
         return await self._breaker.pass_through(lambda: self._append(entries))
@@ -379,7 +379,7 @@ class MemoryLeases:
 
     def __init__(self, seconds: float = 5.0) -> None:
         self._seconds = seconds
-        #: Name → the newest lease, and until when it lasts (time.monotonic).
+        #: Name → the newest lease, and its end (time.monotonic).
         self._held: dict[str, tuple[Lease, float]] = {}
 
     def lasting(self, seconds: float) -> MemoryLeases:
@@ -504,7 +504,7 @@ class Fault(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object as it lies in its bucket."""
+    """A stored object."""
 
     content: bytes
     metadata: dict[str, str]
@@ -524,7 +524,7 @@ class Buckets:
 class MemoryObjects:
     """An `ObjectStore`; `disk` outlives it.
 
-    The next PUTs meet the `faults` in turn; while `down` is set, everything fails with that code.
+    The next PUTs meet the `faults` in turn; while `down` is set, every call fails with that code.
     """
 
     def __init__(
@@ -543,7 +543,7 @@ class MemoryObjects:
         self._breaker = breaker or Breaker()
 
     async def check_bucket(self, bucket: str) -> None:
-        """Returns if the bucket is there."""
+        """Returns if the bucket exists."""
         await self._call(lambda: self._bucket(bucket))
 
     async def describe_bucket(self, bucket: str) -> Bucket:
@@ -556,7 +556,7 @@ class MemoryObjects:
         await self._call(lambda: self.disk.objects.setdefault(bucket, {}))
 
     async def put(self, new: NewObject) -> None:
-        """Stores an object that is not there yet."""
+        """Stores a new object."""
         fault = self.faults.popleft() if self.faults else None
         await self._call(lambda: self._put(new, fault))
 
@@ -565,7 +565,7 @@ class MemoryObjects:
         return await self._call(lambda: self._get(bucket, key).content)
 
     async def get_range(self, bucket: str, key: str, first: int, length: int) -> bytes:
-        """Returns some of an object's bytes."""
+        """Returns a range of an object's bytes."""
         return (await self.get(bucket, key))[first : first + length]
 
     async def read(self, bucket: str, key: str) -> StoredContent:
@@ -619,7 +619,7 @@ class MemoryObjects:
 class MemoryServices:
     """`Topics`, `LogGroups`, `EventBus` and `EncryptionKeys` in one; they outlive processes.
 
-    The next calls that write meet the `faults` in turn; while `down` is set, all fail with it.
+    The next writing calls meet the `faults` in turn; while `down` is set, all calls fail with it.
     """
 
     def __init__(self) -> None:
@@ -644,7 +644,7 @@ class MemoryServices:
         return done
 
     async def publish(self, topic_arn: str, subject: str, message: str) -> None:
-        """Keeps a message."""
+        """Stores a message."""
         await asyncio.sleep(0)
         if topic_arn not in self.topics:
             raise ServiceMissing("NotFound", topic_arn)
@@ -660,7 +660,7 @@ class MemoryServices:
         self._write(lambda: self._group(group_arn).setdefault(stream, []))
 
     async def put(self, group_arn: str, stream: str, events: Sequence[LogEvent]) -> int:
-        """Keeps events."""
+        """Stores events."""
         await asyncio.sleep(0)
         assert list(events) == sorted(events, key=lambda event: event.time)
         if stream not in self._group(group_arn):
@@ -669,7 +669,7 @@ class MemoryServices:
         return 0
 
     async def holds(self, group_arn: str, stream: str, event: LogEvent) -> bool:
-        """Returns whether an event was kept."""
+        """Returns whether an event was stored."""
         if self.down is not None:
             raise ServiceError(self.down, "the service is down")
         if stream not in self._group(group_arn):
@@ -700,14 +700,14 @@ class MemoryBus:
         return self._services.rules.get(region, frozenset())
 
     async def put(self, region: str, events: Sequence[BusEvent]) -> list[int]:
-        """Keeps events."""
+        """Stores events."""
         assert len(events) <= 10
         self._services._write(lambda: self._services.bus.setdefault(region, []).extend(events))
         return []
 
 
 class MemoryEvents:
-    """An `EventStore` that asks every event in turn."""
+    """An `EventStore` that tests every event in turn."""
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
@@ -723,11 +723,11 @@ class MemoryEvents:
         return Snapshot(self.position, max((0, *(-each.position for each in self._entries[:1]))))
 
     def add_imported(self, entry: Entry) -> None:
-        """Keeps an imported event, whose position is negative and less than the others'."""
+        """Adds an imported event, whose position is negative and lower than the others'."""
         self._entries.insert(0, entry)
 
     async def add(self, entries: Sequence[Entry]) -> None:
-        """Keeps what is new."""
+        """Adds new entries."""
         await asyncio.sleep(0)
         self._entries.extend([e for e in entries if e.position > self.position])
 
@@ -902,7 +902,7 @@ class MemoryEvents:
 
 
 def naive_page(entries: Sequence[Entry], query: EventQuery) -> list[FoundEvent]:
-    """Returns the page that a query describes: the port's text, word by word."""
+    """Returns the page of a query, by the port's docstring, literally."""
     fitting = [_found(entry) for entry in entries if _fits(entry, query)]
     fitting.sort(key=lambda event: (event.event_time, event.position), reverse=True)
     return fitting[: query.limit]
@@ -951,7 +951,7 @@ def _is_of(entry: Entry, key: CallKey) -> bool:
 
 
 def _attributed(entry: Entry) -> tuple[str | None, str | None, str]:
-    """Returns caller, user agent and error code, as Insights events name them."""
+    """Returns caller, user agent and error code in the form of Insights events."""
     record, known = _decoded(entry.record), _attributes(entry.record)
     identity = record.get("userIdentity")
     identity = identity if isinstance(identity, dict) else {}
@@ -1007,7 +1007,7 @@ class MemorySigner:
         self.problems: list[str] = []
 
     async def check(self) -> list[str]:
-        """Returns that nothing is wrong."""
+        """Returns an empty list of problems."""
         return self.problems
 
     async def keys(self) -> list[SigningKey]:

@@ -53,8 +53,8 @@ class PostgresServer:
             self._run("pg_basebackup", "-D", str(self._data), *access)
             self.start()
             return
-        # ICU sorts "ä" after "a": a store must not depend on a database's language. Others may be
-        # built without it.
+        # ICU sorts "ä" after "a": a store must not depend on a database's language. Other
+        # versions may be built without ICU.
         icu = () if _OTHER in os.environ else ("--locale-provider=icu", "--icu-locale=en")
         self._run(
             *("initdb", "-D", str(self._data), "-U", "trusted", "--no-sync", "--encoding=UTF8"),
@@ -70,14 +70,14 @@ class PostgresServer:
         self._run("pg_ctl", "start", "-w", "-D", str(self._data), "-l", str(log), "-o", options)
 
     def stop(self, how: str = "fast") -> None:
-        """Stops the server; `immediate` is as a crash: it recovers when it starts again."""
+        """Stops the server; `immediate` is like a crash, with a recovery at the next start."""
         self._run("pg_ctl", "stop", "-w", "-m", how, "-D", str(self._data))
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """All processes of the server stand still, as on a machine that swaps or is suspended."""
+        """Pauses all processes of the server, like a swapping or suspended machine."""
         postmaster = int((self._data / "postmaster.pid").read_text().split("\n")[0])
-        os.kill(postmaster, signal.SIGSTOP)  # first, so that no process follows
+        os.kill(postmaster, signal.SIGSTOP)  # first, so that it starts no other process
         children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
         processes = [postmaster, *map(int, children)]
         try:
@@ -168,7 +168,7 @@ def database_in(url: str) -> str:
 def _programs() -> Path:
     """Returns the folder of the newest installed version, or skips the test.
 
-    OPENTRAIL_TEST_POSTGRES names the folder of another one's programs.
+    OPENTRAIL_TEST_POSTGRES names the folder of another version's programs.
     """
     if chosen := os.environ.get(_OTHER):
         return Path(chosen)
@@ -185,7 +185,7 @@ def _programs() -> Path:
 
 @cache
 def shared_server() -> PostgresServer:
-    """Returns the server that all tests of a process share, which never stop it."""
+    """Returns the server that all tests of a process share and never stop."""
     return PostgresServer(_programs())
 
 
@@ -202,7 +202,7 @@ def primary_and_standby(fsync: bool = False) -> Iterator[tuple[PostgresServer, P
     with own_server(fsync) as primary:
         standby = PostgresServer(_programs(), primary, fsync)
         try:
-            # On the primary alone: the standby has no other one when it is promoted.
+            # Only on the primary: after a promotion, the standby has no other server.
             primary.set("synchronous_standby_names", "ANY 1 (*)")
             yield primary, standby
         finally:

@@ -1,9 +1,9 @@
-"""A stand-in for AWS Emulator, which no registry has: moto behind what its user guide describes.
+"""A stand-in for AWS Emulator, which no registry has: moto behind the interface in its user guide.
 
-HTTPS on one port with a certificate of each start; a key of each start, by which requests must be
-signed (SigV4, verified here by botocore, not by opentrail); both in a folder named by the port;
-one account, state in memory. Whether the real one compares the signed `Host` with its own address
-is not documented: `own_host` makes this one do so.
+HTTPS on one port with a new certificate at each start; a new key at each start, which must sign
+requests (SigV4, verified here by botocore, not by opentrail); both in a folder named by the port;
+one account, state in memory. It is undocumented whether the real one compares the signed `Host`
+with its own address: with `own_host` this one does.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _HOP = ("connection", "transfer-encoding", "content-length", "keep-alive", "host
 
 
 class StandInEmulator:
-    """One emulator, which may be started again on its port.
+    """One emulator, which can be restarted on its port.
 
     Args:
-        home: whose `.aws/emulator/PORT` it writes.
-        port: where it listens.
+        home: the parent of its `.aws/emulator/PORT`.
+        port: its port.
         moto: host and port of a moto.
         own_host: whether it accepts only signatures over its own address.
     """
@@ -74,7 +74,7 @@ class StandInEmulator:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
-        """Ends; its folder goes with it, as the guide says."""
+        """Ends, and deletes its folder, as the guide says."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -150,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _refusal(self, body: bytes) -> str | None:
-        """Returns the error code of a request that is not validly signed by this run's key."""
+        """Returns the error code of a request without a valid signature by this run's key."""
         claim = self.headers.get("Authorization", "")
         if not claim.startswith("AWS4-HMAC-SHA256 "):
             return "MissingAuthenticationToken"

@@ -26,7 +26,7 @@ class StubCollector:
         self.body = b"{}"
 
     def records(self) -> list[dict[str, Any]]:
-        """Returns the log records that were taken, in order."""
+        """Returns the received log records, in order."""
         return [
             record
             for request in self.requests
@@ -38,7 +38,7 @@ class StubCollector:
 
 @contextmanager
 def stub_collector(port: int = 0) -> Iterator[StubCollector]:
-    """Runs a collector on a port of the system's choice, unless one is given."""
+    """Runs a collector on a free port, unless one is given."""
     stub = StubCollector()
 
     class Handler(BaseHTTPRequestHandler):
@@ -57,7 +57,7 @@ def stub_collector(port: int = 0) -> Iterator[StubCollector]:
             self.wfile.write(stub.body)
 
         def log_message(self, *_: object) -> None:
-            """Keeps quiet."""
+            """Logs nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     stub.url = f"http://127.0.0.1:{server.server_port}"

@@ -17,7 +17,7 @@ TOKEN = "token-of-the-stub"
 
 @dataclass
 class Asked:
-    """A request that came."""
+    """A received request."""
 
     method: str
     path: str
@@ -33,9 +33,9 @@ class StubConsole:
     data_dir: Path
     status: int = 200
     body: bytes = b"{}"
-    #: Bytes to answer instead of HTTP.
+    #: Bytes to send instead of HTTP.
     raw: bytes | None = None
-    #: Gives status and JSON for each request, if there is one.
+    #: Returns status and JSON for each request, if set.
     react: Callable[[Asked], tuple[int, Any]] | None = None
     asked: list[Asked] = field(default_factory=list)
 
@@ -52,7 +52,7 @@ def describe_server(data_dir: Path, url: str) -> None:
 
 @contextmanager
 def stub_console(data_dir: Path) -> Iterator[StubConsole]:
-    """Runs a stub on a port of the system's choice, and says so in `data_dir`."""
+    """Runs a stub on a free port, and publishes it in `data_dir`."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -76,7 +76,7 @@ def stub_console(data_dir: Path) -> Iterator[StubConsole]:
         do_POST = do_GET  # noqa: N815 - named by http.server
 
         def log_message(self, *_: object) -> None:
-            """Keeps quiet."""
+            """Logs nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     stub = StubConsole(f"http://127.0.0.1:{server.server_port}", data_dir)

@@ -24,11 +24,11 @@ CLIENT, SECRET, CODE = "opentrail-test", "s3cret: very", "the-code"
 
 @dataclass
 class StubIssuer:
-    """The provider; its members may be changed between requests."""
+    """The provider; tests may change its members between requests."""
 
     url: str
     key: Key = field(default_factory=lambda: RSAKey.generate_key(2048, {"kid": "1"}))
-    #: What signs tokens, and with which header; by default the key that is published.
+    #: Signing key and header of tokens; by default the published key.
     signer: Key | None = None
     header: dict[str, Any] = field(default_factory=lambda: {"alg": "RS256", "kid": "1"})
     algorithms: list[str] = field(default_factory=lambda: ["RS256", "none", "HS256"])
@@ -96,7 +96,7 @@ def _changed(made: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def stub_issuer() -> Iterator[StubIssuer]:
-    """Runs the provider for the length of a test."""
+    """Runs the provider during a test."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -129,7 +129,7 @@ def stub_issuer() -> Iterator[StubIssuer]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Keeps quiet."""
+            """Logs nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     stub = StubIssuer(f"http://127.0.0.1:{server.server_port}")

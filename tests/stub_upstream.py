@@ -182,7 +182,7 @@ def _query_answer(form: bytes, request_id: str) -> bytes:
 
 
 class PreparedUpstream(StubUpstream):
-    """Gives the answer that was prepared for the next call."""
+    """Returns the prepared answer for the next call."""
 
     def __init__(self) -> None:
         super().__init__(answer=self._prepared)

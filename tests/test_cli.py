@@ -1,4 +1,4 @@
-"""The command line: help, version, completion, exit codes; modules that are loaded only then."""
+"""The command line: help, version, completion, exit codes; modules loaded on demand."""
 
 import argparse
 import json

@@ -75,7 +75,7 @@ def test_the_lock_file_has_hashes_without_a_registry() -> None:
 
 
 def test_the_picture_in_the_documentation_is_of_these_sources() -> None:
-    """`make screenshots` takes it again."""
+    """`make screenshots` retakes it."""
     assert SOURCES.read_text().strip() == digest_of_sources()
 
 

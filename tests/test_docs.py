@@ -1,4 +1,4 @@
-"""What code and documents cite exists: sections, guarantees, pages, tests, layers."""
+"""Citations in code and documents exist: sections, guarantees, pages, tests, layers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 FORMAT = ROOT / "docs/reference/cloudtrail-format.md"
 ARCHITECTURE = ROOT / "docs/explanation/architecture.md"
 GUARANTEES = ROOT / "docs/explanation/guarantees.md"
-#: Files that cite: source code, its tables, scripts, tests, documents.
+#: Files with citations: source code, its tables, scripts, tests, documents.
 SUFFIXES = {".py", ".toml", ".md", ".sh", ".in"}
 #: Minimum number of cited sections and guarantees: a test that finds none proves nothing.
 ENOUGH = 50
@@ -29,14 +29,14 @@ _SECTION = r"§\d+(?:\.\d+)?"
 _CITED_SECTIONS = re.compile(rf"cloudtrail-format (?:{_SECTION}(?:, | and )?)+")
 _NUMBER = r"[A-Z]\d{1,2}"
 _CITED_GUARANTEES = re.compile(rf"[Gg]uarantees? (?:{_NUMBER}(?:, | and )?\b)+")
-#: What looks like the number of a guarantee; `S3` is Amazon's.
+#: Numbers in the form of a guarantee; `S3` is Amazon's.
 _BARE_GUARANTEE = re.compile(r"(?<![\w%./:-])(?:[DLNZ]\d{1,2}|S[1245])(?![\w./:-])")
 _PAGE = re.compile(r"[\w./-]+\.md\b")
 _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 #: A module in a sentence; not a pattern such as `test_<name>.py`.
 _MODULE = re.compile(r"(?<![\w<>*/.-])[a-z_][\w/]*\.py\b")
 _NO_PAGE = re.compile(r"cloudtrail-facts|\bfacts \d|capture\.md|real-records\.md")
-#: What contributors must find out how to add: a section each on a page linked from CONTRIBUTING.md.
+#: Tasks that contributors must find: a section each on a page linked from CONTRIBUTING.md.
 ADDED = (
     *("an API operation", "a command", "an adapter", "an importer", "a setting", "a sink"),
     *("a resource type", "a page to the web console"),
@@ -45,7 +45,7 @@ ADDED = (
 
 @cache
 def texts() -> dict[Path, str]:
-    """Returns every committed or new text file that may cite something, but for this one."""
+    """Returns every committed or new text file with possible citations, except this one."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,

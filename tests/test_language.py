@@ -88,7 +88,7 @@ def test_the_files_are_found() -> None:
 
 
 def test_no_file_has_a_common_misspelling() -> None:
-    """Words that are in no dictionary are found by scripts/check_prose.sh, which takes longer."""
+    """scripts/check_prose.sh, which takes longer, finds words that are in no dictionary."""
     done = subprocess.run(
         [sys.executable, "-m", "codespell_lib", *map(str, files())],
         cwd=ROOT,

@@ -10,15 +10,15 @@ import opentrail
 SOURCE = Path(opentrail.__file__).parent
 TESTS = Path(__file__).parent
 
-#: Modules that need no test: nothing but a docstring, an entry, a number.
+#: Modules that need no test: only a docstring, an entry, a number.
 WITHOUT_TEST = ("__init__.py", "__main__.py", "version.py")
 #: Ports are declarations: each has a contract in `tests/contracts` that every adapter must pass.
 PORTS = "ports"
-#: Ports that are no store.
+#: Ports other than stores.
 WITHOUT_CONTRACT = ("clock.py", "follow.py", "metrics.py")
 #: Folders of tests over the whole system; the others have the names of the source's folders.
 FREE_FOLDERS = ("conformance", "anomaly", "benchmarks", "contracts", "live")
-#: A module, and the names that are taken from it: in parentheses, or to the end of the line.
+#: A module, and the imported names: in parentheses, or to the end of the line.
 IMPORT = re.compile(
     r"^ *(?:from|import) (opentrail[\w.]*)(?: import (?:\(([^)]*)\)|([^(\n]*)))?", re.MULTILINE
 )
@@ -62,7 +62,7 @@ def is_tested(module: Path) -> bool:
 
 
 def test_every_module_has_a_test() -> None:
-    """A test module imports it, or its package if that exports it, or bears its name.
+    """A test module imports it, or its package if that exports it, or has its name.
 
     Commands, operations, pages and child processes need the last: their tests reach them by a
     command line or by HTTP, and import nothing of them.
@@ -122,5 +122,5 @@ def test_every_dependency_has_an_import_contract() -> None:
             *(contract["forbidden_modules"] if contract["type"] == "forbidden" else []),
         ]
     }
-    # Everybody may import msgspec.
+    # Every layer may import msgspec.
     assert declared - ruled == {"msgspec"}

@@ -135,7 +135,7 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
         (__file__, Path(__file__)),
     ),
 }
-#: Settings that are only right together with others.
+#: Settings that are only valid together with others.
 PAIRS = {
     "tls_certificate",
     "tls_key",
@@ -158,7 +158,7 @@ PAIRS = {
 }
 
 
-# Where a value comes from
+# Sources of a value
 
 
 def test_every_setting_is_tested() -> None:

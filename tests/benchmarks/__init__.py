@@ -1,1 +1,1 @@
-"""The benchmarks that judge by labels: their workloads and scores must be right."""
+"""Benchmarks with labelled workloads: the workloads and scores must be right."""

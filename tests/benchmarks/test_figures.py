@@ -1,4 +1,4 @@
-"""The page of figures is of this release."""
+"""The page of figures belongs to this release."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from opentrail.core.version import __version__
 
 
 def test_the_page_shows_the_newest_figures_of_this_release() -> None:
-    """If it does not: `python -m benchmarks.figures`, and the benchmarks that it names."""
+    """If it fails: `python -m benchmarks.figures`, and the benchmarks that it names."""
     page = PAGE.read_text()
     assert page == with_table(page, figures(RESULTS, __version__))
 

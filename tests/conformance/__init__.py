@@ -1,1 +1,1 @@
-"""Every operation of every service, by the models' own word; and moto's own test suites."""
+"""Every operation of every service, by the models; and moto's own test suites."""

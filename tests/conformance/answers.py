@@ -20,7 +20,7 @@ from botocore.model import ListShape, MapShape, OperationModel, Shape, Structure
 
 from tests.conformance.generate import Builder, Case
 
-#: An error that no model knows.
+#: An error outside all models.
 ERROR_CODE = "OutOfLuck"
 _CONTENT_TYPES = {
     True: {"Content-Type": "application/json"},
@@ -67,7 +67,7 @@ def answer_of(case: Case) -> Answer:
 
 
 def answer_with(model: OperationModel, protocol: str, output: dict[str, Any]) -> Answer:
-    """Returns the answer that holds `output`, in a protocol."""
+    """Returns the answer with `output`, in a protocol."""
     write = {
         "json": _json,
         "smithy-rpc-v2-cbor": _cbor,
@@ -154,7 +154,7 @@ def _document(operation: OperationModel, shape: Shape, value: Any) -> bytes:
 
 
 def error_with(protocol: str, code: str, message: str) -> Answer:
-    """Returns the answer that says an error, in a protocol."""
+    """Returns an error answer, in a protocol."""
     fault = {"__type": f"com.example#{code}", "message": message}
     tags = f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
     if protocol == "smithy-rpc-v2-cbor":

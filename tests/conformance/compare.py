@@ -1,4 +1,4 @@
-"""Compares records with expectations; names the first difference by where it is."""
+"""Compares records with expectations; names the first difference by its place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.conformance.tables import LEFT_OUT
 
 #: Services with opentrail's own answers, which other tests check.
 _OWN = frozenset({"cloudtrail", "cloudtrail-data"})
-#: Notes in our own block that say that something was not understood.
+#: Notes of failed decoding in our own block.
 _TROUBLES = ("decodeError", "answerDecodeError", "duplicateKeys", "altered", "failure")
 
 
@@ -78,7 +78,7 @@ def _lost(want: Expected, record: Mapping[str, Any], skipped: Collection[str]) -
 
 
 def _forms(text: str) -> set[str]:
-    """Returns how EC2's hand-made forms may write a scalar, numbers and times above all."""
+    """Returns spellings of a scalar in EC2's hand-made forms, mainly numbers and times."""
     forms = {_bare(text)}
     if re.fullmatch(r"-?[0-9.]+(e-?[0-9]+)?", text):
         forms |= {_bare(str(float(text))), _bare(f"{float(text):.10f}".rstrip("0").rstrip("."))}
@@ -89,7 +89,7 @@ def _forms(text: str) -> set[str]:
 
 
 def _bare(text: str) -> str:
-    """Returns the letters and digits: some attributes become names, in other letters."""
+    """Returns the letters and digits: some attributes become names with other capitals."""
     return re.sub(r"[\W_]+", "", text).lower()
 
 
@@ -133,7 +133,7 @@ def _short(value: Any) -> str:
 
 
 def kind_of(difference: str) -> str:
-    """Returns a difference without the values that tell single cases apart, for counting."""
+    """Returns a difference without the values of single cases, for counting."""
     where, _, what = difference.partition(": ")
     place = re.sub(r"\[[0-9]+\]", "[]", where)
     return f"{place}: {what[:40]}"

@@ -20,7 +20,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says what tests noted as their figures, from whichever worker they come."""
+    """Prints the figures that tests recorded, on any worker."""
     for reports in terminalreporter.stats.values():
         for report in reports:
             noted = dict(getattr(report, "user_properties", ()))

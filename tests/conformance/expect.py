@@ -23,7 +23,7 @@ HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 _GONE: Any = object()
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-#: Operations that are not sent, with the reason; at most 40.
+#: Unsent operations, with the reason; at most 40.
 NOT_SENT = {
     ("bedrock-runtime", "InvokeModelWithBidirectionalStream"): "event stream in, HTTP/2 only",
     ("connecthealth", "StartMedicalScribeListeningSession"): "event stream in, HTTP/2 only",
@@ -31,7 +31,7 @@ NOT_SENT = {
     ("polly", "StartSpeechSynthesisStream"): "event stream in, HTTP/2 only",
     ("qbusiness", "Chat"): "event stream in, HTTP/2 only",
 }
-#: Calls whose bytes another service's call has too: they are recorded as that one, or in part.
+#: Calls with the same bytes as another service's: recorded as that service's, or in part.
 NOT_TOLD_APART = {
     ("chime-sdk-voice", "BatchUpdatePhoneNumber"): "chime's, whose model shows the name",
     ("chime-sdk-voice", "CreatePhoneNumberOrder"): "chime's, whose model shows the name",
@@ -49,10 +49,10 @@ NOT_TOLD_APART = {
         )
     },
 }
-#: Text payloads of answers, which opentrail never looks into.
+#: Text payloads of answers, which opentrail never parses.
 NOT_READ = {("dataexchange", "SendApiAsset"): "the answer is the asset's own body"}
 EXCEPTED = NOT_SENT | NOT_TOLD_APART | NOT_READ
-#: Members of EC2 that botocore rewrites on the way: base64, presigned, the client's Region.
+#: Members of EC2 that botocore rewrites: base64, presigned, the client's Region.
 REWRITTEN = frozenset({"userData", "presignedUrl", "destinationRegion"})
 
 
@@ -71,13 +71,13 @@ class Expected:
 
 
 def source_of(service: str) -> str:
-    """Returns what stands before `.amazonaws.com` in eventSource."""
+    """Returns the part before `.amazonaws.com` in eventSource."""
     prefix = str(service_model(service).metadata["endpointPrefix"])
     return tables.EVENT_SOURCES.get(service, prefix.rpartition(".")[2])
 
 
 def region_of(service: str, scope: list[str]) -> str:
-    """Returns awsRegion: where the call was signed for; calls without signature name none."""
+    """Returns awsRegion: the Region of the signature; calls without signature name none."""
     if source_of(service) in tables.GLOBAL_SOURCES or not scope:
         return "us-east-1"
     return scope[1]
@@ -97,7 +97,7 @@ def expected(case: Case, scope: list[str]) -> Expected:
 
     Args:
         case: The call.
-        scope: Date, Region and service it was signed for; nothing if it was not signed.
+        scope: Date, Region and service of the signature; nothing without one.
     """
     service = tables.SAME_ON_THE_WIRE.get((case.service, case.operation), case.service)
     source = source_of(service)
@@ -125,7 +125,7 @@ def expected(case: Case, scope: list[str]) -> Expected:
 
 
 def renamed(service: str, operation: str, shown: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Returns parameters with the members that records have where models have others."""
+    """Returns parameters with the records' members in place of the models'."""
     if shown and (service, operation) == ("dynamodb", "TransactWriteItems"):
         items = [
             {"operation": kind[0].upper() + kind[1:]} | item[kind] if len(item) == 1 else item
@@ -199,7 +199,7 @@ class Recorded:
         return shown
 
     def _is_unsent(self, shape: Shape, value: Any) -> bool:
-        """Returns whether the protocol has no way to send an empty value."""
+        """Returns whether the protocol cannot send an empty value."""
         if isinstance(shape, StructureShape | MapShape):
             return self._is_query and not value
         flattened = isinstance(shape, ListShape) and shape.serialization.get("flattened")
@@ -316,7 +316,7 @@ def _holds_attribute_values(shape: Any) -> bool:
 
 
 def _attribute_values(shape: Any, value: Any, in_key: bool) -> Any:
-    """Returns how DynamoDB's data are recorded: names only, keys without their types."""
+    """Returns the recorded form of DynamoDB's data: only names, keys without their types."""
     if shape.name == "AttributeValue":
         if not in_key:
             return HIDDEN

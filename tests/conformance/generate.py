@@ -69,7 +69,7 @@ _TIMES = (
 _TIME = datetime(2023, 7, 10, 12, 9, 47, tzinfo=UTC)
 _INTEGERS = (0, -1, 2**31 - 1, -(2**31))
 _LONGS = (2**53 + 1, -(2**53) - 1, 2**63 - 1, 0)
-#: Four bytes hold all but the last, which only doubles are given.
+#: Four bytes hold all but the last, which only doubles get.
 _FLOATS = (-0.25, 12345.5, 1e-7)
 _ATTRIBUTE_VALUES: tuple[dict[str, Any], ...] = (
     {"S": "text"},
@@ -81,7 +81,7 @@ _ATTRIBUTE_VALUES: tuple[dict[str, Any], ...] = (
 )
 _DOCUMENT = {"DocumentKey": ["one", 2, {"Deep": True, "camelCase": 1.5}], "text": "plain"}
 
-#: Members that botocore itself checks, rewrites or follows: values that it leaves alone.
+#: Members that botocore itself checks, rewrites or follows: values that it accepts unchanged.
 _MEMBER_VALUES: dict[tuple[str, str], Any] = {
     ("s3control", "AccountId"): "123456789012",
     ("s3control", "Bucket"): "my-bucket",
@@ -99,7 +99,7 @@ _MEMBER_VALUES: dict[tuple[str, str], Any] = {
     ("events", "EndpointId"): ABSENT,
     ("sesv2", "EndpointId"): ABSENT,
 }
-#: Headers that botocore or http.client fill in where they are not given.
+#: Headers that botocore or http.client fill in if they are missing.
 _FILLED_HEADERS = frozenset({"accept", "accept-encoding", "content-type", "x-amz-sha256-tree-hash"})
 #: Without them botocore's request is another service's: the bucket of an Outpost.
 _ALWAYS_GIVEN = frozenset({("s3control", "OutpostId")})
@@ -109,7 +109,7 @@ _ROUTE53_IDS = frozenset({"ResourceId", "DelegationSetId", "ChangeId"})
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One call to make, by one of the protocols that its service speaks."""
+    """One call, in one of its service's protocols."""
 
     service: str
     protocol: str
@@ -145,7 +145,7 @@ def service_model(service: str) -> ServiceModel:
 
 @cache
 def services() -> tuple[str, ...]:
-    """Returns every service that botocore has a model of."""
+    """Returns every service with a botocore model."""
     return tuple(LOADER.list_available_services("service-2"))
 
 
@@ -157,12 +157,12 @@ def protocols_of(service: str) -> tuple[str, ...]:
 
 
 def region_of(service: str) -> str:
-    """Returns the Region in which a service is called; one, for clients are slow to make."""
+    """Returns one Region for calls of a service, for clients are slow to make."""
     return REGIONS[services().index(service) % len(REGIONS)]
 
 
 def sampled(service: str, count: int) -> list[str]:
-    """Returns so many operations of a service, the same in every run."""
+    """Returns this number of operations of a service, the same in every run."""
     names = service_model(service).operation_names
     return sorted(names, key=lambda name: zlib.crc32(name.encode()))[:count]
 
@@ -238,7 +238,7 @@ class Builder:
         return names
 
     def _is_always_given(self, shape: StructureShape, name: str, path: tuple[str, ...]) -> bool:
-        """Tells whether a member is required, or is always on the wire."""
+        """Returns whether a member is required, or is always on the wire."""
         if name in shape.required_members or (self._service, name) in _ALWAYS_GIVEN:
             return True
         traits = shape.members[name].serialization
@@ -259,7 +259,7 @@ class Builder:
         return ABSENT if self._is_unsent(value) else value
 
     def _is_unsent(self, value: Any) -> bool:
-        """Tells whether the query protocols have no way to send a value."""
+        """Returns whether the query protocols cannot send a value."""
         return self._protocol in ("query", "ec2") and value == {}
 
     def _value(
@@ -358,7 +358,7 @@ _NOT_GIVEN: Any = object()
 
 
 def stretched(text: str, shape: Shape) -> str:
-    """Returns the text made long enough for the shape, or cut to its greatest length."""
+    """Returns the text made long enough for the shape, or cut to its maximum length."""
     least = int(shape.metadata.get("min", 0))
     most = int(shape.metadata.get("max", 1024))
     return (text + "x" * max(0, min(least, 5_000) - len(text)))[: max(least, most)]

@@ -1,6 +1,6 @@
 """Compares opentrail's records with those in AWS's guides, member by member.
 
-`ROWS` are the differences that stay, each with its reason.
+`ROWS` are the lasting differences, each with its reason.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Differences that stay.
+    """Lasting differences.
 
     Attributes:
         examples: their titles; `*` matches any string.
         members: the members, with everything in them.
-        how: how they differ.
-        reason: why they stay.
-        ours: the values that our records have there; by default any.
+        how: the kind of difference.
+        reason: the reason to keep them.
+        ours: the values in our records; by default any.
     """
 
     examples: str
@@ -104,7 +104,7 @@ def _compare(theirs: Any, ours: Any, path: str, into: Comparison) -> None:
 
 
 class _Absent:
-    """Stands for the member that one of two records does not have."""
+    """Stands for a member that is missing in one of two records."""
 
 
 _ABSENT = _Absent()
@@ -126,7 +126,7 @@ def _item(items: Sequence[Any], index: int) -> Any:
 
 
 def _is_equal(one: Any, other: Any) -> bool:
-    """Compares scalars; a time may have a second comma, for the hosts of AWS differ."""
+    """Compares scalars; a time may have a second comma, as AWS's hosts differ."""
     if isinstance(one, str) and isinstance(other, str):
         return _SECOND_COMMA.sub(r"\1", one) == _SECOND_COMMA.sub(r"\1", other)
     return type(one) is type(other) and bool(one == other)
@@ -140,7 +140,7 @@ def _short(value: Any) -> str:
 _PARAMETERS, _ANSWER = "requestParameters", "responseElements"
 _ADDITIONAL, _RESOURCES, _FIRST = "additionalEventData", "resources", "resources[0]"
 
-#: Members that records have since.
+#: Newer members of records.
 NOT_YET = "the example is older than the member, or leaves it out"
 _EDITED = "the example contradicts itself: AWS edited it"
 _KMS_ALONE = "KMS knows it; neither request nor answer says it"

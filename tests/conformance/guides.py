@@ -1,7 +1,7 @@
-"""The examples of AWS's guides: the call behind each, and what AWS's record of it says.
+"""The examples of AWS's guides: the call behind each, and AWS's record of it.
 
 `tests/data/guides.ndjson` has one example a line. `call` is the request by the names of botocore's
-model, and what AWS answered to it. Calls go through the endpoint, one after the other, to an
+model, and AWS's answer. Calls go through the endpoint, one after the other, to an
 upstream that gives this answer.
 """
 
@@ -33,7 +33,7 @@ _SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A record that a guide shows, and the call that it is of."""
+    """A record in a guide, and its call."""
 
     guide: str
     page: str
@@ -43,7 +43,7 @@ class Example:
 
     @property
     def title(self) -> str:
-        """Returns guide and name, which no other example has."""
+        """Returns guide and name, unique among the examples."""
         return f"{self.guide}: {self.name}"
 
     @property
@@ -59,7 +59,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A record that a guide shows, and why no call through opentrail has such a record."""
+    """A record in a guide, and the reason why no call through opentrail has such a record."""
 
     guide: str
     page: str
@@ -73,7 +73,7 @@ def _lines() -> list[dict[str, Any]]:
 
 
 def examples() -> list[Example]:
-    """Returns the examples whose calls can be made."""
+    """Returns the examples with possible calls."""
     return [
         Example(line["guide"], line["page"], line["example"], line["call"], line["record"])
         for line in _lines()
@@ -112,7 +112,7 @@ async def records_of(chosen: list[Example]) -> list[dict[str, Any]]:
 
 
 def _first_of_each_call(journal: MemoryJournal) -> Iterator[dict[str, Any]]:
-    """Yields the records of callers, without the copies that owners of resources get."""
+    """Yields the records of callers, without the copies for owners of resources."""
     for entry in journal.disk:
         record = json.loads(entry.record)
         if record["userIdentity"]["type"] != "AWSAccount" or "sharedEventID" not in record:
@@ -152,7 +152,7 @@ def _wire_code(case: Case, record: Mapping[str, Any]) -> str:
 
 
 def typed(shape: Any, value: Any) -> Any:
-    """Returns a value of the file as botocore takes it: times and bytes are text there."""
+    """Returns a value of the file in botocore's form: the file has times and bytes as text."""
     match shape:
         case StructureShape() if isinstance(value, dict):
             return {name: typed(shape.members[name], item) for name, item in value.items()}

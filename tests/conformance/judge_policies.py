@@ -1,4 +1,4 @@
-"""Run by another Python: what parliament and policy-sentry say about policies, as JSON."""
+"""Run by another Python: findings of parliament and policy-sentry about policies, as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ warnings.simplefilter("ignore")
 
 
 def main() -> None:
-    """Reads a list of policies; writes parliament's findings, and actions that are not known."""
+    """Reads a list of policies; writes parliament's findings, and unknown actions."""
     parliament = importlib.import_module("parliament")
     queries = importlib.import_module("policy_sentry.querying.all")
     known = {action.lower() for action in queries.get_all_actions()}

@@ -1,4 +1,4 @@
-"""What statements show: their text without the literals."""
+"""The visible part of statements: their text without the literals."""
 
 from __future__ import annotations
 

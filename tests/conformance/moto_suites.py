@@ -30,14 +30,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.live.processes import TIMEOUT_SECONDS, clean_environment, opentrail_server
 
-#: No suite may take longer, in seconds.
+#: Time limit of a suite, in seconds.
 MAX_SECONDS = 900.0
 _SIDE = Path(__file__).parent / "in_moto"
 #: The suites' imports in addition to moto and its extras.
 _TEST_TOOLS = ("pytest>=9,<10", "freezegun>=1.5,<2", "pytest-order>=1.3,<2")
 #: The same SDK on both sides.
 _SAME_HERE = ("boto3", "botocore")
-#: How pip and uv say that they reached nobody.
+#: Messages of pip and uv when they reach no registry.
 _UNREACHABLE = re.compile(
     r"name resolution|name or service not known|max retries exceeded|dns error"
     r"|connection (?:refused|reset|timed out)|error sending request|network is unreachable",
@@ -47,7 +47,7 @@ _UNREACHABLE = re.compile(
 _LOGGED = re.compile(r'^\S+ - - \[[^\]]+\] "(?:\x1b\[\d+m)*\S+ (?P<target>\S+) .*" \d{3} \S+$')
 #: Moto's own controls, which are no calls of AWS: reset, seed, state.
 CONTROLS = "/moto-api/"
-#: Notes in a record that say that something of the call was not understood.
+#: Notes of failed decoding in a record.
 _TROUBLES = ("decodeError", "answerDecodeError", "failure")
 #: A client may leave an answer unread, as some of moto's tests do with large objects.
 _LEFT = "the client went away before its answer was complete"
@@ -58,12 +58,12 @@ _LEFT_OUT = "not requires_docker"
 
 
 class NoRegistryError(Exception):
-    """The package registry cannot be reached."""
+    """The package registry is unreachable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moto:
-    """Moto's sources with its tests, and a Python that has all they need."""
+    """Moto's sources with its tests, and a Python with their dependencies."""
 
     source: Path
     python: Path
@@ -71,11 +71,11 @@ class Moto:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """Tests of moto's, and how the server and the SDK are set for them."""
+    """Tests of moto's, with the settings of server and SDK for them."""
 
     #: Files or folders in moto's sources.
     paths: tuple[str, ...]
-    #: At least so many of them pass.
+    #: Minimum number of passing tests.
     least: int
     #: Environment of the moto server.
     server: Mapping[str, str] = field(default_factory=dict)
@@ -107,15 +107,15 @@ class Run:
 
     @property
     def undecoded(self) -> list[str]:
-        """Returns what opentrail did not understand of calls of AWS."""
+        """Returns the parts of AWS calls that opentrail failed to decode."""
         return [trouble for record in self.records for trouble in _troubles(record)]
 
 
 def prepared(folder: Path) -> Moto:
-    """Returns moto ready to be tested; fetches it once.
+    """Returns moto ready for its tests; fetches it once.
 
     Raises:
-        NoRegistryError: it is not there yet, and cannot be fetched.
+        NoRegistryError: it is missing, and cannot be fetched.
     """
     version = importlib.metadata.version("moto")
     home = folder / f"moto-{version}"
@@ -190,7 +190,7 @@ def run_through(moto: Moto, suite: Suite, folder: Path, selection: Collection[st
 
 @contextmanager
 def _server(moto: Moto, suite: Suite, log: Path) -> Iterator[int]:
-    """Runs a moto server and gives its port."""
+    """Runs a moto server and yields its port."""
     with log.open("wb") as errors:
         process = subprocess.Popen(
             [str(moto.python), str(_SIDE / "moto_side.py")],
@@ -240,7 +240,7 @@ def _pytest(
             timeout=MAX_SECONDS,
             check=False,
         )
-    # 1: some tests failed. Anything else means that the suite has not run.
+    # 1: some tests failed. Any other code means that the suite has not run.
     assert done.returncode in (0, 1), output.read_text()[-4_000:]
     return [json.loads(line) for line in outcomes.read_text().splitlines()]
 
@@ -262,7 +262,7 @@ def _run_of(lines: list[dict[str, str]], log: Path, seconds: float) -> Run:
     reasons: dict[str, str] = {}
     for line in lines:
         test, outcome = line["test"], line["outcome"]
-        # A test has passed if all its phases have; the worst of them counts.
+        # A test has passed if all its phases have; the worst one counts.
         outcomes[test] = outcome if outcomes.get(test, "passed") == "passed" else outcomes[test]
         reasons[test] = reasons.get(test, "") + line["why"]
     logged = log.read_text(errors="replace").splitlines()

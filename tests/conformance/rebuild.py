@@ -1,8 +1,8 @@
 """Rebuilds the request and the answer behind a real record, by botocore's model alone.
 
-The reverse of CloudTrail's form: names are found without regard to case, so that a wrong casing on
-our side shows. Nothing of `opentrail.capture` is used. Members outside a model cannot be sent;
-`Rebuilt.unknown` names it.
+The reverse of CloudTrail's form: names are found regardless of case, so that a wrong casing on
+our side is visible. Uses nothing of `opentrail.capture`. Members outside a model cannot be sent;
+`Rebuilt.unknown` names them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.conformance.rebuild_ec2 import ec2_parameters
 from tests.conformance.rebuild_values import HIDDEN_TEXTS, scalar_of, secret_of
 from tests.factories import an_sdk_request, catalog
 
-#: eventSource's label -> botocore's services, where prefix, signing name and name do not tell.
+#: eventSource's label -> botocore's services, where prefix, signing name and name do not decide.
 _SERVICES = {
     "amazonmq": ["mq"],
     "bedrock": ["bedrock-runtime", "bedrock", "bedrock-agent"],
@@ -51,12 +51,12 @@ _DATED = re.compile(r"(20\d{6}(v\d)?|20\d\d_\d\d_\d\d)$")
 
 
 class RebuildError(Exception):
-    """A record does not hold enough to make its request again."""
+    """A record is too incomplete to rebuild its request."""
 
 
 @dataclass
 class Rebuilt:
-    """A request, and the paths in the record that no model knows."""
+    """A request, and the paths in the record outside the model."""
 
     service: Service
     operation: str
@@ -129,7 +129,7 @@ def _check_labels(model: Any, parameters: Mapping[str, Any]) -> None:
 
 
 class Reverse:
-    """Recorded values as botocore takes and gives them."""
+    """Recorded values in botocore's form."""
 
     def __init__(self, unknown: set[str]) -> None:
         self._unknown = unknown

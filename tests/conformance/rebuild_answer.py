@@ -17,17 +17,17 @@ from opentrail.wire.values import WireTime
 
 _ID = "7a62c49f-347e-4fc4-9331-6e8eEXAMPLE0"
 _XMLNS = "http://ec2.amazonaws.com/doc/2016-11-15/"
-#: Recorded names of EC2's answers that are not their elements' names.
+#: Recorded names of EC2's answers that differ from their elements' names.
 _EC2_ELEMENTS = {"_return": "return", "zone": "availabilityZone"}
 
 
 def empty_answer(route: Route) -> Response:
-    """Returns a good answer that says nothing."""
+    """Returns an empty successful answer."""
     return good_answer(route, {})
 
 
 def good_answer(route: Route, output: Mapping[str, Any]) -> Response:
-    """Returns the answer that says `output`, which is by the model's names."""
+    """Returns the answer with `output`, under the model's names."""
     headers = {"x-amzn-requestid": _ID}
     shape = route.model.output_shape if route.model is not None else None
     if route.protocol == "ec2":
@@ -98,7 +98,7 @@ def _text(value: Any) -> str:
 
 
 def _plain(shape: Any, value: Any) -> Any:
-    """Returns a value as JSON (and CBOR, near enough) tells it."""
+    """Returns a value as it arrives in JSON (and CBOR, nearly)."""
     if shape.type_name == "structure" and isinstance(value, dict):
         if getattr(shape, "is_document_type", False):
             return value

@@ -1,4 +1,4 @@
-"""Takes EC2's two forms of parameters back to botocore's, knowing nothing of `rules/ec2.toml`."""
+"""Converts EC2's two forms of parameters back to botocore's, independent of `rules/ec2.toml`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.conformance.rebuild_values import HIDDEN, scalar_of, secret_of
 
-#: Recorded names that no rule leads back to the wire name.
+#: Recorded names that no rule maps back to the wire name.
 _WIRE_NAMES = {
     "aclProtocol": "Protocol",
     "attributeType": "Attribute",
@@ -20,7 +20,7 @@ _WIRE_NAMES = {
     "tags": "Tag",
     "zone": "AvailabilityZone",
 }
-#: Names of a list's only scalar that no rule leads back to the wire name.
+#: Names of a list's only scalar that no rule maps back to the wire name.
 _ITEM_NAMES = {
     "groupSet": "SecurityGroupId",
     "ownersSet": "Owner",
@@ -30,7 +30,7 @@ _SPELT = {"CREATE_VOLUME_PERMISSION": "createVolumePermission"}
 
 
 def ec2_parameters(shape: Any, given: Mapping[str, Any], unknown: set[str]) -> dict[str, Any]:
-    """Returns botocore's parameters behind an EC2 record's."""
+    """Returns botocore's parameters for an EC2 record's."""
     only = next(iter(given), "")
     if len(given) == 1 and only[:1].isupper():
         inner = given[only]

@@ -1,4 +1,4 @@
-"""Recorded scalars as botocore takes and gives them."""
+"""Recorded scalars in botocore's form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from opentrail.wire.values import WireTime
 
-#: Stands for whatever AWS hid; it must never be in our record.
+#: Stands for anything that AWS hid; it must never be in our record.
 SECRET = "hidden-by-aws-0123456789"
 HIDDEN = ("HIDDEN_DUE_TO_SECURITY_REASONS", "<sensitiveDataRemoved>", "****")
 HIDDEN_TEXTS = (*HIDDEN, "Value hidden due to security reasons.")
@@ -17,7 +17,7 @@ _TIMES = ("%b %d, %Y, %I:%M:%S %p", "%b %d, %Y %I:%M:%S %p")
 
 
 def secret_of(shape: Any) -> Any:
-    """Returns something of a shape that holds `SECRET` where it can."""
+    """Returns a value of a shape that contains `SECRET` where possible."""
     kind = shape.type_name
     if kind == "structure":
         first = next(iter(shape.members.items()), None)
@@ -46,7 +46,7 @@ def scalar_of(shape: Any, shown: Any) -> Any:
 
 
 def time_of(shown: Any) -> datetime:
-    """Returns the moment that a recorded time tells."""
+    """Returns the moment of a recorded time."""
     if isinstance(shown, int | float):
         return datetime.fromtimestamp(shown / 1000 if shown > 1e11 else shown, UTC)
     text = str(shown)

@@ -20,7 +20,7 @@ from tests.conformance.send import Sender, Sent, send_all
 from tests.live.processes import opentrail_server
 from tests.stub_upstream import RawRequest, StubUpstream
 
-#: A key that names no account, and anybody's secret: nothing is verified.
+#: A key without an account, and any secret: the server verifies nothing.
 _KEY, _SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 _EMPTY = Answer(200, {"Content-Type": "application/xml"}, b"", None)
 
@@ -49,7 +49,7 @@ class Outcome:
         return set().union(*self.tried.values())
 
     def counts(self) -> str:
-        """Returns operations tried and right, for each protocol."""
+        """Returns the numbers of tried and right operations, for each protocol."""
         rows = [f"{self.calls} calls of {len(self.operations)} operations"]
         for protocol, tried in sorted(self.tried.items()):
             right = len(tried) - len(self.wrong_operations[protocol])
@@ -67,7 +67,7 @@ class Outcome:
 
 
 def round_trip(folder: Path, cases: Iterable[Case]) -> Outcome:
-    """Returns what became of the cases."""
+    """Returns the results of the cases."""
     known: dict[str, Case] = {}
 
     def answer(request: RawRequest) -> bytes:

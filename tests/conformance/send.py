@@ -1,7 +1,7 @@
 """Sends cases: botocore's clients make the bytes, our sockets send them.
 
-botocore serialises, signs and completes each request as always. Just before it would send, its
-bytes are taken away and go over a few kept connections, many calls at a time.
+botocore serialises, signs and completes each request as usual. Just before it would send, this
+module takes the bytes and sends them over a few kept connections, many calls at a time.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from tests.live.processes import is_throttled
 
 _CONNECTIONS = 12
 _PATIENCE = 30.0
-#: Calls of a case at most; those before the last were throttled.
+#: Maximum calls of a case; those before the last were throttled.
 _ATTEMPTS = 10
-#: Services that take bearer tokens, which botocore makes for https alone.
+#: Services with bearer tokens, which botocore makes only for https.
 _BEARER = ("account-access-runtime", "codecatalyst")
 
 
@@ -37,7 +37,7 @@ _SIGNATURES = {"cloudfront-keyvaluestore": "v4", "events": "v4"}
 
 
 class _Taken(Exception):  # noqa: N818 - no error
-    """Ends a botocore call once its request is made."""
+    """Ends a botocore call once its request is complete."""
 
     def __init__(self, request: AWSPreparedRequest) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class _Taken(Exception):  # noqa: N818 - no error
 
 
 class _Token:
-    """A bearer token for the services that take no signatures."""
+    """A bearer token for services without signatures."""
 
     def load_token(self, **_: Any) -> Any:
         return self
@@ -63,7 +63,7 @@ class Sender:
         self._client = cache(self._new_client)
 
     def bytes_of(self, case: Case) -> bytes:
-        """Returns the request of a case as botocore would send it."""
+        """Returns a case's request in botocore's form."""
         client = self._client(case.service, case.protocol, case.region)
         method = getattr(client, xform_name(case.operation))
         try:
@@ -95,7 +95,7 @@ class Sender:
 
 
 class _Spoken:
-    """Has botocore speak one of the protocols that a service lists, whichever it prefers."""
+    """Makes botocore use one of a service's protocols, whichever it prefers."""
 
     def __init__(self, service: str, protocol: str) -> None:
         self._metadata = LOADER.load_service_model(service, "service-2")["metadata"]
@@ -124,7 +124,7 @@ def _session() -> Session:
 
 
 def _raw(request: AWSPreparedRequest) -> bytes:
-    """Returns the request as http.client would write it."""
+    """Returns the request in http.client's form."""
     url = urlsplit(request.url)
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
     body = request.body
@@ -173,7 +173,7 @@ class Sent:
 
 
 def send_all(sender: Sender, cases: Iterable[Case], port: int) -> list[Sent]:
-    """Sends every case once and reads the whole answers; order is not kept."""
+    """Sends every case once and reads the whole answers, in any order."""
     return asyncio.run(_send_all(sender, cases, port))
 
 
@@ -207,7 +207,7 @@ async def _work(queue: asyncio.Queue[Sent | None], port: int) -> None:
             if not head or b"\r\nconnection: close" in head:
                 writer.close()
                 reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
-            # An answer to HEAD has no body that says why the call is to be made again.
+            # An answer to HEAD has no body with the reason for a retry.
             asked_again = one.raw.startswith(b"HEAD ") and b"\r\nretry-after: 1\r\n" in head
             if not asked_again and not is_throttled(body):
                 break

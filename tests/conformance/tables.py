@@ -1,7 +1,7 @@
-"""What AWS documents about CloudTrail's records, restated by hand for the expectations.
+"""AWS's documentation of CloudTrail's records, restated by hand for the expectations.
 
 Sources: cloudtrail-format §3, §4 and §8.2 (user guides of AWS), real records.
-Nothing here is read from opentrail's own tables, so that both can be wrong only one at a time.
+Nothing here comes from opentrail's own tables, so that both are unlikely to share an error.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ EVENT_SOURCES = {
     "stepfunctions": "states",
 }
 
-#: Recorded in us-east-1 wherever they are called (cloudtrail-format §8.2).
+#: Recorded in us-east-1 from every Region (cloudtrail-format §8.2).
 GLOBAL_SOURCES = frozenset(
     ["iam", "cloudfront", "route53", "organizations", "account", "waf", "shield", "support"]
 )
@@ -99,7 +99,7 @@ READ_PREFIXES = (
     *("BatchGet", "Describe", "Get", "Head", "List"),
     *("Lookup", "Query", "Scan", "Search", "Select"),
 )
-#: Event source → operations that are read-only although their names do not say so.
+#: Event source → operations that are read-only despite their names.
 READ_ONLY = {
     "bedrock": "Converse ConverseStream InvokeModel InvokeModelWithResponseStream",
     "dynamodb": "TransactGetItems",
@@ -116,7 +116,7 @@ NOT_READ_ONLY = {
     " GetOpenIdTokenForDeveloperIdentity",
     "sts": "GetFederationToken",
 }
-#: Read-only, but recorded with their answers, for these hand out credentials.
+#: Read-only, but recorded with their answers, as these return credentials.
 ANSWER_KEPT = {
     "sts": "AssumeRole AssumeRoleWithSAML AssumeRoleWithWebIdentity AssumeRoot GetSessionToken",
 }
@@ -181,7 +181,7 @@ SAME_ON_THE_WIRE = {
 RENAMED = {("lex-models", operation): {"resourceArn": "resourceARN"} for operation in _TAGGING}
 RENAMED["dynamodb", "BatchExecuteStatement"] = {"statements": "requestItems"}
 RENAMED["dynamodb", "TransactWriteItems"] = {"transactItems": "requestItems"}
-#: Parameters that have a value in the record where the call leaves them out (KMS guide, "Decrypt").
+#: Parameters that have a value in the record if the call omits them (KMS guide, "Decrypt").
 DEFAULTS = {
     ("kms", "Decrypt"): {"encryptionAlgorithm": "SYMMETRIC_DEFAULT"},
     ("kms", "Encrypt"): {"encryptionAlgorithm": "SYMMETRIC_DEFAULT"},
@@ -211,7 +211,7 @@ MEMBER_NAMES = {
 }
 #: Members of answers: 40 of 40 real records (cloudtrail-format §4.1).
 ANSWER_NAMES = {("secretsmanager", "ARN"): "arn"}
-#: The one structure that an answer holds is left out around its members: 153 keys of real
+#: The only structure in an answer is left out around its members: 153 keys of real
 #: records of RDS, whose API Neptune and DocumentDB share (cloudtrail-format §2.5).
 UNWRAPPED_ANSWERS = frozenset({"rds", "neptune", "docdb"})
 #: Times as on the wire, ISO 8601 (7 of 7 real records).
@@ -309,7 +309,7 @@ HIDDEN_NAMES = {
 #: Members with pairs or maps whose names are shown and whose values are not.
 NAMED_VALUES = {
     "cognito-identity": "logins",
-    # Parameters of templates; what cases have as a template is none, so no value is shown.
+    # Parameters of templates; the cases' templates are invalid, so no value is shown.
     "cloudformation": "parameterOverrides parameters",
     "config": "conformancePackInputParameters",
     "serverlessrepo": "parameterOverrides",
@@ -338,7 +338,7 @@ MARKED = {
     "**********": {"rdsdata": "database schema sql sqlStatements"},
 }
 SHOWN_NAMES = {"iam": "removePrivateKey", "sts": "subjectFromWebIdentityToken"}
-#: PartiQL: what stands between single quotes, and numbers, are hidden.
+#: PartiQL: parts between single quotes, and numbers, are hidden.
 STATEMENTS = {"dynamodb": "statement"}
 SECRET_NAME = re.compile(
     r"password|passphrase|secret_?(access_?)?key|secret_?string|secret_?binary"
@@ -347,9 +347,9 @@ SECRET_NAME = re.compile(
     r"|connection)_?tokens?$|auth_?key$|pre_?shared_?keys?$|^credentials$",
     re.IGNORECASE,
 )
-#: Tokens whose names end so with these capitals, or begin so.
+#: Tokens whose names end in or begin with this, with these capitals.
 SECRET_TOKEN = re.compile(r"((^|_)(id|api)|Id|ID|Api|API)_?[Tt]okens?$")
-#: Names that say something about a secret.
+#: Names of metadata about a secret.
 ABOUT_A_SECRET = re.compile(
     r"(arn|id|identifier|name|version|algorithm|type|mode|source|link|param|xpath|json_?key"
     r"|string_?key|format|policy|status|state|length)s?$",

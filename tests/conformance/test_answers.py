@@ -27,7 +27,7 @@ def test_botocore_reads_generated_answers(service: str) -> None:
 
 
 def _is_stream(case: Case) -> bool:
-    """Tells whether the answer's body is bytes, or events, that botocore hands over unread."""
+    """Returns whether botocore passes the answer's body, bytes or events, on unread."""
     shape = case.model.output_shape
     payload = shape and shape.serialization.get("payload")
     return bool(payload and shape.members[payload].type_name == "blob") or (
@@ -45,7 +45,7 @@ def _read(case: Case) -> dict[str, Any]:
 
 
 class _Folded(dict[str, str]):
-    """Headers by whatever case."""
+    """Headers, regardless of case."""
 
     def get(self, name: str, default: Any = None) -> Any:
         return next((v for n, v in self.items() if n.lower() == name.lower()), default)

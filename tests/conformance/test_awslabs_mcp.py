@@ -1,4 +1,4 @@
-"""AWS's own MCP server for CloudTrail, as the package index has it, asks a sandbox."""
+"""AWS's own MCP server for CloudTrail, from the package index, asks a sandbox."""
 
 from __future__ import annotations
 

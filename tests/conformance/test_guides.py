@@ -1,6 +1,6 @@
 """The calls behind the examples of AWS's guides are recorded as the guides show them.
 
-`python -m tests.conformance.test_guides` writes the tables of the format page anew.
+`python -m tests.conformance.test_guides` rewrites the tables of the format page.
 """
 
 from __future__ import annotations

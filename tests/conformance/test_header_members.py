@@ -1,4 +1,4 @@
-"""Lists and JSON in headers, of every operation that has them, as botocore writes them."""
+"""Lists and JSON in headers, of all their operations, as botocore writes them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def check(service: Service, model: OperationModel, name: str, member: Any) -> No
 
 @pytest.mark.slow
 def test_a_header_member_keeps_its_value() -> None:
-    # In one test: to find the members, every model is read.
+    # In one test: to find the members, it reads every model.
     kinds = []
     for case in header_members():
         check(*case)
@@ -64,7 +64,7 @@ def test_a_header_member_keeps_its_value() -> None:
 
 
 def a_list() -> Shape:
-    """Returns a member that is a list in a header."""
+    """Returns a list member in a header."""
     asked = catalog().services["s3"].model.operation_model("GetObjectAttributes").input_shape
     member: Shape = asked.members["ObjectAttributes"]
     assert member.type_name == "list"

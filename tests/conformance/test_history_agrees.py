@@ -66,7 +66,7 @@ class World:
 
 
 def collection() -> list[tuple[dict[str, Any], bytes]]:
-    """Returns the records that an import would take, each id once, and their own bytes."""
+    """Returns the records that an import would accept, each id once, and their own bytes."""
     sample = Path(__file__).parents[1] / "data" / "real-records.ndjson"
     files = sorted(WHOLE.rglob("*")) if IS_WHOLE else [sample, *collected_files()]
     found: dict[str, tuple[dict[str, Any], bytes]] = {}
@@ -205,7 +205,7 @@ Meaning = Callable[[Mapping[str, Any]], bool]
 
 @dataclass(frozen=True)
 class Term:
-    """A search term, and which records it means."""
+    """A search term, and its meaning."""
 
     text: str
     means: Meaning
@@ -232,7 +232,7 @@ def failed(record: Mapping[str, Any]) -> bool:
 
 
 def about_the_event(record: Mapping[str, Any]) -> Iterator[Term]:
-    """Yields terms on members that every record has."""
+    """Yields terms on members of every record."""
     name, source, ident = told(record, "eventName"), told(record, "eventSource"), record["eventID"]
     day = record["eventTime"][:10]
     if name.isalnum():  # others stand in data that people wrote
@@ -355,7 +355,7 @@ ADDRESSES = ("ip", "ipaddress", "ipv6", "cidr", "cidrblock")
 
 
 def terms(record: Mapping[str, Any]) -> list[Term]:
-    """Returns search terms that a record fits."""
+    """Returns search terms that match a record."""
     makers = (about_the_event, about_the_caller, about_resources, about_values)
     return [term for make in makers for term in make(record)]
 

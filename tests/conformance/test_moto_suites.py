@@ -1,4 +1,4 @@
-"""Moto's own tests pass through the endpoint as they pass without it, and every call is recorded.
+"""Moto's own tests pass with and without the endpoint, and every call is recorded.
 
 Each suite runs in moto's server mode twice at the same time: against a moto server, and against
 opentrail before another one. Tests that moto itself skips in server mode, or marks as needing
@@ -28,7 +28,7 @@ from tests.conformance.moto_suites import (
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.conformance]
 
-#: The SDK puts buckets into paths unless the endpoint is AWS's own, or it is told otherwise.
+#: The SDK puts buckets into paths unless the endpoint is AWS's own, or a setting decides.
 _VIRTUAL_HOSTS = "[default]\ns3 =\n    addressing_style = virtual\n"
 SUITES = {
     "sts": Suite(("tests/test_sts",), 30),
@@ -43,7 +43,7 @@ SUITES = {
     # With all of AWS's images in it, each reset takes moto a quarter of a second.
     "ec2": Suite(("tests/test_ec2",), 890, server={"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}),
 }
-#: Tests that are not run, and why.
+#: Excluded tests, with the reason.
 EXCEPTED = {
     "tests/test_s3/test_server.py::test_s3_server_post_cors_multiple_origins": (
         "starts a moto server on port 6789, which the other run also needs"
@@ -106,7 +106,7 @@ class Pair:
 
 
 def check_records(run: Run) -> None:
-    """Each request that reached moto, its own controls among them, has a record."""
+    """Each request at moto, including its own controls, has a record."""
     assert run.calls > 0
     assert len(run.records) == len(run.targets) + len(copies(run)) + len(parts(run))
     assert run.undecoded == []
@@ -143,7 +143,7 @@ def parts(run: Run) -> list[Any]:
 
 
 def judge(first: Pair, second: Pair) -> None:
-    """Names the tests that differ between two direct runs; fails for all others that differ."""
+    """Names the tests that differ between two direct runs; fails for all other differences."""
     real, flaky = [], []
     for test in first.differing:
         is_flaky = (test in first.direct.passed) != (test in second.direct.passed)

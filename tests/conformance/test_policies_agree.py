@@ -29,7 +29,7 @@ UNKNOWN_ACTIONS = {
     "es:ListNotifications",
     "iam:NotCreateUser",
 }
-#: What parliament says of policies that IAM accepts: opinions, not errors of form.
+#: parliament's findings on policies that IAM accepts: opinions, not errors of form.
 OPINIONS = {"RESOURCE_STAR", "RESOURCE_POLICY_PRIVILEGE_ESCALATION"}
 #: Anonymized accounts and Regions: `0123456789`, `me-south-1r`; and `aws`, whose managed
 #: policies parliament attributes to an account.
@@ -56,7 +56,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def principals() -> list[tuple[list[Record], list[Document]]]:
-    """The records of each principal, and the policies made of them."""
+    """The records of each principal, and the generated policies."""
     return [
         (records, generate(kinds_of(records), PREFIX).documents)
         for records in records_by_principal().values()
@@ -105,7 +105,7 @@ def test_they_miss_fewer_calls_than_trailscrapers_and_are_narrower(
     missed_by_it: Counter[str] = Counter()
     ours, its = Widths(), Widths()
     for records, documents in principals:
-        # trailscraper reads one form of time only, and some publishers have another.
+        # trailscraper reads only one form of time, and some publishers have another.
         allowed = [r | TIMED for r in records if outcome_of(r) is CallOutcome.ALLOWED]
         if not allowed:
             continue

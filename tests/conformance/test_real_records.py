@@ -114,14 +114,14 @@ def compared(record: Mapping[str, Any], whole: bool = True) -> Comparison:
 
 
 def _told_beyond(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what KMS's answers tell though records show it only as `resources`."""
+    """Returns members of KMS's answers that records show only as `resources`."""
     if record["eventName"] in ("Decrypt", "Encrypt", "GenerateDataKey") and record.get("resources"):
         return {"KeyId": record["resources"][0]["ARN"]}
     return {}
 
 
 def given_output(record: Mapping[str, Any], shape: Any, unknown: set[str]) -> dict[str, Any]:
-    """Returns the answer's elements by the model's names, as far as the record tells them."""
+    """Returns the answer's elements by the model's names, as far as the record has them."""
     elements = record["responseElements"]
     if record["eventSource"] == "ec2.amazonaws.com":
         return dict(elements)
@@ -176,7 +176,7 @@ def _listed(record: Mapping[str, Any]) -> list[tuple[Any, ...]]:
 
 
 def _order(real: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
-    """Compares the order of members, but for `eventCategory`, which AWS writes in two places."""
+    """Compares the order of members, except `eventCategory`, which AWS writes in two places."""
     if list(real)[:3] != list(RECORD_ORDER[:3]) or real["eventVersion"] < "1.08":
         return []  # the publisher sorted the members, or AWS had another order then
     both = [name for name in real if name in ours and name != "eventCategory"]
@@ -184,7 +184,7 @@ def _order(real: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
 
 
 def differences(real: Any, ours: Any, path: str, skipped: Iterable[str]) -> list[str]:
-    """Returns where two values differ, the real one first."""
+    """Returns the places where two values differ, the real one first."""
     if path in skipped or path.rpartition(".")[2] in ON_PURPOSE or path.endswith(".Host"):
         return []
     if isinstance(real, dict) and isinstance(ours, dict):
@@ -237,7 +237,7 @@ class Results:
 
 
 def results_of(records: Iterable[tuple[str, Mapping[str, Any]]]) -> Results:
-    """Compares some records of each name and shape; untouched ones where there are any."""
+    """Compares some records of each name and shape; untouched ones if there are any."""
     chosen: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     seen: dict[str, int] = defaultdict(int)
     edited: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
@@ -333,7 +333,7 @@ def test_most_names_of_the_collection_can_be_rebuilt() -> None:
 
 @pytest.mark.slow
 def test_models_know_most_members() -> None:
-    """A name is looked up without regard to case, so a wrong casing of ours is not among it."""
+    """A name is found regardless of case, so a wrong casing of ours is not among it."""
     unknown = collected_results().unknown
     assert sum(len(paths) for paths in unknown.values()) <= 40
 
@@ -347,7 +347,7 @@ def test_the_committed_sample_is_recorded_as_aws_records_it() -> None:
 
 
 def _publisher(record: Mapping[str, Any]) -> str:
-    """Tells the sample's sources by the order of members (`data/SOURCES.md`)."""
+    """Recognizes the sample's sources by the order of members (`data/SOURCES.md`)."""
     if list(record) == sorted(record):
         return "stratus-red-team"
     return "invictus-aws_dataset" if record.get("recipientAccountId") == "123837392027" else "c7n"

@@ -1,4 +1,4 @@
-"""Every call that writes names its resource, where AWS's authorization data has one for it."""
+"""Every writing call names its resource, where AWS's authorization data has one for it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.campaign]
 _WRITES = ("Write", "Permissions management", "Tagging")
 
 
-#: Services that opentrail itself is.
+#: Services that opentrail itself implements.
 OWN = ("cloudtrail", "cloudtrail-data")
 
 
@@ -61,14 +61,14 @@ def with_arns(value: Any, service: str, member: str = "") -> Any:
 
 
 def takes_a_resource(service: str, operation: str) -> bool:
-    """Returns whether the data has a resource for an operation that writes."""
+    """Returns whether the data has a resource for a writing operation."""
     source = f"{source_of(service)}.amazonaws.com"
     event = {"eventSource": source, "eventName": operation, "requestParameters": {}}
     actions = actions_of(event)
     return any(access_level(each) in _WRITES and types_of(each) for each in actions)
 
 
-#: Why calls do not say which resource they write to → these operations.
+#: Reason for not naming the written resource → operations.
 UNNAMED = {
     "the resource is the only one of its account": (
         "config.DeleteAggregationAuthorization iam.ChangePassword "

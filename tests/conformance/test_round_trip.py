@@ -13,7 +13,7 @@ from tests.conformance.round_trip import Outcome, round_trip
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
-#: So many operations of each service are in the sample.
+#: Number of operations of each service in the sample.
 _OF_EACH = 6
 _MAX_EXCEPTED = 40
 

@@ -29,7 +29,7 @@ OBJECT_LAMBDA = f"arn:aws:s3-object-lambda:{REGION}:{ACCOUNT}:accesspoint/point"
 ACCESS_POINT = f"arn:aws:s3:{REGION}:{ACCOUNT}:accesspoint/point"
 DIRECTORY = "dir--use1-az4--x-s3"
 
-#: Where clients send to: AWS's own hosts, a name, an address, a name of the network.
+#: Destinations: AWS's own hosts, a name, an address, a name of the network.
 ENDPOINTS = (
     None,
     "http://localhost:4747",
@@ -42,7 +42,7 @@ BASE_HOSTS: tuple[tuple[str, ...], ...] = ((), ("localhost",), ("localhost", "tr
 
 
 class Sent(Exception):  # noqa: N818 - it ends a call that is not to be sent
-    """Holds the request that a client was about to send."""
+    """Holds a client's request before it is sent."""
 
     def __init__(self, request: AWSPreparedRequest) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ def send(request: AWSPreparedRequest, **_: object) -> None:
 def a_sent_request(
     service: str, operation: str, parameters: dict[str, Any], endpoint: str | None, style: str
 ) -> Request:
-    """Returns what botocore's client sends for a call."""
+    """Returns the bytes of botocore's client for a call."""
     client = a_client(service, endpoint, style)
     with pytest.raises(Sent) as sent:
         getattr(client, xform_name(operation))(**parameters)
@@ -126,7 +126,7 @@ def data(source: str, name: str) -> Named:
     return Named(source, name, "Data", False)
 
 
-#: S3 Control's operations whose names in records are others.
+#: S3 Control's operations with other names in records.
 RENAMED = {
     "DeletePublicAccessBlock": "DeleteAccountPublicAccessBlock",
     "GetPublicAccessBlock": "GetAccountPublicAccessBlock",
@@ -145,7 +145,7 @@ ABOUT_DIRECTORIES = frozenset(
 
 
 def control_calls() -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Yields each operation of S3 Control, its parameters, and the source it is recorded with."""
+    """Yields each operation of S3 Control, its parameters, and its recorded source."""
     model = catalog().services["s3control"].model
     for operation in model.operation_names:
         shape = model.operation_model(operation).input_shape
@@ -238,7 +238,7 @@ CALLS: tuple[tuple[str, dict[str, Any], Named], ...] = (
     ("CreateSession", {"Bucket": DIRECTORY}, data("s3express", "CreateSession")),
     ("ListDirectoryBuckets", {}, management("s3express", "ListDirectoryBuckets")),
 )
-#: The same of calls that have a label in their host, whatever the addressing style.
+#: The same for calls with a label in their host, whatever the addressing style.
 LABELLED_CALLS: tuple[tuple[str, dict[str, Any], Named], ...] = (
     (
         "WriteGetObjectResponse",
@@ -292,7 +292,7 @@ LABELLED = [(operation, parameters) for operation, parameters, _ in LABELLED_CAL
 
 
 def is_unknown(request: Request, base_hosts: tuple[str, ...]) -> bool:
-    """Whether a bucket is before a name that nobody said is the endpoint's."""
+    """Whether a bucket precedes a name that is not configured as the endpoint's."""
     host = request.headers["host"].rpartition(":")[0] or request.headers["host"]
     is_ours = not base_hosts or host in base_hosts
     signer = read_credential(request)

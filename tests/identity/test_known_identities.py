@@ -162,7 +162,7 @@ async def test_other_records_teach_nothing(record: Mapping[str, Any]) -> None:
     assert await control.scan("identity") == []
 
 
-# Knowing again
+# Recognizing
 
 
 @asynchronous
@@ -194,7 +194,7 @@ async def test_unstored_identities_are_relearned_from_the_journal() -> None:
     for position, record in enumerate((create_user(), create_key()), 1):
         journal.disk.append(an_entry(position, record))
         first.learn(record)
-    # The process dies before the follower takes anything.
+    # The process dies before the follower processes anything.
     later = Identities(MemoryControl(control.disk))
     await later.load()
     assert arn(later) is None

@@ -1,4 +1,4 @@
-"""The first call of a key whose creation another server may have recorded a moment ago."""
+"""The first call of a key that another server may have just recorded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class OtherServers:
 
 
 async def meet(newcomers: Newcomers, access_key_id: str) -> None:
-    """Waits as a call does."""
+    """Waits like a call."""
     if (meeting := newcomers.meet(access_key_id)) is not None:
         await meeting
 

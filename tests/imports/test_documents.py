@@ -87,7 +87,7 @@ def envelope(raw: bytes) -> bytes:
     return b'{"version":"0","detail-type":"AWS API Call via CloudTrail","detail": ' + raw + b" }"
 
 
-#: Ways in which a file holds records, each as AWS, aws-cli, jq or a person would write it.
+#: Forms of a file with records, as AWS, aws-cli, jq or a person would write it.
 SHAPES: dict[str, Callable[[Sequence[bytes]], bytes]] = {
     "log file": log_file,
     "log file with other members": lambda raw: b'{"a":{"Records":1},' + log_file(raw)[1:],
@@ -277,7 +277,7 @@ def test_half_a_character_costs_its_own_record_only(member: str) -> None:
     assert raws(results) == good
 
 
-# Files as people's tools write them
+# Files from people's tools
 
 #: What CloudTrail Lake's and Athena's queries return, by column.
 COLUMNS = ("eventID", "eventTime", "eventName", "eventSource", "userIdentity", "readOnly")
@@ -381,7 +381,7 @@ PACKINGS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def test_files_of_tools_are_imported_whole() -> None:
-    """More than a hundred files: each way of writing in each packing that can hold it."""
+    """More than a hundred files: each form in each possible packing."""
     raw = [record_bytes(record) for record in some_records(3)]
     wrong: dict[tuple[str, str], object] = {}
     for shape, written in WRITTEN_BY_TOOLS.items():
@@ -513,7 +513,7 @@ def test_lines_cut_anywhere_lose_the_last_one_only() -> None:
 
 
 def damaged(whole: bytes, position: int, chance: random.Random) -> bytes:
-    """Returns the bytes with one of them changed, gone or doubled."""
+    """Returns the bytes with one of them changed, removed or doubled."""
     kind = chance.randrange(4)
     if kind == 0:
         return whole[:position] + whole[position + 1 :]
@@ -524,7 +524,7 @@ def damaged(whole: bytes, position: int, chance: random.Random) -> bytes:
 
 
 def oracle(content: bytes) -> list[Any] | None:
-    """Returns the records of a log file as Python's own parser sees them, if it does."""
+    """Returns the records of a log file by Python's own parser, if it succeeds."""
     try:
         document = json.loads(content.decode())
         return list(document["Records"])

@@ -1,4 +1,4 @@
-"""What every registered format must do; add a sample here with each new reader."""
+"""The requirements of every registered format; add a sample here with each new reader."""
 
 from __future__ import annotations
 

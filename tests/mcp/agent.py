@@ -1,4 +1,4 @@
-"""An agent's program in one process with the MCP server, and the API that the server asks."""
+"""An agent's program in one process with the MCP server, and the API behind it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _document(answer: Answer) -> dict[str, Any]:
 
 @dataclass
 class Agent:
-    """An agent's program that is connected."""
+    """A connected agent's program."""
 
     client: Client
     desk: Desk
@@ -80,7 +80,7 @@ class Agent:
         return result
 
     async def ask(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        """Returns the structured answer of a tool that must succeed."""
+        """Returns the structured answer of a successful tool."""
         result = await self.use(tool, **arguments)
         assert not result.is_error, text_of(result)
         assert result.structured_content is not None
@@ -88,7 +88,7 @@ class Agent:
         return answer
 
     async def refusal(self, tool: str, **arguments: Any) -> str:
-        """Returns the text of a tool that must fail."""
+        """Returns the text of a failed tool."""
         result = await self.use(tool, **arguments)
         assert result.is_error
         return text_of(result)

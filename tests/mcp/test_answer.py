@@ -1,4 +1,4 @@
-"""Text that callers wrote is cleaned, cut, and kept apart; no answer is too large."""
+"""Callers' text is cleaned, cut, and kept apart; no answer is too large."""
 
 from __future__ import annotations
 

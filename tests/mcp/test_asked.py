@@ -1,4 +1,4 @@
-"""How an answer is split for an agent, by its type."""
+"""Splitting an answer for an agent, by its type."""
 
 from __future__ import annotations
 

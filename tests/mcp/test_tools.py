@@ -190,7 +190,7 @@ def a_trail(**changes: Any) -> dict[str, Any]:
 
 
 def stub(**answers: Any) -> Tools:
-    """Returns tools over fixed answers, by the last word of a path; errors are raised."""
+    """Returns tools over fixed answers, by the last word of a path; raises errors."""
 
     def ask(path: str, _query: Any, _body: Any = None, /) -> dict[str, Any]:
         answer: Any = answers[path.rpartition("/")[2]]

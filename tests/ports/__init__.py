@@ -1,1 +1,1 @@
-"""Tests of ports that are no store."""
+"""Tests of ports other than stores."""

@@ -1,4 +1,4 @@
-"""Following the journal: in order, nothing left out, through every failure."""
+"""Following the journal: in order, complete, despite any failure."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from tests.factories import MOMENT
 
 
 def families(metrics: Metrics) -> dict[str, str]:
-    """Returns name and kind of everything that is shown."""
+    """Returns name and kind of all exposed metrics."""
     text = generate_latest(metrics.registry).decode()
     return {family.name: family.type for family in text_string_to_metric_families(text)}
 

@@ -1,4 +1,4 @@
-"""Which modules use the fixtures, by their text."""
+"""Finding the modules that use the fixtures, by their text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expected calls, and how recorded ones differ from them."""
+"""Expected calls, and the differences of recorded ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fixture `opentrail`, used as its users do: real calls, in front of moto."""
+"""The fixture `opentrail`, used like its users do: real calls, in front of moto."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture
 def s3(opentrail: Oracle) -> Any:
-    """A client of a moto that has the bucket `reports`."""
+    """A client of a moto with the bucket `reports`."""
     client = boto3.client("s3")
     client.create_bucket(Bucket="reports")
     return client

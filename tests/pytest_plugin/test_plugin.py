@@ -12,7 +12,7 @@ import pytest
 from opentrail.pytest_plugin.session_server import TestServer
 from tests.live.processes import TIMEOUT_SECONDS, clean_environment, moto_server
 
-#: Tests of the forms that people write, in one session.
+#: Tests of all common forms, in one session.
 FORMS = """
 import asyncio, os, unittest
 import boto3, pytest
@@ -86,7 +86,7 @@ def test_a_fresh_server_has_no_history(opentrail):
     events = boto3.client("cloudtrail").lookup_events()["Events"]
     assert [event["EventName"] for event in events] == ["ListQueues"]
 """
-#: A program whose client is made when it is imported, by its test's module or before.
+#: A program whose client is made on import, by its test's module or before.
 AT_IMPORT = """
 import boto3
 
@@ -140,7 +140,7 @@ def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 def shared(
     session: pytest.Pytester, opentrail_server: TestServer, monkeypatch: pytest.MonkeyPatch
 ) -> pytest.Pytester:
-    """The same, with a server that runs already."""
+    """The same, with a running server."""
     monkeypatch.setenv("OPENTRAIL_TOKEN", opentrail_server.console.token)
     monkeypatch.setenv("AWS_ENDPOINT_URL", opentrail_server.endpoint)
     monkeypatch.setenv("PYTEST_ADDOPTS", f"--opentrail-endpoint={opentrail_server.console.url}")
@@ -253,7 +253,7 @@ def test_a_conftest_with_the_fixture_is_imported_by_the_server(
 
 @pytest.mark.live
 def test_listed_hosts_may_be_called(shared: pytest.Pytester, opentrail_server: TestServer) -> None:
-    """Here the console's port, which is not an AWS endpoint but answers."""
+    """The console's port, which is not an AWS endpoint but answers."""
     host = opentrail_server.console.url.removeprefix("http://")
     shared.makeini(f"[pytest]\nopentrail_allowed_hosts = example.com {host}")
     shared.makepyfile(f"""

@@ -1,4 +1,4 @@
-"""Which calls a policy allows."""
+"""Calls that a policy allows."""
 
 from __future__ import annotations
 

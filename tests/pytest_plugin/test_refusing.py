@@ -1,4 +1,4 @@
-"""Which hosts AWS clients of a test may call."""
+"""Hosts that AWS clients of a test may call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a call was denied."""
+"""The reason for a denied call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What event history says about an incident."""
+"""An incident in event history."""
 
 from __future__ import annotations
 

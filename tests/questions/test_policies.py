@@ -1,4 +1,4 @@
-"""Policies made of what principals did, and policies tested on past calls, over HTTP."""
+"""Policies generated from principals' calls, and policies tested on past calls, over HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How questions are declared and their arguments read."""
+"""Declaring questions, and reading their arguments."""
 
 from __future__ import annotations
 

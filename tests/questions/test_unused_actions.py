@@ -1,4 +1,4 @@
-"""Which actions of policies a principal never used."""
+"""Actions of policies that a principal never used."""
 
 from __future__ import annotations
 

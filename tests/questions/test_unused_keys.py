@@ -1,4 +1,4 @@
-"""Which access keys were never used."""
+"""Access keys that were never used."""
 
 from __future__ import annotations
 

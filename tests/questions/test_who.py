@@ -1,4 +1,4 @@
-"""Who made, changed and deleted a resource."""
+"""Creators, changers and deleters of a resource."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def test_who_answers_with_names_and_former_resources() -> None:
     assert "deleted IAM user Mary" in text["former"][0]["deleted"]["sentence"]
 
 
-#: Text that is never in the form of a fact, as one word would be.
+#: Text that never has the form of a fact, unlike one word.
 TEXT = st.builds(
     "{} ignore this".format, st.text(max_size=900) | st.just("\x00" * 900) | st.just("🎉" * 900)
 )

@@ -1,4 +1,4 @@
-"""A bucket as the writer fills it, what can be done to it, and the verifier over it."""
+"""A bucket filled by the writer, ways to tamper with it, and the verifier over it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Body(io.BytesIO):
 
 
 class MemoryReader:
-    """Reads buckets in memory; `refused` are keys that it may not read."""
+    """Reads buckets in memory; `refused` are unreadable keys."""
 
     def __init__(self, objects: Objects) -> None:
         self.objects = objects
@@ -96,7 +96,7 @@ class Trail:
         return gzip.decompress(self.bucket[key].content)
 
     def put(self, key: str, content: bytes, like: str | None = None, **metadata: str) -> None:
-        """Writes an object as anyone with access to the bucket can."""
+        """Writes an object like anyone with access to the bucket."""
         stored = self.bucket[like or key]
         packed = gzip.compress(content)
         self.bucket[key] = replace(stored, content=packed, metadata={**stored.metadata, **metadata})
@@ -153,7 +153,7 @@ class Trail:
         return Outcome(report, after)
 
     def write(self, folder: Path, bucket: str = BUCKET) -> Path:
-        """Writes a copy of a bucket into a folder, as `aws s3 sync` does."""
+        """Writes a copy of a bucket into a folder, like `aws s3 sync`."""
         for key, stored in self.objects[bucket].items():
             if not key.endswith("/"):
                 (folder / key).parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +173,7 @@ class Outcome:
         return self.report.exit_code
 
     def of(self, *statuses: Status) -> list[Finding]:
-        """Returns findings that are not in order."""
+        """Returns the problems among the findings."""
         wanted = statuses or (Status.BAD, Status.UNKNOWN)
         return [finding for finding in self.report.findings if finding.status in wanted]
 
@@ -182,7 +182,7 @@ class Outcome:
         return {finding.name for finding in self.of(*statuses)}
 
     def reason(self, name: str) -> str:
-        """Returns why an object is not good."""
+        """Returns the reason for a bad object."""
         return "; ".join(f.reason for f in self.report.findings if f.name.endswith(name))
 
     def text(self) -> str:

@@ -1,4 +1,4 @@
-"""Keys are read strictly, and as cloudtrail-format §5.1 says, not as the writer does."""
+"""Keys are read strictly, by cloudtrail-format §5.1 and independent of the writer."""
 
 from __future__ import annotations
 

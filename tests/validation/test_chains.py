@@ -20,7 +20,7 @@ from tests.validation.delivered import Trail, six_hours
 
 
 def sign_by_the_trail(trail: Trail, key: str, change: Callable[[dict[str, Any]], None]) -> None:
-    """Changes a digest and signs it with the trail's own key, as a broken writer might."""
+    """Changes a digest and signs it with the trail's own key, like a broken writer."""
     document = json.loads(trail.content(key))
     change(document)
     content = json.dumps(document, separators=(",", ":")).encode()

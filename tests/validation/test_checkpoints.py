@@ -1,4 +1,4 @@
-"""Checkpoints are written whole, read strictly, and only ever move on."""
+"""Checkpoints are written whole, read strictly, and only move forward."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a minute lies to a chain."""
+"""The position of a minute relative to a chain."""
 
 from __future__ import annotations
 

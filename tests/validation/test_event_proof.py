@@ -1,4 +1,4 @@
-"""One event, from its log file to the signature of a digest, and every way to break that."""
+"""One event, from its log file to the signature of a digest, and every way to break this."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def records(trail: Trail, key: str) -> list[dict[str, Any]]:
 
 
 def question(trail: Trail, log: str, /, **changes: Any) -> EventQuestion:
-    """Asks about the last event of a log file, as the server that has delivered it does."""
+    """Asks about the last event of a log file, like the server that delivered it."""
     record = records(trail, log)[-1]
     asked = EventQuestion(
         event_id=record["eventID"],
@@ -117,7 +117,7 @@ def test_the_newest_log_file_waits_for_its_digest() -> None:
     asked = question(trail, trail.logs()[-1])
     newest, before = trail.digests()[-1], trail.digests()[-2]
     assert asked.known is not None
-    del trail.bucket[newest]  # as if it were not written yet
+    del trail.bucket[newest]  # as before it was written
     known = {**asked.known, "newest": {**asked.known["newest"], "key": before}}
     known["newest"]["sha256"] = hashlib.sha256(trail.content(before)).hexdigest()
     found = prove(trail, msgspec.structs.replace(asked, known=known))
@@ -286,7 +286,7 @@ def test_unselected_events_are_left_out() -> None:
 
 
 async def _two_trails(first: dict[str, Any], second: dict[str, Any]) -> Trail:
-    """Returns what two trails wrote to one folder, and the digests of both."""
+    """Returns two trails' files in one folder, and the digests of both."""
     world = World()
     await world.add(**first)
     await world.add(name="other", uid="other", **second)

@@ -18,7 +18,7 @@ CHAIN = ChainId("123456789012", "us-east-1", "my-trail", "us-east-1")
 
 
 async def _ended_by(event: dict[str, Any]) -> Trail:
-    """Returns a trail whose chain ends and restarts; the record of why is `event`."""
+    """Returns a trail whose chain ends and restarts; `event` is the record of the reason."""
     world = World()
     await world.add(multi_region=True, validation=True)
     await world.start_logging()

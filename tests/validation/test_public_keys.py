@@ -1,4 +1,4 @@
-"""Public keys, as aws-cli prints them and as the API answers."""
+"""Public keys, as printed by aws-cli and as returned by the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people and scripts read."""
+"""The report for people and for scripts."""
 
 from __future__ import annotations
 

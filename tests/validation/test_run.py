@@ -1,4 +1,4 @@
-"""Whatever is done to a delivered trail is found and named (guarantees L9 and L10)."""
+"""Any change of a delivered trail is found and named (guarantees L9 and L10)."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def append_to_a_log(trail: Trail) -> list[str]:
 
 
 def append_a_gzip_member_to_a_log(trail: Trail) -> list[str]:
-    """`gunzip` gives both members; `aws cloudtrail validate-logs` looks at the first only."""
+    """`gunzip` returns both members; `aws cloudtrail validate-logs` reads only the first."""
     key = trail.logs()[4]
     stored = trail.bucket[key]
     trail.bucket[key] = replace(stored, content=stored.content + gzip.compress(b"more"))
@@ -316,7 +316,7 @@ def remove_the_signature(trail: Trail) -> list[str]:
 
 
 def change_the_algorithm_in_the_metadata(trail: Trail) -> list[str]:
-    """`aws cloudtrail validate-logs` does not look at it."""
+    """`aws cloudtrail validate-logs` does not read it."""
     key = trail.digests()[2]
     trail.put(key, trail.content(key), **{"signature-algorithm": "none"})
     return [key]
@@ -889,11 +889,11 @@ def test_files_of_other_trails_stay_undecided() -> None:
     assert "may be of this trail" in outcome.text()
 
 
-# Stores that fail, keys that are not there, time that goes by
+# Failing stores, missing keys, passing time
 
 
 class Refusing(MemoryReader):
-    """May list all and read nothing of a Region."""
+    """May list everything and read nothing of a Region."""
 
     def open(self, bucket: str, key: str) -> Body:
         if f"/{FAR}/" in key:
@@ -970,7 +970,7 @@ def test_empty_record_is_undecided() -> None:
     assert outcome.code == 5
 
 
-# Anything
+# Any change
 
 
 @pytest.mark.slow
@@ -990,7 +990,7 @@ def test_no_changed_byte_is_ever_good(data: st.DataObject) -> None:
         is_equal = trail.content(key) == before
     outcome = trail.validate()
     if is_equal:
-        return  # a changed header that says nothing of the content
+        return  # a changed header without effect on the content
     assert outcome.code == 1, (key, at)
     assert key in outcome.text()
 

@@ -1,4 +1,4 @@
-"""What calls do to resources: the tables, against AWS's models, and what follows from them."""
+"""Effects of calls on resources: the tables, against AWS's models, and their consequences."""
 
 import re
 
@@ -23,7 +23,7 @@ from opentrail.who.changes import (
 )
 from tests.factories import catalog
 
-# What makes what
+# Creations
 
 
 @pytest.mark.parametrize(
@@ -82,10 +82,10 @@ def test_a_calls_name_tells_what_it_creates(event_name: str, kind: str, expected
     assert creates(event_name, kind) is expected
 
 
-#: Types that events of other services name as well → the service that makes them.
+#: Types that events of other services also name → the service that makes them.
 MAKERS = {"AWS::S3::Bucket": "s3", "AWS::IAM::Role": "iam", "AWS::IAM::AccessKey": "iam"}
 MAKERS["AWS::EKS::Cluster"] = "eks"
-#: Event source without domain → the services behind it, where the names differ.
+#: Event source without domain → its services, where the names differ.
 SERVICES = {"elasticloadbalancing": ("elb", "elbv2")}
 NAMED = {
     kind: MAKERS.get(kind, source)
@@ -101,7 +101,7 @@ def test_some_call_makes_each_named_type(kind: str, source: str) -> None:
     assert [call for call in calls if creates(call, kind)] != []
 
 
-# What removes and changes what
+# Deletions and changes
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""An event as lists show it."""
+"""An event in lists."""
 
 from __future__ import annotations
 

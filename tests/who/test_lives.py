@@ -212,7 +212,7 @@ def test_resources_of_one_name_with_ids_are_all_present() -> None:
 
 @dataclass
 class Being:
-    """A user that there is, or was."""
+    """A present or past user."""
 
     created: int
     names: list[str]

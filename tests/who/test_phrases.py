@@ -1,4 +1,4 @@
-"""The words for calls, against AWS's models."""
+"""The phrases for calls, against AWS's models."""
 
 import re
 
@@ -8,12 +8,12 @@ from opentrail.api.v1.users import ACTIONS
 from opentrail.who.sentence import CALL_PHRASES, VERBS
 from tests.who.test_changes import operations
 
-#: Events whose records have another name than the operation, or are no operation.
+#: Events with another name than the operation in records, or without an operation.
 OTHER_NAMES = {
     *("PutBucketLifecycle", "PutBucketPublicAccessBlock", "DeleteBucketPublicAccessBlock"),
     *("ConsoleLogin", "SwitchRole", "McpToolCall", "PostObject"),
 }
-#: Source of opentrail's own → its events.
+#: opentrail's own sources → their events.
 OWN = {
     "console": {
         "CreateConsoleUser",

@@ -1,4 +1,4 @@
-"""Who created, changed and deleted a resource, and who was behind the credentials."""
+"""Creators, changers and deleters of a resource, and the person behind the credentials."""
 
 from __future__ import annotations
 

@@ -249,7 +249,7 @@ def test_a_kind_is_called_as_people_call_it(kind: str | None, words: str) -> Non
     assert words_of(kind) == words
 
 
-# Who
+# Caller
 
 
 @pytest.mark.parametrize(
@@ -339,7 +339,7 @@ def test_an_identity_center_user_has_the_recorded_id() -> None:
     assert "94482488-3041" in actor(a_record(userIdentity=identity))
 
 
-# How
+# Method
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ QUESTIONS = Path(__file__).parent.parent / "data" / "who-questions.txt"
 
 
 class Recorder:
-    """Keeps the records of the hook, a minute apart, and knows the owners of access keys."""
+    """Stores the hook's records, a minute apart, and knows the owners of access keys."""
 
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []
@@ -82,7 +82,7 @@ def _manage_users(
     ann: boto3.session.Session, bob: boto3.session.Session, eve: boto3.session.Session
 ) -> None:
     iam = ann.client("iam")
-    # Mary becomes Maria, and another Mary comes.
+    # Mary becomes Maria, and another Mary is created.
     iam.create_user(UserName="Mary")
     bob.client("iam").update_user(UserName="Mary", NewUserName="Maria")
     iam.tag_user(UserName="Maria", Tags=[{"Key": "team", "Value": "web"}])
@@ -291,7 +291,7 @@ def records() -> list[dict[str, Any]]:
 
 
 def ids_in(records: list[dict[str, Any]]) -> dict[str, str]:
-    """Returns what moto has numbered, by the placeholders of the questions."""
+    """Returns moto's numbers, by the placeholders of the questions."""
     answers: dict[str, list[dict[str, Any]]] = {}
     for record in records:
         answers.setdefault(record["eventName"], []).append(record["responseElements"])

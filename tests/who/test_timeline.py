@@ -15,7 +15,7 @@ CLI = " through the AWS CLI"
 
 
 async def timeline(*records: dict[str, Any]) -> list[CallGroup]:
-    """Returns the entries of these records, which are all there are."""
+    """Returns the entries of these records and no others."""
     api = Api()
     api.world.clock.advance(86_400)
     numbered = [{**record, "eventID": event_id(n)} for n, record in enumerate(records, 1)]

@@ -65,7 +65,7 @@ def made(method: str, target: bytes, headers: Headers, body: bytes) -> Made:
 
 
 def of_clients(at_least: int) -> Iterator[Made]:
-    """Yields requests as botocore's clients of many services send them."""
+    """Yields requests of botocore's clients of many services."""
     sender = Sender("http://127.0.0.1:4747", KEY, SECRET)
     for service in _SERVICES:
         for case in cases(service, sampled(service, at_least // len(_SERVICES))):
@@ -79,7 +79,7 @@ def of_clients(at_least: int) -> Iterator[Made]:
 
 
 class _S3Signer(S3SigV4Auth):  # type: ignore[misc]
-    """Signs the marker that a request states, where botocore's signer would replace it."""
+    """Signs a request's own marker, which botocore's signer would replace."""
 
     def payload(self, request: AWSRequest) -> str:
         stated = request.headers.get("x-amz-content-sha256")
@@ -122,7 +122,7 @@ def at_random(choose: random.Random) -> Made:
     service = choose.choice(("s3", "s3", "dynamodb", "lambda", "iam", *_SIGNED_BY_QUERY))
     expires = None
     if service in ("s3", *_SIGNED_BY_QUERY) and choose.random() < 0.6:
-        # No second, which may pass between signing and checking on a busy machine.
+        # Not the seconds, which may pass between signing and checking on a busy machine.
         expires = choose.choice((300, 900, 3_600, 604_800))
     path = "/".join(_text(choose, 8) for _ in range(choose.randrange(4)))
     names = [_text(choose, 6) or "n" for _ in range(choose.randrange(4))]
@@ -131,7 +131,7 @@ def at_random(choose: random.Random) -> Made:
     headers = {"X_Amz_Meta_Note": "  two   words "} if choose.random() < 0.3 else {}
     if choose.random() < 0.5:
         headers["Content_Type"] = "application/x-amz-json-1.1"
-    # botocore signs no body by the query: it moves a form's fields there.
+    # botocore does not sign bodies by the query: it moves a form's fields there.
     body = b"" if expires is not None else choose.randbytes(choose.randrange(40))
     return signed(
         choose.choice(("GET", "PUT", "POST", "DELETE")),
@@ -188,7 +188,7 @@ def chunks_of(pieces: list[bytes], is_trailed: bool, length: str | None = None) 
     return head.with_body(body)
 
 
-# Changes, each of something that is signed.
+# Changes, each of a signed part.
 
 
 def changed(original: Made, choose: random.Random) -> tuple[str, Made]:
@@ -310,7 +310,7 @@ _CHANGES: tuple[Callable[[Made, random.Random], Made | None], ...] = (
 
 @cache
 def two_thousand() -> tuple[Made, ...]:
-    """Returns 2,000 requests: about half of clients, the others at random."""
+    """Returns 2,000 requests: about half by clients, the others random."""
     clients = list(of_clients(400))[:1000]
     choose = random.Random(27)
     return (*clients, *(at_random(choose) for _ in range(2000 - len(clients))))

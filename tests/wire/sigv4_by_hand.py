@@ -1,4 +1,4 @@
-"""Signature version 4 as AWS's guide describes it, without botocore, as a server checks it."""
+"""Signature version 4 by AWS's guide, without botocore, as a server checks it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def signed(secret: str, scope: str, text: str) -> str:
 
 
 def verify(method: str, target: str, headers: Headers, body_hash: str, secret: str) -> str:
-    """Returns the access key id of a rightly signed request.
+    """Returns the access key id of a validly signed request.
 
     Raises:
         AssertionError: the signature is wrong.

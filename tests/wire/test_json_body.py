@@ -64,7 +64,7 @@ def test_a_value_of_the_wrong_kind_is_kept_unchanged(value: Any) -> None:
 
 
 def test_a_document_is_kept_raw() -> None:
-    """A document type has no shape: numbers, nulls and names are the caller's own."""
+    """A document type has no shape: the caller chooses numbers, nulls and names."""
     schema = {"json": {"a": [None, 1, {"b": None}]}}
     asked = {
         "modelId": "m",

@@ -66,7 +66,7 @@ def test_a_falsely_packed_body_is_refused(body: bytes) -> None:
 
 @pytest.mark.parametrize("cut", [1, 8, 9, 30])
 def test_a_cut_packed_body_is_refused(cut: int) -> None:
-    """A part of the parameters must not pass for all of them."""
+    """A part of the parameters must not be taken for all."""
     packed = gzip.compress(b"Action=DeleteUser&UserName=Mary&Version=2010-05-08" * 3)
     with pytest.raises(ValueError, match="gzip"):
         plain_body(GZIP, packed[:-cut])

@@ -280,7 +280,7 @@ def test_duplicate_keys_are_noted() -> None:
     ],
 )
 def test_names_that_a_form_repeats_are_noted(body: bytes) -> None:
-    """Which one the upstream reads is its own affair; the record must not pass for sure."""
+    """The upstream may read either; the record must mark the uncertainty."""
     found, notes = decoded(a_request("iam", headers=FORM, body=body))
     assert found["UserName"] == "Bob"
     assert notes == ["duplicateKeys"]
@@ -314,7 +314,7 @@ def test_a_body_that_breaks_the_protocol_is_refused(request_: Request) -> None:
         decoded(request_)
 
 
-# Hostile bodies: whatever comes, parameters or a ValueError
+# Hostile bodies: parameters or a ValueError, whatever the input
 
 CBOR_PATH = "/service/GraniteServiceVersion20100801/operation/PutMetricData"
 

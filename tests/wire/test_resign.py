@@ -39,7 +39,7 @@ def original(
     bucket: str | None = None,
     **headers: str,
 ) -> Original:
-    """Returns a call as botocore signs it for the endpoint."""
+    """Returns a call signed by botocore for the endpoint."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     request = AWSRequest(method, url, headers=named, data=body)
     if presigned:

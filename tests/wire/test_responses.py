@@ -157,7 +157,7 @@ def test_a_redirection_of_s3_is_an_error() -> None:
     assert error(OBJECT, 307, body.replace(b"Permanent", b"Temporary")) is not None
 
 
-# Errors that say little
+# Errors with little content
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_an_error_in_a_random_answer_has_a_code(status: int, body: bytes, header
         assert found is not None or status < 400
 
 
-# Elements of good answers
+# Elements of successful answers
 
 
 def test_elements_of_a_json_answer() -> None:

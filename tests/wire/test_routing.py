@@ -1,4 +1,4 @@
-"""Which service and operation a request asks for (cloudtrail-format §10.2)."""
+"""The service and operation of a request (cloudtrail-format §10.2)."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -613,7 +613,7 @@ SCALARS: dict[str, Any] = {
     "blob": b"x",
 }
 
-#: (service, operation) → the operation that a request of this kind is named, and why.
+#: (service, operation) → the recorded operation, and the reason.
 NAMED_OTHERWISE = {
     ("s3", "GetBucketLifecycle"): "GetBucketLifecycleConfiguration",  # its successor, same URI
     ("s3", "PutBucketLifecycle"): "PutBucketLifecycleConfiguration",  # its successor, same URI
@@ -622,7 +622,7 @@ NAMED_OTHERWISE = {
     ("lex-models", "GetImport"): "DescribeImport",  # Lex V2's has signing name and URI of V1's
     ("lex-models", "StartImport"): "ListImports",  # Lex V2's has signing name and URI of V1's
 }
-#: Operations that SDKs sign by another name than their service's: the endpoint rules say so.
+#: Operations that SDKs sign by another name than their service's, by the endpoint rules.
 SIGNED_OTHERWISE = {
     ("s3", "ListDirectoryBuckets"): "s3express",
     ("s3control", "CreateBucket"): "s3-outposts",
@@ -682,7 +682,7 @@ def test_every_operation_of_every_service_is_named_rightly(
             for protocol in service.protocols:
                 count += 1
                 request = an_sdk_request(service.name, operation, parameters, protocol=protocol)
-                # Operations that need no signature are sent without one.
+                # Operations without required signature are sent without one.
                 credential = None if model.auth_type == "none" else signer
                 route = router().identify(request, credential)
                 problem = misnamed(service, operation, protocol, route)

@@ -13,7 +13,7 @@ from opentrail.wire.service_models import Service
 from tests.factories import catalog
 
 ALL = sorted(catalog().services)
-#: The services that opentrail must know best, and every tenth of the others.
+#: The most important services, and every tenth of the others.
 SAMPLE = sorted({"s3", "iam", "sts", "sqs", "dynamodb", "ec2", "kms", "lambda", *ALL[::13]})
 
 

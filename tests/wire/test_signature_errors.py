@@ -1,4 +1,4 @@
-"""Every problem has an answer in every wording."""
+"""Every problem has an answer in every format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who says to have signed a request: every form of cloudtrail-format §10.1."""
+"""The claimed signer of a request: every form of cloudtrail-format §10.1."""
 
 import contextlib
 from urllib.parse import quote
@@ -82,7 +82,7 @@ def test_a_key_of_odd_text_is_kept_whole() -> None:
 
 
 def test_an_empty_region_is_none() -> None:
-    """Some S3-like stores are signed for without a Region."""
+    """SDKs sign for some S3-like stores without a Region."""
     found = signed_by_header(
         "AWS4-HMAC-SHA256 Credential=K/20200101//s3/aws4_request, "
         f"SignedHeaders=host, Signature={SIGNATURE}"
@@ -204,7 +204,7 @@ def test_a_request_without_a_signature_is_unsigned() -> None:
         "Basic QUxBRERJTjpPUEVO",
         "Digest username=AWS",
         "",
-        # Read for ten seconds, if each AWS in it is followed to the end.
+        # Quadratic reading, following each AWS to the end, would take ten seconds.
         pytest.param("Bearer " + "AWS" * 21_000, id="long"),
     ],
 )
@@ -383,7 +383,7 @@ def test_every_botocore_region_has_the_form_of_one() -> None:
     assert [region for region in regions if not is_region(region)] == []
 
 
-# Whatever is sent
+# Any input
 
 _NAMES = ("AWSAccessKeyId", "ZAWSAccessKeyId", "SignatureVersion", "X-Amz-Credential", "Signature")
 _TEXTS = st.sampled_from(

@@ -1,4 +1,4 @@
-"""Scalars on the wire, and what JSON can say."""
+"""Scalars on the wire, and in JSON."""
 
 import base64
 import json
@@ -129,7 +129,7 @@ def test_text_of_any_kind_can_be_decoded(kind: str, value: Any) -> None:
 @pytest.mark.parametrize("extreme", EXTREMES[:2], ids=["first", "last"])
 @pytest.mark.parametrize("hours", [-14, 14])
 def test_a_time_outside_of_utcs_range_does_not_raise(extreme: datetime, hours: int) -> None:
-    """CBOR's tag 0 may bring such a time (year 1 east of Greenwich)."""
+    """CBOR's tag 0 can contain such a time (year 1 east of Greenwich)."""
     moment = extreme.replace(tzinfo=timezone(timedelta(hours=hours)))
     assert timestamp(moment) is not None
 
@@ -283,7 +283,7 @@ def test_a_recursive_shape_has_one_function_on_all_threads() -> None:
     with ThreadPoolExecutor(3) as threads:
         first = threads.submit(functions.memoize, "outer", outer)
         assert is_making.wait(60)
-        # Of a function that is whole but for the outer one, and of the outer one itself.
+        # A function complete except for the outer one, and the outer one itself.
         others = [
             threads.submit(lambda: functions.memoize("inner", outer)("abc")),
             threads.submit(lambda: functions.memoize("outer", outer)("abc")),

@@ -1,4 +1,4 @@
-"""Signatures are verified strictly, and refused in AWS's words."""
+"""Signatures are verified strictly, and refused with AWS's messages."""
 
 from __future__ import annotations
 
@@ -643,7 +643,7 @@ def presigned(now: datetime, stated: str, signed_as: bytes) -> SignedRequest:
 
 
 def form(policy: dict[str, Any], now: datetime) -> dict[str, str]:
-    """Returns the fields of a form for an upload, whose policy is signed."""
+    """Returns the fields of a form for an upload, with a signed policy."""
     stamp = f"{now:%Y%m%dT%H%M%SZ}"
     scope = f"{stamp[:8]}/eu-west-1/s3/aws4_request"
     encoded = b64encode(json.dumps(policy).encode()).decode()

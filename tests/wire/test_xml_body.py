@@ -80,7 +80,7 @@ def test_a_document_type_is_refused_with_every_entity(raw: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["no-such-encoding", "utf-7", "utf-8 ", "idna", "base64", "big5"])
 def test_an_encoding_that_cannot_be_read_is_refused(name: str) -> None:
-    """The encoding's name is the caller's to choose, and the parser looks it up in Python."""
+    """The caller chooses the encoding's name, and the parser looks it up in Python."""
     raw = f'<?xml version="1.0" encoding="{name}"?><a>x</a>'.encode()
     try:
         assert parse_xml(raw).local_name == "a"

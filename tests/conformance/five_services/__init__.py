@@ -1,1 +1,1 @@
-"""Five services in depth: requests made by botocore and the records they must give."""
+"""Five services in depth: requests made by botocore, and their required records."""

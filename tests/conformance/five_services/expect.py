@@ -1,6 +1,6 @@
-"""Computes the record parts that a case of the five services must give.
+"""Computes the required record parts of a case of the five services.
 
-Imports nothing of opentrail: this is the other opinion. S3, whose parameters follow the wire
+Imports nothing of opentrail: this is the second opinion. S3, whose parameters follow the wire
 instead of the model's member names, is in `expect_s3`; the others are in `conformance/expect.py`.
 """
 
@@ -67,7 +67,7 @@ def comparable(parameters: Mapping[str, Any], given: Collection[str] = ()) -> di
 
     Args:
         parameters: `requestParameters` of the record made.
-        given: Names to keep although they look so: pass the expected parameters.
+        given: Names to keep although they look like checksums: pass the expected parameters.
     """
     return {
         name: value

@@ -106,7 +106,7 @@ _HIDDEN_HEADERS = frozenset(
 )
 _HIDDEN_BODIES = frozenset({"CompleteMultipartUpload", "DeleteObjects"})
 
-#: botocore asks for encoded listings unless the caller decides (`encoding-type=url`).
+#: botocore requests encoded listings unless the caller decides (`encoding-type=url`).
 _ENCODED_LISTINGS = frozenset({"ListObjects", "ListObjectsV2", "ListObjectVersions"})
 #: botocore computes the digest of SSE-C keys in these operations, and in no other.
 _DIGESTED_KEYS = frozenset(
@@ -187,7 +187,7 @@ def _json_or_text(text: str) -> Any:
 def _members(
     operation: OperationModel, given: Mapping[str, Any], location: str | None
 ) -> Iterator[tuple[str, Shape, Any]]:
-    """Yields wire name, shape and value of the given members that travel in that place."""
+    """Yields wire name, shape and value of the given members in that place."""
     if operation.input_shape is None:
         return
     for name, value in given.items():
@@ -229,7 +229,7 @@ def _quoted(item: str) -> str:
 
 
 def _text(shape: Shape, value: Any, time_format: str) -> str:
-    """Returns a scalar as it stands on the wire."""
+    """Returns a scalar in its wire form."""
     if shape.type_name == "boolean":
         return "true" if value else "false"
     if shape.type_name == "timestamp":
@@ -268,7 +268,7 @@ def _traits(shape: StructureShape, member: str) -> Mapping[str, Any]:
 
 
 def _element(shape: Shape, value: Any) -> Any:
-    """Returns what org.json's XML.toJSONObject makes of the element of that shape."""
+    """Returns the result of org.json's XML.toJSONObject for the element of that shape."""
     pairs = list(_namespace(shape))
     if isinstance(shape, StructureShape):
         pairs += _children(shape, value)

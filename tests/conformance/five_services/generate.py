@@ -156,7 +156,7 @@ _S3_VALUES: dict[str, tuple[tuple[Any, ...], ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One call to make: which operation, where, and with which parameters."""
+    """One call: which operation, where, and with which parameters."""
 
     service: str
     operation: str

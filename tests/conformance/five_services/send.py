@@ -23,7 +23,7 @@ EXCEPTED: dict[tuple[str, str], str] = {}
 
 AddressingStyle = Literal["path", "virtual", "auto"]
 
-#: What botocore raises when an answer came, but reports an error or does not parse.
+#: botocore's exceptions for answers that report an error or do not parse.
 _ANSWERED = (ClientError, ResponseParserError, ParseError)
 
 _user_agent: ContextVar[str] = ContextVar("user_agent")

@@ -60,7 +60,7 @@ def test_every_call_has_a_record_that_equals_its_input(recorded: Recorded, servi
         if len(records) != 1 + len(parts):
             wrong.append((str(case), f"{len(records)} records"))
             continue
-        *others, call = records  # the newest stands first
+        *others, call = records  # the newest is first
         if not all(map(expect_s3.is_part, reversed(others), repeat(call), parts)):
             wrong.append((str(case), "other records of its objects"))
         difference = differs(case, call, host)

@@ -1,4 +1,4 @@
-"""What runs in moto's own environment: its server, and a pytest plugin for its test suites.
+"""Code for moto's own environment: its server, and a pytest plugin for its test suites.
 
 Imports nothing of opentrail. Names end at this machine in both: `localhost` and whatever ends in
 `.localhost` is 127.0.0.1 (RFC 6761; not every resolver knows), and no other name is found, so that
@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-#: Names the file that the plugin writes outcomes to, as lines of JSON.
+#: Names the file to which the plugin writes outcomes, as lines of JSON.
 OUTCOMES = "OPENTRAIL_MOTO_OUTCOMES"
 _LOOPBACK = "127.0.0.1"
 #: The port that a moto server has by default.
@@ -25,7 +25,7 @@ _WRITTEN_PORT = 5000
 
 
 def stay_at_home(endpoint_port: int | None = None) -> None:
-    """Lets names of this machine be found, and no others; 5000 becomes `endpoint_port`."""
+    """Resolves only names of this machine; port 5000 becomes `endpoint_port`."""
     resolve = socket.getaddrinfo
 
     def look_up(host: Any, port: Any, *arguments: Any, **named: Any) -> Any:
@@ -52,7 +52,7 @@ def pytest_configure() -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Writes what became of a phase of a test; the reader puts the phases together."""
+    """Writes the outcome of a phase of a test; the reader puts the phases together."""
     line = {"test": report.nodeid, "when": report.when, "outcome": report.outcome}
     line["why"] = str(report.longrepr)[-2_000:] if report.failed else ""
     with Path(os.environ[OUTCOMES]).open("a") as file:
@@ -63,7 +63,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def main() -> None:
-    """Serves until standard input ends; says its port, and each request on standard error."""
+    """Serves until standard input ends; prints its port, and each request on standard error."""
     from moto.server import ThreadedMotoServer
 
     stay_at_home()
