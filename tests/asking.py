@@ -1,4 +1,4 @@
-"""Questions about callers, over a few records and nothing else."""
+"""Questions about callers, over only a few records."""
 
 from __future__ import annotations
 

@@ -371,7 +371,7 @@ def catalog() -> ServiceCatalog:
 
 @cache
 def router(*base_hosts: str) -> Router:
-    """Returns a router with these host names of its own (by default 127.0.0.1)."""
+    """Returns a router for these host names (by default 127.0.0.1)."""
     return Router(catalog(), base_hosts or ("127.0.0.1", "localhost"))
 
 

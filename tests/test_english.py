@@ -18,7 +18,7 @@ LIMITS = {
     "docs": 1.4,
     "src": 2.8,
     "console/src": 4.0,
-    "tests": 0.5,
+    "tests": 0.3,
 }
 #: A rate so far below its limit must lower it.
 SLACK = 0.3

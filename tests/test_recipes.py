@@ -190,7 +190,7 @@ REAL: dict[str, Callable[[dict[str, Any]], bool]] = {
 }
 
 
-def test_there_is_an_example_for_each() -> None:
+def test_every_recipe_has_an_example() -> None:
     assert RECIPES.keys() == EXAMPLES.keys()
 
 

@@ -46,7 +46,7 @@ VALUES = st.recursive(
 
 
 @pytest.mark.parametrize("name", sorted(READERS))
-def test_a_good_value_is_read(name: str) -> None:
+def test_a_valid_value_is_read(name: str) -> None:
     value, expected = GOOD[name]
     assert READERS[name](value, "OPENTRAIL_X") == expected
 

@@ -374,7 +374,7 @@ def test_without_anything_the_defaults_hold() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))
-def test_a_flag_counts_before_the_environment_before_the_file(name: str, write: Write) -> None:
+def test_a_flag_precedes_the_environment_and_the_file(name: str, write: Write) -> None:
     (in_file, filed), (in_environment, exported), (given_flag, flagged) = SOURCES[name]
     file = write(f"{name} = {in_file}\n")
     environment = {variable(name): in_environment}
@@ -696,7 +696,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     "host",
     ["0.0.0.0", "192.0.2.1", "example.com", "[::]", "127.0.0.1.nip.io"],  # noqa: S104
 )
-def test_anybody_could_claim_to_be_anybody_on_other_addresses(name: str, host: str) -> None:
+def test_other_addresses_require_verified_callers(name: str, host: str) -> None:
     said = refused({name: f"{host}:4747"})
     assert flag(name) in said
     assert "loopback" in said

@@ -78,7 +78,7 @@ async def test_concurrent_policies_are_all_stored(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_a_replaced_policy_takes_effect_wherever_it_is_attached() -> None:
+async def test_a_replaced_policy_takes_effect_at_every_attachment() -> None:
     policies = PolicyDirectory(MemoryControl())
     await policies.put_policy(ACCOUNT, "p", document())
     for principal in (ANN, BOB, DEPLOY):
@@ -310,7 +310,7 @@ class _Beaten(MemoryControl):
 
 
 @asynchronous
-async def test_a_change_that_never_succeeds_ends() -> None:
+async def test_a_change_that_always_conflicts_ends() -> None:
     with pytest.raises(Conflict, match="try again"):
         await PolicyDirectory(_Beaten()).attach(ANN, "SecurityAudit")
 

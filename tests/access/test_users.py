@@ -79,7 +79,7 @@ async def test_only_a_salted_hash_is_stored_with_its_parameters() -> None:
 
 
 @asynchronous
-async def test_passwords_of_other_parameters_are_still_good() -> None:
+async def test_passwords_of_other_parameters_are_still_valid() -> None:
     control = MemoryControl()
     await signed_in(users_in(control))
     later = ConsoleUsers(control, SettableClock(), ScryptCost(n=32, p=2))
@@ -344,7 +344,7 @@ def test_two_processes_on_one_store_agree(steps: list[tuple[int, str, str]]) -> 
 @pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.text(min_size=12, max_size=60), st.text(max_size=60))
-def test_a_password_signs_in_alone(own: str, other: str) -> None:
+def test_a_user_signs_in_with_the_password_only(own: str, other: str) -> None:
     async def story() -> None:
         users = users_in(MemoryControl())
         _, once = await users.create("=", ConsoleRole.VIEWER)

@@ -183,7 +183,7 @@ async def test_an_empty_queue_accepts_an_append_of_any_size() -> None:
 
 
 @asynchronous
-async def test_a_caller_who_waits_no_more_is_left_alone() -> None:
+async def test_a_departed_caller_is_left_alone() -> None:
     gone, written, failed = an_append(), an_append(), an_append()
     gone.done.cancel()
     gone.succeed(1)

@@ -31,7 +31,7 @@ def a_database() -> tuple[str, PostgresDatabase]:
     return url, database
 
 
-def test_a_client_that_reads_no_answer_blocks_nobody() -> None:
+def test_a_client_that_reads_no_answer_blocks_no_other() -> None:
     url, database = a_database()
     with closing(psycopg.connect(url)) as silent:
         silent.execute("UPDATE t SET n = n + 10")
@@ -42,7 +42,7 @@ def test_a_client_that_reads_no_answer_blocks_nobody() -> None:
     database.close()
 
 
-def test_a_client_behind_another_one_blocks_nobody() -> None:
+def test_a_client_behind_another_one_blocks_no_other() -> None:
     """The session between them waits for the silent one and survives."""
     url, database = a_database()
     with closing(psycopg.connect(url)) as silent, closing(psycopg.connect(url)) as between:

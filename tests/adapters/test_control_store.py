@@ -20,7 +20,7 @@ from tests.fakes import asynchronous, fill, run, small_disk
 from tests.postgres import ON_POSTGRESQL, PostgresServer, database_in, own_server, shared_server
 
 
-def test_the_files_are_for_their_owner_alone(tmp_path: Path) -> None:
+def test_only_the_owner_can_access_the_files(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         store = SqlControl.in_file(tmp_path / "state.db")

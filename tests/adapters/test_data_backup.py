@@ -254,7 +254,7 @@ def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
         read_archive(target, tmp_path, ignore)
 
 
-def test_a_backup_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_backup_leaves_no_file(tmp_path: Path) -> None:
     manifest = Manifest("1.2.3", CREATED, 7, {"gone": (1, "00")})
     with pytest.raises(StorageFailed, match="cannot be written"):
         write_archive(tmp_path / "backup.tar", [("gone", tmp_path / "gone")], manifest, ignore)

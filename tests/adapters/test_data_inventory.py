@@ -88,7 +88,7 @@ def test_a_copy_of_another_directory_is_named(
     assert problems == [f"file {copy} is of another data directory"]
 
 
-def test_of_two_copies_the_newer_one_counts(data: DataDirectory) -> None:
+def test_the_newer_of_two_copies_is_used(data: DataDirectory) -> None:
     newer = DirectoryInventory("a" * 32, store="b" * 32, serial=4)
     (data.history / "inventory.json").write_bytes(newer.to_json())
     assert read_inventory(data) == (newer, [])

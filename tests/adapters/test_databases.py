@@ -130,7 +130,7 @@ def test_transactions_of_two_threads_take_turns(database: ControlDatabase) -> No
     database.close()
 
 
-def test_the_wait_for_a_turn_counts_as_well() -> None:
+def test_the_wait_for_a_turn_also_counts() -> None:
     """A transaction without an answer of PostgreSQL delays the next one no longer than that."""
     database = PostgresDatabase(shared_server().new_database())
     begun, may_end = threading.Event(), threading.Event()

@@ -82,7 +82,7 @@ def test_syncing_a_missing_folder_is_an_error(tmp_path: Path) -> None:
         sync_folder(tmp_path / "nowhere")
 
 
-def test_opening_makes_folders_for_the_owner_alone(tmp_path: Path) -> None:
+def test_opening_makes_folders_only_for_the_owner(tmp_path: Path) -> None:
     with opened(tmp_path / "deep" / "data") as directory:
         for folder in (directory.root, directory.journal, directory.history, directory.keys):
             assert stat.S_IMODE(folder.stat().st_mode) == 0o700

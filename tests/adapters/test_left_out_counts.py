@@ -93,7 +93,7 @@ def test_uncountable_fields_are_named(tmp_path: Path) -> None:
     assert not LeftOutCounts(tmp_path / "left-out", Now()).count(GET)
 
 
-def test_former_hour_takes_counts_while_there_is_no_room(
+def test_a_past_hour_is_counted_while_space_is_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = Now()

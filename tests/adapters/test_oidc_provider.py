@@ -40,7 +40,7 @@ async def claims_by(
 
 
 @asynchronous
-async def test_a_user_is_who_the_provider_says(issuer: StubIssuer) -> None:
+async def test_a_users_identity_comes_from_the_provider(issuer: StubIssuer) -> None:
     issuer.claims = {"roles": ["a"], "email": "ann@example.com"}
     claims = await claims_by(issuer)
     assert (claims["sub"], claims["roles"]) == ("user-1", ["a"])
@@ -51,7 +51,7 @@ async def test_a_user_is_who_the_provider_says(issuer: StubIssuer) -> None:
 
 
 @asynchronous
-async def test_a_client_secret_is_sent_in_the_header_alone(issuer: StubIssuer) -> None:
+async def test_a_client_secret_is_sent_only_in_the_header(issuer: StubIssuer) -> None:
     await claims_by(issuer, SECRET)
     (authorization,) = issuer.authorizations
     assert authorization is not None
@@ -137,7 +137,7 @@ async def test_a_forged_token_is_refused(issuer: StubIssuer, forgery: str) -> No
 
 
 @asynchronous
-async def test_an_algorithm_that_the_provider_names_is_good(issuer: StubIssuer) -> None:
+async def test_the_providers_listed_algorithms_are_accepted(issuer: StubIssuer) -> None:
     issuer.key = ECKey.generate_key("P-256", {"kid": "1"})
     issuer.header, issuer.algorithms = {"alg": "ES256", "kid": "1"}, ["RS256", "ES256"]
     assert (await claims_by(issuer))["sub"] == "user-1"
@@ -189,7 +189,7 @@ async def test_redirects_of_the_provider_are_not_followed(issuer: StubIssuer) ->
 
 
 @asynchronous
-async def test_a_provider_that_does_not_answer_is_named() -> None:
+async def test_a_silent_provider_is_named() -> None:
     provider = OidcProvider("http://127.0.0.1:9", CLIENT, None, SystemClock())
     with pytest.raises(SignInRefused, match=r"http://127\.0\.0\.1:9.* failed"):
         await provider.begin(BACK)
@@ -200,7 +200,7 @@ async def test_a_provider_that_does_not_answer_is_named() -> None:
     ("scheme", "start"), [*STARTS, ("http", b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n")]
 )
 @asynchronous
-async def test_a_provider_that_never_ends_its_answer_is_named(
+async def test_a_provider_with_an_endless_answer_is_named(
     scheme: str, start: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with never_ending(monkeypatch, start) as address:

@@ -63,7 +63,7 @@ def test_busy_descendants_of_a_killed_process_end() -> None:
         wait_until_all_ended(process)
 
 
-def test_a_child_ends_with_its_own_parent_alone() -> None:
+def test_a_child_ends_only_with_its_parent() -> None:
     with family(3) as (process, (child, _)):
         os.kill(child, signal.SIGKILL)
         assert process.poll() is None
@@ -90,7 +90,7 @@ def test_a_child_without_parent_does_nothing() -> None:
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"")
 
 
-def test_a_command_runs_as_such_a_child() -> None:
+def test_a_command_runs_as_a_bound_child() -> None:
     command = [sys.executable, "-m", "opentrail.adapters.parent", "version"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None

@@ -45,7 +45,7 @@ def files(folder: Path) -> list[Path]:
 
 
 @asynchronous
-async def test_the_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+async def test_the_key_is_made_once_only_for_its_owner(tmp_path: Path) -> None:
     signer = signer_in(tmp_path)
     assert files(tmp_path) == []
     await asyncio.gather(*(signed(signer, b"content") for _ in range(5)))

@@ -77,7 +77,7 @@ def test_expiry_precedes_a_file_of_the_same_range(tmp_path: Path) -> None:
     assert left_over(tmp_path) == [older]
 
 
-def test_of_two_files_of_one_range_one_counts(tmp_path: Path) -> None:
+def test_one_of_two_files_of_one_range_is_used(tmp_path: Path) -> None:
     a_file(tmp_path, 1, 20)
     a_file(tmp_path, 1, 20, "-ffffffffffffffff.duckdb")
     assert len(sealed_files(tmp_path, Series.JOURNAL)) == len(left_over(tmp_path)) == 1

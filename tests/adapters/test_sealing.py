@@ -13,7 +13,7 @@ from opentrail.adapters.sealing import AesGcmSealer, load_master_key
 from opentrail.core.errors import StorageFailed, UsageError
 
 
-def test_a_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+def test_a_key_is_made_once_only_for_its_owner(tmp_path: Path) -> None:
     file = tmp_path / "keys" / "master.key"
     key = load_master_key(file, None, may_create=True)
     assert len(key) == 32

@@ -81,7 +81,7 @@ def test_the_machine_has_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_settled_memory_is_not_looked_through() -> None:
+def test_settled_memory_is_not_searched() -> None:
     before = gc.get_freeze_count(), gc.get_threshold()
     try:
         settle_memory()

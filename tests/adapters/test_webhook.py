@@ -67,7 +67,7 @@ async def test_an_event_is_sent_with_its_id_and_a_signature() -> None:
 
 
 @asynchronous
-async def test_without_a_secret_there_is_no_signature() -> None:
+async def test_without_a_secret_requests_are_unsigned() -> None:
     with stub_webhook() as stub:
         assert await HttpWebhook(stub.url, None, LOOPBACK).send("an-id", b"{}")
     assert "X-Opentrail-Signature" not in stub.came[0][1]
@@ -110,7 +110,7 @@ async def test_private_addresses_get_no_requests(host: str) -> None:
 
 
 @asynchronous
-async def test_a_webhook_that_does_not_answer() -> None:
+async def test_a_silent_webhook_times_out() -> None:
     closed = HttpWebhook(f"http://127.0.0.1:{free_port()}", None, LOOPBACK)
     with pytest.raises(ServiceError, match=r"127\.0\.0\.1 does not answer"):
         await closed.send("an-id", b"{}")
@@ -123,7 +123,7 @@ async def test_a_webhook_that_does_not_answer() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "start"), STARTS)
 @asynchronous
-async def test_a_webhook_that_never_ends_its_answer(
+async def test_a_webhook_with_an_endless_answer_times_out(
     scheme: str, start: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with never_ending(monkeypatch, start) as address:

@@ -31,7 +31,7 @@ def test_no_changed_byte_is_believed(tmp_path: Path) -> None:
     assert read_written(tmp_path) == (None, "file written is damaged")
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     (tmp_path / WRITTEN_NAME).mkdir()
     written, problem = read_written(tmp_path)
     assert written is None

@@ -59,7 +59,7 @@ def test_a_newer_data_directory_is_left_alone(tmp_path: Path) -> None:
     assert "upgrade opentrail" in done.stderr
 
 
-def test_a_data_directory_that_cannot_be_made_exits_74(tmp_path: Path) -> None:
+def test_an_impossible_data_directory_exits_74(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     done = run_opentrail("serve", "--data-dir", str(tmp_path / "file" / "d"), "--upstream", NOBODY)
     assert done.returncode == 74
@@ -316,7 +316,7 @@ def test_an_interrupted_upstream_leaves_its_answer_incomplete(
 
 
 @pytest.mark.campaign
-def test_a_bucket_that_does_not_exist_is_named(tmp_path: Path) -> None:
+def test_a_missing_bucket_is_named(tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", command="sandbox") as server:
         done = server.try_aws(
             "cloudtrail", "create-trail", "--name", "trail", "--s3-bucket-name", "not-there"

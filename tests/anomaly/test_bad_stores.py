@@ -73,7 +73,7 @@ def check_both_verifiers(server: Opentrail) -> None:
     assert ours.returncode == 0, ours.stdout + ours.stderr
 
 
-def test_whatever_a_store_does_each_event_is_delivered_once(tmp_path: Path, upstream: str) -> None:
+def test_each_event_is_delivered_once_despite_any_fault(tmp_path: Path, upstream: str) -> None:
     chance = random.Random(SEED)
     script = [fault for _ in range(ROUNDS) for fault in chance.sample(FAULTS, len(FAULTS))]
     with BadStore(upstream, ()) as store:

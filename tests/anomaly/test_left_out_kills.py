@@ -78,7 +78,7 @@ class Reads:
 
 
 @pytest.mark.parametrize("recorders", [1, 2])
-def test_counts_are_exact_whatever_is_killed(tmp_path: Path, recorders: int) -> None:
+def test_counts_are_exact_after_any_kill(tmp_path: Path, recorders: int) -> None:
     chance = random.Random(os.environ.get("OPENTRAIL_KILL_SEED", f"{recorders}"))
     folder = tmp_path / "data" / "left-out"
     flags = ("--recorders", str(recorders), *selectors(tmp_path))

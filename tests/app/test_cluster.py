@@ -172,7 +172,7 @@ async def test_only_a_worker_with_a_lease_appends_as_worker() -> None:
 
 
 @asynchronous
-async def test_work_that_cannot_begin_is_begun_again() -> None:
+async def test_work_that_fails_to_begin_is_retried() -> None:
     async with two_servers() as (_, one, _other):
         one.failures = 1
         one.start()
@@ -237,7 +237,7 @@ async def test_servers_know_each_other_for_a_day() -> None:
 
 
 @asynchronous
-async def test_clock_of_a_server_decides_nothing() -> None:
+async def test_a_servers_own_clock_is_ignored() -> None:
     """PostgreSQL's clock decides whether a server is lost."""
     async with two_servers() as (url, one, _):
         late = Server(url, "late", SettableClock(SystemClock().now() - timedelta(minutes=2)))

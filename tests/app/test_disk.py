@@ -98,7 +98,7 @@ async def test_events_expire_from_90_percent(place: Place) -> None:
 
 
 @asynchronous
-async def test_records_that_take_next_to_nothing_stay(place: Place) -> None:
+async def test_records_of_almost_no_size_stay(place: Place) -> None:
     place.take(10 * MB)
     watch = place.watch()
     await place.fill(950 * GB, 50 * GB, watch)

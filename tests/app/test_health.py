@@ -74,7 +74,7 @@ def test_a_loss_is_shown_and_described(
     assert len(document["journal"]["lost"]) == len(journal.lost)
 
 
-def test_a_segment_that_cannot_be_repaired_is_shown() -> None:
+def test_an_irreparable_segment_is_shown() -> None:
     journal = Journal()
     journal.unverified = "journal segment 1.db is damaged and cannot be repaired: disk full"
     health = health_of(journal, Store())
@@ -82,14 +82,14 @@ def test_a_segment_that_cannot_be_repaired_is_shown() -> None:
     assert health.document(Settings(), [])["journal"]["unverified"] == journal.unverified
 
 
-def test_part_that_does_not_run_is_named() -> None:
+def test_a_stopped_part_is_named() -> None:
     health = health_of(Journal(), Store())
     health.service_problems = ["Insights does not run: it ended"]
     assert health.status == "degraded"
     assert health.document(Settings(), [])["serviceProblems"] == health.service_problems
 
 
-def test_a_trail_that_does_not_deliver_is_named() -> None:
+def test_a_trail_that_fails_to_deliver_is_named() -> None:
     health = health_of(Journal(), Store())
     health.trail_problems = [{"trail": "arn", "problem": "digest files cannot be written"}]
     assert health.status == "degraded"

@@ -64,7 +64,7 @@ def remove_state(folder: Path) -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_of_a_whole_directory_nothing_is_said(tmp_path: Path) -> None:
+async def test_a_whole_directory_has_no_problems(tmp_path: Path) -> None:
     for _ in range(3):
         await made(tmp_path)
         async with opened(tmp_path, ENFORCED) as engines:
@@ -101,7 +101,7 @@ async def test_a_missing_control_store_is_named_until_accepted(tmp_path: Path) -
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_running_server_takes_the_acceptance(tmp_path: Path) -> None:
+async def test_a_running_server_sees_the_acceptance(tmp_path: Path) -> None:
     await made(tmp_path)
     remove_state(tmp_path)
     async with opened(tmp_path) as engines:
@@ -348,7 +348,7 @@ async def test_concurrent_servers_share_a_new_stores_id(
 
 
 @asynchronous
-async def test_trails_are_in_the_inventory_while_they_are_there(tmp_path: Path) -> None:
+async def test_existing_trails_are_in_the_inventory(tmp_path: Path) -> None:
     key, arn = "123456789012/us-east-1/mine", "arn:aws:cloudtrail:us-east-1:123456789012:trail/mine"
     async with opened(tmp_path) as engines:
         await engines.control.apply([Put("trail", key, {"uid": "u"})])

@@ -30,7 +30,7 @@ def on_postgresql(folder: Path, url: str) -> Settings:
 
 
 @asynchronous
-async def test_records_on_postgresql_are_there_again_after_a_restart(tmp_path: Path) -> None:
+async def test_records_on_postgresql_survive_a_restart(tmp_path: Path) -> None:
     url = shared_server().new_database()
     for number in (1, 2):
         async with opened_engines(on_postgresql(tmp_path, url)) as (_, engines, data):

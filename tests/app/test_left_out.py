@@ -98,7 +98,7 @@ class EndingJournal(MemoryJournal):
 @pytest.mark.parametrize("appends", range(3))
 @pytest.mark.parametrize("kept", range(3))
 @asynchronous
-async def test_wherever_a_server_ends_each_event_is_recorded_once(
+async def test_each_event_is_recorded_once_after_any_crash(
     tmp_path: Path, appends: int, kept: int
 ) -> None:
     """Files are deleted from the last to the first; `kept` remain."""

@@ -60,7 +60,7 @@ def test_it_ends_with_its_server() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_meant_for_the_server_do_not_end_it(number: signal.Signals) -> None:
+def test_signals_for_the_server_do_not_end_it(number: signal.Signals) -> None:
     with a_process() as (process, link):
         assert ask(link, GetSamples())[0] == 1
         process.send_signal(number)

@@ -230,7 +230,7 @@ def test_a_hanging_process_is_replaced_without_delaying_others(tmp_path: Path) -
 @pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.anomaly
-def test_every_process_takes_calls_again_when_the_journal_does(tmp_path: Path) -> None:
+def test_every_process_accepts_calls_once_the_journal_recovers(tmp_path: Path) -> None:
     with (
         StubUpstream() as stub,
         opentrail_server(tmp_path / "data", "--upstream", stub.url, "--recorders", "2") as server,
@@ -254,7 +254,7 @@ def test_every_process_takes_calls_again_when_the_journal_does(tmp_path: Path) -
 
 @pytest.mark.campaign
 @pytest.mark.anomaly
-def test_the_processes_end_with_their_server_however_it_ends(tmp_path: Path) -> None:
+def test_the_processes_end_with_their_server_in_any_case(tmp_path: Path) -> None:
     with opentrail_server(
         tmp_path / "data", "--upstream", "http://127.0.0.1:9", "--recorders", "2"
     ) as server:
@@ -294,7 +294,7 @@ def test_sigterm_to_all_processes_lets_calls_finish(tmp_path: Path) -> None:
 
 
 @pytest.mark.campaign
-def test_the_listening_socket_is_free_again_after_the_end(tmp_path: Path) -> None:
+def test_the_listening_socket_is_free_after_the_end(tmp_path: Path) -> None:
     with opentrail_server(
         tmp_path / "data", "--upstream", "http://127.0.0.1:9", "--recorders", "2"
     ) as server:

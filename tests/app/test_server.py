@@ -253,7 +253,7 @@ def test_an_unknown_crash_point_is_wrong_use(tmp_path: Path, point: str) -> None
 
 
 @pytest.mark.live
-def test_without_an_upstream_there_is_nothing_to_serve(tmp_path: Path) -> None:
+def test_without_an_upstream_serve_fails(tmp_path: Path) -> None:
     code, complaint = run_to_end(tmp_path / "data", *ADDRESSES)
     assert code == 2
     assert "--upstream" in complaint

@@ -38,7 +38,7 @@ def master_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("kind", ["files", "postgresql", CLUSTER])
 @asynchronous
-async def test_site_records_and_says_who_works(kind: str, tmp_path: Path) -> None:
+async def test_a_site_records_and_names_the_worker(kind: str, tmp_path: Path) -> None:
     async with opened_engines(settings_of(kind, tmp_path)) as (_, engines, _data):
         site: Site = engines.site
         assert await engines.journal.append(some_new_entries(3)) == 3

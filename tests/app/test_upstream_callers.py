@@ -26,7 +26,7 @@ def callers_of(url: str, **changes: object) -> tuple[UpstreamCallers, Identities
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_key_is_who_the_upstream_says() -> None:
+async def test_the_upstream_names_the_caller_of_a_key() -> None:
     with moto_server() as url:
         callers, identities, control = callers_of(url)
         await callers.learn_account()
@@ -65,7 +65,7 @@ async def test_key_lookup_can_be_turned_off(changes: dict[str, str]) -> None:
 
 
 @asynchronous
-async def test_keys_of_own_calls_are_not_looked_up() -> None:
+async def test_keys_of_own_calls_are_not_requested() -> None:
     callers, _, _ = callers_of(f"http://127.0.0.1:{free_port()}")
     assert await callers.name(key_for_account("000000000000")) is True
 

@@ -31,7 +31,7 @@ def test_each_service_has_its_line() -> None:
 
 
 @pytest.mark.slow
-def test_unknown_servers_are_only_said_to_answer() -> None:
+def test_unknown_servers_are_only_reported_to_answer() -> None:
     answer = b"HTTP/1.1 404 Not Found\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n"
     with StubUpstream(answer=lambda _request: answer) as stub:
         assert line(stub.url) == "answers (nginx)"
@@ -44,6 +44,6 @@ def test_aws_is_known_by_its_name_and_not_asked() -> None:
     assert line(url, access=access) == "AWS; calls are signed again for it"
 
 
-def test_an_upstream_that_does_not_answer_is_no_error() -> None:
+def test_a_silent_upstream_is_no_error() -> None:
     said = line(f"http://127.0.0.1:{free_port()}")
     assert said == "nothing answers yet (Connection refused); until then calls get 502"

@@ -17,7 +17,7 @@ def workload() -> Workload:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BASELINES)
-def test_a_baseline_decides_without_later_data(workload: Workload, name: str) -> None:
+def test_a_baseline_uses_no_later_data(workload: Workload, name: str) -> None:
     assert BASELINES[name](workload)
     assert count_changed_by_later_data(workload, BASELINES[name]) == 0
 

@@ -83,7 +83,7 @@ def test_findings_elsewhere_are_false_starts() -> None:
     assert scores.false_by_kind == {"cron": 1, "human": 1}
 
 
-def test_a_second_finding_of_an_incident_counts_neither_way() -> None:
+def test_a_second_finding_of_an_incident_is_not_counted() -> None:
     label = LABELS[0]
     second = Finding(0, label.start + 20, label.end, label.start + 21)
     scores = score(account(label), [*perfect(label), second])
@@ -177,7 +177,7 @@ def test_targets_depend_on_preset_and_history() -> None:
     }
 
 
-def test_a_detector_that_looks_ahead_is_found() -> None:
+def test_a_detector_that_looks_ahead_is_detected() -> None:
     def fixed(workload: Workload) -> list[Finding]:
         return [Finding(0, FIRST + 50, FIRST + 60, FIRST + 51)]
 

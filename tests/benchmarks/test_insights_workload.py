@@ -70,7 +70,7 @@ def test_labels_lie_within_the_data_and_their_period(workload: Workload) -> None
             assert label.end < workload.scored_start
 
 
-def test_history_has_incidents_too(workload: Workload) -> None:
+def test_history_also_has_incidents(workload: Workload) -> None:
     assert any(not label.scored for label in workload.labels)
 
 

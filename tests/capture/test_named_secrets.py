@@ -661,7 +661,7 @@ def test_named_secrets_are_never_recorded(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_there_are_three_hundred_canaries() -> None:
+def test_the_set_has_three_hundred_canaries() -> None:
     assert sum(len(recorded(name)[1]) for name in CASES) >= 300
 
 

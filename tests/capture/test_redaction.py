@@ -50,7 +50,7 @@ from opentrail.core.secrets.secret_names import HIDDEN, looks_secret
         "credentials",
     ],
 )
-def test_a_name_of_a_secret_looks_like_one(name: str) -> None:
+def test_a_secrets_name_is_recognized(name: str) -> None:
     assert looks_secret(name)
 
 

@@ -125,7 +125,7 @@ async def memory_of_calls(head: str, body: str) -> int:
     ],
 )
 @pytest.mark.parametrize("service", ["iam", "NAME"])
-def test_names_that_callers_make_up_are_not_kept(header: str, body: str, service: str) -> None:
+def test_invented_names_are_not_cached(header: str, body: str, service: str) -> None:
     credential = f"Credential={KEY}/20200101/us-east-1/{service}/aws4_request"
     head = (
         "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Amz-Date: 20200101T000000Z\r\n"

@@ -26,7 +26,7 @@ def test_lists_of_objects_are_tables_and_the_rest_fields(
     ]
 
 
-def test_empty_table_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_table_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     print_plain({"keys": []})
     assert capsys.readouterr().out == "no keys\n"
 

@@ -105,7 +105,7 @@ def test_a_given_folder_precedes_the_environment(
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_an_endpoint_counts_before_the_address_in_the_folder(
+def test_an_endpoint_precedes_the_address_in_the_folder(
     console: StubConsole, tmp_path: Path, slash: str
 ) -> None:
     folder = tmp_path / "moved"
@@ -155,7 +155,7 @@ def test_an_invalid_endpoint_is_wrong_use(console: StubConsole, endpoint: str) -
     assert endpoint in str(wrong.value)
 
 
-def test_a_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
+def test_a_silent_server_is_named(tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"

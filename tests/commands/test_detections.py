@@ -50,7 +50,7 @@ def test_a_test_counts_past_matches_of_rules(
     assert "since=2020-01-01" in asked
 
 
-def test_a_rule_that_cannot_match_is_named(
+def test_an_unmatchable_rule_is_named(
     console: StubConsole, capsys: Capture, tmp_path: Path
 ) -> None:
     console.body = streamed()
@@ -94,7 +94,7 @@ def test_rules_are_enabled_listed_and_disabled(
         assert isinstance(json.loads(capsys.readouterr().out), dict)
 
 
-def test_no_rules_are_said(console: StubConsole, capsys: Capture) -> None:
+def test_an_empty_list_of_rules_is_reported(console: StubConsole, capsys: Capture) -> None:
     console.answers({"rules": [], "missing": []})
     assert main(["detections", "list"]) == 0
     assert "no rules are enabled: 'opentrail detections enable RULES'" in capsys.readouterr().err

@@ -47,7 +47,7 @@ def test_a_cut_key_is_named_with_a_warning(
     assert ("AWS's key ids have 20: is it whole?" in capsys.readouterr().err) is warns
 
 
-def test_a_key_of_the_file_is_changed_there(data: Path, capsys: Capture) -> None:
+def test_a_key_in_the_file_is_changed_there(data: Path, capsys: Capture) -> None:
     file = data.parent / "opentrail.toml"
     file.write_text(f"[directory.{KEY}]\nroot = true\n")
     assert directory(data, "add", KEY, "--user", "alice", "--config", str(file)) == 2

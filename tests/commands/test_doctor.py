@@ -44,7 +44,9 @@ def test_without_a_data_directory_it_suggests_a_remedy(capsys: Capture) -> None:
     assert "--data-dir DIR" in found[0][2]
 
 
-def test_all_is_well(folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_healthy_server_has_no_findings(
+    folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     described = json.loads((folder / "server.json").read_text())
     (folder / "server.json").write_text(json.dumps({**described, "endpoint": "http://e:1"}))
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://e:1/")

@@ -186,7 +186,7 @@ def test_incomplete_files_have_no_name(
     assert parts.whole == 10
 
 
-def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_content_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("mine")
     with pytest.raises(UsageError, match="--overwrite"):
         Parts(tmp_path, "csv", overwrite=False).check()
@@ -212,7 +212,7 @@ def test_overwriting_replaces_our_files_and_no_others(tmp_path: Path) -> None:
     assert ids_in(tmp_path / "events-00001.csv") == [event_id(1)]
 
 
-def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
+def test_an_impossible_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     parts = Parts(tmp_path / "file" / "folder", "csv", overwrite=False)
     with pytest.raises(StorageFailed, match="cannot be written"):
@@ -340,7 +340,7 @@ def test_empty_result_makes_an_empty_file(
     ],
 )
 @pytest.mark.parametrize("kind", ["parquet", "ndjson", "ocsf", "csv"])
-def test_an_answer_without_its_end_is_not_good(
+def test_an_answer_without_its_end_is_an_error(
     kind: str,
     end: tuple[Any, ...],
     console: StubConsole,

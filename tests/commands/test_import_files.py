@@ -416,7 +416,7 @@ def an_answer(imported: int = 0, doubled: int = 0, *rejected: str, state: str = 
             "rejected": lost}  # fmt: skip
 
 
-def test_counts_are_added_up_and_shown() -> None:
+def test_counts_are_added_up_and_printed() -> None:
     totals = Totals()
     totals.note_sent(BatchFile("a", b""), an_answer(1200, 3, "not JSON", "no eventID", "not JSON"))
     totals.note_sent(BatchFile("b", b""), an_answer(5, state="known"))
@@ -447,7 +447,7 @@ def test_the_pieces_of_a_file_are_one_file() -> None:
     assert totals.as_text().splitlines()[0] == "1 file"
 
 
-def test_a_file_that_holds_nothing_is_named() -> None:
+def test_an_empty_file_is_named() -> None:
     totals = Totals()
     totals.note_sent(BatchFile("a.gz", b"", 1), an_answer())
     totals.note_sent(BatchFile("b", b"", 1), an_answer(1))
@@ -484,7 +484,7 @@ def test_names_and_reasons_steer_no_terminal() -> None:
     assert all(line.isprintable() for line in totals.as_text().splitlines())
 
 
-def test_counts_as_json_are_all_there() -> None:
+def test_counts_as_json_are_complete() -> None:
     totals = Totals()
     totals.note_sent(BatchFile("a", b""), an_answer(2, 1, "not JSON"))
     assert totals.as_json() == {

@@ -108,7 +108,7 @@ def test_an_incident_of_an_older_record_is_shown(
     assert "+AND+eventCategory+%3D+%22Management%22" in server.asked[-1].path
 
 
-def test_the_calls_of_an_incident_are_looked_up(server: StubConsole) -> None:
+def test_the_calls_of_an_incident_are_requested(server: StubConsole) -> None:
     def react(asked: Any) -> tuple[int, Any]:
         if asked.path.startswith("/api/v1/insights/"):
             return 200, {**shown(), "errorCode": "AccessDenied"}
@@ -231,7 +231,7 @@ def test_principal_incident_has_no_chart(
         ("access-denied", ' AND (errorCode = "AccessDenied*" OR errorCode = "*Unauthorized'),
     ],
 )
-def test_the_calls_of_a_principal_are_looked_up(
+def test_the_calls_of_a_principal_are_requested(
     server: StubConsole, name: str, expected: str
 ) -> None:
     def react(asked: Any) -> tuple[int, Any]:

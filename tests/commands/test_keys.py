@@ -25,7 +25,7 @@ def keys(data: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> Any
     return json.loads(capsys.readouterr().out)
 
 
-def test_keys_are_kept_without_a_server(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keys_are_managed_without_a_server(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     created = keys(data, capsys, "create", "--user", "John")
     assert set(created) >= {"AccessKeyId", "SecretAccessKey"}
     (listed,) = keys(data, capsys, "list")["AccessKeys"]

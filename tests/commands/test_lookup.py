@@ -41,7 +41,7 @@ def test_events_are_printed_as_records_or_as_csv(console: StubConsole, capsys: C
     assert capsys.readouterr().out.startswith("Event name,Event time,")
 
 
-def test_no_events_are_a_good_answer(console: StubConsole, capsys: Capture) -> None:
+def test_no_events_are_a_success(console: StubConsole, capsys: Capture) -> None:
     console.answers({"events": []})
     assert main(["lookup"]) == 0
     assert "no events found" in capsys.readouterr().err
@@ -131,7 +131,7 @@ def test_a_wrong_expression_is_wrong_use(console: StubConsole, capsys: Capture) 
     assert capsys.readouterr().err == "opentrail: expected ATTRIBUTE=VALUE\n"
 
 
-def test_a_server_that_says_no_is_not_good(console: StubConsole, capsys: Capture) -> None:
+def test_a_refusing_server_is_an_error(console: StubConsole, capsys: Capture) -> None:
     console.answers({"code": "InternalError", "error": "history is being rebuilt"}, 503)
     assert main(["lookup"]) == 1
     assert capsys.readouterr().err == "opentrail: history is being rebuilt\n"

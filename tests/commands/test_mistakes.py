@@ -194,5 +194,5 @@ def test_a_mistake_is_explained(
     assert not (folder / "opentrail-data").exists()
 
 
-def test_there_are_enough_mistakes() -> None:
+def test_the_table_has_enough_mistakes() -> None:
     assert len(MISTAKES) >= 120

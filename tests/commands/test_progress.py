@@ -78,7 +78,7 @@ def test_the_line_never_is_wider_than_the_terminal(time: Time, width: int) -> No
     assert "\n" not in terminal.getvalue()
 
 
-def test_without_a_total_there_is_no_share(time: Time) -> None:
+def test_without_a_total_the_share_is_missing(time: Time) -> None:
     terminal = Terminal()
     progress = Progress(terminal, time, lambda: 100)
     time.now += 2

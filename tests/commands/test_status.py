@@ -43,7 +43,7 @@ def a_status(**changes: Any) -> dict[str, Any]:
     return {**status, **changes}
 
 
-def test_a_healthy_server_is_good(console: StubConsole, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_healthy_server_exits_0(console: StubConsole, capsys: pytest.CaptureFixture[str]) -> None:
     console.answers(a_status(trails=[TRAIL]))
     assert main(["status"]) == 0
     out = capsys.readouterr().out
@@ -65,7 +65,7 @@ def test_a_healthy_server_is_good(console: StubConsole, capsys: pytest.CaptureFi
     assert json.loads(capsys.readouterr().out) == a_status(trails=[TRAIL])
 
 
-def test_a_degraded_server_is_not_good(
+def test_a_degraded_server_exits_with_an_error(
     console: StubConsole, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lost = [{"first": 3, "last": None, "reason": "cut"}]
@@ -89,7 +89,7 @@ def test_a_degraded_server_is_not_good(
         assert text in out
 
 
-def test_a_failing_trail_is_not_good(
+def test_a_failing_trail_exits_with_an_error(
     console: StubConsole, capsys: pytest.CaptureFixture[str]
 ) -> None:
     problem = {"time": "2020-01-01T09:00:00", "message": "delivery failed", "error": "NoSuchBucket"}

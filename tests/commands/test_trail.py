@@ -22,7 +22,7 @@ def test_a_flush_prints_the_number_of_delivered_files(
     assert json.loads(capsys.readouterr().out) == answer
 
 
-def test_a_flush_of_an_unknown_trail_is_not_good(console: StubConsole, capsys: Capture) -> None:
+def test_flushing_an_unknown_trail_is_an_error(console: StubConsole, capsys: Capture) -> None:
     console.answers({"code": "TrailNotFoundException", "error": "Unknown trail: x"}, 404)
     assert main(["trail", "flush", "x"]) == 1
     assert capsys.readouterr().err == "opentrail: Unknown trail: x\n"

@@ -67,7 +67,7 @@ def test_users_are_one_line_each(server: StubConsole, capsys: pytest.CaptureFixt
     ]
 
 
-def test_without_users_it_says_how_to_create_one(
+def test_without_users_it_explains_how_to_create_one(
     server: StubConsole, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.answers({"users": []})
@@ -123,7 +123,7 @@ TOKEN = {
 }
 
 
-def test_a_new_token_is_printed_once_and_alone(
+def test_only_a_new_token_is_printed(
     server: StubConsole, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.answers({"token": TOKEN, "secret": "ot_Zm9v"})

@@ -34,7 +34,7 @@ def made(folder: Path) -> Path:
     return folder
 
 
-def test_a_whole_directory_is_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_whole_directory_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = made(tmp_path / "data")
     assert main(["verify-store", "--data-dir", str(folder)]) == 0
     output = capsys.readouterr().out
@@ -76,7 +76,7 @@ def test_a_missing_journal_is_named_by_the_state_store(
     assert said in capsys.readouterr().out
 
 
-def test_a_state_store_that_cannot_be_read_is_named(
+def test_an_unreadable_state_store_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = made(tmp_path / "data")

@@ -62,7 +62,7 @@ def a_change(sentence: str, **more: object) -> dict[str, object]:
     return {"sentence": sentence, "evidence": {"eventId": sentence[:9]}, **more}
 
 
-def test_who_prints_names_and_former_resources(console: StubConsole, capsys: Capture) -> None:
+def test_who_prints_earlier_names_and_resources(console: StubConsole, capsys: Capture) -> None:
     life = {
         "name": "Mary",
         "created": a_change("Ann created Mary"),

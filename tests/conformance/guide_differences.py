@@ -104,7 +104,7 @@ def _compare(theirs: Any, ours: Any, path: str, into: Comparison) -> None:
 
 
 class _Absent:
-    """Stands for a member that is missing in one of two records."""
+    """Stands for a member missing in one of two records."""
 
 
 _ABSENT = _Absent()

@@ -76,7 +76,7 @@ def run(command: Path, *arguments: str, given: Any) -> Any:
     return json.loads(done.stdout)
 
 
-def test_they_are_well_formed_and_name_actions_that_exist(
+def test_they_are_well_formed_with_existing_actions(
     commands: Path, principals: list[tuple[list[Record], list[Document]]]
 ) -> None:
     policies = [document for _, documents in principals for document in documents]

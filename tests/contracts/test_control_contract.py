@@ -95,7 +95,7 @@ async def test_a_put_with_another_version_is_a_conflict(open_store: Open, expect
 
 
 @asynchronous
-async def test_a_new_document_must_not_be_there_already(open_store: Open) -> None:
+async def test_a_new_document_must_not_exist(open_store: Open) -> None:
     async with opened(open_store) as store:
         with pytest.raises(Conflict):
             await store.apply([Put("trail", "x", {}, expected=1)])
@@ -199,7 +199,7 @@ async def test_applying_nothing_changes_nothing(open_store: Open) -> None:
 
 
 @asynchronous
-async def test_kinds_are_kept_apart(open_store: Open) -> None:
+async def test_kinds_are_separate(open_store: Open) -> None:
     async with opened(open_store) as store:
         await store.apply([Put("trail", "x", {"n": 1}), Put("Trail", "x", {"n": 2})])
         assert await store.get("trail", "x") == Stored("x", 1, {"n": 1})

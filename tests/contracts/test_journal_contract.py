@@ -150,7 +150,7 @@ async def everything(journal: Journal) -> list[Entry]:
 
 
 @asynchronous
-async def test_new_journal_is_empty_and_well(open_journal: Open) -> None:
+async def test_a_new_journal_is_empty_and_well(open_journal: Open) -> None:
     async with opened(open_journal) as journal:
         assert journal.head == 0
         assert journal.failure is None
@@ -542,9 +542,7 @@ async def trim_one(journal: TrimmedJournal) -> int:
 
 @pytest.mark.parametrize("kind", TRIMMED_KINDS)
 @asynchronous
-async def test_a_read_of_trimmed_positions_fails_whatever_its_end(
-    kind: str, tmp_path: Path
-) -> None:
+async def test_a_read_of_trimmed_positions_always_fails(kind: str, tmp_path: Path) -> None:
     async with in_parts(kind, tmp_path) as (journal, entries):
         await trim_one(journal)
         first = await trim_one(journal)

@@ -148,7 +148,7 @@ async def test_a_holder_that_wakes_up_late_changes_nothing(
 
 
 @asynchronous
-async def test_an_expired_lease_nobody_acquired_is_still_the_holders(
+async def test_an_expired_free_lease_is_still_the_holders(
     open_world: Open,
 ) -> None:
     world = open_world(SHORT)

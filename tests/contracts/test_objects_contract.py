@@ -199,7 +199,7 @@ async def test_keys_are_listed_in_order_after_one_of_them(store: ObjectStore, bu
 
 @pytest.mark.campaign
 @asynchronous
-async def test_more_keys_are_listed_than_fit_in_a_page(store: ObjectStore, bucket: str) -> None:
+async def test_a_listing_can_have_more_than_one_page(store: ObjectStore, bucket: str) -> None:
     await store.create_bucket(bucket)
     keys = [f"key-{number:04}" for number in range(1_003)]
     for key in keys:

@@ -94,7 +94,7 @@ class OnMoto:
 
 
 @asynchronous
-async def test_there_may_be_no_organization(kit: Kit) -> None:
+async def test_an_organization_may_be_missing(kit: Kit) -> None:
     assert await kit.source().current() is None
 
 

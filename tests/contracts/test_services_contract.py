@@ -238,7 +238,7 @@ async def test_a_usable_key_is_found(kit: Kit) -> None:
 
 
 @asynchronous
-async def test_a_service_that_cannot_be_reached_is_named() -> None:
+async def test_an_unreachable_service_is_named() -> None:
     clients = ServiceClients(
         lambda service, region: S3Access("http://127.0.0.1:9", "opentrail", "opentrail", region)
     )

@@ -168,7 +168,7 @@ def test_user_agents_of_agents_and_tools_name_them(user_agent: str, name: str, k
     assert (agent["name"], agent["kind"]) == (name, kind)
 
 
-def test_there_are_forty_of_them() -> None:
+def test_the_list_has_forty_agents() -> None:
     assert len(AGENTS) >= 40
 
 
@@ -238,7 +238,7 @@ def test_a_session_name_names_agent_and_delegator(session: str, agent: dict[str,
 @pytest.mark.parametrize(
     "session", ["devin", "claude", "agent-smith", "goose-1", "botocore-session-17", "release"]
 )
-def test_names_that_persons_may_have_say_nothing(session: str) -> None:
+def test_plausible_names_of_people_name_no_agent(session: str) -> None:
     assert in_session(session) is None
 
 

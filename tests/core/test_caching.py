@@ -21,7 +21,7 @@ def test_a_function_is_called_once_for_each_short_text() -> None:
     assert doubled.__doc__ == "Doubles."
 
 
-def test_no_more_results_are_kept_than_there_are_entries() -> None:
+def test_the_cache_has_at_most_its_number_of_entries() -> None:
     calls: list[str] = []
 
     @cached_if_short(3, entries=2)

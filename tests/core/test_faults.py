@@ -37,7 +37,7 @@ def test_only_the_armed_point_kills() -> None:
     assert deaths == []
 
 
-def test_a_point_that_does_not_exist_cannot_be_armed() -> None:
+def test_an_unknown_point_cannot_be_armed() -> None:
     with pytest.raises(KeyError):
         faults.arm("journal.nowhere", 1, lambda: None)
 

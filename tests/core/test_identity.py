@@ -325,7 +325,7 @@ def test_a_session_token_is_of_the_same_user() -> None:
     assert identity.as_record() == expected
 
 
-def test_a_session_with_mfa_says_so_as_a_string() -> None:
+def test_a_session_with_mfa_is_marked_by_a_string() -> None:
     record = session_token(
         serialNumber=f"arn:aws:iam::{ACCOUNT}:mfa/John",
         tokenCode="HIDDEN_DUE_TO_SECURITY_REASONS",
@@ -369,7 +369,7 @@ def test_a_call_of_another_kind_teaches_nothing(changes: dict[str, Any]) -> None
     assert learn(a_record(**changes), {}) == Learned()
 
 
-def test_neither_secrets_nor_tokens_are_learned() -> None:
+def test_secrets_and_tokens_are_not_learned() -> None:
     record = assume_role()
     record["responseElements"]["credentials"]["secretAccessKey"] = "CANARY-SECRET"
     record["responseElements"]["credentials"]["sessionToken"] = "CANARY-TOKEN"

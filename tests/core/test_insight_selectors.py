@@ -39,7 +39,7 @@ def test_an_insights_type_covers_management_events_by_default() -> None:
     )
 )
 @pytest.mark.hypothesis
-def test_a_selectors_json_says_the_same_again(selector: InsightSelector) -> None:
+def test_an_insight_selector_is_serialized_unchanged(selector: InsightSelector) -> None:
     document = json.loads(json.dumps(selector.to_json()))
     assert insight_selectors([document]) == (selector,)
 

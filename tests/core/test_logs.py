@@ -138,7 +138,7 @@ def lines_of(descriptor: int) -> Iterator[dict[str, Any]]:
             yield json.loads(written)
 
 
-def test_full_pipe_drops_and_counts_lines(pipe: tuple[int, int]) -> None:
+def test_a_full_pipe_drops_and_counts_lines(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
     handler = QueueingHandler(writing)
     handler.setFormatter(JsonLines())

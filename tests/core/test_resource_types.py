@@ -11,7 +11,7 @@ from tests.factories import catalog
 
 #: Event source without domain → its services, where the names differ.
 SERVICES = {"elasticloadbalancing": ("elb", "elbv2")}
-#: Members of records that are missing in botocore's models, and the reason.
+#: Members of records outside botocore's models, and the reason.
 NOT_IN_THE_MODEL = {
     ("s3", "bucketName"): "S3's hand-made form (cloudtrail-format §4.3)",
 }

@@ -32,7 +32,7 @@ def test_text_is_printed_without_terminal_controls(text: str, shown: str) -> Non
 @pytest.mark.hypothesis
 @settings(deadline=None)
 @given(st.text(st.characters()))
-def test_no_text_keeps_a_character_that_steers(text: str) -> None:
+def test_no_text_keeps_a_control_character(text: str) -> None:
     shown = printable(text)
     assert not {unicodedata.category(c) for c in shown} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
     kept = [c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")]

@@ -209,7 +209,7 @@ def test_a_trail_is_read_back_from_its_document(trail: Trail) -> None:
         (True, True, "us-east-1", "iam.amazonaws.com", True),
     ],
 )
-def test_a_trail_of_us_east_1_takes(
+def test_a_us_east_1_trail_includes_selected_events(
     every_region: bool, global_services: bool, region: str, source: str, included: bool
 ) -> None:
     span = a_span(every_region=every_region, global_services=global_services)

@@ -59,11 +59,11 @@ def test_a_wrong_tag_is_refused_and_named(tag: dict[str, str], expected: str) ->
     assert expected in refused(tag)
 
 
-def test_a_key_given_twice_is_refused() -> None:
+def test_a_repeated_key_is_refused() -> None:
     assert "'k'" in refused({"Key": "k", "Value": "1"}, {"Key": "k", "Value": "2"})
 
 
-def test_there_are_fifty_tags_at_most() -> None:
+def test_a_trail_has_at_most_fifty_tags() -> None:
     fifty = read_tags([{"Key": f"k{n}", "Value": ""} for n in range(MAX_TAGS)])
     assert len(with_tags((), fifty)) == 50
     assert len(with_tags(fifty, (("k7", "new"),))) == 50

@@ -53,7 +53,7 @@ def test_own_findings_match_no_rule() -> None:
     assert outcome.matches == 0
 
 
-def test_too_many_events_of_correlations(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_events_of_correlations_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_COUNTED", 3)
     with pytest.raises(OverflowError, match="more than 3 events"):
         backtest([MANY], [login(second) for second in range(5)])

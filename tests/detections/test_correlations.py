@@ -64,7 +64,7 @@ def test_memory_does_not_depend_on_order(correlation: Correlation) -> None:
         assert windows[0]._groups == windows[1]._groups
 
 
-def test_old_groups_and_too_many_events_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_groups_and_excess_events_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matching, "MAX_EVENTS", 10)
     window = Window(COUNT)
     for number in range(25):

@@ -54,7 +54,7 @@ IDS = [event_id(1), event_id(3), event_id(4)]
 
 
 @asynchronous
-async def test_matches_alone_are_sent() -> None:
+async def test_only_matches_are_sent() -> None:
     control, hook, metrics = MemoryControl(), Hook(), Metrics()
     hook.answers = [True, False]
     sends = follower(control, hook, metrics)
@@ -328,7 +328,7 @@ async def test_old_and_malformed_insights_are_left_out() -> None:
 
 
 @asynchronous
-async def test_insights_are_sent_on_request_alone() -> None:
+async def test_insights_are_sent_only_on_request() -> None:
     hook = Hook()
     await follower(MemoryControl(), hook).process(FLOOD)
     assert hook.bodies == []

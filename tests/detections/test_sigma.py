@@ -64,7 +64,7 @@ def test_a_folder_of_rules(tmp_path: Path) -> None:
     assert isinstance(by_name["not_source"], Negation)
 
 
-def test_a_correlation_takes_the_place_of_its_rules(tmp_path: Path) -> None:
+def test_a_correlation_replaces_its_rules(tmp_path: Path) -> None:
     file = tmp_path / "logins.yml"
     file.write_text(LOGINS)
     [rule] = read_rules([file]).rules
@@ -87,7 +87,7 @@ def test_a_correlation_takes_the_place_of_its_rules(tmp_path: Path) -> None:
     assert (both[0].author, both[0].tags) == ("Ada", ("attack.t1110",))
 
 
-def test_values_and_selections_are_counted_too(tmp_path: Path) -> None:
+def test_values_and_selections_are_also_counted(tmp_path: Path) -> None:
     file = tmp_path / "logins.yml"
     values = LOGINS.replace("event_count", "value_count")
     file.write_text(values.replace("{gt: 4}", "{gte: 3, field: userIdentity.arn}"))
@@ -168,7 +168,7 @@ def test_other_files_are_refused(tmp_path: Path, text: str, reason: str) -> None
         ("event_count", "value_count", "without field reference"),
     ],
 )
-def test_correlations_that_cannot_be_counted(
+def test_uncountable_correlations_are_refused(
     tmp_path: Path, old: str, new: str, reason: str
 ) -> None:
     (tmp_path / "r.yml").write_text(LOGINS.replace(old, new))
@@ -176,7 +176,7 @@ def test_correlations_that_cannot_be_counted(
     assert reason in refused["many_failed_logins"]
 
 
-def test_an_alternative_that_cannot_match_is_a_warning(tmp_path: Path) -> None:
+def test_an_unmatchable_alternative_is_a_warning(tmp_path: Path) -> None:
     names = (
         "{s: {eventSource: iam.amazonaws.com, eventName: [PassRole, CreateUser, MakeUser]},"
         " condition: s}"
@@ -208,7 +208,7 @@ def test_no_rules_are_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [60, 3_000, 20_000])
-def test_deep_rule_is_refused_alone(tmp_path: Path, count: int) -> None:
+def test_only_the_deep_rule_is_refused(tmp_path: Path, count: int) -> None:
     (tmp_path / "deep.yml").write_text(
         "title: Deep\nlogsource: {product: aws, service: cloudtrail}\n"
         f"detection: {{s: {{eventName: A}}, condition: {'not ' * count}s}}\n"

@@ -111,7 +111,7 @@ def test_a_rule_has_the_parts_for_its_readers(name: str) -> None:
     assert "license: Apache-2.0" in rule.source
 
 
-def test_there_are_thirty_rules_of_different_names_and_ids() -> None:
+def test_thirty_rules_have_different_names_and_ids() -> None:
     assert len(RULES) == 30
     assert set(RULES) == set(CALLS) == {file.stem for file in FOLDER.glob("*.yml")}
     assert len({rule.id for rule in RULES.values()}) == len({r.title for r in RULES.values()}) == 30
@@ -134,5 +134,5 @@ def test_starter_rules_need_no_extra_and_little_reading() -> None:
         read(["starter:none"])
 
 
-def test_a_tag_like_a_technique_is_none() -> None:
+def test_a_tag_resembling_a_technique_is_ignored() -> None:
     assert technique_of(DetectionRule("r", "R", tags=("attack.tactic", "attack.t1485"))) == "T1485"

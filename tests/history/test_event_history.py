@@ -188,7 +188,7 @@ async def test_pages_of_large_events_are_shorter(
 
 @pytest.mark.parametrize("count", [0, 1, 4, 5, 8])
 @asynchronous
-async def test_a_token_is_given_only_when_something_follows(count: int) -> None:
+async def test_only_a_page_with_more_behind_has_a_token(count: int) -> None:
     history = await World().filled(entries_of(some_records(count)))
     page = await history.search(Search(), 4)
     assert (page.next_token is not None) == (count > 4)
@@ -274,7 +274,7 @@ async def test_a_view_finds_only_events_of_its_accounts() -> None:
 
 
 @asynchronous
-async def test_a_view_counts_keys_of_its_accounts_alone() -> None:
+async def test_a_view_counts_only_keys_of_its_accounts() -> None:
     history = await of_two_accounts()
     for account, count in ((MINE, 4), (THEIRS, 0)):
         name = "Call0" if account == MINE else "Call1"
@@ -317,7 +317,7 @@ async def test_latest_reads_as_many_pages_as_needed() -> None:
 
 
 @asynchronous
-async def test_about_gives_the_events_that_name_a_resource() -> None:
+async def test_about_finds_the_events_of_a_resource() -> None:
     records = some_records(4)
     records[2]["requestParameters"] = {"userName": "Bob"}
     records[2]["responseElements"] = None
@@ -520,7 +520,7 @@ async def test_a_histogram_without_range_has_all_events() -> None:
 
 
 @asynchronous
-async def test_a_histogram_has_events_of_the_future_too() -> None:
+async def test_a_histogram_also_has_future_events() -> None:
     world = World()
     history = await world.filled([an_event(1, world.clock.now() + timedelta(hours=2))])
     whole = await history.histogram(Search(start=MOMENT))
@@ -529,7 +529,7 @@ async def test_a_histogram_has_events_of_the_future_too() -> None:
 
 
 @asynchronous
-async def test_a_histogram_of_a_range_has_its_periods_alone() -> None:
+async def test_a_histogram_of_a_range_has_only_its_periods() -> None:
     history = await World().filled(entries_of(some_records(5)))
     end = MOMENT + timedelta(minutes=59, seconds=59)
     hour = await history.histogram(Search(start=MOMENT, end=end))

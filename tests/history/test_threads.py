@@ -21,7 +21,7 @@ async def test_answers_use_no_thread_of_recording() -> None:
 
 
 @asynchronous
-async def test_work_of_seconds_takes_no_thread_of_short_answers() -> None:
+async def test_slow_work_uses_no_thread_of_short_answers() -> None:
     end = threading.Event()
     work = [
         asyncio.ensure_future(in_thread(end.wait, TIMEOUT_SECONDS, pool=pool))

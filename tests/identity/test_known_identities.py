@@ -204,7 +204,7 @@ async def test_unstored_identities_are_relearned_from_the_journal() -> None:
 
 @pytest.mark.parametrize("taken", [0, 1, 2, 3, 4])
 @asynchronous
-async def test_wherever_the_process_dies_everything_is_known_again(taken: int) -> None:
+async def test_a_crash_anywhere_loses_no_identity(taken: int) -> None:
     control, journal = MemoryControl(), MemoryJournal()
     bob = create_user("Bob")
     records = [create_user(), bob, create_key(), *some_records(1, eventName="GetUser")]
@@ -302,7 +302,7 @@ async def test_the_directory_takes_precedence_over_learned_identities() -> None:
     assert arn(without) == f"arn:aws:iam::{ACCOUNT}:user/team/Mary"
 
 
-def test_an_unknown_key_is_said_to_be_unknown() -> None:
+def test_an_unknown_key_is_marked_as_unknown() -> None:
     known = Identities(MemoryControl()).resolve("AKIAIOSFODNN7EXAMPLE")
     assert known.learned_from is None
     assert known.as_record() == {
@@ -352,7 +352,7 @@ def test_a_directory_names_users_and_roots() -> None:
 
 
 @asynchronous
-async def test_a_follower_takes_entries_only_forward() -> None:
+async def test_a_follower_accepts_entries_only_forward() -> None:
     identities = Identities(MemoryControl())
     entries: list[Entry] = entries_of(some_records(5))
     await identities.process(entries)
@@ -392,7 +392,7 @@ def update_user(name: str, **asked: str) -> dict[str, Any]:
 
 
 @asynchronous
-async def test_a_user_with_another_name_keeps_his_keys() -> None:
+async def test_a_renamed_user_keeps_their_keys() -> None:
     control, records = (
         MemoryControl(),
         [create_user(), create_key(), create_key("John", "AKIAJOHN")],

@@ -88,7 +88,7 @@ async def test_an_unknown_key_waits_again_while_servers_lag() -> None:
 
 
 @asynchronous
-async def test_a_wait_that_takes_too_long_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_overlong_wait_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known_identities, "_NEWCOMER_SECONDS", 0.01)
     journal, identities = MemoryJournal(), Identities(MemoryControl())
     await journal.append([a_new_entry(assume_role())])  # which nothing follows
@@ -97,7 +97,7 @@ async def test_a_wait_that_takes_too_long_ends(monkeypatch: pytest.MonkeyPatch) 
 
 
 @asynchronous
-async def test_only_so_many_unknown_keys_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_unknown_keys_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known_identities, "_MAX_STRANGERS", 2)
     others = OtherServers()
     strangers = Newcomers(KnownIdentities(), others.catch_up)

@@ -120,7 +120,7 @@ def test_invalid_json_is_rejected_with_a_reason(raw: bytes, reason: str) -> None
         b"[" * 254 + b"]" * 254,
     ],
 )
-def test_json_that_only_looks_odd_is_decoded(raw: bytes) -> None:
+def test_unusual_valid_json_is_decoded(raw: bytes) -> None:
     assert decode(raw) == orjson.loads(raw)
 
 
@@ -220,7 +220,7 @@ def test_an_accepted_record_has_columns_for_the_search(
     assert attributes.event_name
 
 
-def test_the_deepest_record_has_columns_too() -> None:
+def test_the_deepest_record_also_has_columns() -> None:
     items: Any = {"instanceId": "i-1"}
     for _ in range(240):
         items = {"items": items}

@@ -20,7 +20,7 @@ START = 28_401_120
 #: A minute of the fifth week.
 BURST = 28 * DAY + 10 * 60
 Counts = NDArray[np.int64]
-#: From then on, an account over its budget reports no incidents.
+#: An account over its budget reports no later incidents.
 LATER = START + 15 * DAY
 
 

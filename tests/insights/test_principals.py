@@ -246,7 +246,7 @@ def test_a_principal_has_one_burst_per_type_and_day() -> None:
     assert len(account.found()) == 2
 
 
-def test_bursts_need_14_days_too() -> None:
+def test_bursts_also_need_14_days() -> None:
     account = Account([ACCESS_DENIED, API_FAN_OUT])
     account.work(0, 12)
     denied(account, day(13), 40)

@@ -137,7 +137,7 @@ def test_drops_after_a_recording_gap_are_ignored() -> None:
     assert Watch.of(watch.snapshot()).detector.drops_from == watch.detector.drops_from
 
 
-def test_a_snapshot_without_keys_takes_new_ones() -> None:
+def test_a_snapshot_without_keys_accepts_new_ones() -> None:
     watch = Watch.of(a_watch().snapshot())
     watch.observe([entry(1, 10.0)])
     assert watch.state.keys == 1

@@ -704,7 +704,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Opentrail
             yield running, s3
 
 
-def test_there_are_enough_secrets_and_operations() -> None:
+def test_the_set_has_enough_secrets_and_operations() -> None:
     assert len(numbers()) == len(set(numbers())) >= 200
     assert len({name for name, _, of_call, _ in calls()[len(CASES) :] if of_call}) >= 60
     for name, request, of_call, answer in calls()[len(CASES) :]:

@@ -42,9 +42,7 @@ def typed(server: Opentrail, *arguments: str) -> subprocess.CompletedProcess[str
     "expression",
     ["region=eu-west-1", "name=CreateQueue AND region=eu-*", "name=PutObject AND category=Data"],
 )
-def test_an_expression_that_names_a_default_searches_there(
-    server: Opentrail, expression: str
-) -> None:
+def test_an_expression_overrides_a_default(server: Opentrail, expression: str) -> None:
     done = typed(server, "lookup", expression)
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 2, done.stderr
@@ -103,7 +101,7 @@ def test_the_aws_endpoint_is_recognized_by_its_answers(server: Opentrail, tmp_pa
     assert "if it is the AWS endpoint, use the console's address" in done.stderr
 
 
-def test_an_endpoint_alone_works_with_the_token(server: Opentrail, tmp_path: Path) -> None:
+def test_an_endpoint_needs_only_the_token(server: Opentrail, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "opentrail", "lookup", "--endpoint", server.console]
     for token, code in ((server.token, 0), ("", 2), ("wrong", 1)):
         done = subprocess.run(
@@ -120,7 +118,7 @@ def test_an_endpoint_alone_works_with_the_token(server: Opentrail, tmp_path: Pat
 
 @pytest.mark.parametrize("arguments", [["lookup"], ["status"], ["who", "Mary"]])
 @pytest.mark.parametrize("output", ["/dev/full", "closed"])
-def test_output_that_cannot_be_written_is_a_message(
+def test_an_unwritable_output_is_reported(
     server: Opentrail, arguments: list[str], output: str
 ) -> None:
     data = ["--data-dir", str(server.data_dir)]

@@ -109,7 +109,7 @@ def buildah(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
     shutil.rmtree(folder / "root")
 
 
-def test_the_image_says_how_it_is_run(buildah: Buildah) -> None:
+def test_the_image_describes_its_command(buildah: Buildah) -> None:
     config: Any = json.loads(buildah.run("inspect", "--type", "image", "opentrail"))["Docker"][
         "config"
     ]

@@ -81,7 +81,7 @@ def pages(site: Path) -> dict[Path, Page]:
     return {file: Page(file) for file in site.rglob("*.html") if file.name != "404.html"}
 
 
-def test_every_page_is_there(site: Path) -> None:
+def test_every_page_exists(site: Path) -> None:
     written = {file.relative_to(ROOT / "docs").with_suffix("") for file in _markdown()}
     assert {file.relative_to(site).with_suffix("") for file in site.rglob("*.html")} >= written
 

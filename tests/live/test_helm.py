@@ -53,7 +53,7 @@ def test_the_chart_is_of_this_version() -> None:
 
 
 @needs_helm
-def test_helm_accepts_the_chart_and_wants_an_upstream() -> None:
+def test_helm_accepts_the_chart_and_requires_an_upstream() -> None:
     linted = helm("lint", "--strict", str(CHART), "--set", f"upstreams={{{UPSTREAM}}}")
     assert linted.returncode == 0, linted.stdout + linted.stderr
     refused = helm("template", "audit", str(CHART))

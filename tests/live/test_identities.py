@@ -108,7 +108,7 @@ def test_a_federated_user_is_known_with_its_issuer(server: Opentrail) -> None:
     assert identity["sessionContext"]["sessionIssuer"]["userName"] == "admin"
 
 
-def test_an_unknown_key_is_said_to_be_unknown(server: Opentrail) -> None:
+def test_an_unknown_key_is_marked_as_unknown(server: Opentrail) -> None:
     server.boto("iam", key="hand-made", secret="x").create_group(GroupName="by-nobody")
     identity = server.records("ResourceName=by-nobody")[0]["userIdentity"]
     assert identity == {
@@ -118,7 +118,7 @@ def test_an_unknown_key_is_said_to_be_unknown(server: Opentrail) -> None:
     }
 
 
-def test_an_anonymous_caller_is_said_to_be_anonymous(server: Opentrail) -> None:
+def test_an_anonymous_caller_is_marked_as_anonymous(server: Opentrail) -> None:
     from botocore import UNSIGNED
 
     server.boto("s3", signature_version=UNSIGNED).list_buckets()

@@ -19,9 +19,7 @@ FEW = 400
 
 
 @pytest.mark.parametrize("recorders", [1, 2])
-def test_idle_connections_block_no_client_and_health_counts_them(
-    tmp_path: Path, recorders: int
-) -> None:
+def test_idle_connections_block_no_client_and_are_counted(tmp_path: Path, recorders: int) -> None:
     flags = ("--upstream", "http://127.0.0.1:9", "--recorders", str(recorders))
     server = Opentrail(tmp_path / "data", *flags)
     server.prefix = ("sh", "-c", f'ulimit -n {FEW}; exec "$@"', "sh")

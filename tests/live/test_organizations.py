@@ -172,7 +172,7 @@ def test_a_member_sees_the_trail_without_changing_it(world: World) -> None:
         client.get_trail(Name="evidence")
 
 
-def test_a_member_looks_up_its_own_events_only(world: World) -> None:
+def test_a_member_sees_only_its_own_events(world: World) -> None:
     for account in world.accounts:
         pages = account.client(world.server, "cloudtrail").get_paginator("lookup_events")
         events = [event for page in pages.paginate() for event in page["Events"]]

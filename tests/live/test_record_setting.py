@@ -140,7 +140,7 @@ def test_answer_leaves_while_the_journal_is_stalled(tmp_path: Path) -> None:
         assert left_out(server) == {"GetObject": 1}
 
 
-def test_upload_that_waits_for_continue_is_left_out(tmp_path: Path) -> None:
+def test_an_upload_that_waits_for_continue_is_left_out(tmp_path: Path) -> None:
     def storing(wire: Wire) -> None:
         head = wire.until(b"\r\n\r\n")
         wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -194,7 +194,7 @@ def test_uploads_over_tls_are_left_out_and_re_signed(tmp_path: Path) -> None:
             assert [record["eventName"] for record in server.records()] == ["CreateBucket"]
 
 
-def test_restored_backup_has_no_counts(tmp_path: Path) -> None:
+def test_a_restored_backup_has_no_counts(tmp_path: Path) -> None:
     """The original server records them; the restored one would count them again."""
 
     def answering(wire: Wire) -> None:

@@ -35,7 +35,7 @@ def looked_up(server: Opentrail, key: str, value: str) -> list[dict[str, Any]]:
     return events
 
 
-def test_aws_cli_looks_up_both_users_newest_first(story: tuple[Opentrail, dict[str, Any]]) -> None:
+def test_aws_cli_finds_both_users_newest_first(story: tuple[Opentrail, dict[str, Any]]) -> None:
     server, _ = story
     events = looked_up(server, "EventName", "CreateUser")
     made = [json.loads(e["CloudTrailEvent"])["requestParameters"]["userName"] for e in events]
@@ -111,7 +111,7 @@ def test_secrets_of_the_story_are_nowhere_on_disk(story: tuple[Opentrail, dict[s
 
 
 @pytest.mark.campaign
-def test_identities_and_history_are_kept_over_a_kill(tmp_path: Path) -> None:
+def test_identities_and_history_survive_a_kill(tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", command="sandbox") as server:
         iam = server.boto("iam")
         iam.create_user(UserName="John")

@@ -106,7 +106,7 @@ def test_both_servers_know_a_key_until_it_is_revoked(
     assert answer_to(one, key) != "ok"
 
 
-def test_a_policy_of_one_server_decides_on_the_other(servers: Servers) -> None:
+def test_a_policy_on_one_server_applies_on_the_other(servers: Servers) -> None:
     one, two = servers
     key = key_of(one, "create", "--user", "ann")
     until(two, key, "AccessDeniedException")

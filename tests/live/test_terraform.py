@@ -350,7 +350,7 @@ def _apply_all(server: Opentrail, case: str) -> None:
     provider.destroy()
 
 
-def test_a_key_is_kept_by_its_arn(server: Opentrail, kms_key: str) -> None:
+def test_a_key_is_stored_by_its_arn(server: Opentrail, kms_key: str) -> None:
     provider = Provider(server, "tf-kms")
     config = {"s3_bucket_name": "one", "kms_key_id": kms_key}
     try:

@@ -87,7 +87,7 @@ def test_tls_is_spoken_and_recorded(tmp_path: Path, certificate: tuple[Path, Pat
 
 
 @pytest.mark.campaign
-def test_an_upstream_is_checked_by_the_given_authorities(
+def test_configured_authorities_verify_an_upstream(
     tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
     pem, key = certificate

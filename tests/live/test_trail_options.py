@@ -259,7 +259,7 @@ def test_a_wrong_option_is_refused_with_awss_error(
     assert "bad" not in world.server.aws("cloudtrail", "list-trails")
 
 
-def test_a_trail_that_cannot_be_created_leaves_nothing(world: World) -> None:
+def test_a_failed_creation_of_a_trail_leaves_nothing(world: World) -> None:
     def refused(*flags: str) -> str:
         done = world.server.opentrail(
             "trail",

@@ -111,7 +111,7 @@ def tampered(world: World, tamper: Callable[[World], list[str]]) -> Iterator[lis
         world.put_back()
 
 
-def test_both_find_an_untouched_trail_good(world: World) -> None:
+def test_both_verifiers_accept_an_untouched_trail(world: World) -> None:
     code, said = world.own()
     assert code == 0, said
     assert said.splitlines()[-1] == "good"

@@ -85,7 +85,7 @@ def test_no_answer_is_too_large(untrusted: dict[str, Any]) -> None:
     assert answer.facts["n"] == 1
 
 
-def test_the_first_answer_that_fits_is_given() -> None:
+def test_the_first_answer_within_the_limit_is_returned() -> None:
     large = Answer({}, {"list": ["x" * 500] * 100}, 100)
     small = Answer({}, {"list": ["x" * 500]}, 1)
     assert first_that_fits([large, small, large]) is small

@@ -89,7 +89,7 @@ def test_text_behind_a_fact_is_untrusted() -> None:
 
 
 @pytest.mark.parametrize("length", [10, 500])
-def test_large_answer_is_shortened_and_says_so(length: int) -> None:
+def test_a_large_answer_is_shortened_and_marked(length: int) -> None:
     rows = [Row(event_id(n), None, "a", n, "x" * length, []) for n in range(200)]
     answer = answer_of(Ask, msgspec.to_builtins(Rows(rows, None, "123456789012", True)))
     assert answer.fits()

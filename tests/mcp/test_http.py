@@ -150,7 +150,7 @@ async def test_a_body_has_a_limit() -> None:
 
 
 @asynchronous
-async def test_one_user_keeps_no_other_out() -> None:
+async def test_one_user_blocks_no_other() -> None:
     async with opened() as door, door.browser("ot_ann") as ann, door.browser("ot_bob") as bob:
 
         async def begun(browser: httpx2.AsyncClient) -> httpx2.Response:

@@ -102,7 +102,7 @@ async def test_a_wrong_argument_is_named_in_a_plain_sentence(
 
 
 @asynchronous
-async def test_both_forms_of_an_answer_say_the_same() -> None:
+async def test_both_forms_of_an_answer_are_equal() -> None:
     async with connected(a_record()) as agent:
         result = await agent.use("lookup")
     lines = text_of(result).splitlines()

@@ -86,7 +86,7 @@ async def test_pages_follow_one_another_to_the_end() -> None:
 
 
 @asynchronous
-async def test_a_missing_name_is_answered_with_the_nearest() -> None:
+async def test_a_missing_name_gets_the_nearest_one() -> None:
     async with connected(a_record()) as agent:
         answer = await agent.ask("lookup", expression="name=CreatUser")
     assert answer["facts"]["events"] == []

@@ -157,7 +157,7 @@ def test_every_resource_can_be_requested() -> None:
     assert statements(an_s3_call("GetObject", "a"), resources=ANY)[0]["Resource"] == "*"
 
 
-def test_characters_of_patterns_in_names_are_meant_literally() -> None:
+def test_pattern_characters_in_names_are_literal() -> None:
     assert resources_for("a*b?$c") == ["arn:aws:s3:::data/a${*}b${?}${$}c"]
 
 
@@ -168,7 +168,7 @@ def test_invalid_action_names_allow_nothing(name: str) -> None:
     assert made.unmapped == {f"s3.amazonaws.com {name}": 1}
 
 
-def test_variables_in_records_are_meant_literally() -> None:
+def test_variables_in_records_are_literal() -> None:
     identity = {"type": "IAMUser", "invokedBy": "${aws:username}.amazonaws.com"}
     (statement,) = statements(an_s3_call("GetObject", "${aws:username}", userIdentity=identity))
     assert statement["Resource"] == ["arn:aws:s3:::data/${$}{aws:username}"]

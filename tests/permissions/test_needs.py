@@ -59,7 +59,7 @@ def test_a_role_in_lists_is_found_and_passed_once() -> None:
     assert [one.action for one in permissions_of(record)] == ["ecs:RegisterTaskDefinition"]
 
 
-def test_calls_that_do_not_pass_roles_may_name_them() -> None:
+def test_other_calls_may_name_roles() -> None:
     record = a_call("lambda", "Invoke", functionName="f", clientContext=ROLE)
     assert [one.action for one in permissions_of(record)] == ["lambda:InvokeFunction"]
 

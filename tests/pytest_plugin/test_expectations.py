@@ -88,7 +88,7 @@ def test_members_have_names_of_python_boto3_and_cloudtrail(name: str) -> None:
     assert not expected_call("s3:PutObject", **wrong).matches(UPLOAD)
 
 
-def test_the_member_nearest_to_the_top_counts() -> None:
+def test_the_topmost_member_is_used() -> None:
     parameters = {"inner": {"name": "deep"}, "userName": "Mary", "list": [{"name": "deeper"}]}
     assert named_members(parameters, "name") == [("inner.name", "deep"), ("list.name", "deeper")]
     assert named_members(parameters, "user") == [("userName", "Mary")]

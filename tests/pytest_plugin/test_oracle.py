@@ -134,7 +134,7 @@ def test_the_permission_instead_of_the_event_is_explained(opentrail: Oracle, s3:
     assert "(s3:ListBucket is the permission for s3:ListObjects: name the event)" in said
 
 
-def test_an_assertion_on_a_hidden_value_says_so(opentrail: Oracle) -> None:
+def test_an_assertion_on_a_hidden_value_explains_it(opentrail: Oracle) -> None:
     boto3.client("secretsmanager").create_secret(Name="db", SecretString="hunter2")
     action = "secretsmanager:CreateSecret"
     reason = "opentrail does not record this member: no assertion on it can match"

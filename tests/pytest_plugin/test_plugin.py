@@ -148,7 +148,7 @@ def shared(
 
 
 @pytest.mark.slow
-def test_a_session_that_does_not_use_it_imports_nothing(session: pytest.Pytester) -> None:
+def test_an_unrelated_session_imports_nothing(session: pytest.Pytester) -> None:
     session.makepyfile("""
         import sys
 
@@ -330,7 +330,7 @@ def test_another_upstream_is_recorded_and_never_emptied(session: pytest.Pytester
 
 @pytest.mark.campaign
 @pytest.mark.live
-def test_moto_is_not_emptied_where_a_project_says_so(session: pytest.Pytester) -> None:
+def test_a_project_can_disable_the_reset_of_moto(session: pytest.Pytester) -> None:
     session.makeini("[pytest]\nopentrail_reset = false")
     session.makepyfile("""
         import boto3
@@ -421,7 +421,7 @@ def test_a_projects_own_option_is_left_alone(
 
 
 @pytest.mark.campaign
-def test_the_short_option_is_there_otherwise(session: pytest.Pytester) -> None:
+def test_the_short_option_exists_otherwise(session: pytest.Pytester) -> None:
     session.makepyfile("""
         def test_it_is_given(request):
             assert request.config.getoption("opentrail_update_golden")

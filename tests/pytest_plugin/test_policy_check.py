@@ -49,7 +49,7 @@ def test_a_deny_wins() -> None:
     assert found.reason == "with an explicit deny in an identity-based policy"
 
 
-def test_the_root_user_is_checked_too() -> None:
+def test_the_root_user_is_also_checked() -> None:
     root = {"type": "Root", "arn": f"arn:aws:iam::{ACCOUNT}:root", "accountId": ACCOUNT}
     assert denied(a_policy(allow("s3:*")), a_record(userIdentity=root))
 
@@ -112,7 +112,7 @@ def test_a_copy_needs_to_read_and_to_write() -> None:
     )
 
 
-def test_the_smallest_statements_allow_all_and_no_more() -> None:
+def test_the_smallest_statements_allow_exactly_the_calls() -> None:
     records = [
         a_record(),
         a_record(eventName="DeleteUser", responseElements=None),

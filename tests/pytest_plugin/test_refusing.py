@@ -73,7 +73,7 @@ def test_a_call_is_refused_once_and_names_its_line(
     assert "real" not in said
 
 
-def test_aiobotocores_clients_are_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_aiobotocores_clients_are_also_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     class AIOHTTPSession:
         async def send(self, _request: AWSRequest) -> str:
             return "sent"

@@ -24,7 +24,7 @@ def test_a_server_runs_until_the_end_of_the_block(tmp_path: Path) -> None:
     assert not (tmp_path / "data" / "server.json").exists()
 
 
-def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
+def test_a_failed_start_reports_the_reason(tmp_path: Path) -> None:
     with (
         pytest.raises(OpentrailError, match=r"ended with code 2:\n.*upstream"),
         running(tmp_path, "not-a-url"),
@@ -53,7 +53,7 @@ def test_records_are_read_over_more_than_one_answer(
         assert "QueueUrls" not in sqs.list_queues()
 
 
-def test_variables_of_aws_are_replaced_and_others_kept(
+def test_aws_variables_are_replaced_others_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_PROFILE", "production")

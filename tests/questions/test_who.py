@@ -59,7 +59,7 @@ async def test_who_answers_with_the_evidence_and_the_chain() -> None:
 
 
 @asynchronous
-async def test_who_answers_with_names_and_former_resources() -> None:
+async def test_who_returns_earlier_names_and_resources() -> None:
     def did(minute: int, event_name: str, **parameters: str) -> dict[str, Any]:
         return a_record(
             eventTime=f"2020-01-01T09:{minute:02}:00Z",

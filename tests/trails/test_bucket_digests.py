@@ -1,4 +1,4 @@
-"""Digests in the bucket: the valid ones, and those that continue a chain."""
+"""Digests in the bucket: valid digests, and digests that continue a chain."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def test_digests_that_follow_another_one_do_not_continue() -> None:
 
 
 @asynchronous
-async def test_a_digest_in_another_bucket_is_read_there() -> None:
+async def test_a_digest_in_another_bucket_is_read() -> None:
     found = await some(4)
 
     async def read(_bucket: str, key: str) -> BucketDigest | None:

@@ -137,7 +137,7 @@ async def test_a_power_cut_anywhere_sends_each_event_once(carried_out: bool) -> 
 
 @pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.LOST_ANSWER])
 @asynchronous
-async def test_lost_answers_and_refusals_neither_lose_nor_double(fault: Fault) -> None:
+async def test_lost_answers_and_refusals_lose_and_double_nothing(fault: Fault) -> None:
     scene = Scene()
     expected = await scene.plan(*records(5))
     scene.services.faults.extend([None, fault])  # the stream is made, then events are put
@@ -172,7 +172,7 @@ async def test_a_lost_answer_resends_only_missing_events() -> None:
     ids=["many", "large", "long"],
 )
 @asynchronous
-async def test_a_batch_keeps_to_the_limits(
+async def test_a_batch_respects_the_limits(
     count: int, seconds: float, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = Scene()

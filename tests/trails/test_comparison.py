@@ -247,7 +247,7 @@ async def test_a_file_around_delivered_events_survives_a_restart() -> None:
 
 
 @asynchronous
-async def test_without_digests_events_are_delivered_once_as_well() -> None:
+async def test_without_digests_events_are_also_delivered_once() -> None:
     world, events = await logging_world(validation=False)
     events += await world.event(3)
     saved = copied(world)
@@ -458,7 +458,7 @@ async def test_a_log_file_with_a_taken_name_gets_another() -> None:
 @pytest.mark.anomaly
 @pytest.mark.parametrize("carried_out", [False, True], ids=["before", "after"])
 @asynchronous
-async def test_wherever_the_power_is_cut_the_bucket_is_continued(carried_out: bool) -> None:
+async def test_a_power_cut_anywhere_continues_the_bucket(carried_out: bool) -> None:
     cut = 0
     while True:
         cut += 1

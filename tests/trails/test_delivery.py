@@ -826,7 +826,7 @@ async def test_a_missing_bucket_is_reported_and_used_later() -> None:
 
 
 @asynchronous
-async def test_an_endpoint_that_does_not_answer_is_reported() -> None:
+async def test_a_silent_endpoint_is_reported() -> None:
     world = World()
     await world.add()
     expected = [await world.start_logging()]

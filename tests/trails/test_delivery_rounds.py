@@ -267,7 +267,7 @@ async def test_an_unrecorded_start_and_stop_leave_nothing() -> None:
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_deleted_trail_that_took_nothing_is_forgotten() -> None:
+async def test_a_deleted_trail_without_files_is_forgotten() -> None:
     world = World()
     trail = await world.add()
     await world.event(5)
@@ -892,7 +892,7 @@ def test_rounds_have_intervals_until_one_is_the_last() -> None:
     assert all(59.9 < pause < 61 for pause in found)
 
 
-def test_an_interval_counts_from_one_beginning_to_the_next() -> None:
+def test_an_interval_is_measured_between_beginnings() -> None:
     async def story() -> list[float]:
         began: list[float] = []
         loop = asyncio.get_running_loop()
@@ -917,7 +917,7 @@ def test_failures_lengthen_pauses_to_at_most_five_minutes() -> None:
     assert max(found) > MAX_PAUSE_SECONDS / 2
 
 
-def test_a_good_round_restores_the_usual_pace() -> None:
+def test_a_successful_round_restores_the_usual_pace() -> None:
     found = pauses(times_of([None, None, None, True, True, False], 1))
     assert found[2] > 3.9
     assert all(0.9 < pause < 1.1 for pause in found[3:])

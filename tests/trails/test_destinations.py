@@ -51,7 +51,7 @@ class Scene:
 
 
 @asynchronous
-async def test_a_bucket_that_takes_awss_markers_will_do() -> None:
+async def test_a_bucket_that_accepts_awss_markers_suffices() -> None:
     scene = Scene()
     await scene.verify(validation=True, prefix="audit")
     assert sorted(scene.objects.disk.objects["my-bucket"]) == [
@@ -199,7 +199,7 @@ async def test_a_key_is_stored_as_arn_and_encrypts_the_markers(key: str) -> None
 
 
 @asynchronous
-async def test_a_key_that_cannot_be_used_is_refused() -> None:
+async def test_an_unusable_key_is_refused() -> None:
     scene = Scene()
     there = "arn:aws:kms:eu-west-1:123456789012:key/" + KEY
     scene.services.kms |= {"alias/off": None, "alias/there": there}

@@ -359,7 +359,7 @@ async def test_toggling_validation_ends_and_begins_a_chain() -> None:
 
 
 @asynchronous
-async def test_a_new_bucket_continues_the_chain_there() -> None:
+async def test_a_new_bucket_continues_the_chain() -> None:
     world, expected = await logging_trail()
     await world.deliver(flush=True)
     world.clock.advance(60)

@@ -181,7 +181,7 @@ async def test_rules_are_requested_only_for_regions_with_selected_events() -> No
 
 
 @asynchronous
-async def test_rules_stay_known_however_many_regions_there_are() -> None:
+async def test_rules_of_many_regions_stay_known() -> None:
     scene = Scene()
     await scene.follower.process(entries(1))
     for n in range(2, 600):
@@ -261,7 +261,7 @@ async def test_an_upstream_without_event_buses_holds_nothing_up() -> None:
 
 
 @asynchronous
-async def test_too_old_or_large_events_are_counted() -> None:
+async def test_old_or_oversized_events_are_counted() -> None:
     scene = Scene()
     huge = a_record(eventID=event_id(1), requestParameters={"text": "x" * 300_000})
     await scene.follower.process([an_entry(1, huge)])

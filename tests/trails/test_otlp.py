@@ -212,7 +212,7 @@ def test_the_body_may_be_the_event_in_ocsf(record: dict[str, Any]) -> None:
     assert {**log, "body": None} == {**plain_log, "body": None}
 
 
-def test_there_may_be_no_body() -> None:
+def test_the_body_may_be_missing() -> None:
     (log,) = records_of(logs_of(entries(1), "none"))
     assert "body" not in log
     assert log["attributes"]

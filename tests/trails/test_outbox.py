@@ -40,7 +40,7 @@ async def test_notes_wait_in_the_order_of_their_files() -> None:
 
 
 @asynchronous
-async def test_how_it_went_is_kept() -> None:
+async def test_the_outcome_is_stored() -> None:
     outbox = Outbox(MemoryControl(), NOTICE, DAY)
     assert await outbox.status("one") == SinkStatus()
     await outbox.finish("one", [], SinkStatus("then", None, "NotFound"))

@@ -130,7 +130,7 @@ async def test_a_name_is_unique_among_a_regions_trails(
 
 
 @asynchronous
-async def test_a_region_takes_five_trails_shadow_trails_counted(registry: TrailRegistry) -> None:
+async def test_a_region_has_at_most_five_trails(registry: TrailRegistry) -> None:
     for number in range(4):
         await registry.add(named(f"trail-{number}"))
     await registry.add(named("multi", home_region=OTHER, multi_region=True))
@@ -242,7 +242,7 @@ async def test_retiring_a_changed_trail_is_a_conflict(registry: TrailRegistry) -
 
 
 @asynchronous
-async def test_amending_is_retried_until_there_is_no_conflict(registry: TrailRegistry) -> None:
+async def test_amending_is_retried_after_conflicts(registry: TrailRegistry) -> None:
     await registry.add(a_trail(prefix=""))
 
     def longer(trail: Trail) -> Trail:

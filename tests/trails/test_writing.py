@@ -57,7 +57,7 @@ async def test_corrupt_bytes_are_detected() -> None:
 
 
 @asynchronous
-async def test_an_object_that_another_library_packed_earlier_is_well() -> None:
+async def test_an_object_packed_by_another_library_passes() -> None:
     objects = MemoryObjects(BUCKET)
     earlier = gzip.compress(b"content" * 100, mtime=0)
     assert earlier != compress(b"content" * 100)

@@ -57,7 +57,7 @@ def test_an_invalid_entry_is_an_error(change: dict[str, Any]) -> None:
         known_from({**known.as_json(), **change}, "FILE")
 
 
-def test_a_checkpoint_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+def test_an_unwritable_checkpoint_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
         write_checkpoint(tmp_path / "none" / "checkpoint.json", [], os.fsync)
 

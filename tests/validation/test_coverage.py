@@ -69,7 +69,7 @@ def test_a_minute_in_a_gap_is_not_covered() -> None:
     assert coverage_of(there, at("13:30")) == (Coverage.UNVALIDATED, None)
 
 
-def test_nothing_is_validated_after_a_chain_was_disabled() -> None:
+def test_a_disabled_chain_ends_the_validation() -> None:
     there = chain()
     there.ending = Ending("UpdateTrail", at("15:00"))
     assert coverage_of(there, at("20:00")) == (Coverage.UNVALIDATED, None)

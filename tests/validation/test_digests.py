@@ -73,7 +73,7 @@ def test_an_invalid_digest_is_an_error(member: str, value: object, reason: str) 
         read_digest(packed({**document(), member: value}))
 
 
-def test_every_member_before_must_be_there() -> None:
+def test_every_member_about_the_predecessor_is_required() -> None:
     content = document(0)
     del content["previousDigestSignature"]
     with pytest.raises(BadContent, match="no previousDigestSignature"):

@@ -91,7 +91,7 @@ def test_a_changed_log_file_explains_nothing() -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"no gzip"])
-def test_a_log_file_that_cannot_be_read_explains_nothing(damage: bytes) -> None:
+def test_an_unreadable_log_file_explains_nothing(damage: bytes) -> None:
     from dataclasses import replace
 
     trail = run(_ended_by(event("StopLogging")))

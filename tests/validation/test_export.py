@@ -43,7 +43,7 @@ def test_existing_output_is_kept(tmp_path: Path) -> None:
         Export(tmp_path)
 
 
-def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
+def test_an_impossible_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="--export"):
         Export(tmp_path / "file" / "export")

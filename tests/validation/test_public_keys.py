@@ -94,7 +94,7 @@ def test_keys_are_requested_once_for_a_region_and_time() -> None:
     assert not keys.find("us-east-1", "other")
 
 
-def test_a_key_counts_from_when_it_was_made() -> None:
+def test_a_key_is_valid_from_its_creation() -> None:
     (key,) = six_hours().public_keys()
     assert key.is_valid_at(START)
     assert not key.is_valid_at(utc("2019-12-31T00:00:00"))

@@ -495,7 +495,7 @@ def test_a_log_file_deleted_before_its_digest_is_named() -> None:
     assert outcome.names(Status.BAD) == {f"s3://{BUCKET}/{gone}"}
 
 
-def test_an_untouched_trail_is_good() -> None:
+def test_an_untouched_trail_is_valid() -> None:
     trail = six_hours()
     outcome = trail.validate()
     assert outcome.code == 0, outcome.text()
@@ -586,7 +586,7 @@ def test_a_server_with_more_knowledge_is_believed() -> None:
 # Chains that end
 
 
-def test_stopped_and_restarted_logging_is_good_and_noted() -> None:
+def test_restarted_logging_is_valid_and_noted() -> None:
     outcome = stopped_and_started().validate()
     assert outcome.code == 0, outcome.text()
     notes = outcome.of(Status.NOTE)
@@ -901,7 +901,7 @@ class Refusing(MemoryReader):
         return super().open(bucket, key)
 
 
-def test_objects_that_may_not_be_read_cannot_be_decided() -> None:
+def test_unreadable_objects_cannot_be_decided() -> None:
     trail = six_hours()
     buckets = Buckets(lambda: Refusing(trail.objects))
     inventory, report = Inventory(Wanted()), Report()
@@ -914,14 +914,14 @@ def test_objects_that_may_not_be_read_cannot_be_decided() -> None:
     assert report.exit_code == 5
 
 
-def test_digests_of_an_unknown_key_are_not_good() -> None:
+def test_digests_of_an_unknown_key_are_invalid() -> None:
     trail = six_hours()
     outcome = trail.validate(keys=PublicKeys())
     assert outcome.code == 1
     assert "no public key of fingerprint" in outcome.text()
 
 
-def test_a_key_counts_only_while_it_is_valid() -> None:
+def test_a_key_verifies_only_while_it_is_valid() -> None:
     trail = six_hours()
     late = [replace(key, valid_from=utc("2020-01-01T18:00:00")) for key in trail.public_keys()]
     outcome = trail.validate(keys=PublicKeys(late))
@@ -976,7 +976,7 @@ def test_empty_record_is_undecided() -> None:
 @pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
-def test_no_changed_byte_is_ever_good(data: st.DataObject) -> None:
+def test_no_changed_byte_is_ever_valid(data: st.DataObject) -> None:
     trail = six_hours()
     key = data.draw(st.sampled_from(sorted(trail.bucket)))
     stored = trail.bucket[key]

@@ -78,7 +78,7 @@ from tests.factories import catalog
         ("PutItem", None, False),
     ],
 )
-def test_a_calls_name_tells_what_it_creates(event_name: str, kind: str, expected: bool) -> None:
+def test_the_name_of_a_call_tells_its_creation(event_name: str, kind: str, expected: bool) -> None:
     assert creates(event_name, kind) is expected
 
 
@@ -123,7 +123,7 @@ def test_some_call_makes_each_named_type(kind: str, source: str) -> None:
         ("CreateUser", "AWS::IAM::User", False),
     ],
 )
-def test_a_calls_name_tells_what_it_deletes(
+def test_the_name_of_a_call_tells_its_deletion(
     event_name: str, kind: str | None, expected: bool
 ) -> None:
     assert deletes(event_name, kind) is expected
@@ -174,7 +174,7 @@ def operations(source: str) -> set[str]:
     return {name for service in services for name in service.model.operation_names}
 
 
-def test_calls_of_the_tables_are_operations_that_there_are() -> None:
+def test_calls_in_the_tables_are_existing_operations() -> None:
     sources = {kind.split("::")[1].lower() for kind in (*MAKING, *UNMAKERS, *CHANGERS)}
     assert "sts" in sources
     every = set().union(*(operations(source) for source in sources))

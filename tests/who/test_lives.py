@@ -105,7 +105,7 @@ def test_a_put_after_a_deletion_certainly_creates() -> None:
     assert len(former) == 1
 
 
-def test_a_repeated_idempotent_creation_neither_creates_nor_changes() -> None:
+def test_a_repeated_idempotent_creation_changes_nothing() -> None:
     calls = Calls()
     first = calls.call("CreateQueue", "q", kind="AWS::SQS::Queue")
     calls.call("CreateQueue", "q", kind="AWS::SQS::Queue")
@@ -182,7 +182,7 @@ def test_both_names_of_a_renamed_resource_have_its_life() -> None:
     assert [each.names for each in former] == [["Mary", "Maria"]]
 
 
-def test_calls_about_a_former_name_are_about_another_resource() -> None:
+def test_calls_with_an_earlier_name_are_about_another_resource() -> None:
     calls = Calls()
     calls.call("CreateUser", "Mary")
     calls.rename("Mary", "Maria")

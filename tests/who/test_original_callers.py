@@ -99,7 +99,7 @@ async def test_session_attributes_are_named() -> None:
     ],
 )
 @asynchronous
-async def test_whom_a_chain_begins_with_is_said(
+async def test_the_first_caller_of_a_chain_is_named(
     identity: dict[str, Any] | None, kind: str, words: str
 ) -> None:
     record = at(9, userIdentity=a_session("ASIA1"))
@@ -111,7 +111,7 @@ async def test_whom_a_chain_begins_with_is_said(
 
 
 @asynchronous
-async def test_where_no_record_leads_on_the_chain_says_so() -> None:
+async def test_a_chain_without_further_records_says_so() -> None:
     caller = await caller_of(at(9, userIdentity=a_session("ASIA1")))
     assert caller == {
         "sourceIdentity": None,
@@ -251,7 +251,7 @@ async def test_the_keys_next_five_calls_are_in_order() -> None:
 
 
 @asynchronous
-async def test_calls_hours_and_days_later_are_next_too() -> None:
+async def test_much_later_calls_are_also_next() -> None:
     def later(day: int) -> dict[str, Any]:
         return did(0, "TagUser", {"userName": f"u{day}"}, eventTime=f"2020-01-0{day}T08:00:00Z")
 

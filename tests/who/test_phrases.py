@@ -27,7 +27,7 @@ OWN = {
 
 
 @pytest.mark.parametrize("source", sorted(CALL_PHRASES))
-def test_words_are_for_operations_that_there_are(source: str) -> None:
+def test_words_are_for_existing_operations(source: str) -> None:
     known = OWN.get(source) or (set() if source in ("signin", "mcp") else operations(source))
     assert set(CALL_PHRASES[source]) - known <= OTHER_NAMES
 

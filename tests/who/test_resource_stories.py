@@ -109,7 +109,7 @@ async def test_a_recreated_resource_is_described_since_its_last_creation() -> No
 
 
 @asynchronous
-async def test_former_lives_are_limited() -> None:
+async def test_the_number_of_earlier_lives_is_limited() -> None:
     made = [at(minute, eventID=f"made-{minute}") for minute in range(30)]
     (one,) = (await asked("Mary", *made))["answers"]
     assert len(one["former"]) == 20

@@ -345,5 +345,5 @@ async def test_a_question_gets_the_expected_answer(
     assert [*first, *also] == expected
 
 
-def test_there_are_sixty_questions() -> None:
+def test_the_file_has_sixty_questions() -> None:
     assert len({question for question, _ in questions()}) >= 60

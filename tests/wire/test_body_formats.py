@@ -27,7 +27,7 @@ def test_pairs_become_a_tree_by_their_names() -> None:
     }
 
 
-def test_of_equal_names_the_last_counts() -> None:
+def test_the_last_of_equal_names_is_used() -> None:
     assert decode("iam", "CreateUser", [("UserName", "a"), ("UserName", "b")]) == {"UserName": "b"}
 
 

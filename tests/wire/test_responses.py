@@ -258,7 +258,7 @@ def test_errors_in_headers_of_stores_are_read() -> None:
         b"<Response><Errors/></Response>",
     ],
 )
-def test_an_error_that_cannot_be_read_still_is_one(body: bytes) -> None:
+def test_an_unreadable_error_is_still_an_error(body: bytes) -> None:
     found = error(JSON, 500, body)
     assert found is not None
     assert found.code == "500"
@@ -422,7 +422,7 @@ def test_a_request_id_is_in_the_body(body: bytes) -> None:
     assert request_id(Response(200, {}, body)) == "ID-1"
 
 
-def test_the_header_counts_before_the_body() -> None:
+def test_the_header_precedes_the_body() -> None:
     response = Response(200, {"x-amz-request-id": "H"}, b"<RequestId>B</RequestId>")
     assert request_id(response) == "H"
 

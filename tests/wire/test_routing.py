@@ -358,7 +358,7 @@ def test_the_query_protocol_of_old_sdks_still_reaches_sqs() -> None:
     assert route.protocol == "query"
 
 
-def test_an_action_counts_before_the_path_of_a_queue() -> None:
+def test_an_action_precedes_a_queues_path() -> None:
     form = urlencode({"Action": "SendMessage", "Version": "2012-11-05", "MessageBody": "x"})
     request = a_request("sqs", "POST", "/123456789012/q", headers=FORM, body=form.encode())
     assert named(request) == ("sqs", "SendMessage")

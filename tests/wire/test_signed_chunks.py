@@ -58,7 +58,7 @@ def test_signed_chunks_are_accepted_unchanged_only(seed: int, is_trailed: bool) 
 
 
 @pytest.mark.parametrize("is_trailed", [False, True])
-def test_an_upload_that_ends_early_or_late_is_refused(is_trailed: bool) -> None:
+def test_an_upload_of_another_length_is_refused(is_trailed: bool) -> None:
     choose = random.Random(5)
     made = in_chunks(choose, is_trailed)
     for end in range(len(made.body)):
@@ -140,7 +140,7 @@ def chunk_signer(has_trailer: bool = False) -> ChunkSigner:
     st.booleans(),
     st.lists(st.integers(1, 400), min_size=1, max_size=8),
 )
-def test_signed_chunks_are_re_signed_however_they_arrive(
+def test_signed_chunks_are_re_signed_in_any_pieces(
     pieces: list[bytes], trailer: bool, cuts: list[int]
 ) -> None:
     last = b"x-amz-checksum-crc32:AAAAAA==" if trailer else b""

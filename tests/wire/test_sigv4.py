@@ -71,7 +71,7 @@ def test_a_streaming_upload_is_signed_as_any_other() -> None:
     assert found.version == "SigV4"
 
 
-def test_a_key_of_odd_text_is_kept_whole() -> None:
+def test_a_key_of_odd_characters_is_kept_whole() -> None:
     found = signed_by_header(
         "AWS4-HMAC-SHA256 Credential=tenant/alice@ex.org/20200101/us-east-1/s3/aws4_request, "
         f"SignedHeaders=host, Signature={SIGNATURE}"

@@ -40,7 +40,7 @@ def test_keys_of_earlier_runs_are_exchanged_and_no_others(tmp_path: Path) -> Non
     assert folder.key_for("test") is None
 
 
-def test_keys_of_only_so_many_runs_are_remembered(
+def test_the_number_of_remembered_runs_is_limited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(emulator_folder, "_MAX_RUNS", 2)
@@ -69,7 +69,7 @@ def trusted(context: ssl.SSLContext) -> list[int]:
     return sorted(int(str(each["serialNumber"]), 16) for each in context.get_ca_certs())
 
 
-def test_only_the_certificate_of_the_present_run_is_trusted(tmp_path: Path) -> None:
+def test_only_the_current_runs_certificate_is_trusted(tmp_path: Path) -> None:
     folder = EmulatorFolder(tmp_path)
     assert not folder.is_there
     assert folder.context().verify_mode is ssl.CERT_REQUIRED

@@ -59,7 +59,7 @@ async def test_a_silent_upstream_is_an_error() -> None:
 
 
 @asynchronous
-async def test_that_there_was_no_organization_is_an_answer_too() -> None:
+async def test_a_missing_organization_is_also_an_answer() -> None:
     with moto_server(ends=True) as url:
         organizations = organizations_of(url)
         assert await organizations.current() is None

@@ -79,6 +79,6 @@ async def test_a_refusal_has_the_code_of_the_service() -> None:
 
 
 @asynchronous
-async def test_an_endpoint_that_does_not_answer_is_an_error() -> None:
+async def test_a_silent_endpoint_is_an_error() -> None:
     with pytest.raises(ServiceError, match="cloudtrail:GetTrail"):
         await endpoint("http://127.0.0.1:9").cloudtrail("GetTrail", "us-east-1", CALLER, b"{}")

@@ -26,7 +26,7 @@ def test_moto_is_recognized() -> None:
 
 @pytest.mark.slow
 @pytest.mark.live
-def test_ministack_is_not_taken_for_localstack() -> None:
+def test_ministack_is_distinguished_from_localstack() -> None:
     with ministack() as url:
         assert Probe(url).get("/_localstack/health").status == 200
         assert kind_of(url) == "MiniStack"
@@ -43,7 +43,7 @@ def test_seaweedfs_is_recognized(tmp_path: Path) -> None:
         seaweed.stop()
 
 
-def test_an_upstream_that_does_not_answer_has_no_kind() -> None:
+def test_a_silent_upstream_has_no_kind() -> None:
     kind, answer = Probe(f"http://127.0.0.1:{free_port()}").kind()
     assert kind is None
     assert answer.failure == "Connection refused"

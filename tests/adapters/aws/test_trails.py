@@ -60,6 +60,6 @@ def test_a_refusal_is_reported(api: StubConsole) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_does_not_answer_is_reported(api: StubConsole) -> None:
+def test_a_silent_server_is_reported(api: StubConsole) -> None:
     with pytest.raises(OpentrailError, match="cannot be asked"):
         TrailReader("http://127.0.0.1:9").public_keys("us-east-1", START, END)

@@ -44,6 +44,6 @@ async def test_children_lower_their_priority_before_importing(
 
 
 @asynchronous
-async def test_a_child_that_fails_says_why(tmp_path: Path) -> None:
+async def test_a_failed_child_reports_the_reason(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"child ended with 1: .*not a sealed file"):
         await files_of_child("merge", tmp_path / "none")

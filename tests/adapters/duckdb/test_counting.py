@@ -170,7 +170,7 @@ async def test_cancelling_stops_the_reading_of_records(
 
 
 @asynchronous
-async def test_counting_does_not_wait_for_look_ups(tmp_path: Path) -> None:
+async def test_counting_does_not_wait_for_lookups(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         await here.write(10)
         async with here.opened() as store:

@@ -120,7 +120,7 @@ def numbered(character: str) -> str:
 @settings(max_examples=300, deadline=None)
 @given(data=st.data(), written=WRITTEN)
 @pytest.mark.slow
-def test_whatever_json_writes_a_value_like_it_is_found(data: st.DataObject, written: str) -> None:
+def test_a_value_is_found_in_every_json_spelling(data: st.DataObject, written: str) -> None:
     record = f'{{"requestParameters": {{"a": {written}}}}}'
     values = [
         as_text(value) for value in values_at(orjson.loads(record), ("requestParameters", "a"))

@@ -44,7 +44,7 @@ def test_further_columns_hold_integers() -> None:
 
 @pytest.mark.parametrize("place", [0, 1, 997, 1_003, 4_998])
 @pytest.mark.parametrize("count", [1_000, 5_000])
-def test_a_value_that_hardly_any_row_has_is_kept(count: int, place: int) -> None:
+def test_a_very_rare_value_is_kept(count: int, place: int) -> None:
     def row(number: int) -> tuple[Any, ...]:
         is_there = number == place % count
         rare = {"VARCHAR": "text" if is_there else None, "VARCHAR[]": ["a"] if is_there else []}

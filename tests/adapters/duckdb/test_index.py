@@ -117,7 +117,7 @@ def test_ids_and_names_lead_to_their_rows(tmp_path: Path, series: Series, is_mer
 
 
 @pytest.mark.parametrize("is_merged", [False, True])
-def test_a_probe_gives_the_rows_of_wanted_categories(tmp_path: Path, is_merged: bool) -> None:
+def test_a_probe_returns_the_rows_of_selected_categories(tmp_path: Path, is_merged: bool) -> None:
     parts = [a_file(tmp_path, first, first + 9, Series.JOURNAL) for first in (11, 21)]
     path = merge(parts) if is_merged else parts[0]
     named = read_name(path)

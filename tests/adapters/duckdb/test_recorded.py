@@ -49,7 +49,7 @@ async def test_full_hot_tables_become_consecutive_files(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_few_large_records_fill_a_hot_table_as_well(
+async def test_few_large_records_also_fill_a_hot_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with world(tmp_path, seal_records=1_000) as here, here.opened() as store:
@@ -205,7 +205,7 @@ def _without_tables(content: bytes) -> bytes:
 @pytest.mark.anomaly
 @pytest.mark.parametrize("damage", [_empty, _cut_short, _nonsense, _without_tables])
 @asynchronous
-async def test_a_damaged_file_is_set_aside_and_made_again(tmp_path: Path, damage: object) -> None:
+async def test_a_damaged_file_is_set_aside_and_rebuilt(tmp_path: Path, damage: object) -> None:
     async with world(tmp_path) as here:
         await here.write(100)
         await here.seal((1, 40), (41, 80))

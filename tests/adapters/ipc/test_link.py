@@ -177,7 +177,7 @@ async def test_a_wait_ends_with_the_other_process() -> None:
 
 
 @asynchronous
-async def test_an_error_that_is_not_unicode_gets_an_answer(
+async def test_an_error_with_invalid_unicode_gets_an_answer(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.CRITICAL, module.__name__)  # xdist cannot send the log message

@@ -102,7 +102,7 @@ async def test_the_archive_reads_finds_and_expires_over_the_link(tmp_path: Path)
 
 
 @asynchronous
-async def test_a_folder_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
+async def test_an_unusable_folder_is_an_error(tmp_path: Path) -> None:
     store = IpcEventStore(tmp_path / "none", SqliteJournalSource(tmp_path / "none"), 10)
     with pytest.raises(StorageFailed, match="did not get ready"):
         await store.open()
@@ -110,7 +110,7 @@ async def test_a_folder_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_a_process_that_cannot_be_started_is_an_error(
+async def test_a_failed_start_of_the_process_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))

@@ -31,7 +31,7 @@ async def stores(seconds: float) -> AsyncIterator[tuple[PostgresLeases, list[Fen
 
 
 @asynchronous
-async def test_the_holder_alone_changes_documents_and_others_read_them() -> None:
+async def test_only_the_holder_changes_documents() -> None:
     async with stores(seconds=3_600.0) as (leases, (one, other)):
         put = Put("trail", "x", {"n": 1}, expected=0)
         with pytest.raises(LeaseLost):
@@ -49,7 +49,7 @@ async def test_the_holder_alone_changes_documents_and_others_read_them() -> None
 
 
 @asynchronous
-async def test_a_holder_that_wakes_up_too_late_changes_nothing() -> None:
+async def test_a_holder_that_resumes_too_late_changes_nothing() -> None:
     async with stores(seconds=0.0) as (leases, (one, other)):
         one.lease = await leases.acquire("worker", "one")
         await one.apply([Put("trail", "x", {"by": "one"})])

@@ -170,7 +170,7 @@ async def test_the_chain_of_a_lost_batch_is_unknown() -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_child_that_seals_a_damaged_batch_says_so(tmp_path: Path) -> None:
+async def test_a_child_that_seals_a_damaged_batch_reports_it(tmp_path: Path) -> None:
     url, source = await a_journal()
     execute(url, "UPDATE opentrail.batch SET body = '\\x01aa' WHERE first = 4")
     with pytest.raises(JournalDamaged):

@@ -334,7 +334,7 @@ asyncio.run(main())
     [(20, False, 1 << 30), (33, False, 1 << 30), (2, True, TINY_SEGMENT)],
     ids=["20th", "33rd", "folder, for a new segment"],
 )
-def test_a_failed_sync_breaks_the_journal_for_good(
+def test_a_failed_sync_breaks_the_journal_permanently(
     tmp_path: Path, nth: int, of_folder: bool, segment_bytes: int
 ) -> None:
     """Only the `nth` sync fails; a later success must not be believed (guarantee D6)."""

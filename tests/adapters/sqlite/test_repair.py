@@ -148,7 +148,7 @@ async def test_a_page_of_zeros_costs_only_its_records(tmp_path: Path) -> None:
 
 @pytest.mark.campaign
 @asynchronous
-async def test_a_flipped_byte_is_found_wherever_it_is(tmp_path: Path) -> None:
+async def test_a_flipped_byte_is_found_anywhere(tmp_path: Path) -> None:
     before = await written(tmp_path / "whole", 1 << 30)
     (whole,) = segments(tmp_path / "whole")
     content = whole.read_bytes()
@@ -339,7 +339,7 @@ async def test_an_unreadable_block_costs_only_its_records(
 
 
 @asynchronous
-async def test_an_event_is_found_whatever_segments_are_damaged(tmp_path: Path) -> None:
+async def test_an_event_is_found_despite_damaged_segments(tmp_path: Path) -> None:
     before = await written(tmp_path)
     for path in segments(tmp_path)[1:3]:
         overwrite(path, 0, b"\0" * PAGE)

@@ -10,7 +10,7 @@ from tests.fakes import asynchronous
 
 @pytest.mark.parametrize("given", [{}, {"MaxResults": 1}, {"MaxResults": 1000}])
 @asynchronous
-async def test_there_is_no_event_data_store(given: dict[str, int]) -> None:
+async def test_event_data_stores_are_empty(given: dict[str, int]) -> None:
     assert await Api().ok("ListEventDataStores", **given) == {"EventDataStores": []}
 
 

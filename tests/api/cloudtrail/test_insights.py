@@ -252,7 +252,7 @@ async def test_a_period_is_counted_whole() -> None:
 
 @pytest.mark.parametrize(("period", "days"), [(60, 15), (300, 63), (3_600, 90)])
 @asynchronous
-async def test_values_are_kept_longer_the_longer_their_periods_are(period: int, days: int) -> None:
+async def test_values_of_longer_periods_are_kept_longer(period: int, days: int) -> None:
     api = await with_trail()
     api.world.clock.moment = MOMENT + timedelta(days=days)
     await api.record([call(1, 0), call(2, -period)])

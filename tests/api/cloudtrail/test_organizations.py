@@ -173,7 +173,7 @@ async def test_members_cannot_change_it(operation: str) -> None:
 
 
 @asynchronous
-async def test_the_management_accounts_own_trails_are_nobody_elses() -> None:
+async def test_the_management_accounts_trails_are_hidden_from_others() -> None:
     api = an_api()
     await api.ok("RegisterOrganizationDelegatedAdmin", MemberAccountId=DELEGATE)
     await a_trail(api, IsOrganizationTrail=False)
@@ -237,7 +237,7 @@ async def test_the_status_of_a_member_covers_only_its_files() -> None:
 
 
 @asynchronous
-async def test_look_ups_stay_within_their_account() -> None:
+async def test_lookups_stay_within_their_account() -> None:
     api = an_api()
     await a_trail(api)
     await api.ok("StartLogging", Name="shared")

@@ -279,7 +279,7 @@ async def test_selectors_put_before_logging_hold_from_its_start() -> None:
 
 
 @asynchronous
-async def test_terraform_reads_back_selectors_only_while_there_are_some() -> None:
+async def test_terraform_reads_back_only_existing_selectors() -> None:
     api = await with_trail()
     await api.ok("StartLogging", Name=ARN)
     given = {"ReadWriteType": "All", "IncludeManagementEvents": True, **ONE_BUCKET}

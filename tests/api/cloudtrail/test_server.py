@@ -346,7 +346,7 @@ async def test_a_failing_state_store_is_an_internal_failure() -> None:
 
 
 @asynchronous
-async def test_an_error_says_nothing_but_code_and_text() -> None:
+async def test_an_error_has_only_code_and_text() -> None:
     answer = await Api().call("GetTrail", Name="nothing")
     assert json.loads(answer.body) == {
         "__type": "TrailNotFoundException",

@@ -63,7 +63,7 @@ async def test_a_new_trail_is_echoed_with_awss_defaults() -> None:
 
 
 @asynchronous
-async def test_given_settings_are_echoed() -> None:
+async def test_settings_are_echoed() -> None:
     answer = await Api().ok(
         "CreateTrail",
         Name="my-trail",
@@ -548,7 +548,7 @@ async def test_starting_and_stopping_twice_changes_nothing() -> None:
 
 
 @asynchronous
-async def test_stopping_a_trail_that_never_logged_is_well() -> None:
+async def test_stopping_a_trail_that_never_logged_succeeds() -> None:
     api = await with_trail()
     assert await api.ok("StopLogging", Name="my-trail") == {}
     assert "StopLoggingTime" not in await api.ok("GetTrailStatus", Name="my-trail")
@@ -808,7 +808,7 @@ async def test_topic_log_group_role_and_key_are_echoed() -> None:
 
 
 @asynchronous
-async def test_an_update_that_names_them_again_changes_nothing() -> None:
+async def test_an_update_with_the_same_values_changes_nothing() -> None:
     api = await with_everything()
     before = await api.ok("GetTrail", Name="my-trail")
     described = before["Trail"]

@@ -38,7 +38,7 @@ async def test_pages_are_the_same_file_and_checked_each_time(path: str, folder: 
 
 
 @asynchronous
-async def test_built_files_are_stored_for_ever_and_compressed(folder: Path) -> None:
+async def test_built_files_are_cached_permanently_and_compressed(folder: Path) -> None:
     plain = await get(folder, "assets/main-1a2b.js")
     assert plain.body == SCRIPT
     assert "immutable" in plain.headers["cache-control"]

@@ -111,7 +111,7 @@ async def test_a_user_signs_in_with_the_role_of_a_claim() -> None:
 
 
 @asynchronous
-async def test_the_greatest_role_of_several_counts() -> None:
+async def test_the_highest_of_several_roles_applies() -> None:
     browser, provider = with_provider()
     provider.claims["groups"] = ["others", 5, "admins", "readers"]
     await come_back(browser, *await begin(browser))
@@ -131,7 +131,7 @@ async def test_a_user_without_a_role_is_refused_and_recorded(groups: Any) -> Non
 
 
 @asynchronous
-async def test_a_state_is_good_in_the_browser_that_began() -> None:
+async def test_a_state_is_valid_only_in_its_browser() -> None:
     browser, _ = with_provider()
     state, cookie = await begin(browser)
     assert b"https://" not in SEALER.unseal(cookie, "console sign-in"), "coming back needs no URL"
@@ -213,7 +213,7 @@ async def test_attempts_are_limited_before_provider_and_record() -> None:
 
 
 @asynchronous
-async def test_without_a_provider_there_is_no_such_sign_in() -> None:
+async def test_without_a_provider_the_sign_in_is_missing() -> None:
     browser = Browser()
     assert (await browser.get("login")).json == {"oidc": False}
     answer = await browser.post("oidc", {})

@@ -28,7 +28,7 @@ async def test_a_link_begins_one_session() -> None:
 
 
 @asynchronous
-async def test_a_link_is_good_for_ten_minutes() -> None:
+async def test_a_link_is_valid_for_ten_minutes() -> None:
     clock = SettableClock(NOW)
     sessions = Sessions(clock)
     in_time, late = sessions.new_link(), sessions.new_link()

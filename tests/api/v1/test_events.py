@@ -115,14 +115,14 @@ async def test_a_wrong_condition_is_named(query: dict[str, str], code: str) -> N
 
 
 @asynchronous
-async def test_an_event_that_does_not_exist_is_not_found() -> None:
+async def test_a_missing_event_is_404() -> None:
     answer = await (await with_events(made(1))).get(f"events/{event_id(99)}")
     assert (answer.status, answer.json["code"]) == (404, "EventNotFound")
     assert "expired" not in answer.json["error"]
 
 
 @asynchronous
-async def test_an_event_that_may_have_expired_is_explained() -> None:
+async def test_an_expired_event_is_explained() -> None:
     expired = ExpiredEvents("Data", "size", 7, 3, 20, MOMENT, MOMENT)
     record = json.loads(expired_entry(expired, MOMENT).record)
     answer = await (await with_events(record)).get(f"events/{event_id(99)}")

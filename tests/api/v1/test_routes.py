@@ -208,7 +208,7 @@ async def two_accounts() -> Browser:
 
 #: Incidents of each account.
 SHARED = {MINE: event_id(100), THEIRS: event_id(200)}
-#: Queries of searches: empty ones, and those that try to widen the search.
+#: Queries of searches: empty ones, and attempts to widen the search.
 QUERIES = (
     "",
     f"account={THEIRS}",
@@ -319,7 +319,7 @@ async def test_actions_do_not_find_other_accounts() -> None:
 
 
 @asynchronous
-async def test_a_tail_has_events_of_the_users_accounts_alone() -> None:
+async def test_a_tail_has_only_events_of_the_users_accounts() -> None:
     browser = await two_accounts()
     browser.become(ConsoleRole.VIEWER, MINE)
     for path in ENDLESS:

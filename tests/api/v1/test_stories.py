@@ -128,7 +128,7 @@ async def test_the_story_of_a_resource_equals_whos_answer() -> None:
 
 
 @asynchronous
-async def test_a_story_has_names_and_former_resources() -> None:
+async def test_a_story_has_earlier_names_and_resources() -> None:
     browser = Browser()
     await browser.api.record(
         [

@@ -49,7 +49,7 @@ async def test_a_stream_has_all_events_and_marks_its_end() -> None:
 
 
 @asynchronous
-async def test_a_stream_takes_the_conditions_of_a_look_up() -> None:
+async def test_a_stream_accepts_the_conditions_of_a_lookup() -> None:
     api = await filled(
         a_record(eventID="mine"),
         a_record(eventID="theirs", recipientAccountId="210987654321"),
@@ -130,7 +130,7 @@ async def test_an_error_in_the_middle_is_the_last_line() -> None:
 
 
 @asynchronous
-async def test_a_stream_ends_with_the_server_and_says_so() -> None:
+async def test_a_stream_reports_the_end_of_the_server() -> None:
     api = await filled(*some_records(9_000))
     async with api.stream(ALL) as stream:
         await stream.line()
@@ -185,7 +185,7 @@ async def test_a_tail_shows_new_events() -> None:
 
 
 @asynchronous
-async def test_a_tail_whose_search_takes_too_long_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_tail_reports_a_slow_search(monkeypatch: pytest.MonkeyPatch) -> None:
     api = await filled(*some_records(3))
     monkeypatch.setattr(streams, "_MATCH_SECONDS", -1.0)
     async with api.stream(TAIL, after="0") as stream:
@@ -206,7 +206,7 @@ async def test_a_tail_continues_after_a_position() -> None:
 
 
 @asynchronous
-async def test_a_tail_first_shows_the_last_events_that_fit() -> None:
+async def test_a_tail_first_shows_the_newest_events_within_limits() -> None:
     records = some_records(400)
     for number in (10, 20, 30):
         records[number - 1]["eventName"] = "DeleteUser"
@@ -236,7 +236,7 @@ async def test_the_last_events_and_later_ones_join_without_gap() -> None:
 
 
 @asynchronous
-async def test_a_tail_takes_account_region_categories_and_expression() -> None:
+async def test_a_tail_accepts_account_region_categories_and_expression() -> None:
     api = await filled(a_record())
     records = [
         a_record(eventID="mine"),
@@ -309,7 +309,7 @@ async def test_a_client_that_stops_reading_blocks_no_other() -> None:
 
 
 @asynchronous
-async def test_a_tail_ends_with_the_server_and_says_so() -> None:
+async def test_a_tail_reports_the_end_of_the_server() -> None:
     api = await filled(*some_records(3))
     async with api.stream(TAIL) as stream:
         await stream.line()

@@ -131,7 +131,7 @@ async def test_a_refusal_of_the_api_has_its_code() -> None:
 
 
 @asynchronous
-async def test_records_say_whether_a_command_or_the_console_called() -> None:
+async def test_records_distinguish_commands_from_the_console() -> None:
     browser = await with_trail()
     body = b'{"action": "start", "name": "my-trail"}'
     await send(browser.app, "POST", "/api/v1/trails", {"Authorization": f"Bearer {TOKEN}"}, body)

@@ -98,7 +98,7 @@ async def test_state_problems_are_named(state: Any, message: str) -> None:
 
 @pytest.mark.parametrize("expected", [None, -1, "1", True, 1.5])
 @asynchronous
-async def test_the_replaced_version_must_be_given(expected: Any) -> None:
+async def test_a_replacement_needs_the_replaced_version(expected: Any) -> None:
     answer = await save(Browser(), "mine", STATE, expected)
     assert "expected must be the version that is replaced" in answer.json["error"]
 

@@ -37,7 +37,7 @@ def test_a_trail_gets_insights_of_its_selectors_and_regions(key: CallKey, wanted
     assert wants(a_logging_trail(), key) is wanted
 
 
-def test_a_trail_that_does_not_log_wants_nothing() -> None:
+def test_a_stopped_trail_gets_no_insights() -> None:
     trail = a_trail(insight_selectors=[CALL_RATE])
     assert not wants(trail, CALLS)
     assert not has_insights(trail)

@@ -28,7 +28,7 @@ async def test_a_damaged_snapshot_is_set_aside(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_snapshot_that_cannot_be_read_is_set_aside(tmp_path: Path) -> None:
+async def test_an_unreadable_snapshot_is_set_aside(tmp_path: Path) -> None:
     watch = WatchProcess(tmp_path, "balanced")
     (tmp_path / "baselines.snapshot").mkdir()
     await watch.start()

@@ -15,7 +15,7 @@ from tests.fakes import asynchronous
 
 
 @asynchronous
-async def test_the_settings_describe_an_organization_or_none(
+async def test_the_settings_may_describe_an_organization(
     tmp_path: Path,
 ) -> None:
     described = Organization("o-exampleorgid", ACCOUNT, frozenset({ACCOUNT}))

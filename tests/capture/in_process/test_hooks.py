@@ -155,7 +155,7 @@ def test_an_answer_that_botocore_cannot_read_is_recorded() -> None:
     )
 
 
-def test_a_call_whose_record_cannot_be_kept_fails(tmp_path: Path) -> None:
+def test_a_call_without_its_record_fails(tmp_path: Path) -> None:
     with (
         moto_server() as aws,
         opentrail_server(tmp_path / "data", "--upstream", aws) as server,

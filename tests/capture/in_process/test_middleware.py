@@ -52,7 +52,7 @@ def test_oversized_parts_are_marked() -> None:
     assert longer["bodyBytes"] > 2_000_000
 
 
-def test_a_request_that_cannot_be_described_is_recorded() -> None:
+def test_an_indescribable_request_is_recorded() -> None:
     def identify(_seen: Seen) -> dict[str, Any]:
         raise KeyError("no session")
 

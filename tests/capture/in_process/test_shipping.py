@@ -72,7 +72,7 @@ def server() -> Iterator[Server]:
     running.http.server_close()
 
 
-def test_a_shipper_that_waits_has_sent_when_it_returns(server: Server) -> None:
+def test_a_waiting_shipper_has_sent_on_return(server: Server) -> None:
     shipper = ServerShipper(server.url, "token")
     shipper.ship(b'{"a":1}')
     assert server.lines == [b'{"a":1}']
@@ -196,7 +196,7 @@ def test_a_shipper_returns_the_identity_that_the_server_knows(server: Server) ->
     assert server.paths == ["/api/v1/identities/AKIA%2F1"]
 
 
-def test_without_waiting_callers_and_servers_are_asked_once(
+def test_without_waiting_each_caller_is_requested_once(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The server is in this process, which may pause.

@@ -13,7 +13,7 @@ from opentrail.capture.in_process import WsgiRecorder
 from tests.capture.in_process.shop import SOURCE, Collector, wsgi
 
 
-def test_a_path_is_text_in_wsgi_too() -> None:
+def test_a_wsgi_path_is_also_text() -> None:
     found = Collector()
 
     def shop(environ: Any, start: Any) -> list[bytes]:

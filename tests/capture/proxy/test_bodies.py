@@ -75,7 +75,7 @@ def test_a_body_up_to_the_limit_is_kept_whole(size: int) -> None:
     assert kept.oversize is None
 
 
-def test_of_a_larger_body_length_and_hash_are_kept() -> None:
+def test_a_larger_body_leaves_length_and_hash() -> None:
     content = b"z" * (MAX_BODY + 1)
     kept = StoredBody()
     for start in range(0, len(content), 1_000_000):
@@ -127,7 +127,7 @@ def test_a_chunked_answer_is_chunked_again() -> None:
     assert framing.headers == [(b"Transfer-Encoding", b"chunked")]
 
 
-def test_an_answer_that_ends_with_its_connection_closes_ours() -> None:
+def test_an_answer_without_length_closes_our_connection() -> None:
     framing = Framing(keep_alive=True, chunked=False, unframed=True)
     assert framing.headers == [(b"Connection", b"close")]
     assert not framing.keep_alive

@@ -105,7 +105,7 @@ def test_an_unreadable_operation_still_makes_an_exchange(
         assert exchange.request.body == b"Action=ListUsers"
 
 
-def test_objects_are_counted_and_not_kept() -> None:
+def test_objects_are_counted_and_not_stored() -> None:
     made = transcript(b"PUT", b"/bucket/key", signed("s3"), complete=False)
     made.sent.add(b"x" * 1000)
     exchange = made.exchange(made.sent.content())

@@ -137,7 +137,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_request_that_could_mean_two_things_is_refused(
+def test_an_ambiguous_request_is_refused(
     server: Opentrail, forwarded: list[bytes], name: str
 ) -> None:
     target = f"/refused/{name.replace(' ', '-')}"
@@ -182,9 +182,7 @@ def test_a_trailer_adds_nothing_to_the_checked_head(server: Opentrail) -> None:
 
 
 @pytest.mark.parametrize("name", ["x-amz-copy-source", "X-Amz-Acl", "content-type"])
-def test_connection_cannot_hide_a_header_that_would_be_recorded(
-    server: Opentrail, name: str
-) -> None:
+def test_connection_cannot_hide_a_recorded_header(server: Opentrail, name: str) -> None:
     hiding = get("/bucket/key", f"{name}: /src/key", f"Connection: close, {name}")
     assert Wire.to(server.url).send(hiding).answer()[0] == 400
 

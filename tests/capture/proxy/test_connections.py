@@ -106,7 +106,7 @@ async def test_an_unadmitted_host_is_disconnected() -> None:
 
 
 @asynchronous
-async def test_connections_wait_in_the_backlog_until_they_are_wanted() -> None:
+async def test_connections_wait_in_the_backlog_for_room() -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
     accepted: asyncio.Queue[socket.socket] = asyncio.Queue()

@@ -345,7 +345,7 @@ _FORM = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
         | st.text(max_size=20),
     )
 )
-def test_a_form_that_nobody_signed_is_never_verified(fields: dict[str, str]) -> None:
+def test_an_unsigned_form_is_never_verified(fields: dict[str, str]) -> None:
     parts = [_FORM % (name.encode(), value.encode()) for name, value in fields.items()]
     headers = [(b"Host", b"localhost"), (b"Content-Type", b"multipart/form-data; boundary=b")]
     request = made("POST", b"/bucket", headers, b"".join(parts) + b"--b--\r\n")

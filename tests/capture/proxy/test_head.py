@@ -62,7 +62,7 @@ def test_an_ordinary_head_is_accepted() -> None:
         (Head(b"POST", b"/", "1.0", [(b"Transfer-Encoding", b"chunked")]), 400),
     ],
 )
-def test_a_head_that_could_be_misread_is_refused(head: Head, status: int) -> None:
+def test_an_ambiguous_head_is_refused(head: Head, status: int) -> None:
     with pytest.raises(BadHead) as caught:
         check_request(head)
     assert caught.value.status == status

@@ -55,7 +55,7 @@ def answer_to(
 
 
 @pytest.mark.live
-def test_a_template_takes_the_place_of_a_missing_bucket(
+def test_a_template_replaces_a_missing_bucket(
     missing: tuple[Opentrail, list[bytes]],
 ) -> None:
     for path, host in (f"/{BUCKET}/{S3}", "127.0.0.1"), (f"/{S3}", f"{BUCKET}.localhost"):

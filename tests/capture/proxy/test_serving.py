@@ -74,7 +74,7 @@ def test_the_end_of_a_long_answer_waits_for_its_record(tmp_path: Path) -> None:
         assert len(journalled(server.data_dir)) == 1
 
 
-def test_events_of_known_length_wait_for_their_record_too(tmp_path: Path) -> None:
+def test_events_of_known_length_also_wait_for_their_record(tmp_path: Path) -> None:
     def answering(wire: Wire) -> None:
         wire.request()
         wire.send(ok(b"event\n", "Content-Type: text/event-stream"))
@@ -270,7 +270,7 @@ def test_sigterm_lets_a_call_finish_and_exits_0(tmp_path: Path) -> None:
 
 
 @pytest.mark.campaign
-def test_a_client_that_sends_too_much_reads_the_answer(tmp_path: Path) -> None:
+def test_a_client_that_sends_too_much_still_reads_the_answer(tmp_path: Path) -> None:
     """Closing immediately would reset the connection of a client that is still sending."""
     with opentrail_server(tmp_path / "data", "--upstream", "http://127.0.0.1:9") as server:
         for megabytes in (2, 2, 2, 6, 6, 6):
@@ -289,7 +289,7 @@ def test_a_client_that_sends_too_much_reads_the_answer(tmp_path: Path) -> None:
 
 
 @pytest.mark.campaign
-def test_reading_from_a_client_that_never_ends_is_limited(tmp_path: Path) -> None:
+def test_reading_from_an_endless_client_is_limited(tmp_path: Path) -> None:
     head = (
         f"POST / HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('cloudtrail')}\r\n"
         "X-Amz-Target: CloudTrail_20131101.ListTrails\r\n"

@@ -343,7 +343,7 @@ def test_an_anonymous_s3_call_has_no_user_or_signature() -> None:
     }
 
 
-def test_a_presigned_call_of_s3_says_so() -> None:
+def test_a_presigned_s3_call_is_marked() -> None:
     query = (
         "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential="
         f"{KEY}%2F20200101%2Feu-west-1%2Fs3%2Faws4_request&X-Amz-Signature={'0' * 64}"
@@ -621,7 +621,7 @@ def test_a_vpc_endpoint_is_named_with_its_owner() -> None:
     assert "vpcEndpointId" not in Assembler(resolve).assemble(an_exchange()).record
 
 
-def test_an_unknown_key_is_said_to_be_unverified() -> None:
+def test_an_unknown_key_is_marked_as_unverified() -> None:
     request = a_query_request("iam", "ListUsers", "2010-05-08", {}, key="AKIAUNKNOWN")
     own = recorded(an_exchange(request))["additionalEventData"]["opentrail"]
     assert own["identity"].startswith("unverified")
@@ -685,7 +685,7 @@ def test_a_sessions_transitive_tags_are_in_later_roles_records() -> None:
     assert third["incomingTransitiveTags"] == {"Department": "Engineering", "Email": "a@b.c"}
 
 
-def test_a_call_with_a_deleted_key_says_so() -> None:
+def test_a_call_with_a_deleted_key_is_marked() -> None:
     gone = replace(an_identity(), deleted_by="the-event")
     made = Assembler(lambda _key: gone).assemble(an_exchange())
     own = made.record["additionalEventData"]["opentrail"]
@@ -854,7 +854,7 @@ def test_parameters_of_up_to_100_kilobytes_are_kept_whole() -> None:
     }
 
 
-def test_our_own_block_is_limited_too() -> None:
+def test_our_own_block_is_also_limited() -> None:
     record = recorded(an_exchange(notes={"many": ["k" * 1000] * 101}))
     assert record["additionalEventData"]["omitted"] is True
     assert record["additionalEventData"]["originalSize"] > 100_000
@@ -1193,7 +1193,7 @@ def test_get_caller_identity_teaches_the_caller_of_a_key(
 
 
 @pytest.mark.parametrize("arn", ["arn:aws:iam::12:root", "me", "arn:aws:iam::000000000000:group/g"])
-def test_an_answer_that_names_no_principal_names_no_caller(arn: str) -> None:
+def test_an_answer_without_principal_names_no_caller(arn: str) -> None:
     assert recorded(asks_who(arn, "x"))["userIdentity"]["type"] == "Unknown"
 
 

@@ -139,7 +139,7 @@ def calls(bucket: str, key: str, signer: str) -> list[tuple[str, Request]]:
     st.sampled_from(("s3", "s3express")),
     st.lists(selector, max_size=3),
 )
-def test_head_of_an_s3_call_decides_as_its_record(
+def test_an_s3_calls_head_gives_the_records_decision(
     bucket: str, key: str, signer: str, selectors: list[Json]
 ) -> None:
     selection = recording(MANAGEMENT, *selectors)
@@ -200,7 +200,7 @@ def test_calls_without_a_known_head_are_recorded(
     assert left_out(recording(MANAGEMENT), request_) == expected
 
 
-def test_type_of_a_resource_outside_of_s3_decides() -> None:
+def test_outside_s3_the_type_of_a_resource_decides() -> None:
     tables = data({"Field": "resources.type", "Equals": ["AWS::DynamoDB::Table"]})
     streams = data({"Field": "resources.type", "Equals": ["AWS::Kinesis::Stream"]})
     assert left_out(recording(MANAGEMENT, tables), a_get_item()) is None

@@ -42,12 +42,12 @@ def test_without_trusted_proxies_nothing_changes_the_address(forwarded: str) -> 
 
 
 @given(st.text())
-def test_whatever_is_forwarded_a_caller_cannot_hide_behind_it(forwarded: str) -> None:
+def test_a_caller_cannot_hide_behind_forwarded_headers(forwarded: str) -> None:
     headers = {"x-forwarded-for": f"{forwarded}, 203.0.113.9"}
     assert Networks(PROXIES).client_of("10.0.0.1", headers) == "203.0.113.9"
 
 
-def test_the_first_endpoint_whose_networks_hold_the_address_counts() -> None:
+def test_the_first_matching_endpoint_is_used() -> None:
     one = VpcEndpoint("vpce-1", (network("10.1.0.0/16"),), "210987654321")
     all_ = VpcEndpoint("vpce-2", (network("10.0.0.0/8"), network("fd00::/8")))
     networks = Networks(endpoints=[one, all_])

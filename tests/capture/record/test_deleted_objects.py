@@ -124,7 +124,7 @@ def test_object_records_follow_and_share_the_calls_record() -> None:
 
 
 @pytest.mark.parametrize("status", [403, 500])
-def test_a_call_that_failed_as_a_whole_deleted_nothing(status: int) -> None:
+def test_a_failed_call_deleted_nothing(status: int) -> None:
     error = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
     assert records(asked("a"), error, status) == []
 
@@ -322,7 +322,7 @@ def test_an_invalid_xml_body_is_noted_once() -> None:
     assert not call.decoded
 
 
-def test_another_call_has_no_such_records() -> None:
+def test_another_call_has_no_object_records() -> None:
     own_block: dict[str, Any] = {}
     assert deletion_in(an_exchange(an_s3_request("DELETE", "/b/a")), own_block) is None
     assert own_block == {}
@@ -375,6 +375,6 @@ def test_keys_are_recorded_up_to_the_limit(key: str) -> None:
 
 @pytest.mark.hypothesis
 @given(answer=st.binary(max_size=200) | st.sampled_from([ANSWER[:n] for n in range(0, 400, 7)]))
-def test_whatever_the_answer_is_each_object_has_a_record(answer: bytes) -> None:
+def test_each_object_has_a_record_for_any_answer(answer: bytes) -> None:
     found = records(asked("a", ("b/c", "v3"), "kept"), answer)
     assert [record["requestParameters"]["key"] for record in found] == ["a", "b/c", "kept"]

@@ -620,7 +620,7 @@ def test_invalid_utf_8_is_marked() -> None:
     assert found == {"a\ufffd": "\ufffd", "filterSet": {}}
 
 
-def test_values_that_claim_the_same_place_are_both_kept() -> None:
+def test_values_for_the_same_place_are_both_kept() -> None:
     found = raw("RunInstances", {"GroupSet": "x", "SecurityGroupId.1": "sg-1", "InstancesSet": "y"})
     assert found["groupSet"] == {"items": ["x", {"groupId": "sg-1"}]}
     assert found["instancesSet"] == "y"

@@ -3,7 +3,7 @@
 from tests.factories import KEY, a_query_request, an_exchange
 
 
-def test_an_exchange_is_whole_unless_something_is_said() -> None:
+def test_an_exchange_is_whole_by_default() -> None:
     exchange = an_exchange()
     assert exchange.failure is None
     assert exchange.origin == "recorder"

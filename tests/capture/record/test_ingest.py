@@ -77,7 +77,7 @@ async def test_who_is_behind_a_key_is_filled_in() -> None:
 
 
 @asynchronous
-async def test_an_identity_that_the_sender_knows_is_kept() -> None:
+async def test_the_senders_known_identity_is_kept() -> None:
     world = World()
     identity = {"type": "IAMUser", "userName": "Jane", "accessKeyId": KEY}
     await world.take(a_record(userIdentity=identity))

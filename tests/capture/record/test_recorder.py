@@ -378,7 +378,7 @@ def test_a_gap_being_recorded_at_the_end_is_recorded_once() -> None:
 
 
 @asynchronous
-async def test_a_gap_that_cannot_be_recorded_is_not_forgotten() -> None:
+async def test_an_unrecordable_gap_is_not_forgotten() -> None:
     world = World(refuse=False)
     world.journal.failure = "no room"
     world.recorder.record_later(an_exchange())

@@ -101,7 +101,7 @@ def test_key_stays_as_sent(path: str, host: str, key: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "//", "/%2F", "///"])
-def test_slashes_alone_name_no_bucket(path: str) -> None:
+def test_slashes_without_a_name_are_no_bucket(path: str) -> None:
     assert recorded(s3(path, method="GET"))["eventName"] == "ListBuckets"
 
 

@@ -230,7 +230,7 @@ def test_other_headers_are_not_parameters() -> None:
     assert shown(an_s3_request("PUT", "/b/k", "", headers)) == {"bucketName": "b", "key": "k"}
 
 
-def test_a_header_that_looks_like_a_secret_is_hidden() -> None:
+def test_a_secret_sounding_header_is_hidden() -> None:
     found = shown(an_s3_request("PUT", "/b/k", "", {"x-amz-meta-password": "CANARY"}))
     assert found["x-amz-meta-password"] == HIDDEN
 
@@ -326,7 +326,7 @@ def test_an_answer_shows_its_amazon_headers_without_the_ids() -> None:
     }
 
 
-def test_an_answer_without_such_headers_is_null() -> None:
+def test_an_answer_without_recorded_headers_is_null() -> None:
     assert s3_answer(NOTHING, Response(204, {"x-amz-request-id": "A1", "date": "today"})) is None
 
 
@@ -336,7 +336,7 @@ def test_ranges_and_conditions_are_kept_in_our_own_block() -> None:
     assert noted(request) == {"headers": {"if-none-match": "*", "range": "bytes=0-9"}}
 
 
-def test_a_call_without_such_details_has_none() -> None:
+def test_a_call_without_details_has_no_block() -> None:
     request = an_s3_request("GET", "/b/k")
     assert noted(request) == {}
 

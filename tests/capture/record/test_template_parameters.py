@@ -65,7 +65,7 @@ def test_any_text_is_accepted(text: str) -> None:
         min_size=1,
     )
 )
-def test_json_says_the_same_as_flow_style(parameters: dict[str, dict[str, Any]]) -> None:
+def test_json_and_flow_style_give_the_same(parameters: dict[str, dict[str, Any]]) -> None:
     """Also if the JSON is invalid because of a final comma."""
     expected = frozenset(n for n, one in parameters.items() if not one.get("NoEcho"))
     text = json.dumps({"Parameters": parameters})

@@ -115,7 +115,7 @@ def test_read_only_follows_the_name_with_exceptions(
     assert expected(case).read_only is read_only
 
 
-def test_message_contents_are_hidden_wherever_they_occur() -> None:
+def test_message_contents_are_hidden_everywhere() -> None:
     attributes = {"a": {"DataType": "String", "StringValue": "v"}}
     result = expect(
         "sqs", "SendMessage", QueueUrl="http://q", MessageBody="b", MessageAttributes=attributes
@@ -297,7 +297,7 @@ def test_bodies_of_data_events_are_not_shown() -> None:
     }
 
 
-def test_comparable_drops_only_checksums_that_nobody_gave() -> None:
+def test_comparable_drops_only_botocores_checksums() -> None:
     recorded = {"key": "k", "x-amz-sdk-checksum-algorithm": "CRC32", "x-amz-checksum-crc32": "A"}
     assert comparable(recorded) == {"key": "k"}
     assert comparable(recorded, {"x-amz-checksum-crc32"}) == {

@@ -94,7 +94,7 @@ JOHN, CREATES = field("username", "John"), field("event_name", "Create*")
         ("since", Text("since")),
     ],
 )
-def test_an_expression_means(text: str, meant: Expression | None) -> None:
+def test_an_expression_is_parsed(text: str, meant: Expression | None) -> None:
     if meant is None:
         with pytest.raises(ExpressionError):
             parse(text, NOW)
@@ -206,7 +206,7 @@ def test_a_quoted_operator_is_a_string() -> None:
         parse("and", NOW)
 
 
-def test_too_long_or_deep_input_is_refused() -> None:
+def test_overlong_or_deep_input_is_refused() -> None:
     with pytest.raises(ExpressionError, match="longer than"):
         parse("x" * 20_000, NOW)
     with pytest.raises(ExpressionError, match="nested"):

@@ -96,7 +96,7 @@ def test_a_missing_key_matches_only_if_exists() -> None:
         assert holds(f"ForAllValues:{operator}", text)
 
 
-def test_null_asks_whether_a_key_is_there() -> None:
+def test_null_tests_whether_a_key_exists() -> None:
     assert holds("Null", "true")
     assert not holds("Null", "true", "x")
     assert holds("Null", "false", "x")

@@ -317,7 +317,7 @@ def test_within_an_account_either_policy_may_allow() -> None:
     assert outcome(asked()) is Outcome.IMPLICIT_DENY
 
 
-def test_a_policy_for_the_account_leaves_the_choice_there() -> None:
+def test_a_policy_for_the_account_delegates_the_choice() -> None:
     its = resource(statement("Allow", Principal={"AWS": f"arn:aws:iam::{OURS}:root"}))
     assert outcome(asked(), of_resource=its) is Outcome.IMPLICIT_DENY
     assert outcome(asked(), identity(statement("Allow")), of_resource=its) is Outcome.ALLOW

@@ -16,7 +16,7 @@ letters = st.text(st.sampled_from("ab*?.$\n"), max_size=12)
 @pytest.mark.hypothesis
 @settings(max_examples=2000, deadline=None)
 @given(pattern=letters, text=st.text(st.sampled_from("ab.$\n"), max_size=16))
-def test_patterns_match_as_a_plain_matcher_says(pattern: str, text: str) -> None:
+def test_patterns_match_like_a_plain_matcher(pattern: str, text: str) -> None:
     assert like_any([pattern], True)(text, {}) == naive.glob(pattern, text)
 
 

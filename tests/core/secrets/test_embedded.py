@@ -245,7 +245,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_json_without_secrets_is_left_alone(value: Any) -> None:
+def test_json_without_secrets_is_unchanged(value: Any) -> None:
     written = json.dumps(value)
     assert redact(written) == written
 

@@ -32,7 +32,7 @@ from opentrail.core.secrets.secret_names import (
         "x" * 300 + "password",
     ],
 )
-def test_a_name_means_a_secret(name: str) -> None:
+def test_a_secret_name_is_recognized(name: str) -> None:
     assert looks_secret(name)
 
 
@@ -40,7 +40,7 @@ def test_a_name_means_a_secret(name: str) -> None:
     "name",
     ["secretId", "nextToken", "keyId", "tokenCode", "publicKey", "pass", "credentialsId", ""],
 )
-def test_a_name_that_does_not(name: str) -> None:
+def test_another_name_is_no_secret(name: str) -> None:
     assert not looks_secret(name)
 
 
@@ -98,7 +98,7 @@ def test_names_mean_secrets_without_a_model(name: str) -> None:
         *("tokenUrl", "PasswordLastUsed", "get-secret-value", "GetSecretValue", "password_count"),
     ],
 )
-def test_a_name_never_means_a_secret(name: str) -> None:
+def test_a_listed_name_is_never_a_secret(name: str) -> None:
     assert not sounds_secret(name)
 
 
@@ -139,7 +139,7 @@ def test_a_model_distinguishes_secrets_and_their_metadata(name: str, is_secret: 
         ("hostEnvironment", False),
     ],
 )
-def test_a_name_means_environment_variables(name: str, holds: bool) -> None:
+def test_environment_variables_are_recognized_by_name(name: str, holds: bool) -> None:
     assert names_environment(name) == holds
 
 

@@ -96,7 +96,7 @@ def refusal(*given: Json, owner: SelectorOwner = TRAIL) -> str:
 
 
 @pytest.mark.parametrize("name", [None, "", "Log data events for only two S3 buckets"])
-def test_given_values_are_shown_again(name: str | None) -> None:
+def test_values_are_read_back(name: str | None) -> None:
     fields = {**DATA, "eventName": {"Equals": ["a", "b"], "NotStartsWith": ["c"]}}
     given = selector(fields) if name is None else selector(fields, Name=name)
     assert AdvancedSelector.from_json(given).to_json() == given
@@ -140,13 +140,13 @@ def test_each_category_has_only_its_fields_and_operators(
 
 
 @pytest.mark.parametrize("operator", OPERATORS[1:])
-def test_a_category_is_given_by_equals_alone(operator: str) -> None:
+def test_a_category_needs_equals(operator: str) -> None:
     message = refusal(selector({"eventCategory": {operator: ["Data"]}}))
     assert f"Operator {operator} is not supported for eventCategory" in message
 
 
 @pytest.mark.parametrize("category", ["management", "Insight", "ConfigurationItem", "*"])
-def test_a_trail_takes_events_of_three_categories(category: str) -> None:
+def test_a_trail_accepts_events_of_three_categories(category: str) -> None:
     assert refusal(selector({"eventCategory": {"Equals": [category]}})) == (
         f"Value {category} for eventCategory is invalid with a trail. "
         "Valid values are Management, Data, NetworkActivity."
@@ -154,7 +154,7 @@ def test_a_trail_takes_events_of_three_categories(category: str) -> None:
 
 
 @pytest.mark.parametrize("category", ["Insight", "ConfigurationItem", "Evidence"])
-def test_a_store_of_another_category_takes_only_that(category: str) -> None:
+def test_a_store_of_another_category_accepts_only_that(category: str) -> None:
     other = selector({"eventCategory": {"Equals": [category]}})
     check(other, other, owner=STORE)
     message = refusal(selector(MANAGEMENT), other, owner=STORE)
@@ -246,7 +246,7 @@ def test_a_required_and_excluded_value_is_a_conflict() -> None:
 # Limits
 
 
-def test_there_must_be_a_selector() -> None:
+def test_a_selector_is_required() -> None:
     for owner in SelectorOwner:
         assert "at least one" in refusal(owner=owner)
 
@@ -291,7 +291,7 @@ def test_every_accepted_field_is_tested(field: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["sourceIPAddress", "requestParameters"])
-def test_a_stored_field_that_does_not_exist_is_refused(field: str) -> None:
+def test_an_unknown_stored_field_is_refused(field: str) -> None:
     stored = AdvancedSelector.from_json(selector({**DATA, field: {"Equals": ["a"]}}))
     with pytest.raises(CloudTrailError, match=f"Field {field} is not supported"):
         fields_test(stored.fields)

@@ -43,7 +43,7 @@ def test_omitted_members_get_awss_defaults() -> None:
     assert list(BasicSelector().to_json()) == list(expected)
 
 
-def test_given_values_are_kept() -> None:
+def test_values_are_kept() -> None:
     given = {
         "ReadWriteType": "WriteOnly",
         "IncludeManagementEvents": False,
@@ -163,7 +163,7 @@ def test_a_trail_has_at_most_250_specific_values() -> None:
         check_basic([*most, BasicSelector(resources=(some(200, 51),))])
 
 
-def test_all_means_all_of_the_types_own_service() -> None:
+def test_all_covers_only_the_types_own_service() -> None:
     assert means_every(FUNCTION, "arn:aws:lambda")
     assert not means_every(FUNCTION, "arn:aws:s3")
     assert not means_every(S3, "arn:aws:s3:::bucket/")

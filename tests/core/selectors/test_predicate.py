@@ -359,7 +359,7 @@ def test_a_selection_matches_awss_guide(name: str) -> None:
     assert naive.takes(document or basic(), record) is expected
 
 
-def test_there_are_enough_cases_of_either_outcome() -> None:
+def test_both_outcomes_have_enough_cases() -> None:
     outcomes = [expected for _, _, expected in CASES.values()]
     assert len(outcomes) >= 60
     assert min(outcomes.count(True), outcomes.count(False)) >= 25
@@ -388,7 +388,7 @@ def test_a_store_selects_other_events_by_category() -> None:
 # One predicate, decided as early as possible
 
 
-def test_selections_that_say_the_same_share_one_predicate() -> None:
+def test_equivalent_selections_share_one_predicate() -> None:
     one = read_selection(NOT_LOGS, SelectorOwner.TRAIL)
     (selector,) = NOT_LOGS["AdvancedEventSelectors"]
     named = read_selection(
@@ -416,7 +416,7 @@ def test_selections_that_say_the_same_share_one_predicate() -> None:
         (DENIED, False, False, None),
     ],
 )
-def test_the_category_alone_decides_where_it_can(
+def test_the_category_decides_where_it_can(
     document: Json,
     management: bool | None,
     data_events: bool | None,

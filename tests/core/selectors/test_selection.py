@@ -110,7 +110,7 @@ def test_model_inputs_are_accepted_or_refused(request: Json, taker: SelectorOwne
 @settings(deadline=None)
 @given(st.lists(advanced, min_size=1, max_size=3))
 @example([{"FieldSelectors": DATA}])
-def test_an_advanced_selectors_json_says_the_same_again(given: list[Json]) -> None:
+def test_an_advanced_selector_is_serialized_unchanged(given: list[Json]) -> None:
     document = {
         "AdvancedEventSelectors": [
             {
