@@ -99,7 +99,7 @@ def test_help_shows_the_usage_of_the_command(capsys: Capture) -> None:
         (["status", "now"], "opentrail status has no command 'now'; it has no actions"),
     ],
 )
-def test_help_of_an_unknown_command_names_the_known_ones(
+def test_help_of_unknown_commands_names_known_ones(
     names: list[str], said: str, capsys: Capture
 ) -> None:
     assert main(["help", *names]) == 2

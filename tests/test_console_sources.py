@@ -74,12 +74,12 @@ def test_the_lock_file_has_hashes_without_a_registry() -> None:
     assert all("integrity" in package for name, package in packages.items() if name)
 
 
-def test_the_picture_in_the_documentation_is_of_these_sources() -> None:
+def test_picture_in_the_documentation_is_of_these_sources() -> None:
     """`make screenshots` retakes it."""
     assert SOURCES.read_text().strip() == digest_of_sources()
 
 
-def test_a_change_of_a_source_asks_for_a_build(tmp_path: Path) -> None:
+def test_change_of_a_source_asks_for_a_build(tmp_path: Path) -> None:
     for source in hatch_build.SOURCES:
         (tmp_path / source).parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy

@@ -88,7 +88,7 @@ def test_every_cited_section_exists() -> None:
 
 
 @pytest.mark.slow
-def test_a_section_sign_refers_to_the_format_or_an_rfc() -> None:
+def test_section_sign_refers_to_format_or_rfc() -> None:
     known = re.compile(rf"{_CITED_SECTIONS.pattern}|RFC \d+ §")
     strays = [
         str(file.relative_to(ROOT))
@@ -117,7 +117,7 @@ def test_every_cited_guarantee_exists() -> None:
 
 
 @pytest.mark.slow
-def test_no_number_of_a_guarantee_is_without_the_word() -> None:
+def test_every_guarantee_number_has_the_word() -> None:
     strays = [
         (str(file.relative_to(ROOT)), found)
         for file, text in texts().items()
@@ -181,7 +181,7 @@ def test_every_module_that_documents_and_source_name_exists() -> None:
     assert strays == []
 
 
-def test_the_architecture_page_lists_the_layers_of_the_contract() -> None:
+def test_architecture_page_lists_the_layers_of_the_contract() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     (contract,) = (
         contract
@@ -223,7 +223,7 @@ def test_messages_quoted_in_troubleshooting_occur_in_the_source() -> None:
     assert lacking == []
 
 
-def test_every_page_is_in_the_navigation_of_the_site() -> None:
+def test_every_page_is_in_the_navigation() -> None:
     nav = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]
     named = re.findall(r"'([\w/.-]+\.md)'", str(nav))
     pages = [str(file.relative_to(ROOT / "docs")) for file in (ROOT / "docs").rglob("*.md")]

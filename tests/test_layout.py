@@ -79,7 +79,7 @@ def test_every_port_has_a_contract() -> None:
     assert needed - imports_of_tests("contracts") == set()
 
 
-def test_every_folder_of_tests_mirrors_the_source_or_is_listed() -> None:
+def test_test_folders_mirror_the_source() -> None:
     folders = {file.parent.relative_to(TESTS) for file in TESTS.rglob("test_*.py")}
     strays = [
         str(folder)

@@ -212,7 +212,7 @@ def test_collector_problems_are_named(
 WEBHOOK = "https://alerts.example/hook?token=s3cret"
 
 
-def test_a_webhook_has_a_url_a_secret_and_networks() -> None:
+def test_webhook_has_a_url_a_secret_and_networks() -> None:
     flags = {"detections_webhook": WEBHOOK, "detections_webhook_networks": "10.0.0.0/8,::1"}
     found = load(flags, {variable("detections_webhook_secret"): "s3cret"})
     assert found.detections_webhook == WEBHOOK
@@ -355,7 +355,7 @@ def test_insights_types_are_off_by_default() -> None:
     assert load({"insights_types": ""}, {variable("insights_types"): "all"}).insights_types == ()
 
 
-def test_the_error_for_an_unknown_insights_type_names_all() -> None:
+def test_error_for_an_unknown_insights_type_names_all() -> None:
     message = refused({"insights_types": "new-city"})
     assert all(name in message for name in PRINCIPAL_TYPES)
 
@@ -392,7 +392,7 @@ def test_a_missing_flag_or_empty_variable_changes_nothing(name: str, write: Writ
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))
-def test_a_key_of_the_file_may_have_the_flags_spelling(name: str, write: Write) -> None:
+def test_file_keys_may_have_the_flags_spelling(name: str, write: Write) -> None:
     (in_file, filed), _, _ = SOURCES[name]
     file = write(f"{name.replace('_', '-')} = {in_file}\n")
     assert getattr(load({}, {}, file), name) == filed
@@ -435,7 +435,7 @@ def test_the_process_reads_its_environment(monkeypatch: pytest.MonkeyPatch, writ
         "",
     ],
 )
-def test_a_control_store_in_a_flag_has_no_password(text: str) -> None:
+def test_control_store_in_a_flag_has_no_password(text: str) -> None:
     with pytest.raises(UsageError, match="--control-store must") as caught:
         load({"control_store": text}, {})
     shown = str(caught.value)
@@ -521,7 +521,7 @@ def test_vpc_endpoints_are_tables_of_networks(write: Write) -> None:
     assert load({}, {}, file).vpc_endpoints["vpce-1"]["networks"] == ("10.0.0.0/8", "::1")
 
 
-def test_an_organization_is_a_table_that_a_flag_replaces(write: Write) -> None:
+def test_organization_is_a_table_that_a_flag_replaces(write: Write) -> None:
     file = write(
         '[organization]\nid = "o-abcdefghij"\nmanagement_account = "111111111111"\n'
         'accounts = ["222222222222"]'
@@ -533,7 +533,7 @@ def test_an_organization_is_a_table_that_a_flag_replaces(write: Write) -> None:
     assert (Settings().organization, SANDBOX_DEFAULTS.organization) == ("off", "upstream")
 
 
-def test_re_signing_needs_a_url_in_the_same_table(write: Write) -> None:
+def test_re_signing_needs_a_url(write: Write) -> None:
     file = write('[upstream.s3]\naccess_key_id = "A"\nsecret_access_key = "b"\nresign = true\n')
     with pytest.raises(UsageError, match=r"upstream\.s3.*url"):
         load({"upstream": ["http://other"]}, {}, file)
@@ -543,7 +543,7 @@ def test_re_signing_needs_a_url_in_the_same_table(write: Write) -> None:
 # The directory
 
 
-def test_a_directory_of_keys_is_in_the_file_or_next_to_it(write: Write, tmp_path: Path) -> None:
+def test_directory_of_keys_has_two_places(write: Write, tmp_path: Path) -> None:
     inside = write('[directory.AKIA]\nuser = "John"\n[directory.ROOT]\nroot = true\n')
     keys = {"AKIA": {"user": "John"}, "ROOT": {"root": True}}
     assert load({}, {}, inside).directory == keys
@@ -600,7 +600,7 @@ def test_a_wrong_flag_is_named(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "1000000000"])
-def test_the_error_for_a_wrong_number_has_both_limits(text: str) -> None:
+def test_error_for_a_wrong_number_has_both_limits(text: str) -> None:
     message = refused({"history_seal_records": text})
     assert f"a whole number greater than 0 and less than 10^9, not '{text}'" in message
 
@@ -663,7 +663,7 @@ def test_a_wrong_variable_is_named(name: str, text: str) -> None:
         ("[serve]\nlisten = 1", "serve"),
     ],
 )
-def test_a_files_wrong_value_is_named_with_the_file(toml: str, key: str, write: Write) -> None:
+def test_files_wrong_value_is_named_with_the_file(toml: str, key: str, write: Write) -> None:
     said = refused(config=write(toml))
     assert key in said
     assert "AKIA" in said or ".toml" in said
@@ -714,7 +714,7 @@ def test_unknown_keys_are_forwarded_unless_they_are_refused() -> None:
     assert load({"auth": "enforced"}, refused).unknown_keys == "refuse"
 
 
-def test_files_may_be_in_s3_with_both_stores_on_postgresql() -> None:
+def test_s3_files_may_use_both_postgresql_stores() -> None:
     shared = {f"OPENTRAIL_{name}": "postgresql://h/d" for name in ("JOURNAL", "CONTROL_STORE")}
     for place in ("s3://history", "s3://history.x/a/b"):
         assert load({}, {**shared, "OPENTRAIL_FILES": place}).files == place
@@ -724,7 +724,7 @@ def test_files_may_be_in_s3_with_both_stores_on_postgresql() -> None:
     ("size", "read"),
     [("20GB", 20 * 10**9), ("1.5TB", 15 * 10**11), ("10mb", 10**7), ("0.25 GB", 25 * 10**7)],
 )
-def test_a_cache_of_files_in_s3_has_a_size(size: str, read: int) -> None:
+def test_cache_of_files_in_s3_has_a_size(size: str, read: int) -> None:
     shared = {f"OPENTRAIL_{name}": "postgresql://h/d" for name in ("JOURNAL", "CONTROL_STORE")}
     found = load({"files": "s3://history", "history_cache": size}, shared)
     assert found.history_cache == read

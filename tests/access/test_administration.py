@@ -60,7 +60,7 @@ async def test_a_key_lives_through_all_actions() -> None:
 
 
 @asynchronous
-async def test_a_temporary_key_has_a_token_and_an_end() -> None:
+async def test_temporary_key_has_a_token_and_an_end() -> None:
     run = Administration()
     role = "arn:aws:sts::111122223333:assumed-role/Dev/jo"
     created = await run("create", principal=role, lifetime=3600)
@@ -123,7 +123,7 @@ async def test_a_key_is_created_with_policies() -> None:
 
 
 @asynchronous
-async def test_no_key_is_created_if_a_policy_is_wrong() -> None:
+async def test_a_wrong_policy_prevents_the_key() -> None:
     run = Administration()
     with pytest.raises(UsageError, match="policy 'Nothing' not found"):
         await run("create", user="John", policies=[{"name": "Nothing"}])

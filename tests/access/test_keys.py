@@ -45,7 +45,7 @@ def caller(keys: KeyDirectory, new: NewKey, now: datetime | None = None) -> str:
 
 
 @asynchronous
-async def test_a_new_key_has_awss_form_with_its_account() -> None:
+async def test_new_key_has_awss_form_with_its_account() -> None:
     keys = directory(MemoryControl())
     new = await keys.create(ANN)
     assert re.fullmatch("AKIA[A-Z2-7]{16}", new.key.access_key_id)
@@ -115,7 +115,7 @@ async def test_with_another_master_key_loading_fails_by_name() -> None:
 
 
 @asynchronous
-async def test_a_secret_moved_to_another_key_is_not_accepted() -> None:
+async def test_secret_moved_to_another_key_is_not_accepted() -> None:
     disk: Documents = {}
     keys = directory(MemoryControl(disk))
     mine, yours = await keys.create(ANN), await keys.create(ANN)
@@ -128,7 +128,7 @@ async def test_a_secret_moved_to_another_key_is_not_accepted() -> None:
 
 
 @asynchronous
-async def test_a_disabled_key_is_refused_until_it_is_enabled() -> None:
+async def test_disabled_key_is_refused_until_it_is_enabled() -> None:
     keys = directory(MemoryControl())
     new = await keys.create(ANN)
     assert not (await keys.disable(new.key.access_key_id)).is_active

@@ -261,7 +261,7 @@ async def test_unchanged_policies_stay_compiled() -> None:
     ],
 )
 @asynchronous
-async def test_a_damaged_store_is_named_and_loaded_policies_stay(stored: Any) -> None:
+async def test_damaged_store_is_named_and_loaded_policies_stay(stored: Any) -> None:
     disk: Documents = {}
     policies = PolicyDirectory(MemoryControl(disk))
     await policies.attach(ANN, "SecurityAudit")

@@ -71,7 +71,7 @@ async def test_a_policy_is_of_one_resource_only() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @asynchronous
-async def test_a_resource_exists_if_the_store_has_its_document(kind: str) -> None:
+async def test_resource_exists_if_the_store_has_its_document(kind: str) -> None:
     control = MemoryControl()
     policies = ResourcePolicies(control)
     arn = CloudTrailArn(kind, "us-east-1", "111122223333", "x")

@@ -73,7 +73,7 @@ async def test_a_token_ends_when_it_is_removed() -> None:
 
 
 @asynchronous
-async def test_a_token_is_valid_while_its_user_may_sign_in() -> None:
+async def test_token_is_valid_while_its_user_is_enabled() -> None:
     world = await with_ann()
     _, secret = await world.tokens.add("ann", "laptop", 30)
     await world.users.disable("ann")
@@ -83,7 +83,7 @@ async def test_a_token_is_valid_while_its_user_may_sign_in() -> None:
 
 
 @asynchronous
-async def test_a_new_user_has_no_tokens_of_a_namesake() -> None:
+async def test_new_user_has_no_tokens_of_a_namesake() -> None:
     world = await with_ann()
     _, secret = await world.tokens.add("ann", "laptop", 30)
     await world.users.delete("ann")

@@ -64,7 +64,7 @@ async def test_the_first_password_must_be_changed() -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_only_a_salted_hash_is_stored_with_its_parameters() -> None:
+async def test_only_a_salted_hash_is_stored() -> None:
     disk: Documents = {}
     users = ConsoleUsers(MemoryControl(disk), SettableClock())
     (_, one), (_, two) = [await users.create(name, ConsoleRole.ADMIN) for name in ("a", "b")]
@@ -100,7 +100,7 @@ async def test_an_unknown_user_looks_like_a_wrong_password(name: str) -> None:
 
 
 @asynchronous
-async def test_a_disabled_user_is_refused_until_it_is_enabled() -> None:
+async def test_disabled_user_is_refused_until_it_is_enabled() -> None:
     users = users_in(MemoryControl())
     await signed_in(users)
     assert not (await users.disable("ann")).is_active
@@ -252,7 +252,7 @@ async def test_successful_sign_ins_are_not_limited() -> None:
     ],
 )
 @asynchronous
-async def test_a_bad_new_password_is_refused_and_changes_nothing(new: str, message: str) -> None:
+async def test_bad_new_password_is_refused_and_changes_nothing(new: str, message: str) -> None:
     users = users_in(MemoryControl())
     _, once = await users.create("ann", ConsoleRole.VIEWER)
     with pytest.raises(UsageError, match=message):
@@ -278,7 +278,7 @@ async def test_invalid_accounts_are_refused(accounts: list[str]) -> None:
 
 
 @asynchronous
-async def test_a_name_is_unique_and_unknown_ones_are_named() -> None:
+async def test_name_is_unique_and_unknown_ones_are_named() -> None:
     users = users_in(MemoryControl())
     await users.create("ann", ConsoleRole.VIEWER)
     with pytest.raises(UsageError, match="there is a user 'ann' already"):

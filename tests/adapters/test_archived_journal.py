@@ -156,7 +156,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Entry]]:
 
 
 @asynchronous
-async def test_entries_that_the_archive_has_expired_are_left_out(tmp_path: Path) -> None:
+async def test_entries_expired_in_the_archive_are_left_out(tmp_path: Path) -> None:
     async with filled(tmp_path) as (journal, entries):
         await journal.trim(100)
         first = journal.first

@@ -176,7 +176,7 @@ async def test_the_queue_is_limited_in_bytes() -> None:
 
 
 @asynchronous
-async def test_an_empty_queue_accepts_an_append_of_any_size() -> None:
+async def test_empty_queue_accepts_an_append_of_any_size() -> None:
     batches = Batches()
     batches.add(an_append(QUEUE_RECORDS + 1, size=QUEUE_BYTES + 1))
     assert len(batches.take(1, 1)) == 1

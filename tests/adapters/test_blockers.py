@@ -31,7 +31,7 @@ def a_database() -> tuple[str, PostgresDatabase]:
     return url, database
 
 
-def test_a_client_that_reads_no_answer_blocks_no_other() -> None:
+def test_client_that_reads_no_answer_blocks_no_other() -> None:
     url, database = a_database()
     with closing(psycopg.connect(url)) as silent:
         silent.execute("UPDATE t SET n = n + 10")

@@ -51,7 +51,7 @@ async def test_a_store_of_an_older_version_is_read(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_a_damaged_store_is_named_a_missing_one_is_none(tmp_path: Path) -> None:
+async def test_damaged_store_is_named_missing_one_is_none(tmp_path: Path) -> None:
     async with control_at_rest(tmp_path / "state.db", is_live=False) as read:
         assert read is None
     store = SqlControl.in_file(tmp_path / "state.db")

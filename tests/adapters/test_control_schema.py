@@ -87,7 +87,7 @@ async def test_a_store_from_before_versions_keeps_all_documents(tmp_path: Path) 
 
 @pytest.mark.slow
 @asynchronous
-async def test_an_old_store_is_migrated_and_can_be_written(new_place: NewPlace) -> None:
+async def test_old_store_is_migrated_and_can_be_written(new_place: NewPlace) -> None:
     place = new_place()
     old_store(place)
     store = SqlControl(place)
@@ -99,7 +99,7 @@ async def test_an_old_store_is_migrated_and_can_be_written(new_place: NewPlace) 
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_migrated_store_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
+async def test_migrated_store_has_a_new_ones_tables(tmp_path: Path) -> None:
     for kind, queries in TABLES.items():
         tables = []
         for is_old in (True, False):
@@ -114,7 +114,7 @@ async def test_a_migrated_store_has_the_tables_of_a_new_one(tmp_path: Path) -> N
         assert len(tables[0][0]) == 5
 
 
-def test_a_store_of_a_newer_version_is_refused_unchanged(new_place: NewPlace) -> None:
+def test_store_of_a_newer_version_is_refused_unchanged(new_place: NewPlace) -> None:
     place = new_place()
     SqlControl(place)
     execute(place, "UPDATE opentrail_schema SET version_num = '9999'")

@@ -286,7 +286,7 @@ async def test_a_lost_connection_is_reopened() -> None:
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_connection_lost_within_a_commit_leaves_its_outcome_open() -> None:
+async def test_connection_lost_within_commit_leaves_outcome_open() -> None:
     server = shared_server()
     store = SqlControl(url := server.new_database())
     database = database_in(url)

@@ -65,7 +65,7 @@ def leave_no_json(path: Path) -> None:
 
 @pytest.mark.parametrize("copy", COPIES)
 @pytest.mark.parametrize("damage", [remove, empty, halve, alter, leave_no_json])
-def test_one_copy_is_enough_and_the_other_is_named(
+def test_one_copy_suffices_and_the_other_is_named(
     data: DataDirectory, copy: str, damage: Callable[[Path], None]
 ) -> None:
     damage(data.root / copy)

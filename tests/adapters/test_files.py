@@ -59,9 +59,7 @@ def test_a_failed_write_leaves_only_the_old_file(tmp_path: Path) -> None:
         assert sorted(path.name for path in disk.iterdir()) == ["file", "filler"]
 
 
-def test_file_and_folder_reach_the_disk_by_a_full_sync(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_and_folder_get_a_full_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on macOS, where `fsync` alone does not."""
     synced: list[tuple[int, str]] = []
 
@@ -98,7 +96,7 @@ def test_a_reopened_directory_keeps_its_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_second_server_is_refused_with_the_firsts_pid(tmp_path: Path) -> None:
+def test_second_server_is_refused_with_the_firsts_pid(tmp_path: Path) -> None:
     with opened(tmp_path):
         with pytest.raises(DataDirectoryInUse, match=rf"process id {os.getpid()}$") as refused:
             DataDirectory(tmp_path).open()
@@ -172,7 +170,7 @@ def test_an_invalid_version_is_failed_storage(tmp_path: Path, content: bytes) ->
         DataDirectory(tmp_path).open()
 
 
-def test_an_impossible_directory_is_failed_storage_with_its_name(tmp_path: Path) -> None:
+def test_impossible_directory_is_failed_storage_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageFailed, match="file/data") as failed:
         DataDirectory(tmp_path / "file" / "data").open()

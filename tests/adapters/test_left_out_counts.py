@@ -33,7 +33,7 @@ class Now:
         return self.moment.timestamp()
 
 
-def test_counts_are_in_the_file_immediately_and_after_kills(tmp_path: Path) -> None:
+def test_counts_are_written_immediately_and_survive_kills(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path\n"
         "from opentrail.adapters.unrecorded_counts import LeftOutCounts\n"
@@ -93,7 +93,7 @@ def test_uncountable_fields_are_named(tmp_path: Path) -> None:
     assert not LeftOutCounts(tmp_path / "left-out", Now()).count(GET)
 
 
-def test_a_past_hour_is_counted_while_space_is_short(
+def test_past_hour_is_counted_while_space_is_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = Now()

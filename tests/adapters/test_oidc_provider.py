@@ -51,7 +51,7 @@ async def test_a_users_identity_comes_from_the_provider(issuer: StubIssuer) -> N
 
 
 @asynchronous
-async def test_a_client_secret_is_sent_only_in_the_header(issuer: StubIssuer) -> None:
+async def test_client_secret_is_sent_only_in_the_header(issuer: StubIssuer) -> None:
     await claims_by(issuer, SECRET)
     (authorization,) = issuer.authorizations
     assert authorization is not None
@@ -210,7 +210,7 @@ async def test_a_provider_with_an_endless_answer_is_named(
 
 
 @asynchronous
-async def test_sign_ins_read_the_providers_metadata_every_five_minutes(
+async def test_sign_ins_read_metadata_every_five_minutes(
     issuer: StubIssuer,
 ) -> None:
     clock = SettableClock()

@@ -78,7 +78,7 @@ async def test_a_silent_collector_is_called_later() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "start"), STARTS)
 @asynchronous
-async def test_a_collector_with_an_endless_answer_is_called_later(
+async def test_collector_with_an_endless_answer_is_called_later(
     scheme: str, start: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with never_ending(monkeypatch, start) as address:

@@ -72,7 +72,7 @@ def test_columns_have_their_types_and_times_are_utc(tmp_path: Path) -> None:
     assert read(path) == [a_row(1)]
 
 
-def test_a_file_without_rows_is_a_file_with_columns(tmp_path: Path) -> None:
+def test_file_without_rows_is_a_file_with_columns(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     ParquetFile(path).finish()
     assert read(path) == []
@@ -121,7 +121,7 @@ def parse(members: dict[str, Any], name: str) -> None:
         members[name] = json.loads(members[name])
 
 
-def test_events_in_ocsf_are_read_back_whole_and_valid(tmp_path: Path) -> None:
+def test_ocsf_events_are_read_back_valid(tmp_path: Path) -> None:
     records = [
         *real_records(),
         an_insight_record(),
@@ -137,7 +137,7 @@ def test_events_in_ocsf_are_read_back_whole_and_valid(tmp_path: Path) -> None:
     assert [problem for event in found for problem in problems_of(event)] == []
 
 
-def test_columns_in_ocsf_do_not_depend_on_the_events(tmp_path: Path) -> None:
+def test_ocsf_columns_do_not_depend_on_events(tmp_path: Path) -> None:
     write_ocsf(tmp_path / "1.parquet", [])
     write_ocsf(tmp_path / "2.parquet", [ocsf_event(record) for record in real_records()])
     empty, full = (

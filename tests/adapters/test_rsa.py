@@ -45,7 +45,7 @@ def files(folder: Path) -> list[Path]:
 
 
 @asynchronous
-async def test_the_key_is_made_once_only_for_its_owner(tmp_path: Path) -> None:
+async def test_key_is_made_once_only_for_its_owner(tmp_path: Path) -> None:
     signer = signer_in(tmp_path)
     assert files(tmp_path) == []
     await asyncio.gather(*(signed(signer, b"content") for _ in range(5)))
@@ -56,7 +56,7 @@ async def test_the_key_is_made_once_only_for_its_owner(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_a_key_is_listed_around_its_time_of_signing(
+async def test_key_is_listed_around_its_time_of_signing(
     tmp_path: Path,
 ) -> None:
     clock = SettableClock(MOMENT + timedelta(microseconds=999_999))
@@ -325,7 +325,7 @@ async def test_servers_replacing_a_key_concurrently_have_the_same(
 
 @pytest.mark.slow
 @asynchronous
-async def test_another_servers_key_is_listed_after_the_next_check(
+async def test_another_servers_key_is_listed_after_a_check(
     tmp_path: Path,
 ) -> None:
     disk: Documents = {}
@@ -342,7 +342,7 @@ async def test_another_servers_key_is_listed_after_the_next_check(
 
 
 @asynchronous
-async def test_keys_missing_from_the_store_are_named_but_listed(
+async def test_keys_missing_from_the_store_stay_listed(
     tmp_path: Path,
 ) -> None:
     disk: Documents = {}
@@ -421,7 +421,7 @@ async def test_no_other_key_replaces_a_damaged_sealed_one(
 
 @pytest.mark.slow
 @asynchronous
-async def test_the_loss_of_a_sealed_key_can_be_acknowledged(tmp_path: Path) -> None:
+async def test_loss_of_a_sealed_key_can_be_acknowledged(tmp_path: Path) -> None:
     control = MemoryControl()
     old = await sharing(tmp_path, control).current()
     name = await sealed_key(control)
@@ -436,7 +436,7 @@ async def test_the_loss_of_a_sealed_key_can_be_acknowledged(tmp_path: Path) -> N
 
 @pytest.mark.slow
 @asynchronous
-async def test_keys_in_files_are_copied_to_the_control_store_once(
+async def test_keys_in_files_are_copied_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")

@@ -77,13 +77,13 @@ def test_expiry_precedes_a_file_of_the_same_range(tmp_path: Path) -> None:
     assert left_over(tmp_path) == [older]
 
 
-def test_one_of_two_files_of_one_range_is_used(tmp_path: Path) -> None:
+def test_two_files_of_one_range_count_once(tmp_path: Path) -> None:
     a_file(tmp_path, 1, 20)
     a_file(tmp_path, 1, 20, "-ffffffffffffffff.duckdb")
     assert len(sealed_files(tmp_path, Series.JOURNAL)) == len(left_over(tmp_path)) == 1
 
 
-def test_a_whole_file_has_the_hash_of_its_name(tmp_path: Path) -> None:
+def test_whole_file_has_the_hash_of_its_name(tmp_path: Path) -> None:
     content = tmp_path / "content"
     content.write_bytes(b"abc")
     path = tmp_path / f"{stem_of(Series.JOURNAL, 1, 2)}-{digest_of(content)}.duckdb"

@@ -13,7 +13,7 @@ from opentrail.adapters.sealing import AesGcmSealer, load_master_key
 from opentrail.core.errors import StorageFailed, UsageError
 
 
-def test_a_key_is_made_once_only_for_its_owner(tmp_path: Path) -> None:
+def test_key_is_made_once_only_for_its_owner(tmp_path: Path) -> None:
     file = tmp_path / "keys" / "master.key"
     key = load_master_key(file, None, may_create=True)
     assert len(key) == 32
@@ -30,7 +30,7 @@ def test_concurrent_creators_get_the_same_key(tmp_path: Path) -> None:
     assert len(keys) == 1
 
 
-def test_a_missing_key_of_sealed_secrets_is_not_replaced(tmp_path: Path) -> None:
+def test_missing_key_of_sealed_secrets_is_not_replaced(tmp_path: Path) -> None:
     file = tmp_path / "master.key"
     with pytest.raises(StorageFailed, match="is missing, and secrets are sealed by it: restore"):
         load_master_key(file, None, may_create=False)

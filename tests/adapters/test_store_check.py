@@ -99,7 +99,7 @@ def test_problems_are_named_by_file_and_position(
     assert all(one.file and one.problem for one in found)
 
 
-def test_a_sound_journal_unlike_the_sealed_files_is_named(
+def test_sound_journal_unlike_the_sealed_files_is_named(
     world: World,
 ) -> None:
     with closing(sqlite3.connect(_segment(world))) as database:
@@ -116,7 +116,7 @@ def test_a_sound_journal_unlike_the_sealed_files_is_named(
     assert "disagrees with sealed files" in {one.problem for one in findings(world)}
 
 
-def test_a_segment_trimmed_during_the_check_is_not_damage(tmp_path: Path) -> None:
+def test_segment_trimmed_during_the_check_is_not_damage(tmp_path: Path) -> None:
     async def made() -> World:
         world = World(tmp_path)
         await world.journal.close()

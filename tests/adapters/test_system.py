@@ -24,7 +24,7 @@ from opentrail.adapters.system import (
 )
 
 
-def test_the_time_is_the_machines_aware_and_in_utc() -> None:
+def test_time_is_the_machines_aware_and_in_utc() -> None:
     before = datetime.now(UTC)
     now = SystemClock().now()
     assert before <= now <= datetime.now(UTC)
@@ -36,14 +36,14 @@ def niceness() -> int:
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
-def test_a_thread_of_low_priority_has_a_higher_niceness() -> None:
+def test_thread_of_low_priority_has_a_higher_niceness() -> None:
     own = niceness()
     with low_priority_thread("background") as thread:
         assert thread.submit(niceness).result() == min(19, own + 5)
     assert niceness() == own
 
 
-def test_a_sync_reaches_the_disk_by_a_full_sync(
+def test_sync_reaches_the_disk_by_a_full_sync(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As on macOS, with its F_FULLFSYNC of 51."""

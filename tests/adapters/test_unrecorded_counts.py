@@ -50,7 +50,7 @@ def test_a_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     assert [gap for _, gap in kept_gaps(tmp_path)] == [GAP]
 
 
-def test_a_damaged_file_keeps_its_gap_or_is_named(tmp_path: Path) -> None:
+def test_damaged_file_keeps_its_gap_or_is_named(tmp_path: Path) -> None:
     file = GapFile(tmp_path)
     file.keep(GAP)
     ((path, _),) = kept_gaps(tmp_path)

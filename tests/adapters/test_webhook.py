@@ -53,7 +53,7 @@ def stub_webhook() -> Iterator[Stub]:
 
 
 @asynchronous
-async def test_an_event_is_sent_with_its_id_and_a_signature() -> None:
+async def test_event_is_sent_with_id_and_signature() -> None:
     with stub_webhook() as stub:
         webhook = HttpWebhook(f"{stub.url}/hook?a=b", "s3cret", LOOPBACK)
         assert await webhook.send("an-id", b'{"a":1}')

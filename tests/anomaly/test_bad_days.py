@@ -39,7 +39,7 @@ NOBODY = "http://127.0.0.1:9"
 
 
 @pytest.mark.campaign
-def test_a_second_server_exits_3_and_names_the_first(tmp_path: Path) -> None:
+def test_second_server_exits_3_and_names_the_first(tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", "--upstream", NOBODY) as first:
         second = run_opentrail("serve", "--data-dir", str(tmp_path / "data"), "--upstream", NOBODY)
         assert second.returncode == 3
@@ -114,7 +114,7 @@ def test_a_full_disk_at_the_start_exits_74(small_disk: Path, is_new: bool) -> No
 
 
 @pytest.mark.campaign
-def test_a_full_disk_refuses_calls_until_there_is_room(small_disk: Path) -> None:
+def test_full_disk_refuses_calls_until_there_is_room(small_disk: Path) -> None:
     with (
         StubUpstream() as upstream,
         opentrail_server(small_disk / "data", "--upstream", upstream.url) as server,
@@ -152,7 +152,7 @@ def test_a_full_disk_refuses_calls_until_there_is_room(small_disk: Path) -> None
 
 
 @pytest.mark.campaign
-def test_with_allow_a_full_disk_leaves_a_gap_record(small_disk: Path) -> None:
+def test_full_disk_with_allow_leaves_a_gap_record(small_disk: Path) -> None:
     with (
         StubUpstream() as upstream,
         opentrail_server(
@@ -205,7 +205,7 @@ def test_losses_before_a_stop_are_reported_after_it(small_disk: Path, recorders:
 
 
 @pytest.mark.campaign
-def test_a_port_in_use_exits_2_with_the_flag(tmp_path: Path) -> None:
+def test_port_in_use_exits_2_with_the_flag(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -399,7 +399,7 @@ def history_process(server: Opentrail) -> int:
 
 
 @pytest.mark.campaign
-def test_a_killed_history_process_is_refilled_on_a_quiet_server(
+def test_killed_history_process_is_refilled_without_traffic(
     tmp_path: Path,
 ) -> None:
     with (

@@ -176,7 +176,7 @@ def lost_positions(state: dict[str, Any]) -> set[int]:
     ],
     indirect=["world"],
 )
-def test_a_damaged_journal_is_reported_and_costs_no_other(
+def test_damaged_journal_is_reported_and_costs_no_other(
     tmp_path: Path, world: World, damage: Callable[[Path], None], most: int
 ) -> None:
     folder = tmp_path / "data"
@@ -230,7 +230,7 @@ def test_a_damaged_journal_is_reported_and_costs_no_other(
 
 
 @pytest.mark.campaign
-def test_damage_while_the_server_runs_is_confined_and_named(tmp_path: Path, world: World) -> None:
+def test_damage_during_a_run_is_confined_and_named(tmp_path: Path, world: World) -> None:
     folder = tmp_path / "data"
     shutil.copytree(world.folder, folder)
     is_sealed = "--history-seal-records" in world.flags

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.anomaly, pytest.mark.slow]
 
 
 @asynchronous
-async def test_every_acknowledged_record_is_on_the_promoted_standby_once() -> None:
+async def test_promoted_standby_has_every_acknowledged_record_once() -> None:
     with primary_and_standby() as (primary, standby):
         database = database_in(primary.new_database())
         url = f"postgresql://trusted@/{database}?host={primary.folder},{standby.folder}"

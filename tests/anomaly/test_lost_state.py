@@ -42,7 +42,7 @@ def delivered_to(s3: Any, bucket: str) -> list[dict[str, Any]]:
     return records
 
 
-def test_a_lost_state_is_named_and_trails_are_restored(tmp_path: Path) -> None:
+def test_lost_state_is_named_and_trails_are_restored(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     with moto_server() as upstream:
         flags = ("--upstream", upstream, "--delivery-interval", "0.5", "--digest-interval", "2")

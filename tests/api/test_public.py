@@ -13,7 +13,7 @@ from tests.fakes import asynchronous
 
 @pytest.mark.parametrize(("state", "status"), [("ok", 200), ("failing", 503)])
 @asynchronous
-async def test_health_needs_no_token_and_its_status_shows_failure(state: str, status: int) -> None:
+async def test_health_needs_no_token_to_show_failure(state: str, status: int) -> None:
     api = Api()
     api.health = {"status": state, "journal": {"position": 5}}
     answer = await api.ask("/health", token=None)

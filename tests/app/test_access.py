@@ -40,7 +40,7 @@ def test_without_credentials_an_upstream_gets_placeholders() -> None:
     assert made == S3Access(EVERYTHING, "opentrail", "opentrail", "eu-west-1")
 
 
-def test_buckets_are_reached_in_the_region_of_their_credentials() -> None:
+def test_buckets_are_accessed_in_their_credentials_region() -> None:
     own = UpstreamAccess("AKIAEXAMPLE", "secret", "token", "eu-west-1")
     settings = Settings(upstream={"": EVERYTHING}, access={"s3": own})
     expected = S3Access(EVERYTHING, "AKIAEXAMPLE", "secret", "eu-west-1", None, "token")
@@ -55,7 +55,7 @@ def test_the_server_makes_keys_only_to_verify_signatures() -> None:
     assert own_api_access(settings, "http://x", None, ACCOUNT).access_key_id == "AKIAEXAMPLE"
 
 
-def test_keys_of_server_and_users_are_trusted_the_stores_are_not() -> None:
+def test_server_and_user_keys_are_trusted() -> None:
     settings = Settings(auth="enforced", access={"s3": UpstreamAccess("AKIAEXAMPLE", "secret")})
     keys = server_keys(settings, lambda key: unknown("111122223333", key), None)
     assert keys.own is not None

@@ -25,7 +25,7 @@ ANN = "arn:aws:iam::111122223333:user/ann"
 
 
 @asynchronous
-async def test_a_lost_master_key_is_not_replaced_by_another(tmp_path: Path) -> None:
+async def test_lost_master_key_is_not_replaced_by_another(tmp_path: Path) -> None:
     data = DataDirectory(tmp_path / "data")
     data.open()
     place = control_place(Settings(), data)
@@ -97,7 +97,7 @@ async def test_the_master_key_may_be_in_the_environment(
 
 @pytest.mark.slow
 @asynchronous
-async def test_one_of_several_new_servers_chooses_the_master_key(
+async def test_one_new_server_chooses_the_master_key(
     tmp_path: Path,
 ) -> None:
     settings = shared_settings()
@@ -112,7 +112,7 @@ async def test_one_of_several_new_servers_chooses_the_master_key(
 
 @pytest.mark.slow
 @asynchronous
-async def test_an_old_store_accepts_only_the_key_of_its_secrets(
+async def test_old_store_accepts_only_its_secrets_key(
     tmp_path: Path,
 ) -> None:
     settings = shared_settings()

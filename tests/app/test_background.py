@@ -32,7 +32,7 @@ async def test_a_task_runs_until_the_stack_closes(caplog: pytest.LogCaptureFixtu
 
 
 @asynchronous
-async def test_a_failed_task_is_logged_and_stops_no_other(
+async def test_failed_task_is_logged_and_stops_no_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def work() -> None:

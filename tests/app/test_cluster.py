@@ -132,7 +132,7 @@ async def test_another_server_takes_over_from_a_stopped_worker() -> None:
 
 
 @asynchronous
-async def test_a_worker_without_lease_stops_and_may_work_again() -> None:
+async def test_worker_without_lease_stops_and_may_work_again() -> None:
     async with two_servers() as (url, one, other):
         one.start()
         await one.works.wait()
@@ -152,7 +152,7 @@ async def test_a_worker_without_lease_stops_and_may_work_again() -> None:
 
 
 @asynchronous
-async def test_only_a_worker_with_a_lease_appends_as_worker() -> None:
+async def test_only_a_leaseholder_appends_as_worker() -> None:
     async with two_servers() as (url, one, other):
         journal = PostgresJournal(url)
         try:
@@ -305,7 +305,7 @@ async def test_servers_without_event_history_do_not_delay_trimming() -> None:
 
 
 @asynchronous
-async def test_with_files_in_s3_only_running_servers_delay_trimming() -> None:
+async def test_only_running_servers_delay_trimming_with_s3() -> None:
     async with two_servers() as (url, one, other):
         await other.cluster.note("http://other", 80)
         await pass_time(one, timedelta(hours=1))
@@ -338,7 +338,7 @@ async def test_imported_events_are_copied_before_a_server_joins(tmp_path: Path) 
 
 
 @asynchronous
-async def test_the_later_of_two_servers_with_one_id_ends(
+async def test_later_of_two_servers_with_one_id_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_NOTE_SECONDS", 0.05)

@@ -48,7 +48,7 @@ async def test_an_application_is_served_without_handling_signals() -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_the_proof_process_answers_and_its_failure_is_an_error() -> None:
+async def test_proof_process_answers_or_fails() -> None:
     provers = EventProvers(lambda: S3Access("http://127.0.0.1:9", "key", "secret"))
     assert await provers.prove({"questions": [], "keys": []}) == []
     with pytest.raises(CloudTrailError) as failed:
@@ -77,7 +77,7 @@ async def test_one_trail_is_verified_at_a_time(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_verification_has_the_output_of_validate_and_a_time(
+async def test_verification_has_output_and_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verifiers = TrailVerifiers(tmp_path, lambda: S3Access("http://127.0.0.1:9", "k", "s"))

@@ -43,7 +43,7 @@ async def started(
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_recorded_event_is_in_history_and_positions_survive_restarts(
+async def test_recorded_event_and_positions_survive_restarts(
     tmp_path: Path,
 ) -> None:
     failures: list[str] = []

@@ -18,7 +18,7 @@ from opentrail.core.errors import UsageError
 from opentrail.settings import Address, Settings
 
 
-def test_a_socket_is_bound_to_its_address_without_blocking() -> None:
+def test_socket_is_bound_to_its_address_without_blocking() -> None:
     for host in ("127.0.0.1", "::1"):
         with bind(Address(host, 0), "--listen") as bound:
             assert bound.getsockname()[0] == host
@@ -26,7 +26,7 @@ def test_a_socket_is_bound_to_its_address_without_blocking() -> None:
             assert not bound.getblocking()
 
 
-def test_an_address_in_use_is_wrong_use_of_the_flag() -> None:
+def test_address_in_use_names_the_flag() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -57,7 +57,7 @@ async def test_a_cache_without_its_package_is_refused(
 
 @pytest.mark.slow
 @asynchronous
-async def test_servers_with_a_shared_journal_cannot_limit_its_size(
+async def test_shared_journal_has_no_size_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(MASTER_KEY_VARIABLE, base64.b64encode(bytes(32)).decode())
@@ -93,7 +93,7 @@ async def test_a_deleted_journal_is_a_loss(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_keys_of_the_control_store_are_in_the_settings(tmp_path: Path) -> None:
+async def test_settings_include_the_control_stores_keys(tmp_path: Path) -> None:
     async with opened(tmp_path) as engines:
         assert engines.settings.directory == {}
         await engines.named_keys.put(KEY, {"user": "mary", "account": "111122223333"})

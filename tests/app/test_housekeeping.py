@@ -85,7 +85,7 @@ async def sealed(
 
 
 @asynchronous
-async def test_sealed_journal_and_old_files_are_deleted_unless_needed(
+async def test_sealed_and_old_files_are_deleted_unless_needed(
     tmp_path: Path,
 ) -> None:
     clock = SettableClock(MOMENT)
@@ -214,7 +214,7 @@ async def test_several_lost_ranges_do_not_stop_trimming(
 
 
 @asynchronous
-async def test_a_failed_index_download_stops_neither_sharing_nor_trimming(
+async def test_failed_index_download_stops_neither_sharing_nor_trimming(
     tmp_path: Path,
 ) -> None:
     clock = SettableClock(MOMENT)

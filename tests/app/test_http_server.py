@@ -117,7 +117,7 @@ async def test_an_unfinished_head_gets_408_at_the_deadline() -> None:
 
 
 @asynchronous
-async def test_silent_connections_end_in_each_phase_of_a_request() -> None:
+async def test_silent_connections_end_in_each_phase() -> None:
     async with console(Connections(head_seconds=0.2)) as port:
         silent, _ = await sent(port, b"")
         assert await rest(silent) == b""

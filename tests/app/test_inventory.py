@@ -127,7 +127,7 @@ async def test_an_old_control_store_may_be_restored(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_a_missing_control_store_of_an_older_version_is_named(tmp_path: Path) -> None:
+async def test_missing_old_control_store_is_named(tmp_path: Path) -> None:
     await made(tmp_path)
     remove_state(tmp_path)
     for name in ("inventory.json", "history/inventory.json", "written"):
@@ -160,7 +160,7 @@ async def test_a_directory_of_an_older_version_is_adopted(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 @asynchronous
-async def test_an_older_copy_of_the_control_store_is_named(tmp_path: Path) -> None:
+async def test_older_copy_of_the_control_store_is_named(tmp_path: Path) -> None:
     await made(tmp_path)
     shutil.copy(tmp_path / "state.db", tmp_path / "older")
     await made(tmp_path)
@@ -210,7 +210,7 @@ async def test_the_journal_of_another_directory_is_named(tmp_path: Path) -> None
 
 
 @asynchronous
-async def test_every_commit_is_noted_to_reveal_a_cut_end(tmp_path: Path) -> None:
+async def test_every_commit_is_noted(tmp_path: Path) -> None:
     async with opened(tmp_path) as engines:
         for _ in range(3):
             await engines.journal.append([a_new_entry()])
@@ -225,7 +225,7 @@ async def test_every_commit_is_noted_to_reveal_a_cut_end(tmp_path: Path) -> None
 
 @pytest.mark.slow
 @asynchronous
-async def test_imports_and_keys_are_known_without_the_control_store(tmp_path: Path) -> None:
+async def test_inventory_knows_imports_and_keys(tmp_path: Path) -> None:
     async with opened(tmp_path) as engines:
         await engines.journal.append([a_new_entry()])
         await mark_imports(engines.control, 58)
@@ -286,7 +286,7 @@ async def signing_keys(engines: Engines, folder: Path) -> list[str]:
 
 @pytest.mark.slow
 @asynchronous
-async def test_keys_moved_to_a_shared_store_are_not_missing(
+async def test_keys_in_a_shared_store_are_not_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     master = tmp_path / "keys" / "master.key"

@@ -43,7 +43,7 @@ async def test_records_on_postgresql_survive_a_restart(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_a_journal_is_searched_for_only_in_its_place(tmp_path: Path) -> None:
+async def test_journal_is_searched_for_only_in_its_place(tmp_path: Path) -> None:
     url = shared_server().new_database()
     shared, own = tmp_path / "shared", tmp_path / "own"
     async with opened_engines(on_postgresql(shared, url)) as (_, engines, shared_data):
@@ -74,7 +74,7 @@ async def test_one_server_at_a_time_uses_a_journal(
 
 @pytest.mark.parametrize("failure", [None, RuntimeError("can't start new thread")])
 @asynchronous
-async def test_a_server_whose_journal_has_a_new_owner_ends(
+async def test_server_whose_journal_has_a_new_owner_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception | None
 ) -> None:
     """Also after an unexpected failure to renew its lease."""
@@ -118,7 +118,7 @@ async def test_positions_lost_by_postgresql_are_not_reused(
 
 
 @asynchronous
-async def test_the_journal_of_another_data_directory_is_refused_unchanged(
+async def test_journal_of_another_data_directory_is_refused_unchanged(
     tmp_path: Path,
 ) -> None:
     one, other = (shared_server().new_database() for _ in range(2))

@@ -77,7 +77,7 @@ async def test_the_last_imported_event_is_remembered() -> None:
 
 
 @asynchronous
-async def test_a_failed_write_of_the_mark_is_no_failure() -> None:
+async def test_failed_write_of_the_mark_is_no_failure() -> None:
     class FullControl(MemoryControl):
         async def apply(self, changes: Sequence[StoreWrite]) -> None:
             del changes

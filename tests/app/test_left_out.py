@@ -46,7 +46,7 @@ class World:
 
 
 @asynchronous
-async def test_counters_of_all_processes_give_one_event_an_hour(tmp_path: Path) -> None:
+async def test_all_counters_give_one_event_an_hour(tmp_path: Path) -> None:
     world = World(tmp_path)
     for process in world.processes:
         for _ in range(3):

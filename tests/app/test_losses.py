@@ -32,7 +32,7 @@ async def details(journal: MemoryJournal) -> list[dict[str, Any]]:
 
 
 @asynchronous
-async def test_a_gap_of_an_earlier_run_is_recorded_once(tmp_path: Path) -> None:
+async def test_gap_of_an_earlier_run_is_recorded_once(tmp_path: Path) -> None:
     for gap in (GAP, None):
         GapFile(tmp_path).keep(gap)
     journal = MemoryJournal()
@@ -45,7 +45,7 @@ async def test_a_gap_of_an_earlier_run_is_recorded_once(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_a_gap_with_a_damaged_file_is_recorded_without_number(tmp_path: Path) -> None:
+async def test_damaged_gap_is_recorded_without_number(tmp_path: Path) -> None:
     GapFile(tmp_path).keep(GAP)
     ((file, _),) = kept_gaps(tmp_path)
     file.write_bytes(file.read_bytes()[:30])
@@ -69,7 +69,7 @@ async def test_an_unrecorded_gap_waits_for_the_next_start(tmp_path: Path) -> Non
     assert len(await details(journal)) == 1
 
 
-def test_a_loss_is_retried_until_it_is_recorded_once() -> None:
+def test_loss_is_retried_until_it_is_recorded_once() -> None:
     failures: list[Exception] = [RecordRefused("disk full"), StorageFailed("disk full")]
 
     class FailingJournal(MemoryJournal):

@@ -113,7 +113,7 @@ def test_connections_are_distributed_and_calls_recorded_once(tmp_path: Path) -> 
 
 
 @pytest.mark.campaign
-def test_a_new_key_is_known_to_every_process_first(moto: str, tmp_path: Path) -> None:
+def test_new_key_is_known_to_every_process_first(moto: str, tmp_path: Path) -> None:
     """Each new connection lands in the next process, immediately after the key's answer."""
     with opentrail_server(tmp_path / "data", "--upstream", moto, "--recorders", "3") as server:
         iam = server.boto("iam")
@@ -146,7 +146,7 @@ def test_next_server_knows_learned_identities(moto: str, tmp_path: Path) -> None
 
 
 @pytest.mark.campaign
-def test_the_cloudtrail_api_answers_and_its_calls_take_effect(moto: str, tmp_path: Path) -> None:
+def test_cloudtrail_api_answers_and_its_calls_take_effect(moto: str, tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", "--upstream", moto, "--recorders", "2") as server:
         server.boto("s3").create_bucket(Bucket="logs")
         for _ in range(2):
@@ -169,7 +169,7 @@ def test_the_cloudtrail_api_answers_and_its_calls_take_effect(moto: str, tmp_pat
 
 
 @pytest.mark.anomaly
-def test_a_killed_process_is_replaced_without_losing_answered_calls(
+def test_killed_process_is_replaced_without_losing_answered_calls(
     tmp_path: Path,
 ) -> None:
     with (
@@ -254,7 +254,7 @@ def test_every_process_accepts_calls_once_the_journal_recovers(tmp_path: Path) -
 
 @pytest.mark.campaign
 @pytest.mark.anomaly
-def test_the_processes_end_with_their_server_in_any_case(tmp_path: Path) -> None:
+def test_processes_end_with_their_server_in_any_case(tmp_path: Path) -> None:
     with opentrail_server(
         tmp_path / "data", "--upstream", "http://127.0.0.1:9", "--recorders", "2"
     ) as server:

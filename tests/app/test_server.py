@@ -156,7 +156,7 @@ def test_stored_files_are_private(server: Server) -> None:
 
 @pytest.mark.campaign
 @pytest.mark.live
-def test_one_server_at_a_time_may_use_a_data_directory(
+def test_one_server_may_use_a_data_directory(
     server: Server,
 ) -> None:
     code, complaint = run_to_end(server.data_dir, *UPSTREAM, *ADDRESSES)
@@ -195,7 +195,7 @@ def test_a_service_continues_after_a_hangup(server: Server) -> None:
 @pytest.mark.campaign
 @pytest.mark.live
 @pytest.mark.anomaly
-def test_a_server_without_control_store_restores_from_event_history(
+def test_server_without_control_store_restores_from_event_history(
     tmp_path: Path,
 ) -> None:
     settings = Settings(data_dir=tmp_path, insights="off", history_seal_records=20)
@@ -233,7 +233,7 @@ def test_a_server_without_control_store_restores_from_event_history(
 
 @pytest.mark.live
 @pytest.mark.anomaly
-def test_the_next_server_after_a_kill_replaces_the_stale_file(server: Server) -> None:
+def test_next_server_replaces_a_killed_ones_file(server: Server) -> None:
     assert server.end(signal.SIGKILL) == -signal.SIGKILL
     assert (server.data_dir / "server.json").exists()
     again = Server(server.data_dir)
@@ -297,7 +297,7 @@ def test_an_impossible_data_directory_is_failed_storage(tmp_path: Path) -> None:
 
 @pytest.mark.live
 @pytest.mark.anomaly
-def test_a_full_disk_at_the_start_gives_no_traceback(tmp_path: Path) -> None:
+def test_full_disk_at_the_start_gives_no_traceback(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 600) as disk:
         fill(disk, leave_kilobytes=24)
         code, complaint = run_to_end(disk / "data", *UPSTREAM, *ADDRESSES)

@@ -58,7 +58,7 @@ async def test_worker_seals_missing_file_again(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_missing_file_is_named_until_a_server_has_it(tmp_path: Path) -> None:
+async def test_missing_file_is_named_until_restored(tmp_path: Path) -> None:
     cluster, journal, _ = await a_cluster(tmp_path)
     await journal.close()
     empty = tmp_path / "empty"

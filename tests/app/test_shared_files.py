@@ -268,7 +268,7 @@ class TrimmedTo:
 
 
 @asynchronous
-async def test_a_worker_names_the_position_of_a_missing_file(tmp_path: Path) -> None:
+async def test_worker_names_the_position_of_a_missing_file(tmp_path: Path) -> None:
     cluster = Servers(tmp_path)
     worker = cluster.server("worker")
     with pytest.raises(StorageFailed, match="no file here begins at position 1"):
@@ -276,7 +276,7 @@ async def test_a_worker_names_the_position_of_a_missing_file(tmp_path: Path) -> 
 
 
 @asynchronous
-async def test_a_damaged_file_is_refused_and_nothing_is_changed(tmp_path: Path) -> None:
+async def test_damaged_file_is_refused_and_nothing_is_changed(tmp_path: Path) -> None:
     cluster = Servers(tmp_path)
     server = cluster.server("new")
     cluster.has("new", 1, 15)
@@ -364,7 +364,7 @@ async def test_types_used_by_trails_stay_listed(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_a_missing_expired_file_does_not_stop_a_server(tmp_path: Path) -> None:
+async def test_missing_expired_file_does_not_stop_a_server(tmp_path: Path) -> None:
     cluster = Servers(tmp_path)
     for first in (1, 11, 21):
         await cluster.share(first, first + 9)

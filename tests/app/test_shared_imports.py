@@ -159,7 +159,7 @@ async def test_concurrent_servers_import_each_event_once(tmp_path: Path) -> None
 
 
 @asynchronous
-async def test_an_import_is_repeated_if_its_numbers_are_taken(
+async def test_import_is_repeated_if_its_numbers_are_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     servers = Servers(tmp_path)
@@ -223,7 +223,7 @@ async def test_merged_imports_of_listed_files_are_kept(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_numbers_that_another_server_has_listed_are_not_used(tmp_path: Path) -> None:
+async def test_numbers_listed_by_another_server_are_unused(tmp_path: Path) -> None:
     servers = Servers(tmp_path)
     async with AsyncExitStack() as stack:
         await (await servers.start(stack, "one", is_alone=True)).take(1, 10)
@@ -328,7 +328,7 @@ async def test_expired_imports_are_unlisted_and_not_missed(
 
 @pytest.mark.campaign
 @asynchronous
-async def test_a_missing_expired_import_does_not_stop_a_server(
+async def test_missing_expired_import_does_not_stop_a_server(
     tmp_path: Path,
 ) -> None:
     servers = Servers(tmp_path)
@@ -344,7 +344,7 @@ async def test_a_missing_expired_import_does_not_stop_a_server(
 
 
 @asynchronous
-async def test_a_crash_during_the_expiry_of_imports_loses_nothing(
+async def test_crash_during_the_expiry_of_imports_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     servers = Servers(tmp_path)
@@ -376,7 +376,7 @@ EVERY = 1 if os.environ.get("OPENTRAIL_POWER_CUTS") == "all" else 3
 @pytest.mark.campaign
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_power_cut_during_an_import_leaves_each_event_once(
+async def test_power_cut_in_import_keeps_each_event_once(
     tmp_path: Path,
 ) -> None:
     steps_of_start = 0

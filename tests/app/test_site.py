@@ -60,7 +60,7 @@ async def test_a_site_records_and_names_the_worker(kind: str, tmp_path: Path) ->
 
 
 @asynchronous
-async def test_a_cluster_recorder_keeps_no_history_and_imports_nothing(tmp_path: Path) -> None:
+async def test_cluster_recorder_keeps_no_history_and_imports_nothing(tmp_path: Path) -> None:
     settings = replace(settings_of(CLUSTER, tmp_path), role="recorder")
     async with opened_engines(settings) as (_, engines, _data):
         assert not engines.site.keeps_history

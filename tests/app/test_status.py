@@ -35,7 +35,7 @@ async def document(api: Api, folder: Path, problem: LastProblem) -> dict[str, An
 
 
 @asynchronous
-async def test_health_trails_disk_and_the_last_problem_are_shown(tmp_path: Path) -> None:
+async def test_health_trails_disk_and_last_problem_are_shown(tmp_path: Path) -> None:
     api, problem = Api(), LastProblem()
     empty = await document(api, tmp_path, problem)
     assert empty["trails"] == []

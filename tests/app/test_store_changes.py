@@ -84,7 +84,7 @@ def test_only_changed_kinds_are_reloaded_within_a_second() -> None:
     following(control, reloads, story)
 
 
-def test_an_unreachable_store_is_logged_once_and_read_later(
+def test_unreachable_store_is_logged_once_and_read_later(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Remote(MemoryControl):

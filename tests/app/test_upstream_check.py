@@ -37,7 +37,7 @@ def test_unknown_servers_are_only_reported_to_answer() -> None:
         assert line(stub.url) == "answers (nginx)"
 
 
-def test_aws_is_known_by_its_name_and_not_asked() -> None:
+def test_aws_is_known_by_name_without_requests() -> None:
     url = "https://s3.eu-west-1.amazonaws.com"
     assert line(url) == f"AWS; {AWS.signatures}"
     access = {"": UpstreamAccess("AKIA", "secret", resign=True)}

@@ -6,7 +6,7 @@ from opentrail.app.wing import Wing
 from tests.api.caller import Api
 
 
-def test_a_wing_adds_nothing_that_it_does_not_name() -> None:
+def test_wing_adds_nothing_that_it_does_not_name() -> None:
     wing = Wing()
     assert [*wing.groups(Api().services, list), *wing.pages] == []
     assert [*wing.followers, *wing.sinks] == []

@@ -11,7 +11,7 @@ from benchmarks.figures import PAGE, RESULTS, figures, short, table, with_table
 from opentrail.core.version import __version__
 
 
-def test_the_page_shows_the_newest_figures_of_this_release() -> None:
+def test_page_shows_the_newest_figures_of_this_release() -> None:
     """If it fails: `python -m benchmarks.figures`, and the benchmarks that it names."""
     page = PAGE.read_text()
     assert page == with_table(page, figures(RESULTS, __version__))

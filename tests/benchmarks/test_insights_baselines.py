@@ -33,7 +33,7 @@ def test_rolling_sums_end_with_their_minute() -> None:
     assert rolling_sums(counts, 3).tolist() == [[1, 3, 6, 9, 12, 15]]
 
 
-def test_a_finding_ends_after_ten_minutes_without_a_flag() -> None:
+def test_finding_ends_after_ten_minutes_without_a_flag() -> None:
     flags = np.zeros((1, 60), bool)
     flags[0, [5, 6, 16, 30]] = True
     found = to_findings(flags, first_key=3, first=DAY, window=5, up=True)
@@ -43,7 +43,7 @@ def test_a_finding_ends_after_ten_minutes_without_a_flag() -> None:
     ]
 
 
-def test_the_bound_of_a_tail_grows_with_the_distance() -> None:
+def test_bound_of_a_tail_grows_with_the_distance() -> None:
     calls, mean = np.array([5.0, 10.0, 40.0]), np.array([5.0, 5.0, 5.0])
     wide, narrow = tail(calls, mean, np.array(1.0)), tail(calls, mean, np.array(100.0))
     assert wide[0] == narrow[0] == 0

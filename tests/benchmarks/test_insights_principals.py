@@ -24,7 +24,7 @@ def test_each_minute_has_the_counted_calls(workload: Workload) -> None:
 
 
 @pytest.mark.slow
-def test_calls_do_not_depend_on_the_range_asked_for(workload: Workload) -> None:
+def test_calls_do_not_depend_on_the_range(workload: Workload) -> None:
     label = next(label for label in workload.labels if label.up)
     whole = list(events_of(workload, label.key, label.start - 10, label.end))
     part = list(events_of(workload, label.key, label.start, label.end))

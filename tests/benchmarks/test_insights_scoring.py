@@ -83,7 +83,7 @@ def test_findings_elsewhere_are_false_starts() -> None:
     assert scores.false_by_kind == {"cron": 1, "human": 1}
 
 
-def test_a_second_finding_of_an_incident_is_not_counted() -> None:
+def test_second_finding_of_an_incident_is_not_counted() -> None:
     label = LABELS[0]
     second = Finding(0, label.start + 20, label.end, label.start + 21)
     scores = score(account(label), [*perfect(label), second])
@@ -105,7 +105,7 @@ def test_the_other_direction_does_not_match() -> None:
         (130 + GRACE, 150, False),
     ],
 )
-def test_a_finding_may_miss_an_incident_by_ten_minutes(start: int, end: int, matches: bool) -> None:
+def test_finding_may_miss_an_incident_by_ten_minutes(start: int, end: int, matches: bool) -> None:
     finding = Finding(0, FIRST + start, FIRST + end, FIRST + start)
     assert score(account(LABELS[0]), [finding]).found == matches
 

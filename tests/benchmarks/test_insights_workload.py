@@ -44,7 +44,7 @@ def test_another_seed_makes_another_account() -> None:
 
 
 @pytest.mark.slow
-def test_an_account_begins_on_a_monday_at_midnight_utc(workload: Workload) -> None:
+def test_account_begins_on_a_monday_at_midnight_utc(workload: Workload) -> None:
     # 1970-01-01 was a Thursday.
     assert workload.start % WEEK == 4 * DAY
     assert workload.counts.shape == (120, workload.minutes) == (120, 5 * WEEK)
@@ -56,7 +56,7 @@ def test_every_kind_of_normal_traffic_occurs(workload: Workload) -> None:
 
 
 @pytest.mark.slow
-def test_every_type_of_incident_occurs_in_the_scored_fortnight(workload: Workload) -> None:
+def test_scored_fortnight_has_every_type_of_incident(workload: Workload) -> None:
     assert {label.type for label in workload.labels if label.scored} == set(TYPES)
 
 
@@ -109,7 +109,7 @@ def test_a_surge_has_its_factor() -> None:
     assert 0.8 < np.median(ratios) < 1.25
 
 
-def test_a_new_api_has_at_most_five_earlier_calls(workload: Workload) -> None:
+def test_new_api_has_at_most_five_earlier_calls(workload: Workload) -> None:
     found = of(workload, "new API")
     assert found
     for label in found:

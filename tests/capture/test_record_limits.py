@@ -47,12 +47,12 @@ def test_a_valid_json_value_is_read_back(value: Any) -> None:
     assert written(value) == value
 
 
-def test_bytes_are_compact_and_keep_the_order_of_members() -> None:
+def test_bytes_are_compact_in_member_order() -> None:
     assert to_bytes(a_record()) == record_bytes(a_record())
     assert to_bytes({"b": 1, "a": "ü"}) == '{"b":1,"a":"ü"}'.encode()
 
 
-def test_a_record_that_needs_no_change_gets_no_mark() -> None:
+def test_record_that_needs_no_change_gets_no_mark() -> None:
     assert to_bytes(a_record()) == record_bytes(a_record())
     assert "additionalEventData" not in written(a_record())
 
@@ -145,7 +145,7 @@ def test_a_deeply_nested_value_does_not_raise(depth: int, surrogate: str) -> Non
 
 
 @given(st.text(max_size=3_000))
-def test_a_string_is_cut_at_a_kilobyte_between_characters(text: str) -> None:
+def test_string_is_cut_at_a_kilobyte_between_characters(text: str) -> None:
     shown = truncate(text)
     assert len(shown.encode("utf-8", "replace")) <= 1_024
     assert (

@@ -78,7 +78,7 @@ def test_a_renamed_operation_exists_and_has_another_name() -> None:
         assert all(name != operation for operation, name in table.items())
 
 
-def test_two_operations_share_a_name_only_as_at_aws() -> None:
+def test_only_awss_operations_share_a_name() -> None:
     for service in rules("names")["event_name"]:
         names: dict[str, list[str]] = {}
         for operation in catalog().services[service].model.operation_names:
@@ -111,13 +111,13 @@ def test_a_listed_service_is_one_of_botocore() -> None:
     assert [each for each in listed if each[1] not in catalog().services] == []
 
 
-def test_an_api_version_has_the_digits_of_the_models() -> None:
+def test_api_version_has_the_digits_of_the_models() -> None:
     for service in rules("names")["api_version"]:
         digits = "".join(c for c in str(api_version(service)) if c.isdigit())
         assert digits == catalog().services[service].api_version.replace("-", ""), service
 
 
-def test_a_service_without_a_listed_api_version_has_none() -> None:
+def test_service_without_a_listed_api_version_has_none() -> None:
     assert api_version("iam") is None
 
 
@@ -253,7 +253,7 @@ def test_a_service_has_the_event_source_of_aws() -> None:
     assert {each: source_of(services[each]) for each in EVENT_SOURCES} == EVENT_SOURCES
 
 
-def test_an_event_source_is_a_single_label_without_dots() -> None:
+def test_event_source_is_a_single_label_without_dots() -> None:
     for service in catalog().services.values():
         label = source_of(service)
         assert label

@@ -105,9 +105,7 @@ def test_names_without_a_secret_are_shown(name: str) -> None:
         ("dynamodb", "statement", "literals"),
     ],
 )
-def test_a_member_is_omitted_hidden_or_marked_as_by_aws(
-    label: str, member: str, action: str | None
-) -> None:
+def test_member_is_handled_as_by_aws(label: str, member: str, action: str | None) -> None:
     assert actions(label).get(member) == action
 
 
@@ -133,7 +131,7 @@ def test_no_literal_of_a_statement_survives(statement: str) -> None:
     assert "4111" not in shown
 
 
-def test_a_name_with_a_digit_is_not_a_literal() -> None:
+def test_name_with_a_digit_is_not_a_literal() -> None:
     statement = "SELECT a1, b_2 FROM table3 WHERE c4 = ?"
     assert without_literals(statement) == statement
 
@@ -146,7 +144,7 @@ def test_a_statement_of_another_type_is_hidden(value: Any) -> None:
 # Forms: a field may name its neighbor
 
 
-def test_a_field_named_secret_by_its_neighbor_is_hidden() -> None:
+def test_field_named_secret_by_its_neighbor_is_hidden() -> None:
     given = {
         "Name": "db",
         "Parameters.member.1.ParameterKey": "DBPassword",
@@ -221,7 +219,7 @@ def test_undecodable_body_is_compared_in_any_case() -> None:
     assert without_words_of(b"{Hunter2-and", "no HUNTER2 here", "") == f"no {HIDDEN} here"
 
 
-def test_words_of_an_unreadable_body_are_hidden_unless_recorded() -> None:
+def test_unrecorded_words_of_unreadable_bodies_are_hidden() -> None:
     hidden = without_words_of(b'{"a": "hunter%202', "no hunter 2: 'hunter%202' of /hunt", "/hunt")
     assert hidden == f"no {HIDDEN} 2: '{HIDDEN}' of /hunt"
 
@@ -230,12 +228,12 @@ def test_words_outside_the_body_stay_in_an_error() -> None:
     assert without_words_of(b"hunter", "malformed body: hunter", "") == f"malformed body: {HIDDEN}"
 
 
-def test_an_overlong_message_on_an_unreadable_body_is_hidden() -> None:
+def test_overlong_message_on_an_unreadable_body_is_hidden() -> None:
     body = b"x" * 1_100_000 + b" hunter2"
     assert without_words_of(body, "malformed body: hunter2", "") == HIDDEN
 
 
-def test_a_secret_containing_another_is_hidden_as_a_whole() -> None:
+def test_secret_containing_another_is_hidden_as_a_whole() -> None:
     asked = {"A": "secret", "B": "secret-and-more"}
     assert redact_message("secret-and-more secret", asked, {}) == f"{HIDDEN} {HIDDEN}"
 

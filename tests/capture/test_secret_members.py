@@ -36,7 +36,7 @@ def test_every_secret_sounding_member_is_hidden_or_reviewed() -> None:
     assert found == []
 
 
-def test_every_review_has_a_reason_and_a_visible_member() -> None:
+def test_every_review_has_reason_and_visible_member() -> None:
     shown = [one for one in candidates() if not one.hidden_by]
     known = {(one.service, one.member) for one in shown}
     for review in reviews():
@@ -336,7 +336,7 @@ def pairs() -> Iterator[tuple[Plan, dict[str, Any], str]]:
 
 
 @pytest.mark.campaign
-def test_no_value_next_to_a_secret_name_is_recorded() -> None:
+def test_value_next_to_secret_name_is_hidden() -> None:
     """Tries every structure of all models, in its service's protocol, in requests and answers."""
     leaked: list[str] = []
     tried: Counter[str] = Counter()
@@ -422,7 +422,7 @@ def test_no_value_next_to_a_secret_name_is_recorded() -> None:
         ),
     ],
 )
-def test_nested_secrets_are_hidden_and_their_metadata_is_not(
+def test_nested_secrets_are_hidden_without_their_metadata(
     service: str, operation: str, given: dict[str, Any], shown: dict[str, Any]
 ) -> None:
     exchange = an_exchange(an_sdk_request(service, operation, given))

@@ -612,7 +612,7 @@ def record_of(case: Case) -> bytes:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_no_secret_of_a_call_is_in_its_record(case: Case) -> None:
+def test_no_secret_of_a_call_is_recorded(case: Case) -> None:
     raw = record_of(case)
     assert leaks(raw, case.canaries) == []
     record = json.loads(raw)

@@ -26,7 +26,7 @@ def test_a_data_directory_in_use_is_left_alone(tmp_path: Path) -> None:
     assert administer(options(tmp_path / "data"), KEYS, {"action": "list"}) == {"AccessKeys": []}
 
 
-def test_a_policy_is_given_by_name_or_by_file(tmp_path: Path) -> None:
+def test_policy_is_given_by_name_or_by_file(tmp_path: Path) -> None:
     file = tmp_path / "ListOnly.json"
     file.write_text("{}")
     assert policy_of("SecurityAudit") == {"name": "SecurityAudit"}

@@ -9,7 +9,7 @@ import pytest
 from opentrail.commands.asked import add_question, print_plain
 
 
-def test_lists_of_objects_are_tables_and_the_rest_fields(
+def test_lists_of_objects_become_tables(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     rows = [
@@ -31,7 +31,7 @@ def test_an_empty_table_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "no keys\n"
 
 
-def test_arguments_of_a_question_are_flags_with_their_defaults(
+def test_arguments_of_a_question_become_flags(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     command = argparse.ArgumentParser("opentrail unused-keys")

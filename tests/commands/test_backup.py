@@ -86,9 +86,7 @@ def test_a_backup_is_restored_into_an_empty_folder(data: Path) -> None:
     assert (new / "version").read_bytes() == (data / "version").read_bytes()
 
 
-def test_no_server_starts_with_a_part_of_a_backup(
-    data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_server_starts_on_a_partial_backup(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A restore that ends between two files leaves a folder that later commands refuse."""
     assert main(["backup", "b.tar", "--data-dir", str(data)]) == 0
     Path("new").mkdir()

@@ -26,7 +26,7 @@ def options(data_dir: Path | None = None, endpoint: str | None = None) -> argpar
 # Requests
 
 
-def test_a_question_is_a_get_with_the_folders_token(console: StubConsole) -> None:
+def test_question_is_a_get_with_the_folders_token(console: StubConsole) -> None:
     console.answers({"events": []})
     assert ask(options(console.data_dir), "/api/v1/events", {}) == {"events": []}
     (asked,) = console.asked
@@ -141,7 +141,7 @@ def test_an_empty_server_description_is_a_usage_error(tmp_path: Path, text: str)
     assert str(tmp_path) in str(wrong.value)
 
 
-def test_the_aws_endpoint_is_read_from_the_server_description(console: StubConsole) -> None:
+def test_aws_endpoint_is_read_from_the_server_description(console: StubConsole) -> None:
     assert find(options(console.data_dir)).aws_endpoint is None
     file = console.data_dir / "server.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "endpoint": "http://x:1"}))
@@ -262,7 +262,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         CHUNKED + b'9\r\n{"a": 1}\n\r\n5\r\n{"a":\r\n0\r\n\r\n',
     ],
 )
-def test_a_cut_answer_is_an_error_after_its_lines(console: StubConsole, raw: bytes) -> None:
+def test_cut_answer_is_an_error_after_its_lines(console: StubConsole, raw: bytes) -> None:
     console.raw = raw
     found: list[object] = []
 

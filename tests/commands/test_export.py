@@ -302,7 +302,7 @@ def test_ndjson_holds_the_exact_records(console: StubConsole, tmp_path: Path) ->
     assert count == (4,)
 
 
-def test_csv_can_be_read_and_its_records_are_exact(console: StubConsole, tmp_path: Path) -> None:
+def test_csv_is_readable_with_exact_records(console: StubConsole, tmp_path: Path) -> None:
     stream(console, records())
     assert main(["export", "--csv", str(tmp_path / "out")]) == 0
     csv.field_size_limit(10_000_000)

@@ -123,7 +123,7 @@ def test_digest_files_are_no_failure(server: ImportServer, tmp_path: Path, capsy
     assert totals["reasons"] == {"digest file": 1}
 
 
-def test_a_file_that_vanishes_during_import_is_a_loss(
+def test_file_that_vanishes_during_import_is_a_loss(
     server: ImportServer, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a").write_bytes(a_log_file(1))
@@ -146,7 +146,7 @@ def test_standard_input_is_read(
     assert server.batches[0][0].name == "standard input"
 
 
-def test_a_large_file_in_pieces_keeps_its_line_numbers(
+def test_large_file_in_pieces_keeps_its_line_numbers(
     server: ImportServer, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(import_sources, "PIECE", 4000)
@@ -351,7 +351,7 @@ def test_a_moved_server_is_found(server: ImportServer) -> None:
     assert answer["imported"] == 3
 
 
-def test_a_request_with_a_lost_answer_may_be_repeated(server: ImportServer) -> None:
+def test_request_with_a_lost_answer_may_be_repeated(server: ImportServer) -> None:
     sender(server).send([FILE])
     (again,) = sender(server).send([FILE])
     assert (again["state"], again["imported"]) == ("known", 3)
@@ -365,7 +365,7 @@ def test_a_refusal_is_not_asked_again(server: ImportServer) -> None:
     assert len(server.stub.asked) == 1
 
 
-def test_an_end_is_not_put_off_by_a_pause(server: ImportServer) -> None:
+def test_end_is_not_put_off_by_a_pause(server: ImportServer) -> None:
     server.failures = [BUSY] * 100
     slow = Sender(lambda: Console(server.stub.url, TOKEN), first_pause=60)
     raised = []
@@ -465,7 +465,7 @@ def test_an_import_with_digest_files_only_is_complete() -> None:
     assert not totals.is_complete
 
 
-def test_the_first_rejected_lines_are_printed_and_all_written() -> None:
+def test_first_rejected_lines_are_printed_and_all_written() -> None:
     file = io.StringIO()
     totals = Totals(file)
     totals.note_sent(BatchFile("é", b""), an_answer(0, 0, *["not JSON"] * 25))

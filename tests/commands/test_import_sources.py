@@ -54,7 +54,7 @@ def test_paths_are_read_in_their_order(tmp_path: Path) -> None:
     assert names(tree / "c", tree / "a.json") == [f"{tree}/c/d/e.json", f"{tree}/a.json"]
 
 
-def test_a_found_file_has_its_size_and_is_read(tmp_path: Path) -> None:
+def test_found_file_has_its_size_and_is_read(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"12345")
     (one,) = find_files([str(tmp_path)])
     assert isinstance(one, Found)
@@ -238,7 +238,7 @@ def test_no_byte_of_a_large_file_is_lost(sizes: list[int]) -> None:
         gzip.compress(bytes(range(256)) * 2, mtime=0),
     ],
 )
-def test_a_large_file_of_another_kind_is_sent_whole(content: bytes) -> None:
+def test_large_file_of_another_kind_is_sent_whole(content: bytes) -> None:
     assert contents(list(pieces(found(content)))) == [content]
 
 
@@ -276,7 +276,7 @@ class Failing(io.BytesIO):
 
 
 @pytest.mark.usefixtures("small")
-def test_a_partly_readable_file_is_named_with_the_place() -> None:
+def test_partly_readable_file_is_named_with_the_place() -> None:
     whole = Found("file", 0, lambda: Failing(b"abc"))
     assert list(pieces(whole)) == [NotSent("file", CANNOT_BE_READ, "Input/output error")]
     *read, lost = pieces(Found("file", 0, lambda: Failing(LINE * 20)))

@@ -79,7 +79,7 @@ def shown() -> dict[str, Any]:
     return {**INCIDENT, "record": an_insight_record("End"), "minutes": minutes, **around}
 
 
-def test_one_incident_is_shown_with_its_chart_and_attributions(
+def test_incident_has_a_chart_and_attributions(
     server: StubConsole, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.answers(shown())
@@ -268,7 +268,7 @@ def test_a_chart_has_scaled_bars_and_a_baseline() -> None:
     assert lines[4] == "        ┄██"
 
 
-def test_a_long_chart_has_the_largest_of_several_minutes() -> None:
+def test_long_chart_has_the_largest_of_several_minutes() -> None:
     lines = chart([0] * 500 + [9] + [0] * 499, baseline=0, room=60)
     assert all(len(line) <= 60 for line in lines)
     assert lines[0].count("█") == 1

@@ -137,7 +137,7 @@ def test_a_refusing_server_is_an_error(console: StubConsole, capsys: Capture) ->
     assert capsys.readouterr().err == "opentrail: history is being rebuilt\n"
 
 
-def test_names_in_another_case_are_shown_with_a_note(console: StubConsole, capsys: Capture) -> None:
+def test_names_in_another_case_get_a_note(console: StubConsole, capsys: Capture) -> None:
     same = {"label": "user", "value": "john", "nearest": "John", "events": 3}
     console.answers({"events": [an_event()], "corrected": [same]})
     assert main(["lookup", "user=john"]) == 0

@@ -137,7 +137,7 @@ def test_the_bar_moves_while_a_file_is_read(time: Time) -> None:
     assert shares == ["20%", "60%", "60%", "99%", "100%"]
 
 
-def test_numbers_without_bytes_have_share_rate_and_remaining_time(time: Time) -> None:
+def test_numbers_without_bytes_have_share_and_rate(time: Time) -> None:
     terminal = Terminal()
     progress = Progress(terminal, time, lambda: 100, noun="days", has_bytes=False)
     time.now += 10

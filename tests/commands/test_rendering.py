@@ -89,7 +89,7 @@ def test_events_are_a_table_with_a_head(capsys: Capture) -> None:
     assert head.index("Event name") == first.index("CreateUser") == second.index("DeleteUser")
 
 
-def test_an_event_without_a_user_has_an_empty_cell(capsys: Capture) -> None:
+def test_event_without_a_user_has_an_empty_cell(capsys: Capture) -> None:
     event = an_event()
     del event["Username"]
     print_events([event])
@@ -295,7 +295,7 @@ def test_an_answer_shows_nothing_that_steers_a_terminal(capsys: Capture) -> None
     ("count", "events"),
     [(0, "0 events name it"), (1, "1 event names it"), (1_200, "1,200 events name it")],
 )
-def test_an_unmade_resource_shows_the_number_of_its_events(
+def test_unmade_resource_shows_the_number_of_its_events(
     count: int, events: str, capsys: Capture
 ) -> None:
     print_answer({**NOTHING, "events": count}, "object/x")
@@ -332,7 +332,7 @@ def test_csv_without_events_is_its_head(capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", *FULL_WIDTH, "  ="])
-def test_a_cell_that_starts_a_formula_is_made_harmless(start: str, capsys: Capture) -> None:
+def test_cell_that_starts_a_formula_is_made_harmless(start: str, capsys: Capture) -> None:
     text = f'{start}HYPERLINK("http://evil","x")'
     event = an_event(
         a_record(sourceIPAddress=text, errorCode=text),
@@ -383,7 +383,7 @@ def test_a_record_is_equal_without_control_characters(capsys: Capture) -> None:
 # Lines
 
 
-def test_each_event_is_a_line_with_resources_or_error(capsys: Capture) -> None:
+def test_each_event_is_a_line(capsys: Capture) -> None:
     print_lines([an_event(), an_event(a_record(errorCode="AccessDenied"), Resources=[])])
     first, second = capsys.readouterr().out.splitlines()
     assert first.split() == ["2020-01-01T09:00:00Z", "John", "CreateUser", "iam", "Mary"]
@@ -416,7 +416,7 @@ def test_csv_may_continue_without_its_header(capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize("style", [{"indent": 2}, {"indent": "\t"}, {"separators": (",", ":\r\n")}])
-def test_a_record_of_many_lines_is_printed_on_one(capsys: Capture, style: dict[str, Any]) -> None:
+def test_record_of_many_lines_is_printed_on_one(capsys: Capture, style: dict[str, Any]) -> None:
     record = a_record(requestParameters={"text": "a\nb\x1b[31m\u202e"})
     print_records([an_event(record, CloudTrailEvent=json.dumps(record, **style))])
     (line,) = capsys.readouterr().out.splitlines()

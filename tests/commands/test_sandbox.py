@@ -83,7 +83,7 @@ def test_moto_answers_only_on_this_machine(moto: BuiltInUpstream) -> None:
 
 
 @pytest.mark.live
-def test_two_motos_do_not_get_in_each_others_way(moto: BuiltInUpstream) -> None:
+def test_two_motos_do_not_interfere(moto: BuiltInUpstream) -> None:
     other = start_moto()
     assert other.url != moto.url
     other.stop()
@@ -157,7 +157,7 @@ def test_a_stopped_seaweedfs_leaves_no_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.live
-def test_it_does_not_take_its_own_calls_for_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_distinguishes_its_own_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """An AWS_ENDPOINT_URL that points at opentrail must not make moto call us."""
     monkeypatch.setitem(os.environ, "AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     child = start_moto()

@@ -34,7 +34,7 @@ def test_a_sandbox_without_moto_names_the_extra(
 
 @pytest.mark.usefixtures("empty_folder")
 @pytest.mark.parametrize("arguments", [["--upstream", "nonsense"], ["--recorders", "257"]])
-def test_a_wrong_setting_is_refused_before_loading_the_server(arguments: list[str]) -> None:
+def test_wrong_setting_is_refused_before_loading_the_server(arguments: list[str]) -> None:
     """Loading it takes half a second."""
     program = (
         "import sys; from opentrail.cli import main; code = main(sys.argv[1:]);"
@@ -62,7 +62,7 @@ def test_a_wrong_setting_is_refused_before_loading_the_server(arguments: list[st
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_wrong_setting_is_wrong_use_and_starts_nothing(
+def test_wrong_setting_is_wrong_use_and_starts_nothing(
     arguments: tuple[str, ...],
     named: str,
     capsys: pytest.CaptureFixture[str],

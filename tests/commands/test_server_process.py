@@ -13,7 +13,7 @@ from tests.live.processes import moto_server
 pytestmark = pytest.mark.live
 
 
-def test_a_server_is_replaced_only_if_it_was_changed(
+def test_server_is_replaced_only_if_it_was_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with moto_server() as moto, running(tmp_path, moto) as server:

@@ -173,9 +173,7 @@ def test_unknown_server_causes_no_wait(server: Server, tmp_path: Path, capsys: C
 @pytest.mark.parametrize(
     "arguments", [("--after", "x"), ("--after", "-1"), ("--after", "1", "--last", "1")]
 )
-def test_a_place_that_makes_no_sense_is_wrong_use(
-    server: Server, arguments: tuple[str, ...]
-) -> None:
+def test_place_that_makes_no_sense_is_wrong_use(server: Server, arguments: tuple[str, ...]) -> None:
     assert main(["tail", *arguments]) == 2
     assert server.asked == []
 
@@ -198,7 +196,7 @@ def test_the_position_in_a_file_overrides_after(
     capsys.readouterr()
 
 
-def test_an_invalid_or_unwritable_position_file_is_an_error(
+def test_invalid_or_unwritable_position_file_is_an_error(
     server: Server, tmp_path: Path, capsys: Capture
 ) -> None:
     file = tmp_path / "place"
@@ -261,7 +259,7 @@ def test_errors_that_waiting_cannot_heal_end_the_command(server: Server, capsys:
     assert issubclass(TryLater, OpentrailError)
 
 
-def test_a_lost_interrupt_ends_it_with_the_next_lines(
+def test_lost_interrupt_ends_it_with_the_next_lines(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     """As in a finalizer, which cannot raise an exception."""

@@ -199,7 +199,7 @@ def test_a_missing_bucket_fails_a_trail_with_digests(
 
 @pytest.mark.live
 @pytest.mark.usefixtures("server")
-def test_a_trail_unknown_to_the_server_is_an_error(capsys: Capture) -> None:
+def test_trail_unknown_to_the_server_is_an_error(capsys: Capture) -> None:
     assert run(f"{ARN}-other") == 2
     assert "there is no trail" in capsys.readouterr().err
 

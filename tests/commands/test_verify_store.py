@@ -56,7 +56,7 @@ def test_damage_is_printed_by_file_and_position(
     assert [(one["first"], one["last"]) for one in document["findings"]] == [(1, 20)]
 
 
-def test_a_missing_journal_is_named_by_the_state_store(
+def test_missing_journal_is_named_by_the_state_store(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = made(tmp_path / "data")

@@ -27,7 +27,7 @@ def test_who_prints_the_creator_with_the_evidence(console: StubConsole, capsys: 
     assert console.asked[0].path == "/api/v1/who?resource=Mary"
 
 
-def test_an_unknown_creator_is_reported_and_exits_with_1(
+def test_unknown_creator_is_reported_and_exits_with_1(
     console: StubConsole, capsys: Capture
 ) -> None:
     console.answers({"sentence": None, "events": 3, "first": []})
@@ -44,7 +44,7 @@ def test_an_unknown_creator_is_printed_with_advice(console: StubConsole, capsys:
     assert "opentrail directory add KEY-ID" in capsys.readouterr().err
 
 
-def test_who_can_be_narrowed_to_a_type_and_account(console: StubConsole, capsys: Capture) -> None:
+def test_who_accepts_a_type_and_account(console: StubConsole, capsys: Capture) -> None:
     console.answers({"sentence": None, "events": 0, "answers": [], "first": []})
     assert main(["who", "Mary", "--type", "user", "--account", "123456789012"]) == 1
     assert console.asked[0].path == "/api/v1/who?resource=Mary&type=user&account=123456789012"

@@ -90,5 +90,5 @@ def test_any_header_is_a_list_of_some_kind(text: str) -> None:
         ("a,,b,", ["a", "", "b", ""]),
     ],
 )
-def test_lists_of_other_clients_are_read_as_they_mean(text: str, parts: list[str]) -> None:
+def test_other_clients_lists_are_read_correctly(text: str, parts: list[str]) -> None:
     assert from_header(a_list())(text) == parts

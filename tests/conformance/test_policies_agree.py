@@ -96,7 +96,7 @@ def test_they_are_well_formed_with_existing_actions(
     assert len(wrong) <= 1
 
 
-def test_they_miss_fewer_calls_than_trailscrapers_and_are_narrower(
+def test_they_are_more_complete_and_narrower_than_trailscrapers(
     commands: Path,
     principals: list[tuple[list[Record], list[Document]]],
     record_property: Callable[[str, object], None],

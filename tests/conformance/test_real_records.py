@@ -339,7 +339,7 @@ def test_models_know_most_members() -> None:
 
 
 @pytest.mark.slow
-def test_the_committed_sample_is_recorded_as_aws_records_it() -> None:
+def test_committed_sample_is_recorded_as_aws_records_it() -> None:
     results = results_of((_publisher(record), record) for record in real_records())
     surprising = _labelled(results.different) - EXCEPTED.keys() - PENDING.keys()
     assert not surprising, _told(results)

@@ -177,7 +177,7 @@ def described(operation: str, endpoint: str | None, base_hosts: tuple[str, ...])
 
 @pytest.mark.slow
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_s3_control_operations_are_management_events_on_any_host(
+def test_s3_control_operations_are_always_management_events(
     endpoint: str | None,
 ) -> None:
     if endpoint is not None and "[" in endpoint and not has_label_before_brackets():
@@ -271,7 +271,7 @@ LABELLED_CALLS: tuple[tuple[str, dict[str, Any], Named], ...] = (
 @pytest.mark.slow
 @pytest.mark.parametrize("style", ["path", "virtual", "auto"])
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_s3_family_calls_have_right_names_on_any_host(endpoint: str | None, style: str) -> None:
+def test_s3_family_calls_have_right_names(endpoint: str | None, style: str) -> None:
     wrong: list[tuple[Any, ...]] = []
     for operation, parameters, wanted in (*CALLS, *LABELLED_CALLS):
         if endpoint is not None and "[" in endpoint and (operation, parameters) in LABELLED:

@@ -35,7 +35,7 @@ def test_the_naive_evaluator_agrees_about_every_real_record(
     record_property("figures", figures)
 
 
-def test_an_odd_member_spares_the_others_of_real_records() -> None:
+def test_odd_member_spares_the_others_of_real_records() -> None:
     count = 0
     for record in collection():
         fields = EventRecord(record_bytes(record)).fields

@@ -254,7 +254,7 @@ async def test_each_attribute_finds_exactly_its_events(place: Place) -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_events_are_sorted_by_time_and_recording_newest_first(
+async def test_events_are_sorted_newest_first(
     place: Place,
 ) -> None:
     async with filled(place, HAND_MADE) as store:
@@ -289,7 +289,7 @@ async def test_account_region_and_category_narrow_a_search(place: Place) -> None
 
 @pytest.mark.slow
 @asynchronous
-async def test_both_ends_of_a_time_range_belong_to_it(place: Place) -> None:
+async def test_time_range_includes_both_ends(place: Place) -> None:
     async with filled(place, HAND_MADE) as store:
 
         async def found(start: float | None, end: float | None) -> list[int]:
@@ -392,7 +392,7 @@ async def test_adding_the_same_entries_again_changes_nothing(place: Place) -> No
 
 @pytest.mark.slow
 @asynchronous
-async def test_only_new_entries_of_an_overlapping_batch_are_added(place: Place) -> None:
+async def test_overlapping_batch_adds_only_new_entries(place: Place) -> None:
     async with filled(place, HAND_MADE[:8]) as store:
         old = await place.entries()
         new = [replace(old[0], position=9), replace(old[1], position=10)]
@@ -629,7 +629,7 @@ async def test_principals_are_listed_by_their_last_call(place: Place) -> None:
 
 
 @asynchronous
-async def test_a_repeated_value_of_an_event_is_counted_once(place: Place) -> None:
+async def test_repeated_value_of_an_event_is_counted_once(place: Place) -> None:
     buckets = [{"type": "AWS::S3::Bucket", "ARN": f"arn:aws:s3:::{name}"} for name in "ab"]
     records = [
         a_record(eventID=f"t-{number}", resources=buckets[:number], requestParameters=None)
@@ -719,7 +719,7 @@ async def test_counts_cover_a_snapshot_or_the_records_since(place: Place) -> Non
 
 @pytest.mark.slow
 @asynchronous
-async def test_data_events_may_be_left_out_by_their_age(place: Place) -> None:
+async def test_old_data_events_may_be_left_out(place: Place) -> None:
     async with filled(place, _STEPS) as store:
         query = EventQuery(100, store.snapshot)
         categories = [json.loads(e.record)["eventCategory"] for e in await store.lookup(query)]
@@ -1035,7 +1035,7 @@ def test_console_rewrites_searches_without_changing_results(many: Filled) -> Non
 @settings(max_examples=30, deadline=None)
 @given(query=queries)
 @pytest.mark.slow
-def test_the_pages_of_any_search_have_each_event_once(many: Filled, query: EventQuery) -> None:
+def test_pages_of_any_search_have_each_event_once(many: Filled, query: EventQuery) -> None:
     async def pages() -> list[FoundEvent]:
         seen: list[FoundEvent] = []
         asked = replace(query, limit=max(query.limit, 5), before=None)
@@ -1057,7 +1057,7 @@ def test_the_pages_of_any_search_have_each_event_once(many: Filled, query: Event
     prefix=st.sampled_from(["", "a", "CREATE", "arn:aws:iam::1", "\u0130"]),
 )
 @pytest.mark.slow
-def test_the_counts_of_any_query_equal_a_plain_lists(
+def test_counts_of_any_query_equal_a_plain_lists(
     many: Filled, query: EventQuery, seconds: int, limit: int, prefix: str
 ) -> None:
     async def compared() -> None:

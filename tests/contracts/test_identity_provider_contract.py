@@ -69,7 +69,7 @@ async def test_a_user_who_signs_in_is_named(subject: Subject) -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_the_browser_carries_the_state_to_and_from_the_provider(
+async def test_browser_carries_state_between_provider_and_console(
     subject: Subject,
 ) -> None:
     url, begun = await subject.provider.begin(BACK)
@@ -81,7 +81,7 @@ async def test_the_browser_carries_the_state_to_and_from_the_provider(
 
 @pytest.mark.slow
 @asynchronous
-async def test_an_answer_is_valid_only_for_its_sign_in(subject: Subject) -> None:
+async def test_answer_is_valid_only_for_its_sign_in(subject: Subject) -> None:
     url, begun = await subject.provider.begin(BACK)
     answer = subject.sign_in(url)
     with pytest.raises(SignInRefused):

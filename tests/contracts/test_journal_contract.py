@@ -581,9 +581,7 @@ async def test_entries_trimmed_during_a_read_are_archived(kind: str, tmp_path: P
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", TRIMMED_KINDS)
 @asynchronous
-async def test_readers_get_every_entry_while_all_parts_are_trimmed(
-    kind: str, tmp_path: Path
-) -> None:
+async def test_readers_get_every_entry_during_trimming(kind: str, tmp_path: Path) -> None:
     async with in_parts(kind, tmp_path) as (journal, entries):
         whole = ArchivedJournal(journal, ListArchive(entries))
         trimming = True

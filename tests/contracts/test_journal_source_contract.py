@@ -95,7 +95,7 @@ async def test_a_range_has_all_acknowledged_entries(opener: Opener) -> None:
 
 
 @asynchronous
-async def test_the_chain_before_an_entry_belongs_to_its_predecessor(opener: Opener) -> None:
+async def test_chain_before_an_entry_belongs_to_its_predecessor(opener: Opener) -> None:
     async with opened(opener) as (journal, source):
         await append_one_by_one(journal, 3)
         await journal.append(some_new_entries(5, 4))

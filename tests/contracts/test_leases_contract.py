@@ -109,7 +109,7 @@ async def test_one_process_of_two_holds_a_lease(open_world: Open) -> None:
 
 
 @asynchronous
-async def test_a_released_lease_is_free_and_fences_its_holder(
+async def test_released_lease_is_free_and_fences_its_holder(
     open_world: Open,
 ) -> None:
     one, other = open_world(LONG), open_world(LONG)
@@ -161,7 +161,7 @@ async def test_an_expired_free_lease_is_still_the_holders(
 
 
 @asynchronous
-async def test_a_holder_that_acquires_again_gets_a_new_epoch(open_world: Open) -> None:
+async def test_holder_that_acquires_again_gets_a_new_epoch(open_world: Open) -> None:
     """It acquires again if it does not know the outcome of the first attempt."""
     world = open_world(LONG)
     first = await world.leases.acquire("sequencer", "a")

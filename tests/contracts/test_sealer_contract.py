@@ -24,7 +24,7 @@ def test_sealed_secrets_open_in_their_context(plain: bytes, context: str) -> Non
         sealer().unseal(sealed, context + "x")
 
 
-def test_the_sealed_form_is_random_and_hides_the_secret() -> None:
+def test_sealed_form_is_random_and_hides_the_secret() -> None:
     texts = {sealer().seal(b"very-secret", "x") for _ in range(100)}
     assert len(texts) == 100
     assert not any("very-secret" in text for text in texts)

@@ -178,7 +178,7 @@ async def test_a_missing_topic_is_missing(kit: Kit) -> None:
 
 
 @asynchronous
-async def test_events_are_kept_in_a_stream_made_for_them(kit: Kit) -> None:
+async def test_events_are_kept_in_their_stream(kit: Kit) -> None:
     arn = a_group_arn()
     read = kit.make_group(arn)
     for form in (arn, f"{arn}:*"):

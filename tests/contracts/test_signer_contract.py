@@ -58,7 +58,7 @@ async def test_equal_content_has_an_equal_signature(open_signer: Open) -> None:
 
 
 @asynchronous
-async def test_a_fingerprint_is_the_md5_of_the_der_form(open_signer: Open) -> None:
+async def test_fingerprint_is_the_md5_of_the_der_form(open_signer: Open) -> None:
     for key in await open_signer().keys():
         expected = hashlib.md5(key.public_der, usedforsecurity=False).hexdigest()
         assert key.fingerprint == expected

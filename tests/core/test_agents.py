@@ -247,12 +247,12 @@ def test_sessions_of_continuous_integration_and_scanners_are_known() -> None:
     assert in_session("ProwlerAssessmentSession") == {"name": "Prowler", "kind": "scanner"}
 
 
-def test_only_the_session_of_a_role_names_an_agent() -> None:
+def test_only_role_sessions_name_an_agent() -> None:
     user = {"type": "IAMUser", "arn": "arn:aws:iam::123456789012:user/agent+claude-code"}
     assert agent_of(a_record(userIdentity=user, userAgent=CLI)) is None
 
 
-def test_a_source_identity_is_the_delegator_or_an_agent() -> None:
+def test_source_identity_is_the_delegator_or_an_agent() -> None:
     claude = {"name": "Claude Code", "kind": "agent"}
 
     assert in_session("release", "ada", userAgent=f"{CLI} app/agent-claude-code") == {
@@ -306,7 +306,7 @@ def test_operator_settings_override_the_program() -> None:
     assert source == {"name": "Cursor", "kind": "agent"}
 
 
-def test_runs_are_named_if_the_user_agent_names_them() -> None:
+def test_runs_in_the_user_agent_are_named() -> None:
     run = "Airflow/2.9.1 Caller/S3ListOperator DagRunKey/f4a5b3c2-1d2e-5f60-8a9b-0c1d2e3f4a5b x"
 
     assert agent_of({"userAgent": STRATUS}) == {
@@ -330,7 +330,7 @@ def test_calls_through_awss_mcp_server_have_its_name() -> None:
     assert agent_of(record) == {"name": "AWS MCP Server", "kind": "agent"}
 
 
-def test_a_tool_call_at_awss_mcp_server_has_its_client() -> None:
+def test_awss_mcp_server_calls_have_their_client() -> None:
     call = {"eventSource": "aws-mcp.amazonaws.com", "eventType": "AwsMcpEvent"}
     proxy = "python-httpx/0.28.1 mcp-proxy-for-aws/1.7.0 claude-code/2.1.284"
 
@@ -340,7 +340,7 @@ def test_a_tool_call_at_awss_mcp_server_has_its_client() -> None:
     assert agent_of(early) == {"name": "AWS MCP Server", "kind": "agent"}
 
 
-def test_a_tool_call_at_an_agentcore_gateway_has_its_client() -> None:
+def test_agentcore_gateway_calls_have_their_client() -> None:
     gateway = {"eventSource": "bedrock-agentcore.amazonaws.com", "eventType": "AwsApiCall"}
     call = {**gateway, "eventName": "InvokeMcp", "userAgent": "python-httpx/0.28.1"}
 
@@ -422,7 +422,7 @@ def test_members_of_any_form_have_no_agent(value: Any) -> None:
     agent_of({"additionalEventData": {"opentrail": value}})
 
 
-def test_the_words_of_all_agents_are_plain_in_json() -> None:
+def test_words_of_all_agents_are_plain_in_json() -> None:
     words = words_of(lambda _: True)
     assert all(re.fullmatch(r"[a-z0-9 _.#+=-]*[a-z][a-z0-9 _.#+=-]*", word) for word in words)
     assert set(words_of(lambda name: name == "Terraform")) < set(words)

@@ -67,5 +67,5 @@ def test_no_text_is_a_reason_to_fail(text: str) -> None:
         ("", ""),
     ],
 )
-def test_only_a_role_sessions_arn_loses_its_last_part(arn: str, expected: str) -> None:
+def test_only_role_session_arns_lose_a_part(arn: str, expected: str) -> None:
     assert without_session(arn) == expected

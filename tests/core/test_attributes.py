@@ -182,7 +182,7 @@ def test_the_user_a_call_makes_is_named_once() -> None:
     assert names(a_record()).count(("AWS::IAM::User", "Mary")) == 1
 
 
-def test_name_and_arn_of_a_resource_are_both_named() -> None:
+def test_resource_has_its_name_and_arn() -> None:
     assert names(a_record()) == [
         ("AWS::IAM::User", "Mary"),
         ("AWS::IAM::User", f"arn:aws:iam::{ACCOUNT}:user/Mary"),
@@ -211,7 +211,7 @@ def test_a_listed_resource_may_have_no_type() -> None:
     assert resources_of(record) == (Resource(None, listed[0]["ARN"]),)
 
 
-def test_assuming_a_role_names_role_session_and_new_key() -> None:
+def test_assumed_role_has_role_session_and_key() -> None:
     record = a_real_record("AssumeRole")
     answer, asked = record["responseElements"], record["requestParameters"]
     found = names(record)
@@ -231,7 +231,7 @@ def test_only_text_is_a_name(value: Any) -> None:
     assert names(record) == []
 
 
-def test_the_instances_in_a_set_of_ec2_are_named() -> None:
+def test_instances_in_a_set_of_ec2_are_named() -> None:
     """cloudtrail-format §4.2: EC2 wraps lists, `instancesSet.items[].instanceId`."""
     record = a_real_record("RunInstances", "AssumedRole")
     assert ("AWS::EC2::Instance", "i-0f7c711dc84bedda0") in names(record)
@@ -373,7 +373,7 @@ LOOKED_UP = [
 
 
 @pytest.mark.parametrize("event", LOOKED_UP, ids=lambda event: event["EventName"])
-def test_awss_lookups_have_the_same_user_key_and_resources(event: dict[str, Any]) -> None:
+def test_awss_lookups_have_the_same_values(event: dict[str, Any]) -> None:
     found = attributes_of(json.loads(event["CloudTrailEvent"]))
     assert found.event_id == event["EventId"]
     assert found.event_name == event["EventName"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from opentrail.core.text import cached_if_short
 
 
-def test_a_function_is_called_once_for_each_short_text() -> None:
+def test_function_is_called_once_for_each_short_text() -> None:
     calls: list[str] = []
 
     @cached_if_short(3)
@@ -21,7 +21,7 @@ def test_a_function_is_called_once_for_each_short_text() -> None:
     assert doubled.__doc__ == "Doubles."
 
 
-def test_the_cache_has_at_most_its_number_of_entries() -> None:
+def test_cache_has_at_most_its_number_of_entries() -> None:
     calls: list[str] = []
 
     @cached_if_short(3, entries=2)

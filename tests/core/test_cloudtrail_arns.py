@@ -56,6 +56,6 @@ def test_written_values_are_read_again(kind: str, region: str, account: str, nam
 
 @pytest.mark.hypothesis
 @given(st.text() | st.from_regex(r"arn:aws:cloudtrail:[a-z]+:[0-9]{12}:.*"))
-def test_any_text_is_read_or_is_not_an_arn(text: str) -> None:
+def test_any_text_is_an_arn_or_refused(text: str) -> None:
     read = read_cloudtrail_arn(text)
     assert read is None or read_cloudtrail_arn(str(read)) == read

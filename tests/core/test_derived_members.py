@@ -23,7 +23,7 @@ from opentrail.core.attributes import derived_members
         ("unknown", "DeleteThing", {}),
     ],
 )
-def test_members_are_called_after_the_types_of_the_data(
+def test_members_are_named_after_the_datas_types(
     source: str, event_name: str, top: dict[str, str]
 ) -> None:
     found = derived_members(source, event_name).top

@@ -20,7 +20,7 @@ def refused(check: Callable[[], object]) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("name", ["news", "a-b_C9", "n" * 256])
-def test_a_topic_is_in_the_trails_region_and_account(name: str) -> None:
+def test_topic_is_in_the_trails_region_and_account(name: str) -> None:
     assert topic_arn(name, "eu-west-1", ACCOUNT) == f"arn:aws:sns:eu-west-1:{ACCOUNT}:{name}"
 
 
@@ -97,7 +97,7 @@ KMS = f"arn:aws:kms:us-east-1:{ACCOUNT}:"
 @pytest.mark.parametrize(
     "key", [KEY, f"mrk-{KEY.replace('-', '')}", f"{KMS}key/{KEY}", "alias/a/b", f"{KMS}alias/x"]
 )
-def test_a_key_may_be_an_id_arn_or_alias(key: str) -> None:
+def test_key_may_be_an_id_arn_or_alias(key: str) -> None:
     check_kms_key(key)
 
 

@@ -33,7 +33,7 @@ def a_digest(*logs: DeliveredLog, previous: PreviousDigest | None = PREVIOUS) ->
 # Keys
 
 
-def test_a_digest_has_the_key_that_aws_gives_it() -> None:
+def test_digest_has_the_key_that_aws_gives_it() -> None:
     assert digest_key(PLACE, "my-trail", "us-west-2", END) == (
         "AWSLogs/111122223333/CloudTrail-Digest/us-east-2/2015/08/17/"
         "111122223333_CloudTrail-Digest_us-east-2_my-trail_us-west-2_20150817T150131Z.json.gz"
@@ -84,7 +84,7 @@ def test_a_starting_digest_has_five_null_members() -> None:
     }
 
 
-def test_an_empty_digest_has_no_times_and_no_files() -> None:
+def test_empty_digest_has_no_times_and_no_files() -> None:
     document = json.loads(a_digest())
     assert document["newestEventTime"] is None
     assert document["oldestEventTime"] is None
@@ -98,14 +98,14 @@ def test_a_digest_spans_its_files_and_sorts_them() -> None:
     assert [log["s3Object"] for log in document["logFiles"]] == [LATE.key, EARLY.key]
 
 
-def test_the_order_of_delivery_does_not_change_a_digest() -> None:
+def test_order_of_delivery_does_not_change_a_digest() -> None:
     assert a_digest(EARLY, LATE) == a_digest(LATE, EARLY)
 
 
 # Signatures
 
 
-def test_the_signed_text_has_time_place_hash_and_signature() -> None:
+def test_signed_text_has_time_place_hash_and_signature() -> None:
     content = b'{"awsAccountId":"111122223333"}'
     expected = (
         "2015-08-17T15:01:31Z\n"

@@ -39,7 +39,7 @@ def test_an_api_error_carries_code_message_and_status() -> None:
     assert str(error) == "Unknown trail: x"
 
 
-def test_an_api_error_is_a_bad_request_by_default() -> None:
+def test_api_error_is_a_bad_request_by_default() -> None:
     assert errors.CloudTrailError("TrailNotFoundException", "Unknown trail: x").status == 400
 
 
@@ -50,7 +50,7 @@ def test_error_names_the_unsupported_operation() -> None:
     assert error.status == 400
 
 
-def test_an_object_store_error_keeps_the_code_of_s3() -> None:
+def test_object_store_error_keeps_the_code_of_s3() -> None:
     error = errors.ObjectMissing("NoSuchBucket", "the bucket is gone")
     assert isinstance(error, errors.ObjectStoreError)
     assert error.code == "NoSuchBucket"

@@ -13,7 +13,7 @@ ZONES = st.integers(-14 * 60, 14 * 60).map(lambda m: timezone(timedelta(minutes=
 MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(9999, 12, 29), timezones=ZONES)  # noqa: DTZ001
 
 
-def test_a_time_is_written_in_utc_and_whole_seconds() -> None:
+def test_time_is_written_in_utc_and_whole_seconds() -> None:
     berlin = timezone(timedelta(hours=1))
     moment = datetime(2020, 1, 1, 9, 0, 0, 999999, tzinfo=berlin)
     assert format_time(moment) == "2020-01-01T08:00:00Z"
@@ -51,7 +51,7 @@ def test_an_invalid_time_is_refused(text: str) -> None:
 @pytest.mark.hypothesis
 @settings(deadline=None)
 @given(MOMENTS)
-def test_writing_a_time_loses_only_fractions_of_a_second(moment: datetime) -> None:
+def test_written_time_loses_only_fractions(moment: datetime) -> None:
     written = format_time(moment)
     assert parse_time(written) == moment.astimezone(UTC).replace(microsecond=0)
 

@@ -158,7 +158,7 @@ def test_each_view_is_decoded_once() -> None:
     assert insight.insight is insight.insight
 
 
-def test_an_insights_event_has_the_fields_of_its_subject() -> None:
+def test_insights_event_has_the_fields_of_its_subject() -> None:
     record = an_insight_record(insightSource="arn", sourceEventCategory="Data")
     assert EventRecord(record_bytes(record)).insight == InsightFields(
         "iam.amazonaws.com", "ApiCallRateInsight", "Data", "arn"

@@ -88,7 +88,7 @@ def create_access_key(user: str = "Mary", key: str = "AKIAEXAMPLEMARY") -> dict[
 @pytest.mark.hypothesis
 @settings(deadline=None)
 @given(ACCOUNTS, st.sampled_from(["AKIA", "ASIA"]))
-def test_the_account_is_read_back_from_a_key_id(account: str, prefix: str) -> None:
+def test_account_is_read_back_from_a_key_id(account: str, prefix: str) -> None:
     key = key_for_account(account, prefix)
     assert account_of_key(key) == account
     assert key.startswith(prefix)
@@ -105,7 +105,7 @@ def test_the_account_is_read_back_from_a_key_id(account: str, prefix: str) -> No
         ("AKIAY34FZKBOKMUTVV7A", "609629065308"),
     ],
 )
-def test_an_account_is_decoded_from_a_new_style_key(key: str, account: str) -> None:
+def test_account_is_decoded_from_a_new_style_key(key: str, account: str) -> None:
     assert account_of_key(key) == account
 
 
@@ -125,7 +125,7 @@ def test_an_account_is_decoded_from_a_new_style_key(key: str, account: str) -> N
         "MYKEYSTORAGESERVICEX",
     ],
 )
-def test_an_old_or_hand_made_key_has_no_account(key: str) -> None:
+def test_old_or_hand_made_key_has_no_account(key: str) -> None:
     assert account_of_key(key) is None
 
 
@@ -152,7 +152,7 @@ def test_an_identity_has_its_members_in_awss_order() -> None:
     ]
 
 
-def test_a_user_with_an_unknown_id_has_no_id() -> None:
+def test_user_with_an_unknown_id_has_no_id() -> None:
     assert "principalId" not in iam_user(ACCOUNT, "John", None, None)
 
 
@@ -196,7 +196,7 @@ def test_creating_an_access_key_teaches_whose_it_is() -> None:
     )
 
 
-def test_a_user_without_recorded_creation_has_name_and_arn() -> None:
+def test_user_without_recorded_creation_has_name_and_arn() -> None:
     (identity,) = learn(create_access_key(), {}).identities
     assert identity.user_identity == {
         "type": "IAMUser",
@@ -207,7 +207,7 @@ def test_a_user_without_recorded_creation_has_name_and_arn() -> None:
 
 
 @pytest.mark.parametrize("answered", [{}, {"userName": ""}, {"userName": None}])
-def test_a_key_that_root_makes_for_itself_is_roots(answered: dict[str, Any]) -> None:
+def test_key_that_root_makes_for_itself_is_roots(answered: dict[str, Any]) -> None:
     caller = {"type": "Root", "principalId": ACCOUNT, "accountId": ACCOUNT}
     answer = {"accessKey": {"accessKeyId": "AKIAROOT", "status": "Active", **answered}}
     made = create_access_key() | {"userIdentity": caller, "responseElements": answer}
@@ -263,7 +263,7 @@ def test_assuming_a_role_teaches_its_new_keys_session() -> None:
     }
 
 
-def test_an_agents_tag_covers_the_session_and_its_roles() -> None:
+def test_agents_tag_covers_the_session_and_its_roles() -> None:
     asked = assume_role()["requestParameters"]
     tags = [{"key": "team", "value": "a"}, {"key": "Agent", "value": "claude-code+ada"}]
     (identity,) = learn(assume_role(requestParameters={**asked, "tags": tags}), {}).identities
@@ -282,14 +282,14 @@ def test_other_tags_name_no_agent(tags: Any) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "a" * 257, "a\n", "\ud800", "ä", 5])
-def test_a_tag_that_aws_would_refuse_names_no_agent(value: Any) -> None:
+def test_tag_that_aws_would_refuse_names_no_agent(value: Any) -> None:
     tags = [{"key": "agent", "value": value}]
     asked = {**assume_role()["requestParameters"], "tags": tags}
     (identity,) = learn(assume_role(requestParameters=asked), {}).identities
     assert identity.agent_tag is None
 
 
-def test_a_role_of_another_account_acts_in_its_own() -> None:
+def test_role_of_another_account_acts_in_its_own() -> None:
     other = "210987654321"
     answer = assume_role()["responseElements"]
     answer["assumedRoleUser"]["arn"] = f"arn:aws:sts::{other}:assumed-role/DataRole/etl"
@@ -298,7 +298,7 @@ def test_a_role_of_another_account_acts_in_its_own() -> None:
     assert identity.user_identity["accountId"] == other
 
 
-def test_a_source_identity_is_handed_on_to_the_session() -> None:
+def test_source_identity_is_handed_on_to_the_session() -> None:
     asked = {"roleArn": ROLE_ARN, "roleSessionName": "etl", "sourceIdentity": "alice@example.com"}
     (identity,) = learn(assume_role(requestParameters=asked), {}).identities
     assert identity.user_identity["sessionContext"]["sourceIdentity"] == "alice@example.com"
@@ -325,7 +325,7 @@ def test_a_session_token_is_of_the_same_user() -> None:
     assert identity.as_record() == expected
 
 
-def test_a_session_with_mfa_is_marked_by_a_string() -> None:
+def test_session_with_mfa_is_marked_by_a_string() -> None:
     record = session_token(
         serialNumber=f"arn:aws:iam::{ACCOUNT}:mfa/John",
         tokenCode="HIDDEN_DUE_TO_SECURITY_REASONS",
@@ -335,7 +335,7 @@ def test_a_session_with_mfa_is_marked_by_a_string() -> None:
     assert attributes["mfaAuthenticated"] == "true"
 
 
-def test_a_federation_token_has_the_form_of_real_records() -> None:
+def test_federation_token_has_the_form_of_real_records() -> None:
     """AWS's own two records: GetFederationToken, then a call with the new key."""
     taught = learn(a_real_record("GetFederationToken"), {})
     later = a_real_record("GetCallerIdentity", "FederatedUser")
@@ -384,7 +384,7 @@ def test_secrets_and_tokens_are_not_learned() -> None:
     asked=st.none() | st.dictionaries(st.sampled_from(["roleArn", "x"]), st.text(max_size=8)),
 )
 @pytest.mark.slow
-def test_an_unexpected_answer_of_the_upstream_does_not_raise(
+def test_unexpected_answer_of_the_upstream_does_not_raise(
     arn: str, role_id: str, asked: dict[str, str] | None
 ) -> None:
     answer = {
@@ -396,7 +396,7 @@ def test_an_unexpected_answer_of_the_upstream_does_not_raise(
 
 
 @pytest.mark.slow
-def test_sessions_learned_from_real_records_match_awss_later_ones() -> None:
+def test_learned_sessions_match_awss_later_records() -> None:
     learned: dict[str, Identity] = {}
     compared = 0
     records = [r for source, r in collected_records() if source.startswith("invictus")]
@@ -418,7 +418,7 @@ def test_sessions_learned_from_real_records_match_awss_later_ones() -> None:
 # Tokens that name the caller, deleted keys
 
 
-def test_a_web_identity_has_the_name_in_its_token() -> None:
+def test_web_identity_has_the_name_in_its_token() -> None:
     answer = {
         "subjectFromWebIdentityToken": "system:serviceaccount:ns:app",
         "audience": "sts.amazonaws.com",
@@ -508,13 +508,13 @@ def test_a_saml_users_name_has_qualifier_and_subject() -> None:
 
 
 @pytest.mark.parametrize("answer", [None, {}])
-def test_a_refused_token_leaves_its_caller_without_a_name(answer: dict[str, Any] | None) -> None:
+def test_refused_token_leaves_its_caller_without_a_name(answer: dict[str, Any] | None) -> None:
     found = federated_caller("AssumeRoleWithWebIdentity", None, answer)
     assert found == ({"type": "WebIdentityUser"}, None)
     assert federated_caller("GetCallerIdentity", {}, {}) is None
 
 
-def test_a_session_of_a_web_identity_names_its_provider() -> None:
+def test_session_of_a_web_identity_names_its_provider() -> None:
     record = a_record(
         eventSource="sts.amazonaws.com",
         eventName="AssumeRoleWithWebIdentity",
@@ -536,7 +536,7 @@ def test_a_session_of_a_web_identity_names_its_provider() -> None:
     }
 
 
-def test_a_deleted_key_has_the_event_that_deleted_it() -> None:
+def test_deleted_key_has_the_event_that_deleted_it() -> None:
     record = a_record(
         eventName="DeleteAccessKey",
         requestParameters={"accessKeyId": "AKIAGONE"},

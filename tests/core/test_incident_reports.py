@@ -42,7 +42,7 @@ def test_a_record_of_another_form_is_left_out(details: dict[str, Any]) -> None:
     assert [incident.id for incident in incidents_of(records)] == ["known"]
 
 
-def test_a_sentence_names_the_usual_rate_and_the_caller() -> None:
+def test_sentence_names_the_usual_rate_and_the_caller() -> None:
     record = an_insight_record("End")
     details = record["insightDetails"]
     details.update(eventSource="ec2.amazonaws.com", eventName="RunInstances")
@@ -113,7 +113,7 @@ def test_principal_incident_is_one_sentence(record: dict[str, Any], expected: st
     assert sentence(incident) == expected
 
 
-def test_a_first_use_ends_immediately_and_a_burst_later() -> None:
+def test_first_use_ends_immediately_and_a_burst_later() -> None:
     start, end = (a_principal_record("access-denied", each) for each in ("Start", "End"))
     (first,), (open_one,), (over,) = map(
         incidents_of, ([a_principal_record()], [start], [start, end])

@@ -71,7 +71,7 @@ OBJECTS = {
         ([OBJECTS, management("true")], False, True, True),
     ],
 )
-def test_an_insights_type_requires_its_events_in_the_trail(
+def test_insights_type_requires_its_events_in_the_trail(
     advanced: list[dict[str, Any]], call_rate: bool, error_rate: bool, data: bool
 ) -> None:
     selection = Selection.from_document({"AdvancedEventSelectors": advanced})

@@ -41,14 +41,14 @@ def test_a_log_file_has_awss_key() -> None:
         ("Insight", "CloudTrail-Insight"),
     ],
 )
-def test_events_of_each_category_have_their_folder_and_name(category: str, kind: str) -> None:
+def test_each_categorys_events_have_folder_and_name(category: str, kind: str) -> None:
     assert log_key(PLACE, MOMENT, "9nYN7gp2eWAJHIfT", LOG_KINDS[category]) == (
         f"AWSLogs/111122223333/{kind}/us-east-2/2015/08/17/"
         f"111122223333_{kind}_us-east-2_20150817T1445Z_9nYN7gp2eWAJHIfT.json.gz"
     )
 
 
-def test_files_of_an_organizations_trail_are_in_its_folder() -> None:
+def test_organization_trails_files_are_in_its_folder() -> None:
     place = DeliveryPlace("o-a1b2c3d4e5", "111122223333", "us-east-2")
     location = place.location("my-bucket", "audit")
     assert log_key(location, MOMENT, "9nYN7gp2eWAJHIfT") == (
@@ -76,7 +76,7 @@ def test_a_place_is_read_from_its_key(organization: str, account: str, region: s
 
 
 @pytest.mark.parametrize("prefix", ["audit/prod", "audit/prod/"])
-def test_a_prefix_is_unchanged_before_a_slash_and_awslogs(prefix: str) -> None:
+def test_prefix_is_unchanged_before_a_slash_and_awslogs(prefix: str) -> None:
     place = LogFileLocation("my-bucket", prefix, "111122223333", "us-east-2")
     start = f"{prefix}/AWSLogs/111122223333/"
     assert log_key(place, MOMENT, "u" * 16).startswith(start)
@@ -97,7 +97,7 @@ def test_a_unique_string_depends_on_its_parts() -> None:
     assert len(made) == 2_000
 
 
-def test_parts_of_a_unique_string_do_not_run_together() -> None:
+def test_parts_of_a_unique_string_stay_separate() -> None:
     assert unique_string("ab", "c") != unique_string("a", "bc")
     assert unique_string(1) != unique_string("1")
 

@@ -33,7 +33,7 @@ def line(message: str, **extra: object) -> str:
     return JsonLines().format(record)
 
 
-def test_a_line_is_one_json_object_with_added_members() -> None:
+def test_line_is_one_json_object_with_added_members() -> None:
     found = json.loads(line("delivery failed", trail="my-trail", attempt=3))
     assert found["message"] == "delivery failed"
     assert found["level"] == "warning"

@@ -99,7 +99,7 @@ def test_a_failed_call_has_its_error() -> None:
     assert event["api"]["response"]["message"] == "no"
 
 
-def test_an_insight_is_about_the_api_in_its_details() -> None:
+def test_insight_is_about_the_api_in_its_details() -> None:
     record = an_insight_record()
     details = record["insightDetails"]
     assert problems(record) == []

@@ -15,7 +15,7 @@ MANAGEMENT, MEMBER = "111111111111", "222222222222"
 TABLE = {"id": "o-a1b2c3d4e5", "management_account": MANAGEMENT, "accounts": [MEMBER]}
 
 
-def test_the_management_account_is_an_account_of_its_organization() -> None:
+def test_management_account_is_an_account_of_its_organization() -> None:
     expected = Organization("o-a1b2c3d4e5", MANAGEMENT, frozenset({MANAGEMENT, MEMBER}))
     assert read_organization(TABLE, "organization") == expected
     listed = {**TABLE, "accounts": [MEMBER, MANAGEMENT]}

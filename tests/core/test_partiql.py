@@ -34,5 +34,5 @@ from opentrail.core.partiql import REDACTED, without_values
         ("", ""),
     ],
 )
-def test_names_of_a_statement_stay_and_values_do_not(statement: str, shown: str) -> None:
+def test_only_names_of_a_statement_stay(statement: str, shown: str) -> None:
     assert without_values(statement) == shown.replace("HID", REDACTED)

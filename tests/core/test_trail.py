@@ -73,7 +73,7 @@ WRITES = {"EventSelectors": [{"ReadWriteType": "WriteOnly"}]}
 # Spans
 
 
-def test_a_trail_has_its_arn_in_its_home_region() -> None:
+def test_trail_has_its_arn_in_its_home_region() -> None:
     trail = a_trail(name="my-trail", home_region="eu-central-1")
     assert trail.arn == f"arn:aws:cloudtrail:eu-central-1:{ACCOUNT}:trail/my-trail"
 
@@ -99,7 +99,7 @@ def test_a_started_trail_delivers_from_the_next_position() -> None:
     assert trail.spans[0].open
 
 
-def test_a_position_is_in_the_span_that_delivers_it() -> None:
+def test_position_is_in_the_span_that_delivers_it() -> None:
     first, second = a_span(after=10, until=20, bucket="old"), a_span(after=30)
     trail = a_trail(spans=(first, second))
     found = {position: trail.span_of(position) for position in (10, 11, 20, 21, 30, 31, 99)}
@@ -166,7 +166,7 @@ def test_a_restarted_trail_has_a_new_chain() -> None:
     assert not trail.spans[1].continues
 
 
-def test_two_unsettled_changes_leave_no_gap_and_no_overlap() -> None:
+def test_two_unsettled_changes_leave_no_gap() -> None:
     trail = a_trail().started(10, NOW)
     trail = trail.reconfigured("first", 12, LATER).reconfigured("second", 12, LATER)
     trail = trail.settled("first", 13).settled("second", 17)
@@ -231,7 +231,7 @@ def test_a_stored_time_has_microseconds_in_utc() -> None:
     assert epoch(stored_time(moment)) == moment.timestamp()
 
 
-def test_a_stored_time_in_another_zone_is_the_same() -> None:
+def test_stored_time_in_another_zone_is_the_same() -> None:
     moment = datetime(2020, 1, 1, 10, tzinfo=timezone(timedelta(hours=1)))
     assert epoch(stored_time(moment)) == datetime(2020, 1, 1, 9, tzinfo=UTC).timestamp()
 
@@ -288,7 +288,7 @@ def test_a_valid_trail_name_is_accepted(name: str) -> None:
         for name in ("my trail", "my/trail", "my#trail", "träil", "a\x00b")
     ],
 )
-def test_an_invalid_trail_name_is_refused_as_by_aws(name: str, message: str) -> None:
+def test_invalid_trail_name_is_refused_as_by_aws(name: str, message: str) -> None:
     assert message_about_trail(name) == message
 
 
@@ -370,7 +370,7 @@ def test_a_prefix_that_leaves_its_place_is_refused(prefix: str) -> None:
 @pytest.mark.hypothesis
 @settings(deadline=None)
 @given(st.text(st.sampled_from("ab./\\\n \x00é%-_"), max_size=12))
-def test_no_accepted_prefix_climbs_or_holds_a_control_byte(prefix: str) -> None:
+def test_no_prefix_climbs_or_has_control_bytes(prefix: str) -> None:
     try:
         check_prefix(prefix)
     except CloudTrailError:

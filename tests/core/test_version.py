@@ -24,6 +24,6 @@ def test_the_version_is_defined_in_one_place() -> None:
     assert project["tool"]["hatch"]["version"]["path"] == "src/opentrail/core/version.py"
 
 
-def test_the_layout_of_the_data_is_a_counted_one() -> None:
+def test_layout_of_the_data_is_a_counted_one() -> None:
     assert isinstance(DATA_VERSION, int)
     assert DATA_VERSION >= 1

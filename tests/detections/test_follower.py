@@ -103,7 +103,7 @@ async def test_new_events_are_matched() -> None:
 
 
 @asynchronous
-async def test_events_before_a_rule_was_enabled_are_not_matched() -> None:
+async def test_events_before_enabling_are_not_matched() -> None:
     world = World()
     await world.record(0, 3)
     await world.enable(an_enabled_rule(after=3))
@@ -134,7 +134,7 @@ async def test_rule_counts_survive_changes_of_other_rules() -> None:
 
 
 @asynchronous
-async def test_matches_and_insights_events_are_no_events_of_rules() -> None:
+async def test_matches_and_insights_are_not_matched() -> None:
     world = World()
     await world.enable(an_enabled_rule(condition=Like("*", "eventID")))
     await world.record(0, 1)
@@ -192,7 +192,7 @@ async def test_while_the_journal_refuses_records_matches_wait() -> None:
     assert [name for name, _ in world.matches()] == ["three"]
 
 
-def test_a_rule_matching_everything_does_not_fill_the_journal(
+def test_rule_matching_everything_does_not_fill_the_journal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "MAX_PER_HOUR", 2)

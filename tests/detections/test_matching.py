@@ -137,7 +137,7 @@ def test_a_name_of_another_type_matches_no_name() -> None:
     assert index.matching({}) == []
 
 
-def test_an_alternative_without_name_is_matched_for_every_event() -> None:
+def test_alternative_without_name_is_matched_for_every_event() -> None:
     either = AnyOf((OneOf("eventName", ("CreateUser",)), Like("*nmap*", "userAgent")))
     index = RuleIndex([("either", either)])
     assert index.matching({"eventName": "Other", "userAgent": "Nmap/7"}) == ["either"]

@@ -39,7 +39,7 @@ def test_names_that_matches_have(condition: Condition, names: set[str] | None) -
     assert values_that(condition, "eventName") == names
 
 
-def test_a_rule_is_the_same_after_it_was_stored() -> None:
+def test_rule_is_the_same_after_it_was_stored() -> None:
     rule = DetectionRule(
         "a_rule", "A rule", "high", tags=("attack.t1110",), condition=Negation(USERS)
     )

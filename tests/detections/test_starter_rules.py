@@ -79,7 +79,7 @@ def with_condition(rule: DetectionRule, condition: Condition) -> DetectionRule:
 
 
 @each_rule
-def test_a_rule_matches_its_calls_and_no_near_miss(name: str) -> None:
+def test_rule_matches_its_calls_and_no_near_miss(name: str) -> None:
     matches, misses = CALLS[name]
     count = len(matches) + len(misses)
     assert outcomes(RULES[name])[:count] == [*[1] * len(matches), *[0] * len(misses)]

@@ -148,7 +148,7 @@ def test_alertmanager_gets_a_list_of_one() -> None:
     assert "generatorURL" not in alertmanager(an_alert(None))[0]
 
 
-def test_a_digest_names_the_first_and_the_last_match() -> None:
+def test_digest_names_the_first_and_the_last_match() -> None:
     digest = MatchAlert(240, a_match(1), a_match(59, source=None, principals=[]), CONSOLE)
     for text in texts(digest).values():
         assert " matched 240 times between 2020-01-01T09:00:00Z and 2020-01-01T09:00:58Z; " in text
@@ -163,7 +163,7 @@ def test_several_events_and_principals_are_counted() -> None:
     assert f"(event {event_id(4)}, the last of 2)" in text
 
 
-def test_of_an_unknown_caller_the_access_key_is_named() -> None:
+def test_unknown_caller_has_its_access_key() -> None:
     record = a_match(principals=[]).record
     match = Match(record, {"userIdentity": {"type": "Unknown", "accessKeyId": KEY}})
     text = MatchAlert(1, match, match).text

@@ -103,7 +103,7 @@ async def first_token(history: History, search: Search, limit: int = 3) -> str:
 
 
 @asynchronous
-async def test_pages_have_all_events_and_the_last_no_token() -> None:
+async def test_pages_have_all_events() -> None:
     history = await World().filled(entries_of(some_records(10)))
     seen: list[int] = []
     token: str | None = None
@@ -188,7 +188,7 @@ async def test_pages_of_large_events_are_shorter(
 
 @pytest.mark.parametrize("count", [0, 1, 4, 5, 8])
 @asynchronous
-async def test_only_a_page_with_more_behind_has_a_token(count: int) -> None:
+async def test_only_unfinished_pages_have_a_token(count: int) -> None:
     history = await World().filled(entries_of(some_records(count)))
     page = await history.search(Search(), 4)
     assert (page.next_token is not None) == (count > 4)
@@ -210,7 +210,7 @@ async def test_later_arrivals_do_not_move_later_pages() -> None:
 
 
 @asynchronous
-async def test_the_page_size_may_change_from_page_to_page() -> None:
+async def test_page_size_may_change_from_page_to_page() -> None:
     history = await World().filled(entries_of(some_records(10)))
     token = await first_token(history, Search(), 2)
     page = await history.search(Search(), 5, token)
@@ -286,7 +286,7 @@ async def test_a_view_counts_only_keys_of_its_accounts() -> None:
 
 
 @asynchronous
-async def test_a_view_has_new_events_and_its_own_tokens() -> None:
+async def test_view_has_new_events_and_its_own_tokens() -> None:
     world, head = World(), 0
 
     async def newest() -> int:
@@ -529,7 +529,7 @@ async def test_a_histogram_also_has_future_events() -> None:
 
 
 @asynchronous
-async def test_a_histogram_of_a_range_has_only_its_periods() -> None:
+async def test_histogram_of_a_range_has_only_its_periods() -> None:
     history = await World().filled(entries_of(some_records(5)))
     end = MOMENT + timedelta(minutes=59, seconds=59)
     hour = await history.histogram(Search(start=MOMENT, end=end))
@@ -544,7 +544,7 @@ async def test_a_histogram_of_a_range_has_only_its_periods() -> None:
 
 
 @asynchronous
-async def test_a_histogram_without_events_has_the_last_seven_days() -> None:
+async def test_histogram_without_events_has_the_last_seven_days() -> None:
     world = World()
     histogram = await (await world.filled([])).histogram(Search())
     assert histogram.end - histogram.start >= timedelta(days=7)
@@ -574,7 +574,7 @@ async def test_facets_have_the_names_that_expressions_have() -> None:
     "name", ["", "nothing", "eventId", "readOnly", "resourceName", "event_name"]
 )
 @asynchronous
-async def test_a_field_whose_values_are_not_counted_is_refused(name: str) -> None:
+async def test_field_whose_values_are_not_counted_is_refused(name: str) -> None:
     history = await World().filled([])
     with pytest.raises(CloudTrailError, match="field must be one of eventname, ") as refusal:
         await history.facets(Search(), ["eventName", name])
@@ -758,7 +758,7 @@ async def test_lookups_wait_until_earlier_records_are_visible() -> None:
 
 
 @asynchronous
-async def test_a_token_waits_for_the_imports_of_another_server() -> None:
+async def test_token_waits_for_the_imports_of_another_server() -> None:
     entries = entries_of(some_records(10))
     ahead, behind = World(), World()
     ahead.store.add_imported(an_entry(-1))
@@ -823,7 +823,7 @@ async def test_a_clock_set_back_gives_no_negative_freshness() -> None:
 
 
 @asynchronous
-async def test_rebuilding_the_hot_layer_is_not_counted_as_freshness() -> None:
+async def test_rebuilding_is_not_counted_as_freshness() -> None:
     world = World()
     world.history.follower.catch_up_to(4)
     await world.history.follower.process(entries_of(some_records(4)))
@@ -872,7 +872,7 @@ def test_absent_members_are_left_out() -> None:
 
 
 @asynchronous
-async def test_every_attribute_of_lookup_events_can_be_searched_by() -> None:
+async def test_every_lookup_attribute_is_searchable() -> None:
     record = a_record(eventID="the-id", userIdentity=an_iam_user("Zoë"))
     history = await World().filled([an_entry(1, record)])
     values = {

@@ -37,9 +37,7 @@ def test_periods_are_the_shortest_round_ones(span: timedelta, most: int, expecte
 
 
 @given(first=seconds_of_time, last=seconds_of_time, most=st.integers(2, 120))
-def test_any_range_has_a_histogram_of_few_consecutive_periods(
-    first: int, last: int, most: int
-) -> None:
+def test_any_range_has_a_short_histogram(first: int, last: int, most: int) -> None:
     seconds = round_period(first, last, most)
     made = histogram_of([], seconds, first, last)
     starts = [period.start for period in made.periods]

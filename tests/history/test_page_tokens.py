@@ -29,7 +29,7 @@ def test_a_token_with_another_byte_is_refused(token: PageToken, data: st.DataObj
         PageTokens(KEY).read(base64.urlsafe_b64encode(raw).decode(), SEARCH)
 
 
-def test_a_token_is_valid_only_for_its_search_and_key() -> None:
+def test_token_is_valid_only_for_its_search() -> None:
     text = PageTokens(KEY).write(PageToken(1, 2, 3, 4), SEARCH)
     for tokens_of, search in (
         (PageTokens(b"x" * 32), SEARCH),

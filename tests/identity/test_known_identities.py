@@ -123,7 +123,7 @@ async def test_a_role_session_is_known_immediately() -> None:
 
 
 @asynchronous
-async def test_a_key_belongs_to_a_user_without_recorded_creation() -> None:
+async def test_key_belongs_to_a_user_without_recorded_creation() -> None:
     identities = Identities(MemoryControl())
     identities.learn(create_key("Bob"))
     known = identities.resolve(NEW_KEY).user_identity
@@ -457,7 +457,7 @@ async def test_a_deleted_users_namesake_is_another_user() -> None:
 
 
 @asynchronous
-async def test_the_newest_users_are_in_memory_and_all_stored() -> None:
+async def test_newest_users_are_in_memory_and_all_stored() -> None:
     control = MemoryControl()
     ours, theirs = Identities(control, most_users=10), KnownIdentities(most_users=10)
     records = []
@@ -540,7 +540,7 @@ async def test_of_temporary_keys_the_oldest_are_forgotten_everywhere() -> None:
     assert len(await control.scan("identity")) == 9
 
 
-def test_a_directorys_user_has_the_id_in_a_record() -> None:
+def test_directorys_user_has_the_id_in_a_record() -> None:
     known = KnownIdentities(directory_identities({NEW_KEY: {"user": "Mary", "account": ACCOUNT}}))
     assert "principalId" not in known.resolve(NEW_KEY).as_record()
     known.learn(create_user())

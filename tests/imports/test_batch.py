@@ -46,7 +46,7 @@ def test_packed_data_is_unpacked_in_any_pieces(files: list[BatchFile], sizes: li
 
 
 @given(FILES, st.data())
-def test_a_cut_body_gives_whole_files_and_an_error(
+def test_cut_body_gives_whole_files_and_an_error(
     files: list[BatchFile], data: st.DataObject
 ) -> None:
     body = pack(files)
@@ -112,7 +112,7 @@ def test_an_endless_description_is_refused_early() -> None:
     assert "described" in refused(b"[" * 30_000 + b"\n")
 
 
-def test_the_error_of_a_short_body_names_the_position() -> None:
+def test_error_of_a_short_body_names_the_position() -> None:
     assert refused(pack([BatchFile("a", b"1234")])[:-1]) == "file 'a' ends after 3 of 4 bytes"
     assert "description" in refused(b'{"name"')
 

@@ -145,7 +145,7 @@ def test_the_formatting_of_json_stays(
 
 @pytest.mark.hypothesis
 @given(st.lists(st.binary(max_size=20_000)), st.integers(0, 9))
-def test_a_large_packed_file_has_a_small_ones_results(lines: list[bytes], level: int) -> None:
+def test_large_packed_file_has_a_small_ones_results(lines: list[bytes], level: int) -> None:
     content = record_bytes(a_record()) + b"\n" + b"\n".join(lines)
     packed = gzip.compress(content, level)
     with pytest.MonkeyPatch.context() as patched:
@@ -155,7 +155,7 @@ def test_a_large_packed_file_has_a_small_ones_results(lines: list[bytes], level:
 
 
 @pytest.mark.slow
-def test_a_large_packed_file_is_not_wholly_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_packed_file_is_not_wholly_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unpacking, "MAX_BYTES_IN_MEMORY", 1 << 20)
     line = record_bytes(a_record()) + b"\n"
     packed = gzip.compress(line * 100, 1) * 100  # 10 MB
@@ -533,7 +533,7 @@ def oracle(content: bytes) -> list[Any] | None:
 
 
 @pytest.mark.slow
-def test_a_damaged_log_file_loses_only_the_damaged_part() -> None:
+def test_damaged_log_file_loses_only_the_damaged_part() -> None:
     raw = small_records()
     whole, chance = log_file(raw), random.Random(5)
     ends, end = [], len(b'{"Records":[')
@@ -573,7 +573,7 @@ def test_a_line_damaged_anywhere_loses_no_other_line() -> None:
         assert set(intact) <= set(raws(results))
 
 
-def test_a_damaged_packed_file_is_whole_or_one_loss() -> None:
+def test_damaged_packed_file_is_whole_or_one_loss() -> None:
     raw = small_records()
     packed, chance = gzip.compress(log_file(raw), mtime=0), random.Random(7)
     for end in range(1, len(packed)):
@@ -718,7 +718,7 @@ def test_a_list_without_beginning_is_refused() -> None:
 
 
 @pytest.mark.slow
-def test_every_line_of_the_collection_is_accepted_or_rejected() -> None:
+def test_every_collected_line_is_accepted_or_rejected() -> None:
     reasons: Counter[str] = Counter()
     accepted = lines = 0
     for file in collected_files():

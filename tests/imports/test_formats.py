@@ -77,7 +77,7 @@ def test_every_format_has_a_sample() -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_sample_gives_the_exact_bytes_of_its_records(
+def test_sample_gives_the_exact_bytes_of_its_records(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected, sample = samples(name, [record_bytes(record) for record in real_records()])

@@ -111,7 +111,7 @@ def test_an_invalid_body_is_refused(place: Place) -> None:
 
 
 @asynchronous
-async def test_a_batch_with_too_many_rejected_lines_is_refused(
+async def test_batch_with_too_many_rejected_lines_is_refused(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(import_process, "_MAX_REJECTED_BYTES", 10_000)

@@ -196,7 +196,7 @@ def an_insight(**details: Any) -> dict[str, Any]:
     }
 
 
-def test_an_insights_event_has_its_names_in_the_details() -> None:
+def test_insights_event_has_its_names_in_the_details() -> None:
     assert isinstance(checked(**an_insight()), AcceptedRecord)
     assert checked(**an_insight(eventName=None)) == RejectedRecord(7, json_records.NO_NAME)
     assert checked(**an_insight(eventSource={})) == RejectedRecord(7, json_records.NO_SOURCE)

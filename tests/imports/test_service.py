@@ -111,7 +111,7 @@ async def test_a_killed_servers_batch_is_removed(tmp_path: Path) -> None:
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_killed_worker_is_replaced_and_the_batch_resent(
+async def test_killed_worker_is_replaced_and_the_batch_resent(
     tmp_path: Path,
 ) -> None:
     async with opened(tmp_path) as (imports, store):

@@ -78,7 +78,7 @@ def test_an_invalid_list_is_rejected(text: bytes) -> None:
     assert refused.value.reason == NOT_JSON
 
 
-def test_the_detail_of_an_early_end_is_its_position() -> None:
+def test_detail_of_an_early_end_is_its_position() -> None:
     with pytest.raises(InvalidText) as refused:
         split(b'["\\ud83d\\ude00", ')
     assert refused.value.detail == "it ends early, at byte 17"

@@ -46,7 +46,7 @@ def test_after_a_week_the_usual_rate_is_expected() -> None:
     assert expected == pytest.approx([2 * w for w in WINDOWS], rel=0.1)
 
 
-def test_an_hour_of_calls_is_expected_to_be_rare() -> None:
+def test_hour_of_calls_is_expected_to_be_rare() -> None:
     made = baselines(30)
     assert made.is_new(made.current(ROW)).all()
     assert made.expected_rises(made.current(ROW))[0, 0] < 0.1

@@ -137,7 +137,7 @@ def test_strict_reports_less_than_balanced_and_aws_more() -> None:
 
 
 @pytest.mark.campaign
-def test_an_account_over_its_budget_reports_its_largest_incidents() -> None:
+def test_account_over_its_budget_reports_its_largest_incidents() -> None:
     keys = 12
     counts = office(18, 1.0, keys)
     for key in range(keys):
@@ -174,7 +174,7 @@ def test_dropped_keys_do_not_change_the_others() -> None:
 
 
 @pytest.mark.campaign
-def test_a_lasting_higher_rate_becomes_usual_after_five_days() -> None:
+def test_lasting_higher_rate_becomes_usual_after_five_days() -> None:
     change_at = 9 * DAY + 10 * 60
     counts = np.random.default_rng(1).poisson(1.0, (1, change_at + 7 * DAY))
     counts[0, change_at:] += 10
@@ -233,7 +233,7 @@ def test_later_calls_never_change_earlier_findings(counts: Counts, now: int, lat
 @pytest.mark.hypothesis
 @settings(max_examples=8, deadline=None)
 @given(workloads(3), st.integers(1, 3 * DAY - 1))
-def test_late_calls_of_a_minute_count_in_that_minute(counts: Counts, at: int) -> None:
+def test_late_calls_count_in_their_own_minute(counts: Counts, at: int) -> None:
     """A late burst is found at its time, not at its arrival."""
     at = min(at, 3 * DAY - 200)
     counts[:, at : at + 150] = 0
@@ -374,7 +374,7 @@ def test_unlearned_incident_minutes_are_counted_by_day(nine_days: Detector) -> N
     assert detector.state().masked == {0: (TODAY, 1)}
 
 
-def test_an_incident_over_midnight_belongs_to_its_first_day(
+def test_incident_over_midnight_belongs_to_its_first_day(
     nine_days: Detector,
 ) -> None:
     detector = deepcopy(nine_days)
@@ -387,7 +387,7 @@ def test_an_incident_over_midnight_belongs_to_its_first_day(
 
 
 @pytest.mark.parametrize(("keys", "dial"), [(1, 4.0), (2, 3.0)])
-def test_the_dial_is_the_highest_ratio_beyond_the_budget(keys: int, dial: float) -> None:
+def test_dial_is_the_highest_ratio_beyond_the_budget(keys: int, dial: float) -> None:
     """A budget of 0.4985 a week, and 0.001 for each key, allows one or two in four weeks."""
     detector = detector_of(keys, budget=0.4985)
     other = detector.add("999999999999")

@@ -29,7 +29,7 @@ def an_expected(**changes: object) -> Expected:
 
 
 @asynchronous
-async def test_a_mark_outlives_its_time_only_as_a_note() -> None:
+async def test_mark_outlives_its_time_only_as_a_note() -> None:
     expected = ExpectedIncidents(MemoryControl())
     mark = an_expected(note="load test")
     await expected.put(mark.id, an_expected(note="?"))
@@ -46,7 +46,7 @@ def test_the_largest_sums_equal_any_windows_maximum(counts: list[int]) -> None:
     assert largest_sums(counts) == sums
 
 
-def test_marks_of_one_key_add_up_and_can_be_removed() -> None:
+def test_one_keys_marks_add_up() -> None:
     watch = Watch("balanced", minute_of(NOW))
     other = an_expected(id="2", largest=[0.0, 2, 2, 2, 2])
     watch.expect([an_expected(), other])

@@ -205,7 +205,7 @@ async def test_an_incident_ends_after_insights_is_disabled(tmp_path: Path) -> No
 
 @pytest.mark.slow
 @asynchronous
-async def test_of_an_incident_that_began_unwanted_nothing_is_recorded(tmp_path: Path) -> None:
+async def test_unwanted_incident_is_never_recorded(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         await w.follow()
         w.wanted = False
@@ -239,7 +239,7 @@ async def test_expected_incident_is_reported_only_if_larger(tmp_path: Path) -> N
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_scan_of_old_events_finds_the_same_incidents(
+async def test_scan_of_old_events_finds_the_same_incidents(
     tmp_path: Path,
 ) -> None:
     async with world(tmp_path) as w:

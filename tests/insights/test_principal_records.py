@@ -36,7 +36,7 @@ def test_a_record_has_awss_form_with_an_extension() -> None:
     }
 
 
-def test_start_and_end_of_a_burst_share_an_id() -> None:
+def test_bursts_start_and_end_share_an_id() -> None:
     start = a_principal_record("access-denied", observed=24)
     end = a_principal_record("access-denied", "End", observed=45)
     assert end["sharedEventID"] == start["sharedEventID"]
@@ -44,7 +44,7 @@ def test_start_and_end_of_a_burst_share_an_id() -> None:
     assert (end["insightDetails"]["state"], end["eventTime"]) == ("End", "2020-01-01T09:07:00Z")
 
 
-def test_the_id_depends_on_type_account_principal_and_day() -> None:
+def test_id_depends_on_type_account_principal_and_day() -> None:
     base = a_principal_record()["eventID"]
     same = ({"value": "iam:CreateUser"}, {"start": 1_577_836_800}, {"event_id": "x"}, {"days": 2})
     assert {a_principal_record(**changes)["eventID"] for changes in same} == {base}

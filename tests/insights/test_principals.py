@@ -114,7 +114,7 @@ def test_a_finding_names_its_event() -> None:
     assert (found.start, found.end) == (int(day(21).timestamp()), None)
 
 
-def test_a_principal_has_one_finding_per_type_and_day() -> None:
+def test_principal_has_one_finding_per_type_and_day() -> None:
     account = Account([NEW_API])
     account.work(0, 20)
     for name in ("DeleteUser", "CreateAccessKey"):
@@ -124,7 +124,7 @@ def test_a_principal_has_one_finding_per_type_and_day() -> None:
     assert [value for _, value, _ in account.said()] == ["iam:DeleteUser", "iam:CreateRole"]
 
 
-def test_a_new_principal_is_its_first_days_only_finding() -> None:
+def test_new_principal_is_its_first_days_only_finding() -> None:
     account = Account()
     account.work(0, 20)
     for name in ("CreateUser", "DeleteUser"):
@@ -158,7 +158,7 @@ def test_a_value_is_new_again_after_90_days() -> None:
         assert account.said() == expected
 
 
-def test_an_event_is_new_up_to_three_hours_late() -> None:
+def test_event_is_new_up_to_three_hours_late() -> None:
     for late, count in ((timedelta(hours=2), 1), (timedelta(hours=4), 0)):
         account = Account([NEW_API])
         account.work(0, 20)
@@ -188,7 +188,7 @@ def denied(account: Account, moment: datetime, count: int, **changes: Any) -> No
         account.call(at, eventName=f"Get{number}", errorCode="AccessDenied", **changes)
 
 
-def test_a_burst_of_refused_calls_has_start_and_end() -> None:
+def test_burst_of_refused_calls_has_start_and_end() -> None:
     account = Account([ACCESS_DENIED])
     account.work(0, 20)
     denied(account, day(21), 40)
@@ -211,7 +211,7 @@ def test_fewer_than_20_refused_calls_are_no_burst(count: int, findings: int) -> 
     assert len(account.found()) == findings
 
 
-def test_a_learned_agent_is_not_new_for_other_principals() -> None:
+def test_learned_agent_is_not_new_for_other_principals() -> None:
     account = Account([NEW_AGENT])
     codex: Any = {"userAgent": "aws-cli/2.15 app/agent-codex"}
     for who, counted in ((None, "Codex"), (f"{JOHN}2", None)):
@@ -237,7 +237,7 @@ def test_a_burst_exceeds_three_times_the_largest_before(count: int, findings: in
     assert {each.usual for each in account.found()} <= {12}
 
 
-def test_a_principal_has_one_burst_per_type_and_day() -> None:
+def test_principal_has_one_burst_per_type_and_day() -> None:
     account = Account([ACCESS_DENIED])
     account.work(0, 20)
     for hours in (0, 5):
@@ -255,7 +255,7 @@ def test_bursts_also_need_14_days() -> None:
 
 
 @pytest.mark.parametrize(("count", "findings"), [(29, 0), (30, 2)])
-def test_many_different_apis_within_15_minutes_are_a_burst(count: int, findings: int) -> None:
+def test_many_apis_within_15_minutes_are_a_burst(count: int, findings: int) -> None:
     account = Account([API_FAN_OUT])
     account.work(0, 20)
     for number in range(3 * count):
@@ -344,7 +344,7 @@ def test_a_burst_is_compared_with_learned_ones(count: int, findings: int) -> Non
     assert [each.type for each in account.found()].count(ACCESS_DENIED) == findings
 
 
-def test_a_burst_still_open_after_learning_can_be_reported() -> None:
+def test_burst_still_open_after_learning_can_be_reported() -> None:
     principals = learned(counts(0))
     principals.learn([counts(20, 12, error_code="AccessDenied")])
     principals.close(minute_of(day(20)) + 12)

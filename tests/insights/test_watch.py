@@ -35,7 +35,7 @@ def a_watch() -> Watch:
     return Watch("balanced", minute_of(START))
 
 
-def test_a_minute_is_closed_once_its_events_have_arrived() -> None:
+def test_minute_is_closed_once_its_events_have_arrived() -> None:
     watch = a_watch()
     watch.observe([entry(1, 10.0)])
     watch.close_until(START + timedelta(seconds=89))
@@ -163,7 +163,7 @@ def test_keys_without_calls_for_35_days_are_forgotten() -> None:
     assert len(results[0]) == 2 * len(starts)
 
 
-def test_invented_names_block_others_for_a_day_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invented_names_block_others_for_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch_module, "MAX_KEYS", 8)
     watch = a_watch()
     watch.observe([entry(n, n * 3_600.0, eventName="CreateRole") for n in range(1, 24)])

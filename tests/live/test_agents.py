@@ -49,7 +49,7 @@ def test_an_application_id_names_the_agent(server: Opentrail) -> None:
     assert "IAM user admin's agent Claude Code created IAM group by-application through" in said
 
 
-def test_session_name_and_source_identity_name_agent_and_delegator(server: Opentrail) -> None:
+def test_session_and_source_identity_name_agent_and_delegator(server: Opentrail) -> None:
     session = in_a_session(server, "agent+payroll-bot", SourceIdentity="ada@example.com")
     server.boto("iam", **session).create_group(GroupName="by-session")
 
@@ -63,7 +63,7 @@ def test_session_name_and_source_identity_name_agent_and_delegator(server: Opent
     assert "'s agent payroll-bot (session agent+payroll-bot) created IAM group" in said
 
 
-def test_a_session_tag_names_the_agent_of_its_calls(server: Opentrail) -> None:
+def test_session_tag_names_the_agent_of_its_calls(server: Opentrail) -> None:
     tags = [{"Key": "agent", "Value": "night-bot+ada"}]
     session = in_a_session(server, "tagged", Tags=tags)
     server.boto("iam", **session).create_group(GroupName="by-tag")

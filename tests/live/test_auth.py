@@ -72,7 +72,7 @@ def is_verified(record: dict[str, Any]) -> bool:
     return bool(record["additionalEventData"]["opentrail"]["verified"])
 
 
-def test_calls_of_a_new_key_are_accepted_and_verified(server: Opentrail) -> None:
+def test_new_keys_calls_are_verified(server: Opentrail) -> None:
     john = create_key(server, "--user", "John")
     client_of(server, "iam", john).create_user(UserName="Mary")
     record = record_of(server, "eventName=CreateUser AND user=John")
@@ -98,7 +98,7 @@ def test_a_forged_signature_is_refused_and_recorded(server: Opentrail) -> None:
     assert "Eve" not in [user["UserName"] for user in users]
 
 
-def test_a_placeholder_signature_is_forwarded_with_its_caller_recorded(tmp_path: Path) -> None:
+def test_placeholder_signature_is_forwarded_with_its_caller_recorded(tmp_path: Path) -> None:
     def upstream_of(wire: Wire) -> None:
         wire.request()
         wire.send(ok(b"<ListUsersResponse/>"))
@@ -159,7 +159,7 @@ def test_a_header_with_a_second_credential_is_refused(tmp_path: Path, auth: str)
     assert reached == []
 
 
-def test_a_forged_late_body_is_recorded_and_never_complete(
+def test_forged_late_body_is_recorded_and_never_complete(
     tmp_path: Path,
 ) -> None:
     has_head, seen = threading.Event(), []
@@ -204,7 +204,7 @@ def test_a_forged_call_of_our_api_is_refused(server: Opentrail) -> None:
     assert refused.value.response["Error"]["Code"] == "UnrecognizedClientException"
 
 
-def test_calls_of_unknown_keys_are_left_to_the_upstream(server: Opentrail) -> None:
+def test_unknown_keys_calls_are_left_to_upstreams(server: Opentrail) -> None:
     unknown = {"AccessKeyId": UNKNOWN_KEY, "SecretAccessKey": "any"}
     client_of(server, "iam", unknown).create_user(UserName="Ursula")
     record = record_of(server, f"accessKeyId={UNKNOWN_KEY}")

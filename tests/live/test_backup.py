@@ -34,7 +34,7 @@ def answered(load: Load, count: int) -> set[str]:
     return set(load.answered)
 
 
-def test_a_backup_under_load_is_complete_to_its_point(tmp_path: Path) -> None:
+def test_backup_under_load_is_complete_to_its_point(tmp_path: Path) -> None:
     """During the backup, history seals files every 200 records and merges them."""
     flags = ("--history-seal-records", "200")
     before = []

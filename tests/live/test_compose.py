@@ -206,7 +206,7 @@ def test_an_application_calls_through_opentrail_and_is_recorded(
     assert network.address_of("app") in found.stdout
 
 
-def test_the_console_opens_on_the_host_by_safe_names(network: Network, server: Opentrail) -> None:
+def test_console_opens_on_the_host_by_safe_names(network: Network, server: Opentrail) -> None:
     def status(host: str) -> str:
         page = f"{network.url('opentrail', 4748)}/console/"
         asked = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", f"Host: {host}", page)

@@ -130,7 +130,7 @@ def found_on(server: Opentrail, *conditions: str) -> str:
 
 
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="HAProxy is missing")
-def test_an_application_calls_while_two_of_three_servers_stop(
+def test_application_calls_while_two_of_three_servers_stop(
     network: Network, document: Mapping[str, Any], tmp_path: Path
 ) -> None:
     given = document["services"]["app"]["environment"]

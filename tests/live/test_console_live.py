@@ -81,9 +81,7 @@ def test_the_first_call_replaces_the_hint(chromium: Chromium, server: Opentrail)
         console.check()
 
 
-def test_events_arrive_wait_during_a_pause_and_are_bounded(
-    live: Browser, server: Opentrail
-) -> None:
+def test_events_arrive_pause_and_stay_bounded(live: Browser, server: Opentrail) -> None:
     page = live.page
     _ship(server, range(50))
     expect(page.get_by_text(_sentence(49))).to_be_visible()
@@ -130,7 +128,7 @@ def test_a_page_continues_after_its_server_restarts(live: Browser, server: Opent
     ]
 
 
-def test_a_late_page_shows_the_number_of_skipped_events(live: Browser, server: Opentrail) -> None:
+def test_late_page_shows_the_number_of_skipped_events(live: Browser, server: Opentrail) -> None:
     page = live.page
     _ship(server, range(10))
     expect(page.get_by_text(_sentence(9))).to_be_visible()

@@ -51,9 +51,7 @@ def sign_in(page: Any, name: str) -> None:
     page.locator('input[name="sub"]:not([type="hidden"])').press("Enter")
 
 
-def test_a_user_signs_in_at_the_provider_with_a_groups_role(
-    chromium: Chromium, server: Opentrail
-) -> None:
+def test_user_signs_in_with_a_groups_role(chromium: Chromium, server: Opentrail) -> None:
     with browser(chromium, server) as opened:
         page = opened.page
         opened.go("")

@@ -148,7 +148,7 @@ def test_a_filter_finds_and_downloads_the_scanned_events(
     assert len(lines) == len(expected)
 
 
-def test_a_csv_file_has_every_event_and_no_formulas(console: Browser) -> None:
+def test_csv_file_has_every_event_and_no_formulas(console: Browser) -> None:
     page = console.page
     console.go(_history("user=John"))
     expect(page.locator("[data-row]").first).to_be_visible()
@@ -206,9 +206,7 @@ def _calls(server: Opentrail) -> Iterator[None]:
         thread.join()
 
 
-def test_pages_miss_nothing_and_repeat_nothing_while_events_arrive(
-    console: Browser, server: Opentrail
-) -> None:
+def test_pages_miss_and_repeat_nothing_during_arrivals(console: Browser, server: Opentrail) -> None:
     page = console.page
     page.evaluate(
         "size => localStorage.setItem('opentrail.preferences', JSON.stringify({pageSize: size}))",
@@ -237,7 +235,7 @@ def test_pages_miss_nothing_and_repeat_nothing_while_events_arrive(
 
 
 @pytest.mark.parametrize("last", ["auto", "9999d"])
-def test_a_page_of_a_relative_range_can_be_reloaded(console: Browser, last: str) -> None:
+def test_page_of_a_relative_range_can_be_reloaded(console: Browser, last: str) -> None:
     page = console.page
     console.go(_history("user=John", last=last))
     first = page.locator(f"[data-row='{RECORDS[0]['eventID']}']")
@@ -272,7 +270,7 @@ def test_events_are_stepped_through_and_compared(console: Browser) -> None:
     assert "awsRegion" not in members
 
 
-def test_a_laptop_shows_twenty_rows_in_one_tab_stop(console: Browser) -> None:
+def test_laptop_shows_twenty_rows_in_one_tab_stop(console: Browser) -> None:
     page = console.page
     page.set_viewport_size({"width": 1440, "height": 900})
     console.go(_history("is:write"))
@@ -326,7 +324,7 @@ def test_a_copied_link_shows_the_same_events_later(console: Browser, server: Ope
     assert _ids(page) == shown
 
 
-def test_times_are_shown_in_the_chosen_zone_across_dst(console: Browser) -> None:
+def test_times_are_shown_in_the_chosen_zone(console: Browser) -> None:
     page = console.page
     page.evaluate(
         "zone => localStorage.setItem('opentrail.preferences', JSON.stringify({zone}))",

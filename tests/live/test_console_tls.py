@@ -62,7 +62,7 @@ def ask(
     return answer.status, answer.headers, json.loads(body) if body else None
 
 
-def test_commands_browsers_and_hooks_use_the_console_over_tls(tmp_path: Path, files: Files) -> None:
+def test_all_clients_use_the_console_over_tls(tmp_path: Path, files: Files) -> None:
     with (
         StubUpstream() as upstream,
         opentrail_server(tmp_path / "data", "--upstream", upstream.url, *files.flags) as server,

@@ -16,9 +16,7 @@ from tests.live.processes import Opentrail
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 
-def test_a_view_that_one_browser_saved_opens_in_another(
-    console: Browser, server: Opentrail
-) -> None:
+def test_view_that_one_browser_saved_opens_in_another(console: Browser, server: Opentrail) -> None:
     page = console.page
     console.go("events?expression=eventName%3DCreateUser&last=7d&columns=time,name")
     page.get_by_role("button", name="Saved views").click()
@@ -44,7 +42,7 @@ def test_a_view_that_one_browser_saved_opens_in_another(
     expect(headers.filter(has_text="What happened")).to_have_count(0)
 
 
-def test_a_changed_log_file_ends_the_proof_of_an_event(console: Browser, server: Opentrail) -> None:
+def test_changed_log_file_ends_an_events_proof(console: Browser, server: Opentrail) -> None:
     s3, iam = server.boto("s3"), server.boto("iam")
     s3.create_bucket(Bucket="proof-logs")
     policy = {

@@ -70,7 +70,7 @@ class CoreServer(Opentrail):
         return self
 
 
-def test_a_server_without_wings_records_finds_delivers_and_answers(tmp_path: Path) -> None:
+def test_server_without_wings_records_finds_delivers_and_answers(tmp_path: Path) -> None:
     with moto_server() as moto:
         server = CoreServer(tmp_path / "data", moto)
         try:

@@ -143,7 +143,7 @@ def alerts(stub: Stub) -> list[str]:
 KEY = "0123456789abcdef0123456789abcdef"
 
 
-def test_an_insights_alert_is_opened_and_resolved_after_a_crash(tmp_path: Path) -> None:
+def test_insights_alert_survives_a_crash(tmp_path: Path) -> None:
     folder = tmp_path / "server"
     with stub_webhook() as stub, moto_server() as upstream:
         settings = tmp_path / "opentrail.toml"
@@ -206,7 +206,7 @@ def test_in_a_cluster_each_match_is_recorded_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.campaign
-def test_the_console_leads_from_a_rule_to_its_events(
+def test_console_leads_from_a_rule_to_its_events(
     console: Browser, server: Opentrail, tmp_path: Path
 ) -> None:
     rules = tmp_path / "rules.yml"
@@ -230,7 +230,7 @@ def test_the_console_leads_from_a_rule_to_its_events(
 
 
 @pytest.mark.campaign
-def test_a_starter_rule_is_switched_on_matches_and_off(console: Browser, server: Opentrail) -> None:
+def test_starter_rule_is_switched_on_matches_and_off(console: Browser, server: Opentrail) -> None:
     page = console.page
     console.go("detections?filter=t1098+another")
     page.get_by_role("checkbox", name="Enable Access key created").click(force=True)

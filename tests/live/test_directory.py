@@ -25,7 +25,7 @@ def callers(server: Opentrail, name: str) -> set[tuple[str, str | None]]:
 
 
 @pytest.mark.parametrize("recorders", ["1", "2"])
-def test_a_key_is_named_from_the_next_call_on(tmp_path: Path, recorders: str) -> None:
+def test_key_is_named_from_the_next_call_on(tmp_path: Path, recorders: str) -> None:
     with StubUpstream() as upstream:
         flags = ("--recorders", recorders, "--upstream", upstream.url)
         with opentrail_server(tmp_path, *flags) as server:

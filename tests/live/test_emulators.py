@@ -102,7 +102,7 @@ def test_an_account_as_key_id_is_that_account(tmp_path: Path) -> None:
             server.close()
 
 
-def test_a_command_line_trail_is_in_the_upstreams_account(tmp_path: Path) -> None:
+def test_command_line_trail_is_in_the_upstreams_account(tmp_path: Path) -> None:
     with ministack() as url:
         server = serve(tmp_path / "data", url)
         try:
@@ -115,7 +115,7 @@ def test_a_command_line_trail_is_in_the_upstreams_account(tmp_path: Path) -> Non
             server.close()
 
 
-def test_an_upstream_that_starts_after_opentrail_names_its_callers(tmp_path: Path) -> None:
+def test_upstream_that_starts_after_opentrail_names_its_callers(tmp_path: Path) -> None:
     port = ReservedPort()
     server = serve(tmp_path / "data", f"http://{port.address}")
     try:
@@ -210,7 +210,7 @@ def run_load_over_restarts(server: Opentrail, emulator: StandInEmulator) -> None
 
 
 @pytest.mark.campaign
-def test_three_hundred_calls_of_thirty_services_have_right_records() -> None:
+def test_three_hundred_calls_have_right_records() -> None:
     count, found = emulators.measure()
     assert count == len(emulators.SERVICES) * emulators.OPERATIONS == 300
     assert found["opentrail"] == dict.fromkeys(emulators.FIELDS, count)

@@ -92,7 +92,7 @@ def create(server: Opentrail, *names: str) -> None:
         iam.create_user(UserName=name)
 
 
-def test_a_tail_continues_over_restarts_without_gap_or_repetition(
+def test_tail_continues_over_restarts_without_gap_or_repetition(
     tmp_path: Path,
 ) -> None:
     place = tmp_path / "place"

@@ -104,6 +104,6 @@ def test_a_jobs_calls_are_recorded_and_saved(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.live
-def test_a_failed_start_of_the_server_fails_the_step(tmp_path: Path) -> None:
+def test_failed_start_of_the_server_fails_the_step(tmp_path: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError):
         Runner(tmp_path).run("record", upstream="not a URL")

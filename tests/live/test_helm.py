@@ -62,7 +62,7 @@ def test_helm_accepts_the_chart_and_requires_an_upstream() -> None:
 
 
 @needs_helm
-def test_selectors_find_the_servers_and_settings_have_an_effect() -> None:
+def test_chart_selectors_and_settings_have_an_effect() -> None:
     found = rendered(
         *("replicas=5", "image.tag=1.2.3", "secret=mine", "tlsSecret=pair"),
         *("storage.className=fast", "flags={--recorders=4}"),
@@ -85,7 +85,7 @@ def test_selectors_find_the_servers_and_settings_have_an_effect() -> None:
 
 
 @needs_helm
-def test_a_server_starts_with_the_flags_and_is_ready(tmp_path: Path) -> None:
+def test_server_starts_with_the_flags_and_is_ready(tmp_path: Path) -> None:
     container = container_of(rendered()["StatefulSet", "audit"])
     certificate = issue("127.0.0.1", "127.0.0.1", is_authority=False)
     write(certificate, tmp_path / "tls.crt", tmp_path / "tls.key")

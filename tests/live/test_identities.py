@@ -58,7 +58,7 @@ def test_an_assumed_role_is_known_with_its_issuer(server: Opentrail) -> None:
     assert "role Deployer (session night-shift) created IAM group by-role" in said
 
 
-def test_a_role_session_names_the_new_key_without_token(server: Opentrail) -> None:
+def test_role_session_names_the_new_key_without_token(server: Opentrail) -> None:
     server.boto("sts").assume_role(
         RoleArn="arn:aws:iam::123456789012:role/Deployer", RoleSessionName="record"
     )

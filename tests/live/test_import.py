@@ -86,7 +86,7 @@ def test_importing_twice_is_importing_once(tmp_path: Path) -> None:
 @pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.anomaly
-def test_killed_at_six_moments_and_resumed_is_imported_once(tmp_path: Path) -> None:
+def test_import_killed_at_six_moments_resumes(tmp_path: Path) -> None:
     """Five random moments, and one between a durable batch and its answer."""
     ids = some_files(tmp_path / "logs", 60, 150)
     chance = random.Random(20200101)

@@ -220,7 +220,7 @@ def _tools(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("tool", INSTALLERS)
-def test_an_installed_wheel_records_a_call_with_its_caller(
+def test_installed_wheel_records_a_call_with_its_caller(
     tool: str, wheel: Path, tmp_path: Path
 ) -> None:
     installer, environment = INSTALLERS[tool], _tools(tmp_path)
@@ -243,7 +243,7 @@ def test_an_installed_wheel_records_a_call_with_its_caller(
     _run(python, "-c", "import joserfc", folder=tmp_path)
 
 
-def test_two_builds_of_a_release_have_the_same_bytes(wheel: Path, tmp_path: Path) -> None:
+def test_two_release_builds_have_equal_bytes(wheel: Path, tmp_path: Path) -> None:
     """Builds in two clones, so in different folders.
 
     One commit has the wheel's console, built on a machine without Node; the other one has this

@@ -77,7 +77,7 @@ def test_every_metric_of_the_alerts_exists(metrics: set[str]) -> None:
     assert named - metrics == set()
 
 
-def test_the_alerts_match_the_page_and_suggest_a_remedy() -> None:
+def test_alerts_match_the_page_and_suggest_a_remedy() -> None:
     table = PAGE.read_text().partition("| condition | means |")[2].partition("\n\n")[0]
     assert {rule["expr"] for rule in alerts()} == set(re.findall(r"^\| `(.+?)` \|", table, re.M))
     for rule in alerts():

@@ -141,7 +141,7 @@ def test_both_verifiers_accept_the_files_of_every_account(world: World) -> None:
         assert f"/{world.organization}/{account.id}/CloudTrail/us-east-1/" in done.stdout
 
 
-def test_both_verifiers_report_a_missing_file_of_a_member(world: World) -> None:
+def test_both_verifiers_report_a_missing_member_file(world: World) -> None:
     member = world.members[0]
     s3 = world.server.boto("s3")
     prefix = f"AWSLogs/{world.organization}/{member.id}/CloudTrail/us-east-1/"

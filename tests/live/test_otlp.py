@@ -27,7 +27,7 @@ def has_users(collector: StubCollector, count: int) -> None:
     eventually(lambda: len(set(users(collector))) == count, f"{count} users are there")
 
 
-def test_events_reach_a_collector_though_both_sides_are_ended(tmp_path: Path) -> None:
+def test_collector_gets_events_after_both_sides_restart(tmp_path: Path) -> None:
     with moto_server() as upstream, stub_collector() as collector:
         flags = ("--upstream", upstream, "--otlp-endpoint", collector.url)
         server = Opentrail(tmp_path / "data", *flags)

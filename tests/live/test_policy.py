@@ -45,7 +45,7 @@ def generated(server: Opentrail, *flags: str) -> dict[str, Any]:
     return dict(json.loads(answer.stdout))
 
 
-def test_a_policy_allows_the_past_calls_and_little_else(server: Opentrail) -> None:
+def test_policy_allows_the_past_calls_and_little_else(server: Opentrail) -> None:
     answer = generated(server)
     assert answer["policies"] == [
         {

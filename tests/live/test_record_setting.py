@@ -63,9 +63,7 @@ def left_out(server: Opentrail) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("mode", [(), ("--recorders", "2"), ("--on-record-failure", "allow")])
-def test_reads_of_one_bucket_are_left_out_and_counted(
-    tmp_path: Path, mode: tuple[str, ...]
-) -> None:
+def test_reads_of_one_bucket_are_counted(tmp_path: Path, mode: tuple[str, ...]) -> None:
     flags = (*selectors(tmp_path), *mode)
     with (
         moto_server() as upstream,
@@ -140,7 +138,7 @@ def test_answer_leaves_while_the_journal_is_stalled(tmp_path: Path) -> None:
         assert left_out(server) == {"GetObject": 1}
 
 
-def test_an_upload_that_waits_for_continue_is_left_out(tmp_path: Path) -> None:
+def test_upload_that_waits_for_continue_is_left_out(tmp_path: Path) -> None:
     def storing(wire: Wire) -> None:
         head = wire.until(b"\r\n\r\n")
         wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -164,7 +162,7 @@ def test_an_upload_that_waits_for_continue_is_left_out(tmp_path: Path) -> None:
         assert left_out(server) == {"PutObject": 1, "HeadObject": 1}
 
 
-def test_uploads_over_tls_are_left_out_and_re_signed(tmp_path: Path) -> None:
+def test_tls_uploads_are_left_out_and_re_signed(tmp_path: Path) -> None:
     """SDKs send uploads over TLS in separately signed chunks, which are not recorded."""
     pem, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     write(issue("opentrail", "127.0.0.1"), pem, key)
@@ -217,7 +215,7 @@ def test_a_restored_backup_has_no_counts(tmp_path: Path) -> None:
     assert count_files(restored / "left-out") == []
 
 
-def test_an_unreachable_upstream_gets_an_answer_and_a_count(tmp_path: Path) -> None:
+def test_unreachable_upstream_gets_an_answer_and_a_count(tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         upstream = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -335,7 +333,7 @@ def test_an_excluded_callers_calls_are_omitted_once_known(tmp_path: Path) -> Non
         assert left_out(server) == {"GetObject": 1}
 
 
-def test_a_trail_gets_the_hourly_count_without_the_calls(tmp_path: Path) -> None:
+def test_trail_gets_the_hourly_count_without_the_calls(tmp_path: Path) -> None:
     """The name of a file is its hour: an earlier one is over."""
     flags = selectors(tmp_path)
     with (

@@ -44,7 +44,7 @@ def test_aws_cli_finds_both_users_newest_first(story: tuple[Opentrail, dict[str,
     assert {"ResourceType": "AWS::IAM::User", "ResourceName": "Mary"} in events[1]["Resources"]
 
 
-def test_the_record_for_mary_is_as_aws_writes_it(story: tuple[Opentrail, dict[str, Any]]) -> None:
+def test_record_for_mary_is_as_aws_writes_it(story: tuple[Opentrail, dict[str, Any]]) -> None:
     server, key = story
     event = looked_up(server, "ResourceName", "Mary")[0]
     record = json.loads(event["CloudTrailEvent"])
@@ -142,7 +142,7 @@ def test_failed_and_denied_calls_carry_their_error(story: tuple[Opentrail, dict[
 
 
 @pytest.mark.campaign
-def test_the_sandbox_reports_restarts_and_has_a_full_admin(tmp_path: Path) -> None:
+def test_sandbox_reports_restarts_and_has_a_full_admin(tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", command="sandbox") as server:
         server.boto("iam").create_user(UserName="John")
         (caller,) = (r["userIdentity"] for r in server.records("eventName=CreateUser"))

@@ -101,9 +101,7 @@ def state_of(server: Opentrail) -> Any:
 
 
 @pytest.mark.parametrize("restore", [restore_a_backup, put_a_copy_back])
-def test_a_restored_trail_continues_and_history_has_no_hole(
-    tmp_path: Path, restore: Restore
-) -> None:
+def test_restored_trail_continues_and_history_has_no_hole(tmp_path: Path, restore: Restore) -> None:
     saved = tmp_path / "saved"
     with moto_server() as upstream:
         with opentrail_server(tmp_path / "data", "--upstream", upstream, *INTERVALS) as server:
@@ -192,7 +190,7 @@ def test_digests_of_unknown_keys_end_the_chain(tmp_path: Path) -> None:
             until_well(server)
 
 
-def test_a_restore_without_keys_continues_with_a_new_key(tmp_path: Path) -> None:
+def test_restore_without_keys_continues_with_a_new_key(tmp_path: Path) -> None:
     saved = tmp_path / "saved"
     with moto_server() as upstream:
         with opentrail_server(tmp_path / "data", "--upstream", upstream, *INTERVALS) as server:
@@ -215,7 +213,7 @@ def test_a_restore_without_keys_continues_with_a_new_key(tmp_path: Path) -> None
             assert ours.returncode == 0, ours.stdout + ours.stderr
 
 
-def test_a_damaged_signing_key_is_named_but_stays_listed(
+def test_damaged_signing_key_is_named_but_stays_listed(
     tmp_path: Path,
 ) -> None:
     with (

@@ -119,7 +119,7 @@ def test_streamed_uploads_with_trailers_are_byte_equal(server: Opentrail) -> Non
     assert record["additionalEventData"]["bytesTransferredIn"] == MEGABYTE
 
 
-def test_trails_are_delivered_to_it_and_outlive_a_restart(tmp_path: Path) -> None:
+def test_trails_are_delivered_and_survive_a_restart(tmp_path: Path) -> None:
     arn = "arn:aws:cloudtrail:us-east-1:123456789012:trail/lasting"
     flags = ("--s3", "seaweedfs", "--digest-interval", "3600")  # digests at flushes only
     with opentrail_server(tmp_path / "data", *flags, command="sandbox") as server:

@@ -66,7 +66,7 @@ def test_the_limits_are_in_force(forbidden: str) -> None:
 
 @pytest.mark.campaign
 @pytest.mark.slow
-def test_a_server_works_under_the_limits_of_the_unit(tmp_path: Path) -> None:
+def test_server_works_under_the_limits_of_the_unit(tmp_path: Path) -> None:
     _require_seccomp()
     server = Opentrail(tmp_path / "data", command="sandbox")
     server.prefix = CONFINED

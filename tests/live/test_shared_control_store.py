@@ -90,7 +90,7 @@ def until(server: Opentrail, key: dict[str, Any], code: str) -> None:
     eventually(lambda: answer_to(server, key) == code, f"{former} becomes {code}", SECONDS)
 
 
-def test_both_servers_know_a_key_until_it_is_revoked(
+def test_both_servers_know_an_unrevoked_key(
     servers: Servers,
 ) -> None:
     one, two = servers
@@ -106,7 +106,7 @@ def test_both_servers_know_a_key_until_it_is_revoked(
     assert answer_to(one, key) != "ok"
 
 
-def test_a_policy_on_one_server_applies_on_the_other(servers: Servers) -> None:
+def test_policy_on_one_server_applies_on_the_other(servers: Servers) -> None:
     one, two = servers
     key = key_of(one, "create", "--user", "ann")
     until(two, key, "AccessDeniedException")
@@ -133,7 +133,7 @@ def test_both_servers_name_the_caller_behind_a_key(servers: Servers) -> None:
     eventually(is_named, "the other server names mary", SECONDS)
 
 
-def test_both_list_the_same_keys_and_store_none_in_files(servers: Servers) -> None:
+def test_both_list_equal_keys_without_files(servers: Servers) -> None:
     one, two = servers
     key = key_of(one, "create", "--root")
     until(two, key, "ok")

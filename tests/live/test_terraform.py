@@ -324,7 +324,7 @@ def test_after_each_apply_a_read_shows_no_difference(server: Opentrail, case: st
     _apply_all(server, case)
 
 
-def test_with_verified_signatures_a_read_shows_no_difference_either(tmp_path: Path) -> None:
+def test_verified_signatures_leave_no_difference(tmp_path: Path) -> None:
     with _sandbox(tmp_path / "data", "--auth", "enforced") as server:
         for case in ("tags", "event selector", "insight selector"):
             _apply_all(server, case)

@@ -128,7 +128,7 @@ def flags_of(certificate: tuple[Path, Path]) -> tuple[str, ...]:
 
 
 @pytest.mark.campaign
-def test_urls_in_answers_have_the_scheme_of_the_client(
+def test_urls_in_answers_have_the_clients_scheme(
     tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
     """moto makes URLs of the Host header and its own scheme, even behind a proxy."""

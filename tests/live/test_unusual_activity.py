@@ -187,7 +187,7 @@ def story(watched: Opentrail) -> Story:
     return Story(watched, began, ended, found)
 
 
-def test_an_unusual_number_of_instances_is_found_in_minutes(story: Story, webhook: Stub) -> None:
+def test_unusual_number_of_instances_is_found_in_minutes(story: Story, webhook: Stub) -> None:
     server, began, ended, found = story.server, story.began, story.ended, story.found
     calls = server.records("eventSource:ec2.amazonaws.com AND eventCategory:Management")
     for (name, _), record in found.items():

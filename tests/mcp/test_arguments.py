@@ -34,7 +34,7 @@ SCHEMA = {
         ),
     ],
 )
-def test_an_invalid_value_is_named_with_the_valid_ones(
+def test_invalid_value_is_named_with_the_valid_ones(
     name: str, kind: str, value: object, sentence: str
 ) -> None:
     error = {"loc": (name,), "type": kind, "input": value}

@@ -68,7 +68,7 @@ ANSWERS = st.builds(
 
 
 @given(ANSWERS)
-def test_parts_are_complete_and_facts_have_no_callers_text(rows: Rows) -> None:
+def test_parts_are_complete_without_callers_text_in_facts(rows: Rows) -> None:
     document = msgspec.to_builtins(rows)
     answer = answer_of(Ask, document)
     assert merged(answer.facts, answer.untrusted) == cleaned(document)

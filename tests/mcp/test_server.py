@@ -23,7 +23,7 @@ TOOLS = {
 
 
 @asynchronous
-async def test_every_tool_is_read_only_and_calls_records_data() -> None:
+async def test_every_tool_is_read_only() -> None:
     async with connected() as agent:
         tools = (await agent.client.list_tools()).tools
         instructions = agent.client.instructions or ""
@@ -91,7 +91,7 @@ async def test_unrecorded_questions_get_no_answer() -> None:
     ],
 )
 @asynchronous
-async def test_a_wrong_argument_is_named_in_a_plain_sentence(
+async def test_wrong_argument_is_named_in_a_plain_sentence(
     tool: str, arguments: dict[str, object], message: str
 ) -> None:
     async with connected(a_record()) as agent:

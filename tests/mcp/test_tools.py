@@ -143,7 +143,7 @@ async def test_equal_calls_of_a_caller_are_one_group() -> None:
 
 @pytest.mark.parametrize("name", ["ci", "ASIAEXAMPLEEXAMPLE12"])
 @asynchronous
-async def test_a_session_is_found_by_name_and_by_key(name: str) -> None:
+async def test_session_is_found_by_name_and_by_key(name: str) -> None:
     other = a_record(userIdentity=session("other", "ASIAOTHEROTHEROTHER1"), eventID=event_id(2))
     async with connected(a_record(userIdentity=session("ci")), other) as agent:
         answer = await agent.ask("history_of", session=name)
@@ -243,7 +243,7 @@ def test_times_are_resolved_and_repeated_in_the_answer(since: str, resolved: str
     assert answer.facts["query"] == {"since": resolved}
 
 
-def test_a_time_in_words_is_refused_with_an_example() -> None:
+def test_time_in_words_is_refused_with_an_example() -> None:
     with pytest.raises(UsageError, match=r"until must be a time like .* or 7d, not 'noon'"):
         stub().lookup("", "", "noon", "", "", False, 10, "")
 
@@ -323,7 +323,7 @@ ALLOW_S3 = {
 
 
 @asynchronous
-async def test_a_generated_policy_is_data_its_counts_are_facts() -> None:
+async def test_generated_policy_is_data_its_counts_are_facts() -> None:
     records = [
         a_record(eventID=event_id(1)),
         a_record(eventID=event_id(2), requestParameters={"userName": ORDER}, responseElements=None),

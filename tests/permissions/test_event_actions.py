@@ -100,7 +100,7 @@ def test_a_transaction_needs_its_items_actions() -> None:
     assert actions("dynamodb", "TransactWriteItems") == ("dynamodb:TransactWriteItems",)
 
 
-def test_statements_in_the_form_of_aws_need_their_actions() -> None:
+def test_awss_form_of_statements_needs_their_actions() -> None:
     statements = [
         {"statement": "UPDATE Music SET Album = ***(Redacted) WHERE Artist = 'A'"},
         {"statement": "INSERT INTO Music VALUE {'Artist' : ***(Redacted)}"},

@@ -71,11 +71,11 @@ def test_denied_and_failed_calls_are_left_out() -> None:
     assert with_failed[0]["Resource"] == ["arn:aws:s3:::data/a", "arn:aws:s3:::data/b"]
 
 
-def test_no_name_that_a_caller_chooses_widens_the_policy() -> None:
+def test_no_callers_name_widens_the_policy() -> None:
     assert resources_for("a\nb", "c") == ["arn:aws:s3:::data/a\nb", "arn:aws:s3:::data/c"]
 
 
-def test_each_item_of_a_transaction_needs_its_own_table() -> None:
+def test_each_transaction_item_needs_its_own_table() -> None:
     items = [{"put": {"tableName": "a"}}, {"delete": {"tableName": "b"}}]
     tables = [f"arn:aws:dynamodb:us-east-1:{ACCOUNT}:table/{name}" for name in "ab"]
     record = a_record(
@@ -215,7 +215,7 @@ def test_a_policy_has_only_existing_actions(source: str, name: str, left: dict[s
     assert refused_by(made, kinds_of([record])) == 0
 
 
-def test_the_role_of_an_instance_profile_is_left_open() -> None:
+def test_role_of_an_instance_profile_is_left_open() -> None:
     record = a_record(
         eventSource="ec2.amazonaws.com",
         eventName="RunInstances",

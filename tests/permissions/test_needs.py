@@ -46,7 +46,7 @@ def test_a_passed_role_needs_a_separate_permission() -> None:
     assert context_of(record, passed)["iam:passedtoservice"] == ("lambda.amazonaws.com",)
 
 
-def test_a_role_in_lists_is_found_and_passed_once() -> None:
+def test_role_in_lists_is_found_and_passed_once() -> None:
     tasks = [{"taskRoleArn": ROLE}, {"executionRoleArn": ROLE}]
     record = a_call("ecs", "RegisterTaskDefinition", family="f", containerDefinitions=tasks)
     assert [one.resource for one in permissions_of(record) if one.action == "iam:PassRole"] == [
@@ -85,7 +85,7 @@ def test_resources_foreign_to_an_action_are_left_out() -> None:
     ]
 
 
-def test_a_call_about_no_user_is_about_its_caller() -> None:
+def test_call_about_no_user_is_about_its_caller() -> None:
     identity = {"type": "IAMUser", "arn": f"arn:aws:iam::{ACCOUNT}:user/ada"}
     for name in ("GetUser", "CreateAccessKey", "ChangePassword"):
         (needed,) = permissions_of(a_call("iam", name, identity))
@@ -208,7 +208,7 @@ def test_tags_on_creation_need_a_permission(
     assert f"arn:aws:{resource.format(ACCOUNT)}" in on
 
 
-def test_tags_of_a_launch_template_differ_from_its_instances() -> None:
+def test_launch_template_tags_differ_from_instance_tags() -> None:
     of_instances = {"TagSpecification": [{"ResourceType": "instance", "Tag": {"Key": "a"}}]}
     of_template = [{"ResourceType": "launch-template", "Tag": {"Key": "a"}}]
     request = {"LaunchTemplateName": "l", "LaunchTemplateData": of_instances}

@@ -57,7 +57,7 @@ def test_all_policies_count() -> None:
     assert verdict_on(a_record(), []).judgement is DENIED
 
 
-def test_a_verdict_names_the_missing_permission_and_the_reason() -> None:
+def test_verdict_names_the_missing_permission_and_the_reason() -> None:
     verdict = verdict_on(a_data_record(), [a_policy(a_statement("Allow"))])
     assert verdict.permission is not None
     assert verdict.permission.action == "s3:PutObject"

@@ -23,7 +23,7 @@ def arns(source: str, name: str, parameters: dict[str, Any] | None, **more: Any)
     return arns_of(record)
 
 
-def test_s3_objects_and_buckets_are_found_in_the_request() -> None:
+def test_request_names_s3_objects_and_buckets() -> None:
     assert arns_of(a_data_record()) == ["arn:aws:s3:::my-bucket/in/a.csv"]
     assert arns("s3", "CreateBucket", {"bucketName": "x"}) == ["arn:aws:s3:::x"]
     assert arns("s3", "ListObjects", {"bucketName": "x", "prefix": "a/"}) == ["arn:aws:s3:::x"]
@@ -34,7 +34,7 @@ def test_s3_objects_and_buckets_are_found_in_the_request() -> None:
     ("region", "partition"),
     [("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("garage", "aws")],
 )
-def test_made_arns_are_of_the_partition_of_the_call(region: str, partition: str) -> None:
+def test_made_arns_have_the_calls_partition(region: str, partition: str) -> None:
     for source, name, given, expected in (
         ("s3", "CreateBucket", {"bucketName": "x"}, "s3:::x"),
         ("sqs", "CreateQueue", {"queueName": "q"}, f"sqs:{region}:{ACCOUNT}:q"),
@@ -125,13 +125,13 @@ def test_a_statement_of_partiql_names_its_table(statement: str, name: str | None
     assert arns("dynamodb", "ExecuteStatement", {"statement": statement}) == [expected]
 
 
-def test_an_arn_in_the_request_may_be_the_resource() -> None:
+def test_arn_in_the_request_may_be_the_resource() -> None:
     table = f"arn:aws:dynamodb:{HERE}:table/t"
     given = {"resourceArn": table, "other": f"arn:aws:sns:{HERE}:t"}
     assert arns("dynamodb", "ListTagsOfResource", given, readOnly=True) == [table]
 
 
-def test_a_version_in_an_answer_of_lambda_is_ignored() -> None:
+def test_version_in_an_answer_of_lambda_is_ignored() -> None:
     function = f"arn:aws:lambda:{HERE}:function:f"
     answer = {"functionName": "f", "functionArn": f"{function}:1", "version": "1"}
     given = {"functionName": "f"}

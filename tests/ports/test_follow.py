@@ -109,7 +109,7 @@ async def test_catching_up_ends_once_nothing_is_missed() -> None:
 
 
 @asynchronous
-async def test_the_linger_ends_as_soon_as_a_caller_waits() -> None:
+async def test_linger_ends_as_soon_as_a_caller_waits() -> None:
     journal, collector, flush_now = MemoryJournal(), Collector(), asyncio.Event()
     await append(journal, 1)
     task = asyncio.create_task(follow(journal, collector, 1_000_000.0, flush_now))
@@ -173,7 +173,7 @@ def test_a_failed_batch_is_retried_and_never_skipped(error: Exception) -> None:
 
 
 @pytest.mark.slow
-def test_a_follower_that_fails_for_days_is_still_tried() -> None:
+def test_follower_that_fails_for_days_is_still_tried() -> None:
     async def story() -> None:
         journal, collector = MemoryJournal(), Collector(failures=10_000)
         await append(journal, 1)
@@ -262,7 +262,7 @@ def test_a_follower_without_its_place_continues_earlier(
     run_skipping_time(story())
 
 
-def test_a_follower_that_loses_its_place_is_fed_again() -> None:
+def test_follower_that_loses_its_place_is_fed_again() -> None:
     async def story() -> None:
         journal, collector, flush_now = MemoryJournal(), Collector(), asyncio.Event()
         await append(journal, 3)

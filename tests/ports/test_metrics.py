@@ -25,7 +25,7 @@ def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], f
     }
 
 
-def test_every_metric_is_ours_by_name_and_has_help() -> None:
+def test_every_metric_has_our_prefix_and_help() -> None:
     text = generate_latest(Metrics().registry).decode()
     names = families(Metrics())
     assert names
@@ -78,7 +78,7 @@ def test_a_distribution_sorts_its_values_into_buckets() -> None:
     assert found["opentrail_append_seconds_count", ()] == 2
 
 
-def test_two_servers_in_one_process_do_not_share_numbers() -> None:
+def test_two_servers_in_one_process_count_separately() -> None:
     one, other = Metrics(), Metrics()
     one.lost.inc()
     assert samples(one)["opentrail_lost_records_total", ()] == 1

@@ -18,12 +18,12 @@ def test_a_call_has_its_records_members_by_name() -> None:
     assert not call.is_read_only
 
 
-def test_a_calls_service_is_the_prefix_of_iam_actions() -> None:
+def test_calls_service_is_the_prefix_of_iam_actions() -> None:
     record = a_record(eventSource="monitoring.amazonaws.com", eventName="PutMetricData")
     assert RecordedCall(record).action == "cloudwatch:PutMetricData"
 
 
-def test_members_that_a_record_does_not_have_are_empty() -> None:
+def test_members_missing_from_a_record_are_empty() -> None:
     record = a_record(
         requestParameters=None, responseElements=None, userIdentity={"type": "Unknown"}
     )
@@ -33,7 +33,7 @@ def test_members_that_a_record_does_not_have_are_empty() -> None:
     assert RecordedCall(a_record(recipientAccountId=ABSENT)).account == ""
 
 
-def test_a_call_is_shown_by_action_parameters_and_error() -> None:
+def test_call_is_shown_by_action_parameters_and_error() -> None:
     record = a_data_record(errorCode="NoSuchBucket")
     record["requestParameters"]["x-amz-checksum-crc32"] = "jNwWgw=="
     shown = "s3:PutObject  bucketName='my-bucket'  key='in/a.csv'  -> NoSuchBucket"

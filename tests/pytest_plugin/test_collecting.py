@@ -39,7 +39,7 @@ def test_a_module_does_not(tmp_path: Path, text: str) -> None:
     assert not uses_fixture(tmp_path / "missing.py", tmp_path)
 
 
-def test_conftests_above_a_module_count_up_to_the_root(tmp_path: Path) -> None:
+def test_conftests_up_to_the_root_count(tmp_path: Path) -> None:
     inner = tmp_path / "root" / "tests" / "unit"
     inner.mkdir(parents=True)
     (inner / "test_it.py").write_text("def test_a_call_is_made(world): pass")

@@ -209,7 +209,7 @@ def test_certain_differences_are_decided() -> None:
     assert expected_call("secretsmanager:CreateSecret", description=HIDDEN).matches(SECRET)
 
 
-def test_the_nearest_call_has_the_service_and_a_similar_event() -> None:
+def test_nearest_call_is_similar() -> None:
     calls = [
         call("sqs", "PurgeQueue", queueUrl="x"),
         call("s3", "GetObject", bucketName="x"),
@@ -222,7 +222,7 @@ def test_the_nearest_call_has_the_service_and_a_similar_event() -> None:
     assert found == [("PutObject", "x"), ("PutObject", "y"), ("PutObjectAcl", "x")]
 
 
-def test_a_wrong_service_with_a_like_event_is_near() -> None:
+def test_wrong_service_with_a_like_event_is_near() -> None:
     calls = [call("s3", "PutObject"), call("iam", "CreateUser")]
     assert nearest(expected_call("s4:PutObjects"), calls, 5) == calls[:1]
 

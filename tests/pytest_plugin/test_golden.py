@@ -95,7 +95,7 @@ def test_volatile_members_are_masked(member: str, value: Any, expected: Any) -> 
     assert masked(value, member) == expected
 
 
-def test_equal_values_have_equal_masks_over_the_whole_trail() -> None:
+def test_equal_values_have_equal_masks() -> None:
     found = golden(
         a_record(requestParameters={"keys": [KEY_1, KEY_2]}, responseElements=None),
         a_record(requestParameters={"of": {KEY_2: KEY_1}}, responseElements=None),

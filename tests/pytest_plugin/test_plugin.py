@@ -168,7 +168,7 @@ def test_an_unrelated_session_imports_nothing(session: pytest.Pytester) -> None:
 @pytest.mark.campaign
 @pytest.mark.live
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_tests_of_all_forms_run_in_sequence_and_parallel(
+def test_all_forms_run_in_sequence_and_parallel(
     session: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: str
 ) -> None:
     monkeypatch.setenv("AWS_PROFILE", "mine")
@@ -194,7 +194,7 @@ def test_module_clients_call_only_the_server(
 
 
 @pytest.mark.live
-def test_a_client_that_another_module_made_first_is_refused(shared: pytest.Pytester) -> None:
+def test_client_that_another_module_made_first_is_refused(shared: pytest.Pytester) -> None:
     shared.makepyfile(
         program=AT_IMPORT.replace(
             '"s3"',
@@ -231,7 +231,7 @@ def test_a_module_client_without_server_reaches_nothing(session: pytest.Pytester
 
 
 @pytest.mark.live
-def test_a_conftest_with_the_fixture_is_imported_by_the_server(
+def test_server_imports_a_conftest_with_the_fixture(
     shared: pytest.Pytester,
 ) -> None:
     shared.makeconftest("""
@@ -288,7 +288,7 @@ def test_golden_trails_are_written_compared_and_shown(shared: pytest.Pytester) -
 
 
 @pytest.mark.live
-def test_a_failure_ends_at_the_line_of_the_test(shared: pytest.Pytester) -> None:
+def test_failure_ends_at_the_line_of_the_test(shared: pytest.Pytester) -> None:
     shared.makepyfile("""
         def test_an_upload_is_recorded(opentrail):
             opentrail.assert_called("s3:PutObject")
@@ -302,9 +302,9 @@ def test_a_failure_ends_at_the_line_of_the_test(shared: pytest.Pytester) -> None
         [
             ">*assert_called('s3:PutObject')*".replace("'", '"'),
             "E*no call was recorded at all*",
-            "test_a_failure_ends_at_the_line_of_the_test.py:2: AssertionError",
+            "test_failure_ends_at_the_line_of_the_test.py:2: AssertionError",
             "E*such as 's3:PutObject' or 'iam:Create*', not 'PutObject'",
-            "test_a_failure_ends_at_the_line_of_the_test.py:5: UsageError",
+            "test_failure_ends_at_the_line_of_the_test.py:5: UsageError",
         ]
     )
 
@@ -371,7 +371,7 @@ def test_a_cut_session_leaves_no_process(session: pytest.Pytester, signal: str) 
 
 @pytest.mark.campaign
 @pytest.mark.live
-def test_modules_in_the_test_folder_do_not_affect_servers(session: pytest.Pytester) -> None:
+def test_test_folders_modules_do_not_affect_servers(session: pytest.Pytester) -> None:
     for name in ("uvicorn", "flask"):
         (session.path / f"{name}.py").write_text("raise RuntimeError")
     file = session.makepyfile("def test_that_it_starts(opentrail): pass")
@@ -381,7 +381,7 @@ def test_modules_in_the_test_folder_do_not_affect_servers(session: pytest.Pytest
 
 
 @pytest.mark.slow
-def test_a_missing_moto_is_an_error_with_the_extra(session: pytest.Pytester) -> None:
+def test_missing_moto_is_an_error_with_the_extra(session: pytest.Pytester) -> None:
     session.makeconftest('import sys\nsys.modules["moto"] = None')
     session.makepyfile("def test_the_first_one(opentrail): pass")
     done = session.runpytest_subprocess()

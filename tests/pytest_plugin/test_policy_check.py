@@ -95,7 +95,7 @@ def test_the_condition_that_failed_is_named() -> None:
     assert [each.failed_conditions for each in found] == [()]
 
 
-def test_the_prefix_of_a_listing_is_a_condition_key() -> None:
+def test_prefix_of_a_listing_is_a_condition_key() -> None:
     listing = a_data_record(
         eventName="ListObjects", requestParameters={"bucketName": "x", "prefix": "in/2020"}
     )
@@ -128,7 +128,7 @@ def test_the_smallest_statements_allow_exactly_the_calls() -> None:
     assert denied(a_policy(*needed), *records) == []
 
 
-def test_a_policy_is_a_document_a_string_or_a_file(tmp_path: Path) -> None:
+def test_policy_may_be_document_string_or_file(tmp_path: Path) -> None:
     document = a_policy(allow("iam:*"))
     file = tmp_path / "policy.json"
     file.write_text(json.dumps(document))

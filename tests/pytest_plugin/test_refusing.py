@@ -52,7 +52,7 @@ def test_other_hosts_are_refused(url: str, endpoint: str, allowed: tuple[str, ..
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["legacy", "standard", "adaptive"])
-def test_a_call_is_refused_once_and_names_its_line(
+def test_call_is_refused_once_and_names_its_line(
     monkeypatch: pytest.MonkeyPatch, mode: Any
 ) -> None:
     refuse_other_hosts(monkeypatch, "http://127.0.0.1:4566")

@@ -15,7 +15,7 @@ from tests.live.processes import eventually, moto_server, opentrail_server
 pytestmark = pytest.mark.live
 
 
-def test_a_server_runs_until_the_end_of_the_block(tmp_path: Path) -> None:
+def test_server_runs_until_the_end_of_the_block(tmp_path: Path) -> None:
     with moto_server() as moto, running(tmp_path, moto) as server:
         eventually(lambda: server.console.health()["status"] == "ok", "the server is well")
         assert server.moto is None, "another's moto must not be emptied"
@@ -69,7 +69,7 @@ def test_aws_variables_are_replaced_others_stay(
     assert os.environ["AWS_PROFILE"] == "production"
 
 
-def test_a_running_server_is_found_by_its_data_directory(
+def test_running_server_is_found_by_its_data_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "OPENTRAIL_TOKEN"):

@@ -9,7 +9,7 @@ from tests.fakes import asynchronous, utc
 
 
 @asynchronous
-async def test_calls_of_an_incident_are_counted_by_the_minute() -> None:
+async def test_incidents_calls_are_counted_by_minute() -> None:
     now = "2020-01-01T10:00:00Z"
     burst = calls("2020-01-01T09:00:05Z", "2020-01-01T09:00:59Z", "2020-01-01T09:01:00Z")
     api = await at(now, *burst, an_insight_record())

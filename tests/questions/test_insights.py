@@ -12,7 +12,7 @@ from tests.fakes import asynchronous
 
 
 @asynchronous
-async def test_the_newest_incidents_are_listed_up_to_a_limit() -> None:
+async def test_newest_incidents_are_listed_up_to_a_limit() -> None:
     records = [
         {
             **an_insight_record(),

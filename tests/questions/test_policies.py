@@ -113,7 +113,7 @@ async def test_wrong_tests_are_refused(change: dict[str, Any], message: str) -> 
 
 
 @asynchronous
-async def test_one_answers_events_are_in_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_answers_events_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     browser = await with_calls()
     body = {"principal": "Mary", "policies": [ALLOW_IAM]}
     for ask in (

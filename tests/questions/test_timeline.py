@@ -19,7 +19,7 @@ async def test_one_timeline_is_made_at_a_time(monkeypatch: pytest.MonkeyPatch) -
 
 
 @asynchronous
-async def test_a_timeline_has_a_names_calls_and_its_changes() -> None:
+async def test_timeline_has_a_names_calls_and_its_changes() -> None:
     browser = Browser()
     browser.api.world.clock.advance(3_600)
     browser.open_link()

@@ -41,7 +41,7 @@ async def test_used_and_deleted_keys_are_left_out() -> None:
 
 
 @asynchronous
-async def test_a_failed_call_uses_a_key_a_failed_deletion_does_not() -> None:
+async def test_failed_calls_use_a_key() -> None:
     records = [creation(n) for n in (1, 2)]
     answer = await found(*records, use(1, **FAILED), deletion(2, **FAILED))
     assert ids(answer) == [key_id(2)]

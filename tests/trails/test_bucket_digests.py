@@ -37,7 +37,7 @@ async def nothing(_bucket: str, _key: str) -> None:
 
 
 @asynchronous
-async def test_digests_are_read_oldest_first_from_a_time_on() -> None:
+async def test_digests_are_read_oldest_first() -> None:
     _, digests, trail = await a_chain(4)
     found = await digests.since(trail, PLACE, MOMENT - timedelta(seconds=1))
     assert len(found) == 4
@@ -78,7 +78,7 @@ async def some(count: int) -> list[BucketDigest]:
 
 
 @asynchronous
-async def test_a_chain_is_followed_back_to_a_known_digest() -> None:
+async def test_chain_is_followed_back_to_a_known_digest() -> None:
     found = await some(5)
     for known in range(5):
         last, begin = found[known].reference, found[known].end

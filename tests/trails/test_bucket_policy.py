@@ -139,11 +139,11 @@ MEMBERS = ["Effect", "Principal", "Action", "NotAction", "Resource", "Condition"
 
 @pytest.mark.slow
 @given(st.sampled_from(MEMBERS), JSON)
-def test_a_member_of_the_wrong_type_does_not_raise(name: str, value: Any) -> None:
+def test_member_of_the_wrong_type_does_not_raise(name: str, value: Any) -> None:
     allows(changed(lambda acl, put: put.update({name: value})))
 
 
-def test_a_bucket_for_encrypted_objects_needs_a_trails_key() -> None:
+def test_bucket_for_encrypted_objects_needs_a_trails_key() -> None:
     policy = copy.deepcopy(AWS)
     policy["Statement"].append(
         {

@@ -51,7 +51,7 @@ def a_document(**changes: Any) -> dict[str, Any]:
     }
 
 
-def test_a_chain_of_an_earlier_version_keeps_its_meaning() -> None:
+def test_chain_of_an_earlier_version_keeps_its_meaning() -> None:
     chain = DigestChain.of(a_document())
     assert chain.end == chain.failing_since == MOMENT
     assert chain.previous == PreviousDigest("b", "k", "aa", "bb")
@@ -68,7 +68,7 @@ def test_a_stored_chain_changes_only_a_time_format() -> None:
     assert DigestChain.of(stored) == DigestChain.of(document)
 
 
-def test_a_first_versions_chain_has_no_starts_or_key() -> None:
+def test_first_versions_chain_has_no_starts_or_key() -> None:
     document = a_document()
     for name in ("starts", "ends", "failing_since"):
         del document[name]
@@ -80,7 +80,7 @@ def test_a_first_versions_chain_has_no_starts_or_key() -> None:
 
 
 @asynchronous
-async def test_log_files_wait_for_a_digest_by_their_place() -> None:
+async def test_log_files_wait_for_their_digest() -> None:
     control, trail = MemoryControl(), a_trail()
     chains, other = StoredChains(control), DeliveryPlace("", ACCOUNT, "eu-west-1")
     log = UndigestedLog("b", "l", "cc", "o", "n", delivered=MOMENT)
@@ -97,7 +97,7 @@ async def test_log_files_wait_for_a_digest_by_their_place() -> None:
 
 
 @asynchronous
-async def test_a_forgotten_trail_has_neither_chains_nor_log_files() -> None:
+async def test_forgotten_trail_has_neither_chains_nor_log_files() -> None:
     control, trail = MemoryControl(), a_trail()
     chains, chain = StoredChains(control), DigestChain.begin(MOMENT)
     log = UndigestedLog("b", "l", "cc", "o", "n")

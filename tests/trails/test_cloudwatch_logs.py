@@ -93,7 +93,7 @@ def records(count: int, first: int = 1, seconds: float = 1, **changes: Any) -> l
 
 
 @asynchronous
-async def test_a_stream_has_the_very_records_at_their_times() -> None:
+async def test_stream_has_the_very_records_at_their_times() -> None:
     scene = Scene()
     await scene.plan(*records(3))
     await scene.plan(*records(2, first=4))
@@ -107,7 +107,7 @@ async def test_a_stream_has_the_very_records_at_their_times() -> None:
 
 
 @asynchronous
-async def test_events_of_a_batch_are_in_order_of_time() -> None:
+async def test_batchs_events_are_in_order_of_time() -> None:
     scene = Scene()
     shuffled = records(9)
     await scene.plan(*shuffled[::2], *shuffled[1::2])

@@ -302,7 +302,7 @@ async def test_an_unknown_pause_of_logging_is_adopted() -> None:
 
 
 @asynchronous
-async def test_a_trail_saved_while_off_begins_after_the_bucket() -> None:
+async def test_trail_saved_while_off_begins_after_the_bucket() -> None:
     world, events = await logging_world()
     events.append(await world.stop_logging())
     await world.deliver()
@@ -322,7 +322,7 @@ async def test_a_trail_saved_while_off_begins_after_the_bucket() -> None:
 
 
 @asynchronous
-async def test_the_state_from_before_the_first_digest_is_continued() -> None:
+async def test_state_from_before_the_first_digest_is_continued() -> None:
     world = World()
     await world.add(validation=True)
     events = [await world.start_logging()]
@@ -374,7 +374,7 @@ async def test_digests_of_an_unknown_key_end_the_chain() -> None:
 
 
 @asynchronous
-async def test_unknown_digests_after_own_ones_begin_a_new_chain() -> None:
+async def test_unknown_later_digests_begin_a_new_chain() -> None:
     """The state is older than some digests of this server's key; the key was lost after them."""
     world, _ = await logging_world()
     saved, before = copied(world), set(world.digest_keys())
@@ -439,7 +439,7 @@ async def test_a_digest_signed_by_another_process_is_continued() -> None:
 
 
 @asynchronous
-async def test_a_log_file_with_a_taken_name_gets_another() -> None:
+async def test_log_file_with_a_taken_name_gets_another() -> None:
     world, events = await logging_world()
     saved = copied(world)
     buckets = copy.deepcopy(world.buckets)

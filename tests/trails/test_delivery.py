@@ -125,7 +125,7 @@ async def test_each_stretch_of_logging_is_delivered() -> None:
 
 
 @asynchronous
-async def test_data_events_imports_and_other_accounts_are_not_delivered() -> None:
+async def test_unselected_events_are_not_delivered() -> None:
     world = World()
     await world.add()
     expected = [await world.start_logging()]
@@ -140,7 +140,7 @@ async def test_data_events_imports_and_other_accounts_are_not_delivered() -> Non
 
 
 @asynchronous
-async def test_a_single_region_trail_has_its_region_and_globals() -> None:
+async def test_single_region_trail_has_its_region_and_globals() -> None:
     world = World()
     await world.add()
     expected = [await world.start_logging()]
@@ -153,7 +153,7 @@ async def test_a_single_region_trail_has_its_region_and_globals() -> None:
 
 
 @asynchronous
-async def test_without_global_services_a_trail_leaves_their_events_out() -> None:
+async def test_global_service_events_can_be_left_out() -> None:
     world = World()
     await world.add(include_global_services=False)
     expected = [await world.start_logging()]
@@ -319,7 +319,7 @@ async def test_without_global_services_their_insights_are_left_out() -> None:
 
 
 @asynchronous
-async def test_new_insight_selectors_take_effect_at_the_calls_position() -> None:
+async def test_new_insight_selectors_apply_from_their_call() -> None:
     world = World()
     await world.add(validation=True)
     expected = [await world.start_logging()]
@@ -407,7 +407,7 @@ async def test_new_selectors_take_effect_at_the_calls_position() -> None:
 
 @pytest.mark.parametrize("moment", range(1, 13))
 @asynchronous
-async def test_new_selectors_apply_at_any_moment_of_a_round(
+async def test_new_selectors_apply_at_any_moment(
     moment: int,
 ) -> None:
     world = World()
@@ -513,7 +513,7 @@ async def test_records_are_parsed_only_where_necessary(
     [("", ""), ("audit", "audit/"), ("audit/2020/", "audit/2020//")],
 )
 @asynchronous
-async def test_a_files_name_has_awss_form_and_the_time(prefix: str, start: str) -> None:
+async def test_files_name_has_awss_form_and_the_time(prefix: str, start: str) -> None:
     world = World()
     await world.add(prefix=prefix)
     expected = [await world.start_logging()]
@@ -542,7 +542,7 @@ async def test_files_of_the_same_minute_have_different_names() -> None:
 
 
 @asynchronous
-async def test_a_file_has_records_in_the_order_of_recording() -> None:
+async def test_file_has_records_in_the_order_of_recording() -> None:
     world = World()
     await world.add()
     expected = [await world.start_logging()]
@@ -588,7 +588,7 @@ async def test_a_file_holds_at_most_fifty_megabytes_uncompressed() -> None:
 
 
 @asynchronous
-async def test_a_new_bucket_and_prefix_apply_from_the_call() -> None:
+async def test_new_bucket_and_prefix_apply_from_the_call() -> None:
     world = World()
     await world.add()
     before = [await world.start_logging(), *await world.event(3)]
@@ -604,7 +604,7 @@ async def test_a_new_bucket_and_prefix_apply_from_the_call() -> None:
 
 
 @asynchronous
-async def test_many_changes_between_two_deliveries_each_have_their_stretch() -> None:
+async def test_many_changes_each_have_their_stretch() -> None:
     world = World()
     await world.add()
     stretches = [[await world.start_logging()]]
@@ -619,7 +619,7 @@ async def test_many_changes_between_two_deliveries_each_have_their_stretch() -> 
 
 
 @asynchronous
-async def test_a_multi_region_trail_adds_regions_from_the_call() -> None:
+async def test_multi_region_trail_adds_regions_from_the_call() -> None:
     world = World()
     await world.add()
     expected = [await world.start_logging()]
@@ -651,7 +651,7 @@ async def test_events_after_stop_logging_are_not_delivered(moment: int) -> None:
 
 @pytest.mark.parametrize("moment", range(1, 13))
 @asynchronous
-async def test_a_new_bucket_applies_at_any_moment_of_a_round(
+async def test_new_bucket_applies_at_any_moment(
     moment: int,
 ) -> None:
     world = World()
@@ -711,7 +711,7 @@ async def test_a_failed_put_is_repeated_unchanged(fault: Fault) -> None:
 
 
 @asynchronous
-async def test_planned_files_are_written_before_new_ones_are_planned() -> None:
+async def test_planned_files_precede_new_plans() -> None:
     world = World()
     await world.add(multi_region=True)
     first = [await world.start_logging(), *await world.event(awsRegion=OTHER)]
@@ -727,7 +727,7 @@ async def test_planned_files_are_written_before_new_ones_are_planned() -> None:
 
 
 @asynchronous
-async def test_wrong_stored_bytes_raise_an_alarm_and_stay_unchanged() -> None:
+async def test_wrong_stored_bytes_raise_an_alarm() -> None:
     world = World()
     await world.add()
     await world.start_logging()
@@ -786,7 +786,7 @@ async def test_a_file_gets_four_names_at_most() -> None:
 
 
 @asynchronous
-async def test_the_state_has_the_last_delivery_of_each_region() -> None:
+async def test_state_has_the_last_delivery_of_each_region() -> None:
     world = World()
     await world.add(multi_region=True)
     await world.start_logging()
@@ -990,7 +990,7 @@ async def test_a_file_rewritten_after_a_restart_is_unchanged() -> None:
 
 
 @asynchronous
-async def test_the_state_has_the_time_of_the_latest_delivery() -> None:
+async def test_state_has_the_time_of_the_latest_delivery() -> None:
     world = World()
     await world.add()
     assert await load_state(world.control, "4f1c6a52-trail") == await world.state()
@@ -1028,7 +1028,7 @@ async def test_files_and_failures_are_counted() -> None:
 
 
 @asynchronous
-async def test_a_log_file_is_one_gzip_of_one_json_object() -> None:
+async def test_log_file_is_gzipped_json() -> None:
     world = World()
     await world.add()
     await world.start_logging()

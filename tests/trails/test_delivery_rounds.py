@@ -107,7 +107,7 @@ SCENES = [
 @pytest.mark.parametrize("carried_out", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("scene", SCENES)
 @asynchronous
-async def test_a_power_cut_anywhere_keeps_files_and_chains_whole(
+async def test_power_cut_anywhere_keeps_files_and_chains_whole(
     scene: Scene, carried_out: bool
 ) -> None:
     for cut in itertools.count(1):
@@ -131,7 +131,7 @@ async def test_a_power_cut_anywhere_keeps_files_and_chains_whole(
 @pytest.mark.anomaly
 @pytest.mark.parametrize("scene", [stopped, deleted])
 @asynchronous
-async def test_power_cuts_in_a_row_lose_and_double_nothing(scene: Scene) -> None:
+async def test_repeated_power_cuts_lose_and_double_nothing(scene: Scene) -> None:
     for distance in range(3, 12):
         world = World()
         expected = await scene(world)
@@ -208,7 +208,7 @@ async def test_an_interrupted_stop_ends_at_record_or_deadline(
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_new_server_does_not_end_an_open_span() -> None:
+async def test_new_server_does_not_end_an_open_span() -> None:
     """The server that answered the call keeps running, while the trail moves to another one."""
     world = World()
     expected = await a_call_cut_short(world, recorded=False)
@@ -317,7 +317,7 @@ async def test_a_round_returns_its_files() -> None:
 
 
 @asynchronous
-async def test_a_deleted_trail_that_never_logged_is_removed_immediately() -> None:
+async def test_deleted_trail_that_never_logged_is_removed_immediately() -> None:
     world = World()
     trail = await world.add()
     stored = await world.stored()
@@ -408,7 +408,7 @@ def test_settling_a_stop_delivers_the_rest_immediately() -> None:
 
 
 @pytest.mark.slow
-def test_delivery_soon_resumes_after_an_outage_of_a_day() -> None:
+def test_delivery_resumes_soon_after_a_long_outage() -> None:
     async def story() -> None:
         world = World()
         await world.add(validation=True)
@@ -432,7 +432,7 @@ def test_delivery_soon_resumes_after_an_outage_of_a_day() -> None:
     run_skipping_time(story())
 
 
-def test_a_temporary_failure_of_the_store_spares_the_worker() -> None:
+def test_temporary_failure_of_the_store_spares_the_worker() -> None:
     class Failing(MemoryControl):
         failing = False
 
@@ -458,7 +458,7 @@ def test_a_temporary_failure_of_the_store_spares_the_worker() -> None:
     run_skipping_time(story())
 
 
-def test_one_trails_dead_bucket_does_not_hold_up_another() -> None:
+def test_one_trails_dead_bucket_delays_no_other() -> None:
     async def story() -> None:
         world = World()
         await world.add()
@@ -502,7 +502,7 @@ async def test_flushing_a_failing_bucket_raises_its_error() -> None:
 
 
 @asynchronous
-async def test_a_trail_has_one_worker_until_it_is_finished() -> None:
+async def test_trail_has_one_worker_until_it_is_finished() -> None:
     world = World()
     await world.add()
     await world.start_logging()
@@ -530,7 +530,7 @@ async def test_retired_trails_are_delivered_after_a_restart() -> None:
 
 
 @asynchronous
-async def test_a_lost_bucket_is_recreated_and_its_chain_restarts() -> None:
+async def test_lost_bucket_is_recreated_and_its_chain_restarts() -> None:
     world = World()
     await first_delivery(world)
     await world.deliver(flush=True)
@@ -570,7 +570,7 @@ async def test_stopping_ends_all_workers_in_time() -> None:
 
 
 @asynchronous
-async def test_a_missing_bucket_delays_no_file_for_the_next() -> None:
+async def test_missing_bucket_delays_no_file_for_the_next() -> None:
     world = World()
     await world.add()
     await world.start_logging()
@@ -587,7 +587,7 @@ async def test_a_missing_bucket_delays_no_file_for_the_next() -> None:
 
 
 @asynchronous
-async def test_a_digest_for_a_missing_bucket_delays_no_files() -> None:
+async def test_digest_for_a_missing_bucket_delays_no_files() -> None:
     world = World()
     await world.add(validation=True)
     await world.start_logging()
@@ -669,7 +669,7 @@ async def test_the_last_digest_waits_for_its_files() -> None:
 
 
 @asynchronous
-async def test_a_missing_bucket_with_open_files_delays_no_digest() -> None:
+async def test_missing_bucket_with_open_files_delays_no_digest() -> None:
     world = World()
     await world.add(validation=True)
     await world.start_logging()
@@ -779,7 +779,7 @@ async def test_a_restored_bucket_gets_its_last_digest() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("deleted", [False, True], ids=["stopped", "deleted"])
 @asynchronous
-async def test_a_server_off_for_a_month_retries_for_a_day(
+async def test_server_off_for_long_retries_for_a_day(
     deleted: bool,
 ) -> None:
     """A store that starts later than the server still gets all files and the last digest."""
@@ -833,7 +833,7 @@ async def test_abandoned_files_join_the_next_chain() -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_chain_of_a_deleted_bucket_restarts_in_the_next() -> None:
+async def test_deleted_buckets_chain_restarts_in_the_next() -> None:
     world = World()
     await world.add(validation=True)
     await world.start_logging()

@@ -191,7 +191,7 @@ async def test_an_organization_trails_stream_has_the_organizations_id() -> None:
 
 @pytest.mark.parametrize("key", [KEY, KEY_ARN, "alias/one"])
 @asynchronous
-async def test_a_key_is_stored_as_arn_and_encrypts_the_markers(key: str) -> None:
+async def test_key_is_stored_as_arn(key: str) -> None:
     scene = Scene()
     settled = await scene.verify(kms_key=key)
     assert settled.kms_key == KEY_ARN

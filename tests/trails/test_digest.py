@@ -39,7 +39,7 @@ def window(digest: Digest) -> tuple[datetime, datetime]:
 
 
 @asynchronous
-async def test_the_first_digest_covers_an_interval_from_the_start() -> None:
+async def test_first_digest_covers_an_interval_from_the_start() -> None:
     world, expected = await logging_trail()
     world.clock.advance(3_599)
     assert (await world.deliver()).digests == []
@@ -73,7 +73,7 @@ async def test_digests_follow_one_another_with_and_without_events() -> None:
 
 
 @asynchronous
-async def test_an_empty_digest_has_null_times_and_no_files() -> None:
+async def test_empty_digest_has_null_times_and_no_files() -> None:
     world, _ = await logging_trail()
     await world.deliver(flush=True)
     world.clock.advance(3_601)
@@ -142,7 +142,7 @@ async def test_urgent_digest_covers_all_and_ends_now() -> None:
 
 
 @asynchronous
-async def test_a_flush_adds_a_digest_and_restarts_the_interval() -> None:
+async def test_flush_adds_a_digest_and_restarts_the_interval() -> None:
     world, expected = await logging_trail()
     world.clock.advance(600)
     expected += await world.event()
@@ -168,7 +168,7 @@ async def test_end_times_rise_even_if_the_clock_stops() -> None:
 
 
 @asynchronous
-async def test_end_times_rise_though_the_clock_is_set_back() -> None:
+async def test_end_times_rise_with_a_clock_set_back() -> None:
     world, expected = await logging_trail()
     for seconds in (600, -3_600, 5, -86_400, 90_000):
         world.clock.advance(seconds)
@@ -180,7 +180,7 @@ async def test_end_times_rise_though_the_clock_is_set_back() -> None:
 
 
 @asynchronous
-async def test_fractions_of_a_second_do_not_tear_the_chain() -> None:
+async def test_fractions_of_a_second_keep_the_chain() -> None:
     world, expected = await logging_trail()
     for fraction in (0.9, 1.3, 0.2, 7.77):
         world.clock.advance(fraction)
@@ -322,7 +322,7 @@ async def test_a_recreated_trail_has_digests_with_other_names() -> None:
 
 
 @asynchronous
-async def test_deleting_a_trail_ends_its_chain_and_forgets_everything() -> None:
+async def test_deleting_a_trail_ends_and_forgets_its_chain() -> None:
     world, expected = await logging_trail(multi_region=True)
     expected += await world.event(awsRegion=OTHER)
     world.clock.advance(60)
@@ -444,7 +444,7 @@ async def test_a_corrupt_digest_raises_an_alarm() -> None:
 
 
 @asynchronous
-async def test_an_outage_of_hours_leaves_no_gap_in_the_chain() -> None:
+async def test_long_outage_leaves_no_gap() -> None:
     world, expected = await logging_trail()
     await world.deliver(flush=True)
     world.objects.down = "SlowDown"
@@ -462,7 +462,7 @@ async def test_an_outage_of_hours_leaves_no_gap_in_the_chain() -> None:
 
 
 @asynchronous
-async def test_a_bucket_that_vanished_with_its_digests_is_reported() -> None:
+async def test_bucket_that_vanished_with_its_digests_is_reported() -> None:
     world, _ = await logging_trail()
     await world.deliver(flush=True)
     world.buckets.objects.pop(BUCKET)
@@ -501,7 +501,7 @@ async def test_digest_files_are_counted() -> None:
 @pytest.mark.anomaly
 @pytest.mark.parametrize("after", ["log", "digest"])
 @asynchronous
-async def test_a_digest_signed_before_a_power_cut_is_rewritten(
+async def test_digest_signed_before_a_power_cut_is_rewritten(
     after: str,
 ) -> None:
     world, expected = await logging_trail()

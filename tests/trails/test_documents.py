@@ -22,6 +22,6 @@ def test_members_of_other_versions_are_stored_again() -> None:
     assert changed.document() == {"name": "a", "size": 3, "later": [1]}
 
 
-def test_a_document_without_a_required_member_is_an_error() -> None:
+def test_document_without_a_required_member_is_an_error() -> None:
     with pytest.raises(msgspec.ValidationError, match="name"):
         Example.of({"size": 1})

@@ -119,7 +119,7 @@ def test_sources_and_kinds_have_awss_names(
 
 
 @asynchronous
-async def test_insights_events_are_of_cloudtrail_and_match_every_rule() -> None:
+async def test_insights_events_match_cloudtrail_rules() -> None:
     scene = Scene("ENABLED")
     await scene.follower.process([an_entry(1, an_insight_record(), origin="insight")])
     (event,) = scene.services.bus[REGION]
@@ -168,7 +168,7 @@ async def test_rules_are_not_requested_while_no_trail_logs() -> None:
 
 
 @asynchronous
-async def test_rules_are_requested_only_for_regions_with_selected_events() -> None:
+async def test_rules_are_requested_only_where_needed() -> None:
     scene = Scene()
     scene.left_out = set(range(1, 1_000))
     for start in range(0, 600, 100):
@@ -228,7 +228,7 @@ async def test_events_that_the_bus_refuses_are_resent(fault: Fault) -> None:
 
 
 @asynchronous
-async def test_it_begins_at_the_head_and_continues_its_cursor() -> None:
+async def test_it_begins_at_the_head() -> None:
     scene = Scene()
     scene.head = 7
     assert await scene.follower.cursor() == 7
@@ -239,7 +239,7 @@ async def test_it_begins_at_the_head_and_continues_its_cursor() -> None:
 
 
 @asynchronous
-async def test_rules_are_remembered_while_the_bus_cannot_be_asked() -> None:
+async def test_rules_are_remembered_during_an_outage() -> None:
     scene = Scene()
     await scene.follower.process(entries(1))
     scene.services.down = "ServiceUnavailable"

@@ -24,7 +24,7 @@ async def a_world(*accounts: str) -> World:
 
 
 @asynchronous
-async def test_a_trail_gets_an_accounts_events_after_it_joined() -> None:
+async def test_trail_gets_an_accounts_events_after_it_joined() -> None:
     world = await a_world()
     started = [entry.event_id for entry in world.entries]
     await world.event(recipientAccountId=FIRST)
@@ -39,7 +39,7 @@ async def test_a_trail_gets_an_accounts_events_after_it_joined() -> None:
 
 
 @asynchronous
-async def test_a_trail_gets_no_events_of_a_former_member() -> None:
+async def test_trail_gets_no_events_of_a_former_member() -> None:
     world = await a_world(FIRST, SECOND)
     expected = [entry.event_id for entry in world.entries]
     expected += await world.event(recipientAccountId=FIRST)

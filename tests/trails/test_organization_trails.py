@@ -40,7 +40,7 @@ async def a_mixture(world: World) -> list[str]:
 
 
 @asynchronous
-async def test_each_account_and_region_has_files_and_a_chain() -> None:
+async def test_each_account_and_region_has_a_chain() -> None:
     world, expected = await logging_trail()
     expected += await a_mixture(world)
     await world.deliver()
@@ -138,7 +138,7 @@ async def test_a_power_cut_loses_and_doubles_nothing(data: st.DataObject) -> Non
 
 
 @asynchronous
-async def test_a_trail_that_joins_an_organization_begins_new_chains() -> None:
+async def test_trail_that_joins_an_organization_begins_new_chains() -> None:
     world = World(organization=Organization(ID, ACCOUNT, frozenset(ACCOUNTS)))
     await world.add(validation=True)
     expected = [await world.start_logging(), *await world.event()]

@@ -108,7 +108,7 @@ def attributes_of(**changes: Any) -> dict[str, Any]:
     return attributes(record["attributes"])
 
 
-def test_a_record_has_the_attributes_of_the_collectors_encoding() -> None:
+def test_record_has_the_attributes_of_the_collectors_encoding() -> None:
     (entry,) = entries(
         1,
         requestParameters={"userName": "Mary", "count": 3, "tags": [{"a": None}, True]},
@@ -233,7 +233,7 @@ async def test_events_are_sent_once_and_in_order() -> None:
 
 
 @asynchronous
-async def test_while_the_collector_is_down_nothing_is_passed_over() -> None:
+async def test_collectors_outage_skips_no_event() -> None:
     scene = Scene()
     await scene.follower.process(entries(1))
     scene.collector.fails = 1

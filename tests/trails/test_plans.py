@@ -69,7 +69,7 @@ async def of_plan(plan: LogFilePlan, after: int = 0) -> list[int]:
 
 
 @asynchronous
-async def test_a_plan_has_its_regions_events_of_the_account() -> None:
+async def test_plan_has_its_regions_events_of_the_account() -> None:
     assert await of_plan(a_plan()) == [1, 2]
     assert await of_plan(a_plan(region=OTHER)) == [3]
     assert await of_plan(a_plan(after=1, until=2)) == [2]
@@ -108,7 +108,7 @@ def test_a_note_is_stored_unchanged() -> None:
         assert StreamNote.of(document).document() == document
 
 
-def test_a_note_with_a_later_versions_plan_is_refused() -> None:
+def test_note_with_a_later_versions_plan_is_refused() -> None:
     plan = {**a_note()["plan"], "unknown": 1}
     with pytest.raises(TypeError, match="unknown"):
         StreamNote.of({**a_note(), "plan": plan})
@@ -163,7 +163,7 @@ async def test_logging_trails_select_insights_events_of_their_types() -> None:
 
 
 @asynchronous
-async def test_a_trail_begins_at_the_start_and_keeps_its_place() -> None:
+async def test_trail_begins_at_the_start_of_history() -> None:
     control = MemoryControl()
     assert await load_state(control, "one") == DeliveryState()
     state = DeliveryState(position=7, files=2, regions=(OTHER, REGION), latest_error="SlowDown")

@@ -39,7 +39,7 @@ def code(error: pytest.ExceptionInfo[CloudTrailError]) -> tuple[str, str]:
 
 
 @asynchronous
-async def test_a_trail_is_found_by_name_and_by_arn(registry: TrailRegistry) -> None:
+async def test_trail_is_found_by_name_and_by_arn(registry: TrailRegistry) -> None:
     trail = a_trail(prefix="p", validation=True)
     await registry.add(trail)
     for name in ("my-trail", trail.arn):
@@ -48,7 +48,7 @@ async def test_a_trail_is_found_by_name_and_by_arn(registry: TrailRegistry) -> N
 
 
 @asynchronous
-async def test_a_trail_with_its_whole_past_is_read_unchanged(
+async def test_trail_with_its_whole_past_is_read_unchanged(
     registry: TrailRegistry,
 ) -> None:
     trail = a_trail().started(3, "2020-01-01T09:00:00.000000+00:00")
@@ -102,7 +102,7 @@ async def test_a_name_is_found_in_its_region_only(registry: TrailRegistry) -> No
 
 
 @asynchronous
-async def test_a_trail_is_changed_only_in_its_home_region(registry: TrailRegistry) -> None:
+async def test_trail_is_changed_only_in_its_home_region(registry: TrailRegistry) -> None:
     trail = a_trail(multi_region=True)
     await registry.add(trail)
     assert (await registry.find_at_home(ACCOUNT, REGION, trail.arn)).trail == trail
@@ -166,7 +166,7 @@ async def test_the_quota_holds_for_concurrent_additions(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_one_of_two_concurrent_additions_of_a_trail_fails(tmp_path: Path) -> None:
+async def test_one_of_two_concurrent_additions_fails(tmp_path: Path) -> None:
     stores: list[ControlStore] = [MemoryControl(), SqlControl.in_file(tmp_path / "state.db")]
     for control in stores:
         registry = TrailRegistry(control)
@@ -183,7 +183,7 @@ async def test_one_of_two_concurrent_additions_of_a_trail_fails(tmp_path: Path) 
 
 
 @asynchronous
-async def test_visible_are_own_and_shadow_trails_of_the_account(registry: TrailRegistry) -> None:
+async def test_account_sees_own_and_shadow_trails(registry: TrailRegistry) -> None:
     await registry.add(named("single"))
     await registry.add(named("multi", multi_region=True))
     await registry.add(named("there", home_region=OTHER))
@@ -213,7 +213,7 @@ async def test_changing_a_changed_trail_is_a_conflict(
 
 
 @asynchronous
-async def test_a_retired_trail_is_hidden_and_frees_its_name(registry: TrailRegistry) -> None:
+async def test_retired_trail_is_hidden_and_frees_its_name(registry: TrailRegistry) -> None:
     await registry.add(a_trail())
     stored = await registry.find(ACCOUNT, REGION, "my-trail")
     await registry.retire(stored, replace(stored.trail, deleted=True))
@@ -267,7 +267,7 @@ async def test_amending_a_retired_trail_changes_no_other(registry: TrailRegistry
 
 
 @asynchronous
-async def test_changes_of_spans_by_delivery_are_not_a_conflict() -> None:
+async def test_delivery_changes_spans_without_a_conflict() -> None:
     world = World()
     await world.add()
     await world.start_logging()

@@ -115,7 +115,7 @@ def test_selectors_are_read_in_the_form_of_records() -> None:
     assert trail.spans[0].selectors == trail.selectors
 
 
-def test_a_trail_of_an_unknown_id_delivers_new_events() -> None:
+def test_trail_of_an_unknown_id_delivers_new_events() -> None:
     calls = created(known={})
     calls.add("StartLogging", {"name": "mine"})
     (trail,) = calls.trails()

@@ -83,7 +83,7 @@ def test_the_errors_of_the_bucket_reach_who_asked() -> None:
     run_skipping_time(story())
 
 
-def test_a_server_that_loses_its_lease_asks_the_next() -> None:
+def test_server_that_loses_its_lease_asks_the_next() -> None:
     async def story() -> None:
         world = World()
         former, worker = server_of(world), server_of(world.restarted())
@@ -110,7 +110,7 @@ def test_a_server_that_loses_its_lease_asks_the_next() -> None:
     run_skipping_time(story())
 
 
-def test_a_delivery_beyond_the_lease_moves_to_the_next_server() -> None:
+def test_overlong_delivery_moves_to_the_next_server() -> None:
     async def story() -> None:
         world = World()
         former, worker = server_of(world), server_of(world.restarted())

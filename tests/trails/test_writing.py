@@ -28,7 +28,7 @@ async def test_an_existing_object_with_the_same_bytes_passes() -> None:
 
 
 @asynchronous
-async def test_an_existing_object_with_other_bytes_is_an_alarm() -> None:
+async def test_existing_object_with_other_bytes_is_an_alarm() -> None:
     objects = MemoryObjects(BUCKET)
     await put(objects, b"other")
     with pytest.raises(ObjectStoreError) as error:
@@ -88,7 +88,7 @@ async def test_objects_of_other_processes_differ_from_changed_ones() -> None:
         assert type(error.value) is ObjectStoreError
 
 
-def test_a_file_is_unpacked_whole_or_not_at_all() -> None:
+def test_file_is_unpacked_whole_or_not_at_all() -> None:
     packed = compress(b"content")
     assert decompress(packed, 7) == b"content"
     for bad in (packed[:-1], packed + b"x", b"junk", b""):

@@ -33,7 +33,7 @@ DIGEST = (
 )
 
 
-def test_a_digests_name_has_its_chain_and_its_end() -> None:
+def test_digests_name_has_its_chain_and_its_end() -> None:
     name = digest_name(DIGEST)
     assert name is not None
     assert name.chain == ChainId("123456789012", "us-east-2", "my_trail", "us-east-1")

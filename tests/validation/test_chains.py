@@ -34,7 +34,7 @@ def sign_by_the_trail(trail: Trail, key: str, change: Callable[[dict[str, Any]],
     trail.put(key, content, signature=signature.hex())
 
 
-def test_a_digest_with_another_end_in_its_name_is_bad() -> None:
+def test_digest_with_a_wrong_end_is_bad() -> None:
     trail = six_hours()
     key = trail.digests()[-1]
     sign_by_the_trail(trail, key, lambda d: d.update(digestEndTime="2020-01-01T14:59:59Z"))
@@ -52,7 +52,7 @@ def test_digests_whose_times_do_not_meet_are_named() -> None:
     assert "starts at 2020-01-01T14:10:00Z" in outcome.reason(trail.digests()[-2])
 
 
-def test_a_wrong_previous_hash_in_a_digest_is_found() -> None:
+def test_wrong_previous_hash_in_a_digest_is_found() -> None:
     trail = six_hours()
     key = trail.digests()[-1]
     sign_by_the_trail(trail, key, lambda d: d.update(previousDigestHashValue="0" * 64))
@@ -61,7 +61,7 @@ def test_a_wrong_previous_hash_in_a_digest_is_found() -> None:
     assert "its hash differs from" in outcome.reason(trail.digests()[-2])
 
 
-def test_a_wrong_previous_signature_in_a_digest_is_found() -> None:
+def test_wrong_previous_signature_in_a_digest_is_found() -> None:
     trail = six_hours()
     key = trail.digests()[-1]
     sign_by_the_trail(trail, key, lambda d: d.update(previousDigestSignature="00" * 256))
@@ -89,7 +89,7 @@ def test_a_digest_of_another_account_is_named() -> None:
     assert trail.validate(known=[]).reason(key) == "is of account 999999999999"
 
 
-def test_a_signature_in_capital_letters_is_the_same_signature() -> None:
+def test_signature_in_capital_letters_is_the_same_signature() -> None:
     trail = six_hours()
     key = trail.digests()[2]
     signature = trail.bucket[key].metadata["signature"].upper()

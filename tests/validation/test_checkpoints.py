@@ -62,7 +62,7 @@ def test_an_unwritable_checkpoint_is_an_error(tmp_path: Path) -> None:
         write_checkpoint(tmp_path / "none" / "checkpoint.json", [], os.fsync)
 
 
-def test_a_checkpoint_of_a_range_leaves_the_past_open() -> None:
+def test_checkpoint_of_a_range_leaves_the_past_open() -> None:
     trail = six_hours()
     learned = trail.validate(known=[], since=utc("2020-01-01T12:00:00")).known
     assert all(k.since == utc("2020-01-01T12:00:00") for k in learned)
@@ -71,7 +71,7 @@ def test_a_checkpoint_of_a_range_leaves_the_past_open() -> None:
     assert "before 2020-01-01T09:00:00Z" in outcome.text()
 
 
-def test_a_start_that_the_server_never_made_is_named() -> None:
+def test_start_that_the_server_never_made_is_named() -> None:
     trail = stopped_and_started()
     for known in trail.known:
         known["starts"] = known["starts"][:1]
@@ -90,7 +90,7 @@ def test_a_missing_end_is_named() -> None:
     assert "ends a chain that the server knows" in outcome.reason(end)
 
 
-def test_a_server_of_an_earlier_version_knows_no_beginning() -> None:
+def test_server_of_an_earlier_version_knows_no_beginning() -> None:
     trail = six_hours()
     for known in trail.known:
         known.update(starts=[], ends=[], since="2020-01-01T15:00:00Z")

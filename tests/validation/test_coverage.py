@@ -44,11 +44,11 @@ def at(text: str) -> datetime:
         ("17:15", Coverage.GAP),
     ],
 )
-def test_a_minute_is_before_in_or_after_a_chain(minute: str, where: Coverage) -> None:
+def test_minute_is_before_in_or_after_a_chain(minute: str, where: Coverage) -> None:
     assert coverage_of(chain(), at(minute))[0] is where
 
 
-def test_log_files_long_after_the_newest_digest_make_a_gap() -> None:
+def test_late_log_files_make_a_gap() -> None:
     there = chain()
     for minute in ("20:00", "18:00"):
         assert coverage_of(there, at(minute))[0] is Coverage.GAP
@@ -80,7 +80,7 @@ def test_without_any_digest_all_is_a_gap() -> None:
     assert coverage_of(Chain(there.id, []), at("12:00")) == (Coverage.GAP, None)
 
 
-def test_the_longest_wait_is_twice_the_usual_plus_a_quarter() -> None:
+def test_longest_wait_follows_the_usual_time() -> None:
     good = [file.digest for file in chain().files if file.digest]
     assert longest_wait(good).total_seconds() == 2 * 3600 + 900
 

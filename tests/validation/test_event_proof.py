@@ -79,7 +79,7 @@ def attempt(
     return EventProver(reader, RsaVerifier(), keys, now + timedelta(hours=1)).prove(asked)
 
 
-def test_every_delivered_event_is_proven_by_its_first_digest() -> None:
+def test_first_digest_proves_every_delivered_event() -> None:
     trail = six_hours()
     for log in trail.logs():
         found = prove(trail, question(trail, log))
@@ -94,7 +94,7 @@ def test_few_files_are_read_for_one_event() -> None:
     assert len(reader.opened) <= 4
 
 
-def test_another_region_and_a_prefix_have_their_own_files() -> None:
+def test_another_region_and_prefix_have_own_files() -> None:
     trail = six_hours()
     log = trail.logs("eu-west-1")[2]
     found = prove(trail, question(trail, log))
@@ -144,7 +144,7 @@ def test_a_changed_record_breaks_the_proof() -> None:
     assert "another record" in found.message
 
 
-def test_a_changed_neighbour_in_the_file_breaks_the_proof() -> None:
+def test_changed_neighbour_in_the_file_breaks_the_proof() -> None:
     trail = six_hours()
     log = trail.logs()[3]
     asked = question(trail, log)
@@ -191,7 +191,7 @@ def test_a_deleted_log_file_breaks_the_proof() -> None:
     assert "is missing" in found.message
 
 
-def test_a_deleted_digest_breaks_the_proof_and_is_named() -> None:
+def test_deleted_digest_breaks_the_proof_and_is_named() -> None:
     trail = six_hours()
     log = trail.logs()[3]
     asked = question(trail, log)
@@ -219,7 +219,7 @@ def test_a_changed_digest_breaks_the_proof(members: dict[str, Any]) -> None:
     assert prove(trail, asked).state is ProofState.BROKEN
 
 
-def test_a_digest_signed_by_another_key_breaks_the_proof() -> None:
+def test_digest_signed_by_another_key_breaks_the_proof() -> None:
     trail = six_hours()
     log = trail.logs()[3]
     asked = question(trail, log)
@@ -326,14 +326,14 @@ def test_the_file_of_another_trail_is_no_proof() -> None:
     assert attempt(trail, other) is None
 
 
-def test_a_delivered_event_in_no_file_breaks_the_proof() -> None:
+def test_delivered_event_in_no_file_breaks_the_proof() -> None:
     trail = six_hours()
     found = prove(trail, question(trail, trail.logs()[0], event_id="removed"))
     assert (found.state, found.key) == (ProofState.BROKEN, None)
     assert "although it was delivered" in found.message
 
 
-def test_the_number_of_read_files_is_limited_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_read_files_is_limited_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     trail = six_hours()
     monkeypatch.setattr(event_proof, "MAX_LOGS", 5)
     reader = MemoryReader(trail.objects)
@@ -386,7 +386,7 @@ def test_validation_findings_break_the_proof_of_their_events(
         assert found.state is expected, (log, touched, found)
 
 
-def test_a_log_file_deleted_with_its_digest_is_missed() -> None:
+def test_log_file_deleted_with_its_digest_is_missed() -> None:
     trail = stopped_and_started()
     log = trail.logs()[3]
     digest = listing(trail, log)
@@ -397,7 +397,7 @@ def test_a_log_file_deleted_with_its_digest_is_missed() -> None:
 
 
 @pytest.mark.parametrize("is_selected", [True, None])
-def test_the_listing_digest_and_all_later_ones_are_missed(is_selected: bool | None) -> None:
+def test_listing_digest_and_all_later_ones_are_missed(is_selected: bool | None) -> None:
     trail = six_hours()
     for log in trail.logs():
         left = trail.copy()

@@ -14,7 +14,7 @@ from tests.trails.world import BUCKET
 from tests.validation.delivered import six_hours
 
 
-def test_an_export_is_validated_with_its_keys_and_signatures(tmp_path: Path) -> None:
+def test_export_is_validated_with_its_keys_and_signatures(tmp_path: Path) -> None:
     trail = six_hours()
     folder = tmp_path / "export"
     learned = trail.validate(export=Export(folder)).known

@@ -27,7 +27,7 @@ def write_signatures(trail: Trail, file: Path) -> Path:
     return file
 
 
-def test_a_copy_is_valid_except_the_newest_digests_signature(tmp_path: Path) -> None:
+def test_copy_is_valid_except_the_newest_digests_signature(tmp_path: Path) -> None:
     trail = six_hours()
     outcome = trail.validate_copy(trail.write(tmp_path), known=[])
     assert outcome.code == 5
@@ -122,7 +122,7 @@ def test_symbolic_links_are_reported_and_not_followed(tmp_path: Path) -> None:
     assert len([name for name in missing if "/CloudTrail/eu-west-1/" in name]) == 18
 
 
-def test_a_file_whose_name_is_no_text_is_named(tmp_path: Path) -> None:
+def test_file_whose_name_is_no_text_is_named(tmp_path: Path) -> None:
     trail = six_hours()
     trail.write(tmp_path)
     folder = (tmp_path / trail.logs()[0]).parent

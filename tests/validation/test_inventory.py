@@ -46,7 +46,7 @@ def test_filters_select_accounts_and_regions(wanted: Wanted, count: int) -> None
     assert sum(map(len, inventory.logs.values())) == count
 
 
-def test_files_of_other_names_are_strange_in_a_trails_folder() -> None:
+def test_strange_files_are_reported_in_trails_folders() -> None:
     trail = six_hours()
     empty = StoredObject(b"x", {}, "", None)
     for key in (
@@ -63,7 +63,7 @@ def test_files_of_other_names_are_strange_in_a_trails_folder() -> None:
     assert {f.tail for f in listed(trail, Wanted(regions=[FAR])).misnamed} == set()
 
 
-def test_an_object_is_searched_for_in_all_its_places() -> None:
+def test_object_is_searched_for_in_all_its_places() -> None:
     trail = six_hours()
     inventory = listed(trail)
     key = trail.logs()[0]

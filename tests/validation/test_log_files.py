@@ -64,7 +64,7 @@ def test_few_files_are_read_ahead() -> None:
     assert taken == 40 * 18
 
 
-def test_a_moved_log_file_is_reported_with_its_new_place() -> None:
+def test_moved_log_file_has_a_new_place() -> None:
     trail = six_hours()
     logs = listed(trail)
     one, two, gone, lost = trail.logs()[:4]

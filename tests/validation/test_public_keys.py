@@ -35,7 +35,7 @@ def written(folder: Path, document: object) -> Path:
     return file
 
 
-def test_keys_are_read_as_printed_by_both_aws_clis(tmp_path: Path) -> None:
+def test_both_aws_clis_keys_are_read(tmp_path: Path) -> None:
     (key,) = read_keys(written(tmp_path, printed()))
     assert key.der == b"der"
     assert key.valid_from == START
@@ -71,7 +71,7 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
         read_keys(tmp_path / "none")
 
 
-def test_keys_are_requested_once_for_a_region_and_time() -> None:
+def test_keys_are_requested_once() -> None:
     asked: list[tuple[str, datetime, datetime]] = []
 
     def ask(region: str, start: datetime, end: datetime) -> list[dict[str, Any]]:
@@ -101,7 +101,7 @@ def test_a_key_is_valid_from_its_creation() -> None:
     assert not key.is_valid_at(utc("2040-01-01T00:00:00"))
 
 
-def test_a_key_may_be_valid_until_the_calendars_end() -> None:
+def test_key_may_be_valid_until_the_calendars_end() -> None:
     (key,) = six_hours().public_keys()
     first, last = utc("0001-01-01T00:00:00"), utc("9999-12-31T23:59:59")
     assert replace(key, valid_from=first, valid_until=last).is_valid_at(START)

@@ -453,7 +453,7 @@ def test_truncated_data_needs_known_positions(tamper: Tamper) -> None:
 
 
 @names(TAMPERED)
-def test_objects_that_nothing_was_done_to_are_not_blamed(tamper: Tamper) -> None:
+def test_untouched_objects_are_not_blamed(tamper: Tamper) -> None:
     trail = six_hours()
     before = dict(trail.bucket)
     tamper(trail)
@@ -465,7 +465,7 @@ def test_objects_that_nothing_was_done_to_are_not_blamed(tamper: Tamper) -> None
     assert not {key for key in untouched if f"s3://{BUCKET}/{key}" in blamed}, outcome.text()
 
 
-def test_a_log_file_deleted_with_its_digest_leaves_a_gap() -> None:
+def test_log_file_deleted_with_digest_leaves_gap() -> None:
     trail = six_hours()
     before, digest = trail.digests()[1:3]
     listed = json.loads(trail.content(digest))
@@ -478,7 +478,7 @@ def test_a_log_file_deleted_with_its_digest_leaves_a_gap() -> None:
     assert (gap.start, gap.end) == (time_of(before), time_of(digest))
 
 
-def test_a_log_file_deleted_before_its_digest_is_named() -> None:
+def test_log_file_deleted_before_its_digest_is_named() -> None:
     async def story() -> tuple[Trail, str]:
         world = World()
         await world.add(validation=True)
@@ -564,7 +564,7 @@ def test_a_vanished_chain_is_known_by_its_start() -> None:
         assert first in outcome.text()
 
 
-def test_a_checkpoint_does_not_move_past_an_unread_part() -> None:
+def test_checkpoint_does_not_move_past_an_unread_part() -> None:
     trail = six_hours()
     early = trail.validate(known=[], until=utc("2020-01-01T10:30:00")).known
     late = trail.validate(known=early, since=utc("2020-01-01T13:30:00")).known
@@ -614,7 +614,7 @@ def test_only_the_home_region_shows_whether_logging_stopped() -> None:
     assert "is in log files of us-east-1" in outcome.text()
 
 
-def test_a_log_planted_while_logging_was_off_is_named() -> None:
+def test_log_planted_while_logging_was_off_is_named() -> None:
     trail = stopped_and_started()
     other = trail.logs()[0].replace(trail.logs()[0][-30:], "1300Z_AAAABBBBCCCCDDDD.json.gz")
     trail.put(other, b'{"Records":[]}', like=trail.logs()[0])
@@ -649,7 +649,7 @@ def planted(trail: Trail, region: str, minute: str, *records: dict[str, Any]) ->
 
 @pytest.mark.parametrize("region", ["us-east-1", FAR])
 @pytest.mark.parametrize("minute", ["1201", "1330", "1900"])
-def test_a_log_planted_after_logging_was_stopped_is_named(region: str, minute: str) -> None:
+def test_log_planted_after_logging_was_stopped_is_named(region: str, minute: str) -> None:
     trail = _stopped().copy()
     assert trail.validate().code == 0
     key = planted(trail, region, minute)
@@ -677,7 +677,7 @@ def test_files_planted_at_the_calendars_ends_are_named(stamp: str) -> None:
         assert "does not have the name" in outcome.reason(key)
 
 
-def test_an_unsigned_digest_of_the_year_9999_is_invalid(
+def test_unsigned_digest_of_the_year_9999_is_invalid(
     tmp_path: Path,
 ) -> None:
     trail = six_hours()
@@ -688,7 +688,7 @@ def test_an_unsigned_digest_of_the_year_9999_is_invalid(
     assert "invalid format: digestStartTime" in outcome.reason(key)
 
 
-def test_a_restarted_trails_logs_wait_for_its_first_digest() -> None:
+def test_restarted_trails_logs_wait_for_its_first_digest() -> None:
     async def story() -> Trail:
         world = World()
         await world.add(multi_region=True, validation=True)
@@ -708,7 +708,7 @@ def test_a_restarted_trails_logs_wait_for_its_first_digest() -> None:
     assert outcome.report.pending_logs == 2
 
 
-def test_a_log_planted_in_an_empty_region_is_named() -> None:
+def test_log_planted_in_an_empty_region_is_named() -> None:
     trail = six_hours()
     keys = [planted(trail, "ap-south-1", minute) for minute in ("0000", "1200", "2359")]
     outcome = trail.validate()
@@ -716,7 +716,7 @@ def test_a_log_planted_in_an_empty_region_is_named() -> None:
     assert all(outcome.reason(key) == "no digest file covers its Region" for key in keys)
 
 
-def test_logs_of_a_region_without_digests_are_reported_together() -> None:
+def test_logs_without_digests_are_reported_together() -> None:
     trail = six_hours()
     for minute in range(60):
         planted(trail, "ap-south-1", f"12{minute:02d}")
@@ -761,7 +761,7 @@ def test_log_files_before_the_first_digest_are_unproven() -> None:
     assert trail.validate(since=utc("2020-01-01T10:30:00")).code == 0
 
 
-def test_a_log_planted_at_the_start_is_not_older() -> None:
+def test_log_planted_at_the_start_is_not_older() -> None:
     trail = six_hours()
     key = trail.logs()[0]
     other = f"{key[:-24]}AAAABBBBCCCCDDDD.json.gz"
@@ -824,7 +824,7 @@ def test_a_digest_before_the_range_is_not_missed() -> None:
     assert trail.validate(known=trail.server_knows(), since=utc("2020-01-01T10:59:59")).code == 1
 
 
-def test_a_late_log_file_is_in_a_digest_after_the_range() -> None:
+def test_late_log_file_is_in_a_later_digest() -> None:
     async def story() -> Trail:
         world = World()
         await world.add(validation=True)
@@ -867,7 +867,7 @@ async def _two_trails() -> Trail:
     return await delivered(world)
 
 
-def test_trails_in_one_bucket_are_distinguished_by_their_digests() -> None:
+def test_digests_distinguish_trails_in_one_bucket() -> None:
     trail = run(_two_trails())
     outcome = trail.validate()
     assert outcome.code == 0, outcome.text()
@@ -954,7 +954,7 @@ def test_log_files_after_the_newest_digest_wait() -> None:
     assert outcome.report.pending_logs == 1
 
 
-def test_log_files_long_after_the_digests_reveal_a_cut() -> None:
+def test_late_log_files_reveal_a_cut() -> None:
     trail = six_hours()
     for key in trail.digests()[2:]:
         del trail.bucket[key]

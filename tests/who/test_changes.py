@@ -160,7 +160,7 @@ def test_the_name_of_a_call_tells_its_deletion(
         ("PutMetricFilter", "AWS::Logs::LogGroup", True),
     ],
 )
-def test_a_call_changes_its_subject_and_no_other_name(
+def test_call_changes_its_subject_and_no_other_name(
     event_name: str, kind: str, expected: bool
 ) -> None:
     assert changes(event_name, kind) is expected
@@ -316,5 +316,5 @@ def test_using_a_resource_does_not_change_it(event_name: str, kind: str | None) 
         ("RestoreDBClusterFromSnapshot", "AWS::RDS::DBCluster"),
     ],
 )
-def test_a_call_may_make_a_thing_without_naming_it(event_name: str, kind: str) -> None:
+def test_call_may_make_a_thing_without_naming_it(event_name: str, kind: str) -> None:
     assert creates(event_name, kind)

@@ -75,7 +75,7 @@ async def listed(browser: Browser, **query: str) -> list[tuple[str, list[str], i
 
 
 @asynchronous
-async def test_a_resource_is_listed_once_with_its_other_names() -> None:
+async def test_resource_is_listed_once_with_its_other_names() -> None:
     arn, unique = f"arn:aws:iam::{ACCOUNT}:user/team/Mary", "AIDACKCEVSQ6C2EXAMPLE"
     browser = await with_events(naming(1, arn, "Mary", unique), naming(2, "Mary"))
     assert await listed(browser) == [("Mary", [arn, unique], 2)]

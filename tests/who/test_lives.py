@@ -77,7 +77,7 @@ def test_a_put_after_another_call_is_a_change(event_name: str) -> None:
     assert position(life.main_change) == put
 
 
-def test_the_version_in_an_answer_distinguishes_creating_from_updating() -> None:
+def test_version_in_an_answer_distinguishes_creating_from_updating() -> None:
     calls = Calls()
     calls.call("GetParameter", "p", kind="AWS::SSM::Parameter")
     put = calls.put("p", version=1)
@@ -148,7 +148,7 @@ def test_a_repeated_deletion_does_not_hide_the_first() -> None:
     assert position(calls.only("Mary").deleted) == deleted
 
 
-def test_changes_after_a_deletion_belong_to_the_deleted_resource() -> None:
+def test_changes_after_a_deletion_belong_to_it() -> None:
     calls = Calls()
     calls.call("CreateUser", "Mary")
     deleted = calls.call("DeleteUser", "Mary")
@@ -157,7 +157,7 @@ def test_changes_after_a_deletion_belong_to_the_deleted_resource() -> None:
     assert (position(life.deleted), len(life.changed)) == (deleted, 1)
 
 
-def test_a_creation_without_a_recorded_deletion_begins_another_life() -> None:
+def test_creation_without_a_recorded_deletion_begins_another_life() -> None:
     calls = Calls()
     first, second = calls.call("CreateUser", "Mary"), calls.call("CreateUser", "Mary")
     ((life, (former,)),) = calls.of("Mary")
@@ -168,7 +168,7 @@ def test_a_creation_without_a_recorded_deletion_begins_another_life() -> None:
 # Several names
 
 
-def test_both_names_of_a_renamed_resource_have_its_life() -> None:
+def test_both_names_of_a_resource_have_its_life() -> None:
     calls = Calls()
     created, renamed = calls.call("CreateUser", "Mary"), calls.rename("Mary", "Maria")
     tagged = calls.call("TagUser", "Maria")
@@ -182,7 +182,7 @@ def test_both_names_of_a_renamed_resource_have_its_life() -> None:
     assert [each.names for each in former] == [["Mary", "Maria"]]
 
 
-def test_calls_with_an_earlier_name_are_about_another_resource() -> None:
+def test_earlier_names_later_calls_mean_another_resource() -> None:
     calls = Calls()
     calls.call("CreateUser", "Mary")
     calls.rename("Mary", "Maria")
@@ -192,7 +192,7 @@ def test_calls_with_an_earlier_name_are_about_another_resource() -> None:
     assert (life.created, [*map(position, life.changed)]) == (None, [tagged])
 
 
-def test_resources_of_one_name_with_ids_are_all_present() -> None:
+def test_resources_with_ids_are_all_present() -> None:
     calls = Calls()
     kind = "AWS::EC2::SecurityGroup"
     calls.call("CreateSecurityGroup", "web", "sg-1", kind=kind)

@@ -96,9 +96,7 @@ QUEUE = made("sqs", "CreateQueue", requestParameters={"queueName": "jobs"})
     ],
 )
 @asynchronous
-async def test_a_resource_is_found_by_every_form_of_its_name(
-    text: str, record: dict[str, Any]
-) -> None:
+async def test_every_form_of_a_name_finds_its_resource(text: str, record: dict[str, Any]) -> None:
     answers = (await asked(text, record))["answers"]
     assert [one["created"]["evidence"]["eventName"] for one in answers] == [record["eventName"]]
 
@@ -192,7 +190,7 @@ async def test_a_name_tag_leads_to_the_resource() -> None:
 
 
 @asynchronous
-async def test_a_name_tag_narrows_to_type_account_and_success() -> None:
+async def test_name_tag_narrows_to_type_account_and_success() -> None:
     assert (await asked("shop", RUN, kind="vpc"))["answers"] == []
     assert (await asked("shop", RUN, account=OTHER))["answers"] == []
     failed = {**RUN, "errorCode": "Client.UnauthorizedOperation"}

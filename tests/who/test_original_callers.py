@@ -30,7 +30,7 @@ async def caller_of(record: dict[str, Any], *before: dict[str, Any]) -> dict[str
 
 
 @asynchronous
-async def test_a_chain_of_roles_leads_to_its_first_human() -> None:
+async def test_chain_of_roles_leads_to_its_first_human() -> None:
     caller = await caller_of(
         at(9, userIdentity=a_session("ASIA2", "Second")),
         assumed(1, "ASIA1", an_iam_user("Alice"), "First"),
@@ -149,7 +149,7 @@ async def test_a_chain_that_bites_its_tail_ends() -> None:
 
 
 @asynchronous
-async def test_a_very_long_chain_is_followed_only_so_far() -> None:
+async def test_very_long_chain_is_followed_only_so_far() -> None:
     steps = [assumed(n, f"ASIA{n}", a_session(f"ASIA{n + 1}")) for n in range(20)]
     caller = await caller_of(at(30, userIdentity=a_session("ASIA0")), *steps)
     assert len(caller["steps"]) == 10
@@ -194,7 +194,7 @@ async def test_a_keyless_session_is_found_by_its_time() -> None:
 
 
 @asynchronous
-async def test_a_federated_user_leads_to_who_vouched_for_it() -> None:
+async def test_federated_user_leads_to_who_vouched_for_it() -> None:
     federated = {
         "type": "FederatedUser",
         "principalId": f"{ACCOUNT}:bob",

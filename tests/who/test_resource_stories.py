@@ -91,7 +91,7 @@ async def test_a_deletion_is_described_with_its_creation() -> None:
 
 
 @asynchronous
-async def test_a_recreated_resource_is_described_since_its_last_creation() -> None:
+async def test_recreated_resource_is_described_since_its_last_creation() -> None:
     said = await asked(
         "Mary",
         at(0),
@@ -131,7 +131,7 @@ async def test_a_renamed_resource_is_found_by_both_names(name: str) -> None:
 
 
 @asynchronous
-async def test_a_rename_in_another_account_is_of_another_resource() -> None:
+async def test_rename_in_another_account_is_of_another_resource() -> None:
     theirs = did(
         1, "UpdateUser", {"userName": "Meg", "newUserName": "Mary"}, recipientAccountId=OTHER
     )
@@ -205,7 +205,7 @@ async def test_without_a_creation_the_last_call_is_described() -> None:
 
 
 @asynchronous
-async def test_calls_that_only_name_a_resource_are_not_changes() -> None:
+async def test_naming_a_resource_does_not_change_it() -> None:
     said = await asked(
         "subnet-1",
         did(
@@ -221,7 +221,7 @@ async def test_calls_that_only_name_a_resource_are_not_changes() -> None:
 
 
 @asynchronous
-async def test_an_overwritten_object_was_made_by_the_first_call() -> None:
+async def test_overwritten_object_was_made_by_the_first_call() -> None:
     def put(minute: int, name: str, **changes: Any) -> dict[str, Any]:
         members = {"userIdentity": an_iam_user(name), "eventID": f"put-{minute}"}
         return a_data_record(eventTime=f"2020-01-01T09:{minute:02}:00Z", **{**members, **changes})
@@ -307,7 +307,7 @@ async def test_an_inline_policy_is_one_of_its_role() -> None:
 
 
 @asynchronous
-async def test_a_copied_resource_is_not_created_by_the_copy() -> None:
+async def test_copied_resource_is_not_created_by_the_copy() -> None:
     def rds(minute: int, event_name: str, **asked: str) -> dict[str, Any]:
         return did(minute, event_name, asked, eventSource="rds.amazonaws.com")
 
@@ -339,7 +339,7 @@ async def test_a_resource_may_have_several_names(text: str) -> None:
 
 
 @asynchronous
-async def test_several_resources_of_one_name_are_each_answered_for() -> None:
+async def test_each_namesake_has_an_answer() -> None:
     group = did(1, "CreateGroup", {"groupName": "Mary"})
     theirs = at(2, recipientAccountId=OTHER, responseElements=None)
     said = await asked("Mary", at(0), group, theirs)
@@ -373,7 +373,7 @@ async def test_a_resource_is_found_by_name_and_id() -> None:
 
 
 @asynchronous
-async def test_queues_of_one_name_in_two_regions_are_two() -> None:
+async def test_namesakes_in_two_regions_are_two_queues() -> None:
     sqs = {"eventSource": "sqs.amazonaws.com"}
     here = did(0, "CreateQueue", {"queueName": "jobs"}, **sqs)
     there = did(1, "DeleteQueue", {"queueName": "jobs"}, awsRegion="eu-west-1", **sqs)
@@ -424,7 +424,7 @@ async def test_a_creation_before_a_thousand_reads_is_found() -> None:
 
 
 @asynchronous
-async def test_a_creation_is_found_behind_large_calls_that_read(
+async def test_creation_is_found_behind_large_calls_that_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(resource_stories, "_MAX_EVENTS", 2_000)
@@ -437,7 +437,7 @@ async def test_a_creation_is_found_behind_large_calls_that_read(
 
 
 @asynchronous
-async def test_a_first_put_is_found_behind_a_thousand_others() -> None:
+async def test_first_put_is_found_behind_a_thousand_others() -> None:
     puts = [ssm(2, "PutParameter", eventID=f"put-{n}") for n in range(1_050)]
     (one,) = (await asked("p", ssm(1, "PutParameter"), *puts))["answers"]
     assert one["created"]["evidence"]["eventId"] == "event-1"
@@ -464,7 +464,7 @@ async def test_the_event_loop_runs_during_reads_of_records(
 
 
 @asynchronous
-async def test_every_resource_of_real_records_can_be_asked_for() -> None:
+async def test_every_real_resource_has_an_answer() -> None:
     for record in real_records():
         if not record.keys() >= {"eventID", "recipientAccountId"}:
             continue
@@ -478,7 +478,7 @@ async def test_every_resource_of_real_records_can_be_asked_for() -> None:
 
 
 @asynchronous
-async def test_assuming_a_role_does_not_hide_its_last_change() -> None:
+async def test_assuming_a_role_hides_no_change() -> None:
     created = did(0, "CreateRole", {"roleName": "DataRole"})
     changed = did(1, "UpdateAssumeRolePolicy", {"roleName": "DataRole"})
     uses = [assumed(n, f"ASIA{n}", an_iam_user("Alice")) for n in (2, 3, 4)]

@@ -129,7 +129,7 @@ def test_resources_of_a_user_are_not_the_user(
     assert "deleted IAM user Mary" not in said
 
 
-def test_the_resource_asked_about_is_the_one_spoken_of() -> None:
+def test_resource_asked_about_is_the_one_spoken_of() -> None:
     record = a_record(
         eventSource="s3.amazonaws.com",
         eventName="CreateBucket",
@@ -412,7 +412,7 @@ def test_methods_are_of_a_few_kinds(agent: str, kind: str) -> None:
     assert method.kind == kind
 
 
-def test_a_console_session_is_the_console_whatever_its_agent() -> None:
+def test_console_session_is_the_console_whatever_its_agent() -> None:
     record = a_record(userAgent="aws-sdk-java/2.20.0", sessionCredentialFromConsole="true")
     assert method_of(record) == Method("console", MANAGEMENT_CONSOLE)
 
@@ -436,7 +436,7 @@ def test_a_console_session_is_the_console_whatever_its_agent() -> None:
         ({"invokedBy": "ec2.amazonaws.com"}, "ec2.amazonaws.com", None),
     ],
 )
-def test_a_service_acting_for_a_user_is_the_method(
+def test_service_acting_for_a_user_is_the_method(
     identity: dict[str, Any], agent: str, method: str | None
 ) -> None:
     assert name_of(method_of(a_record(userIdentity=identity, userAgent=agent))) == method
@@ -603,6 +603,6 @@ def test_a_service_has_no_agent(identity: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("identity", [{}, {"type": "Unknown"}, {"type": "WebIdentityUser"}])
-def test_a_caller_without_a_name_may_have_an_agent(identity: dict[str, str]) -> None:
+def test_caller_without_a_name_may_have_an_agent(identity: dict[str, str]) -> None:
     record = a_record(userIdentity=identity, userAgent="aws-cli/2.31.0 app/agent-claude-code")
     assert clause(record).startswith("an unknown caller's agent Claude Code created IAM user Mary")

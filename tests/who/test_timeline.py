@@ -40,7 +40,7 @@ async def test_calls_of_one_kind_are_one_entry() -> None:
 
 
 @asynchronous
-async def test_one_call_and_equal_calls_are_the_sentence_itself() -> None:
+async def test_single_and_equal_calls_are_one_sentence() -> None:
     (once,) = await timeline(created(1, "Mary"))
     assert once.words == f"IAM user John created IAM user Mary{CLI}"
     (twice,) = await timeline(created(1, "Mary"), created(2, "Mary"))

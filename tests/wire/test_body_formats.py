@@ -51,7 +51,7 @@ def test_lists_have_members_and_maps_have_entries() -> None:
     assert decode("sns", "CreateTopic", sns) == {"Name": "t", "Attributes": {"DisplayName": "x"}}
 
 
-def test_a_list_is_in_the_order_of_its_numbers() -> None:
+def test_list_is_in_the_order_of_its_numbers() -> None:
     pairs = [(f"ActionNames.member.{number}", f"s3:{number}") for number in (10, 2, 1)]
     decoded = decode("iam", "SimulateCustomPolicy", pairs)
     assert decoded == {"ActionNames": ["s3:1", "s3:2", "s3:10"]}
@@ -62,7 +62,7 @@ def test_an_empty_list_is_one_without_members() -> None:
 
 
 @pytest.mark.parametrize("name", ["Tags.member.x", "Tags.member.-1", "Tags.member.¹", "Tags.x.1"])
-def test_an_entry_without_a_number_is_not_a_member(name: str) -> None:
+def test_entry_without_a_number_is_not_a_member(name: str) -> None:
     assert decode("iam", "CreateUser", [(name, "v")]) == {"Tags": []}
 
 
@@ -146,7 +146,7 @@ def test_sqs_batches_and_attributes_and_tags() -> None:
         [("Tags.member.1.Key.", "x"), ("Tags.member.1.Key", "y")],
     ],
 )
-def test_a_name_with_an_empty_part_does_not_raise(pairs: list[tuple[str, str]]) -> None:
+def test_name_with_an_empty_part_does_not_raise(pairs: list[tuple[str, str]]) -> None:
     decoded = decode("iam", "CreateUser", [*pairs, ("Path", "/")])
     assert decoded["Path"] == "/"
     assert isinstance(decoded.get("UserName", ""), str)

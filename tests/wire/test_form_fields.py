@@ -23,7 +23,7 @@ FORM = {"content-type": "application/x-www-form-urlencoded"}
 @pytest.mark.hypothesis
 @settings(deadline=None)
 @given(st.text(st.sampled_from("aB=&;+% é\udc80\n") | st.characters(), max_size=60))
-def test_the_fields_of_a_form_match_the_standard_library(text: str) -> None:
+def test_fields_of_a_form_match_the_standard_library(text: str) -> None:
     body = text.encode("utf-8", "surrogatepass")
     read = body.decode("utf-8", "surrogateescape")
     expected = parse_qsl(read, keep_blank_values=True, errors="surrogateescape")

@@ -26,7 +26,7 @@ def test_scalars_become_values_of_their_shapes() -> None:
     }
 
 
-def test_a_blob_is_read_from_base64_at_any_depth() -> None:
+def test_blob_is_read_from_base64_at_any_depth() -> None:
     asked = {
         "TableName": "t",
         "Item": {"k": {"B": "aGk="}, "l": {"L": [{"M": {"x": {"BS": ["aGk="]}}}]}},
@@ -37,7 +37,7 @@ def test_a_blob_is_read_from_base64_at_any_depth() -> None:
     }
 
 
-def test_a_member_has_the_models_name_not_the_wires() -> None:
+def test_member_has_the_models_name_not_the_wires() -> None:
     asked = {"brokerName": "b", "logs": {"audit": True}, "tags": {"brokerName": "kept"}}
     assert decode("mq", "CreateBroker", asked) == {
         "BrokerName": "b",
@@ -57,7 +57,7 @@ def test_unknown_members_keep_their_names() -> None:
 
 
 @pytest.mark.parametrize("value", ["text", 5, None, ["list"], True])
-def test_a_value_of_the_wrong_kind_is_kept_unchanged(value: Any) -> None:
+def test_value_of_the_wrong_kind_is_kept_unchanged(value: Any) -> None:
     assert decode("dynamodb", "PutItem", value) == value
     kept = decode("dynamodb", "PutItem", {"Item": value, "TableName": value})
     assert kept == ({} if value is None else {"Item": value, "TableName": value})
@@ -78,7 +78,7 @@ def test_decoders_are_made_once_for_each_shape() -> None:
     assert json_decoders("dynamodb").decoder(shape) is json_decoders("dynamodb").decoder(shape)
 
 
-def test_shapes_with_one_name_in_two_services_stay_separate() -> None:
+def test_namesake_shapes_of_services_stay_separate() -> None:
     """Both services have a `Tag`, with other members."""
     iam = decode("sqs", "TagQueue", {"QueueUrl": "u", "Tags": {"Key": "v"}})
     assert iam == {"QueueUrl": "u", "Tags": {"Key": "v"}}

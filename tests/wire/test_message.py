@@ -72,7 +72,7 @@ def test_a_cut_packed_body_is_refused(cut: int) -> None:
         plain_body(GZIP, packed[:-cut])
 
 
-def test_a_body_of_several_members_is_whole_or_refused() -> None:
+def test_body_of_several_members_is_whole_or_refused() -> None:
     """RFC 1952 §2.2 allows several; an upstream reads all of them."""
     packed = gzip.compress(b"Action=GetUser&") + gzip.compress(b"UserName=Mary")
     try:

@@ -27,7 +27,7 @@ def test_fields_are_read_by_lower_case_name() -> None:
 
 
 @pytest.mark.parametrize("filename", ["a b.txt", "C:\\\\mail\\\\a b.txt", "/home/mary/a b.txt"])
-def test_a_key_may_contain_the_name_of_the_file(filename: str) -> None:
+def test_key_may_contain_the_name_of_the_file(filename: str) -> None:
     body = (
         form(("key", "in/${filename}")).removesuffix(b"--XX--\r\n")
         + (

@@ -59,7 +59,7 @@ def test_a_certificate_is_accepted_of_any_issuer(tmp_path: Path) -> None:
         assert accepts(pem, pem, key), name
 
 
-def test_another_certificate_is_refused_even_of_the_same_issuer(tmp_path: Path) -> None:
+def test_another_certificate_of_the_issuer_is_refused(tmp_path: Path) -> None:
     authority = issue("authority")
     for number in (1, 2):
         made = issue("a.example", issuer=authority, is_authority=False)

@@ -209,11 +209,11 @@ def test_headers_with_a_prefix_are_a_map() -> None:
     }
 
 
-def test_the_bytes_of_an_object_are_never_a_parameter() -> None:
+def test_bytes_of_an_object_are_never_a_parameter() -> None:
     assert "Body" not in parameters(an_s3_request("PUT", "/b/k", body=b"the object"))
 
 
-def test_a_truncated_body_leaves_the_parameters_of_the_head() -> None:
+def test_truncated_body_leaves_the_parameters_of_the_head() -> None:
     request = an_s3_request("PUT", "/b", "tagging", body=b"<Tagg", body_is_whole=False)
     assert parameters(request) == {"Bucket": "b"}
 

@@ -71,7 +71,7 @@ def names(headers: list[tuple[bytes, bytes]]) -> list[str]:
         "/b?a=1&b=%2F&prefix=a+b",
     ],
 )
-def test_an_s3_call_is_signed_for_the_stores_name(path: str) -> None:
+def test_s3_call_is_signed_for_the_stores_name(path: str) -> None:
     given_ = original("PUT", f"http://127.0.0.1:4747{path}", body=b"hello", x_amz_acl="private")
     assert not needs_body(given_)
     done = resign(given_, OURS, None, NOW)
@@ -174,7 +174,7 @@ def test_an_invalid_expiry_is_refused(expiry: str) -> None:
     assert caught.value.status == 400
 
 
-def test_a_bucket_in_the_host_moves_to_the_path() -> None:
+def test_bucket_in_the_host_moves_to_the_path() -> None:
     given_ = original("GET", "http://127.0.0.1:4747/k%20k?acl", bucket="logs")
     done = resign(given_, OURS, None, NOW)
     assert done.target == b"/logs/k%20k?acl"

@@ -94,7 +94,7 @@ def test_a_rest_error_is_named_by_its_header(header: str) -> None:
     assert found == WireError("ResourceNotFoundException", "Function not found")
 
 
-def test_an_error_without_body_is_named_by_its_header() -> None:
+def test_error_without_body_is_named_by_its_header() -> None:
     found = error(LAMBDA, 404, x_amzn_errortype="ResourceNotFoundException")
     assert found == WireError("ResourceNotFoundException", None)
 
@@ -121,7 +121,7 @@ def test_a_query_error_is_in_an_error_response() -> None:
     assert error(QUERY, 409, body) == WireError("EntityAlreadyExists", "User Mary already exists.")
 
 
-def test_an_ec2_error_is_in_a_list_of_errors() -> None:
+def test_ec2_error_is_in_a_list_of_errors() -> None:
     body = b"""<?xml version="1.0" encoding="UTF-8"?>
       <Response><Errors><Error><Code>InvalidInstanceID.NotFound</Code>
       <Message>The instance ID 'i-1' does not exist</Message></Error></Errors>
@@ -137,14 +137,14 @@ def test_an_s3_error_is_the_document() -> None:
     assert error(OBJECT, 404, body) == WireError("NoSuchKey", "The specified key does not exist.")
 
 
-def test_a_rest_xml_error_is_in_an_error_response() -> None:
+def test_rest_xml_error_is_in_an_error_response() -> None:
     body = b"""<ErrorResponse><Error><Code>NoSuchHostedZone</Code><Message>none</Message></Error>
       </ErrorResponse>"""
     assert error(ROUTE53, 404, body) == WireError("NoSuchHostedZone", "none")
 
 
 @pytest.mark.parametrize("request_", [COPY, COMPLETE], ids=["CopyObject", "CompleteMultipart"])
-def test_an_s3_answer_with_200_may_be_an_error(request_: Request) -> None:
+def test_s3_answer_with_200_may_be_an_error(request_: Request) -> None:
     body = (
         b'<?xml version="1.0"?>\n<Error><Code>InternalError</Code><Message>again</Message></Error>'
     )
@@ -168,7 +168,7 @@ def test_a_redirection_of_s3_is_an_error() -> None:
         (UNKNOWN, 500, "500"),
     ],
 )
-def test_an_answer_without_body_is_named_by_its_status(
+def test_answer_without_body_is_named_by_its_status(
     request_: Request, status: int, code: str
 ) -> None:
     assert error(request_, status) == WireError(code, None)
@@ -216,19 +216,19 @@ def test_an_answer_without_body_is_named_by_its_status(
         ),
     ],
 )
-def test_an_s3_answer_without_body_has_a_gets_error(
+def test_s3_answer_without_body_has_a_gets_error(
     request_: Request, status: int, code: str, message: str
 ) -> None:
     assert error(request_, status) == WireError(code, message)
 
 
-def test_an_object_behind_a_delete_marker_does_not_exist() -> None:
+def test_object_behind_a_delete_marker_does_not_exist() -> None:
     found = error(KEY_OF_VERSION, 404, x_amz_delete_marker="true")
     assert found is not None
     assert found.code == "NoSuchKey"
 
 
-def test_a_head_answered_not_modified_is_not_an_error() -> None:
+def test_head_answered_not_modified_is_not_an_error() -> None:
     assert error(KEY, 304) is None
     assert error(KEY, 206) is None
 
@@ -280,7 +280,7 @@ def test_a_successful_answer_is_not_an_error(status: int) -> None:
     | st.from_regex(rb'<\?xml version="1\.0" encoding="[a-z0-9-]{1,8}"\?><Error>', fullmatch=True),
     header=st.text(max_size=20),
 )
-def test_an_error_in_a_random_answer_has_a_code(status: int, body: bytes, header: str) -> None:
+def test_error_in_a_random_answer_has_a_code(status: int, body: bytes, header: str) -> None:
     for request in (JSON, QUERY, OBJECT, COMPLETE, CBOR, UNKNOWN):
         headers = {"x-amzn-errortype": header, "smithy-protocol": "rpc-v2-cbor"}
         found = read_error(route_of(request), Response(status, headers, body))
@@ -330,7 +330,7 @@ def test_elements_of_an_ec2_answer() -> None:
     ]
 
 
-def test_a_rest_answer_has_elements_in_headers_and_body() -> None:
+def test_rest_answer_has_elements_in_headers_and_body() -> None:
     headers = {"x-amz-version-id": "3", "content-type": "application/xml"}
     body = b"<CopyObjectResult><ETag>e</ETag></CopyObjectResult>"
     found = decode_answer(route_of(COPY), Response(200, headers, body))
@@ -338,7 +338,7 @@ def test_a_rest_answer_has_elements_in_headers_and_body() -> None:
     assert found["CopyObjectResult"] == {"ETag": "e"}
 
 
-def test_the_bytes_of_an_object_are_not_an_element() -> None:
+def test_bytes_of_an_object_are_not_an_element() -> None:
     found = answer(OBJECT, b"the object", content_type="text/plain", x_amz_version_id="3")
     assert found == {"ContentType": "text/plain", "VersionId": "3"}
 
@@ -379,7 +379,7 @@ def test_an_answer_that_breaks_the_protocol_is_refused(request_: Request, body: 
         answer(request_, body)
 
 
-def test_a_query_answer_without_its_result_has_no_elements() -> None:
+def test_query_answer_without_its_result_has_no_elements() -> None:
     assert answer(QUERY, b"<CreateUserResponse/>") == {}
     assert answer(QUERY, b"<Surprise/>") == {}
 

@@ -43,7 +43,7 @@ def test_the_index_matches_the_whole_model(name: str) -> None:
     assert service.model.metadata == metadata
 
 
-def test_every_model_file_begins_as_the_index_reads_it() -> None:
+def test_every_model_file_begins_as_expected() -> None:
     """The newest model of a service is botocore's own choice."""
     root = Path(botocore.__file__).parent / "data"
     for name, service in catalog().services.items():
@@ -54,7 +54,7 @@ def test_every_model_file_begins_as_the_index_reads_it() -> None:
         assert service.api_version_folder == newest
 
 
-def test_an_operation_is_found_by_its_name_or_not() -> None:
+def test_operation_is_found_by_its_name_or_not() -> None:
     iam = catalog().services["iam"]
     found = iam.operation("CreateUser")
     assert found is not None
@@ -63,14 +63,14 @@ def test_an_operation_is_found_by_its_name_or_not() -> None:
     assert iam.operation("") is None
 
 
-def test_an_error_code_on_the_wire_finds_its_shape() -> None:
+def test_error_code_on_the_wire_finds_its_shape() -> None:
     shape = catalog().services["iam"].error_shape("NoSuchEntity")
     assert shape is not None
     assert shape.name == "NoSuchEntityException"
     assert catalog().services["iam"].error_shape("NoSuchCode") is None
 
 
-def test_services_are_found_by_the_marks_that_requests_carry() -> None:
+def test_marks_in_requests_identify_services() -> None:
     known = catalog()
     assert {s.name for s in known.signed_as("rds")} == {"docdb", "neptune", "rds"}
     assert [s.name for s in known.targeted("DynamoDB_20120810")] == ["dynamodb"]

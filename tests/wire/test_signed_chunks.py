@@ -83,7 +83,7 @@ def test_chunks_in_another_order_are_refused() -> None:
         feed(made, swapped, random.Random(1))
 
 
-def test_a_trailer_other_than_the_announced_one_is_refused() -> None:
+def test_trailer_other_than_the_announced_one_is_refused() -> None:
     made = in_chunks(random.Random(3), True)
     for old, new in (
         (b"x-amz-checksum-crc32:", b"x-amz-checksum-crc64:"),
@@ -156,7 +156,7 @@ def test_signed_chunks_are_re_signed_in_any_pieces(
 
 
 @pytest.mark.parametrize("cut", [1, 2, 50, 95])
-def test_an_upload_without_its_last_chunk_is_not_whole(cut: int) -> None:
+def test_upload_without_its_last_chunk_is_not_whole(cut: int) -> None:
     whole = chunked([b"hello"], "their-secret", SCOPE, STAMP, "their-seed")
     signer = chunk_signer()
     signer.resign(whole[:-cut])

@@ -50,7 +50,7 @@ def signed_by_body(body: str, content_type: str = FORM) -> Credential | None:
         f"AWS4-HMAC-SHA256 SignedHeaders=host, Signature={SIGNATURE}, Credential={SCOPE}",
     ],
 )
-def test_a_version_4_header_has_any_order_and_spacing(value: str) -> None:
+def test_version_4_header_has_any_order_and_spacing(value: str) -> None:
     assert signed_by_header(value) == Credential(
         "AKIAEXAMPLE", "eu-central-1", "iam", "SigV4", "AuthHeader"
     )
@@ -114,7 +114,7 @@ def test_any_key_of_printable_text_is_read_back(key: str, region: str, service: 
     ("regions", "region"),
     [("*", None), ("us-east-1", "us-east-1"), ("eu-west-1, us-east-1", "eu-west-1")],
 )
-def test_version_4a_has_its_region_in_a_separate_header(regions: str, region: str | None) -> None:
+def test_version_4a_has_its_region_in_a_header(regions: str, region: str | None) -> None:
     found = signed_by_header(
         "AWS4-ECDSA-P256-SHA256 Credential=AKIAEXAMPLE/20200101/s3/aws4_request, "
         f"SignedHeaders=host;x-amz-region-set, Signature={SIGNATURE}",
@@ -158,7 +158,7 @@ def test_a_version_2_query_call_is_not_s3() -> None:
 # Version 2 in header and form
 
 
-def test_a_header_of_version_2_is_one_of_s3() -> None:
+def test_header_of_version_2_is_one_of_s3() -> None:
     assert signed_by_header("AWS AKIAEXAMPLE:frJIUN8DYpKDtOLCwo//yllqDzg=") == Credential(
         "AKIAEXAMPLE", None, "s3", "SigV2", "AuthHeader"
     )
@@ -263,7 +263,7 @@ def test_a_header_almost_like_awss_is_refused(value: str) -> None:
         "",
     ],
 )
-def test_a_claim_needs_no_real_signature_to_be_read(rest: str) -> None:
+def test_claim_needs_no_real_signature_to_be_read(rest: str) -> None:
     header = f"AWS4-HMAC-SHA256 Credential={SCOPE}{rest}"
     found = read_claim(Request("GET", "/", "", {"authorization": header}))
     assert found == Credential("AKIAEXAMPLE", "eu-central-1", "iam", "SigV4", "AuthHeader")
@@ -280,7 +280,7 @@ def test_a_claim_needs_no_real_signature_to_be_read(rest: str) -> None:
         "AWSAccessKeyId=AKIAEXAMPLE",
     ],
 )
-def test_a_querys_claim_is_read_without_a_real_signature(query: str) -> None:
+def test_querys_claim_is_read_without_a_real_signature(query: str) -> None:
     found = read_claim(Request("GET", "/", query, {}))
     assert found is not None
     assert found.access_key_id == "AKIAEXAMPLE"
@@ -327,7 +327,7 @@ def test_a_claim_in_header_and_query_is_refused(authorization: str) -> None:
     assert refused.value.problem is Problem.TWICE
 
 
-def test_an_object_like_a_signed_form_has_no_signer() -> None:
+def test_object_like_a_signed_form_has_no_signer() -> None:
     body = "AWSAccessKeyId=AKIAEXAMPLE&SignatureVersion=2"
     assert signed_by_body(body, "text/plain") is None
     assert signed_by_body("AWSAccessKeyId=AKIAEXAMPLE&Action=x") is None
@@ -431,5 +431,5 @@ def test_no_input_crashes_the_reader(
 
 
 @pytest.mark.parametrize("name", ["ZAWSAccessKeyId=x", "AWSAccessKeyId="])
-def test_a_version_2_form_without_key_has_no_signer(name: str) -> None:
+def test_version_2_form_without_key_has_no_signer(name: str) -> None:
     assert signed_by_body(f"Action=CreateUser&SignatureVersion=2&{name}") is None

@@ -57,7 +57,7 @@ def shape(kind: str) -> Shape:
         ("character", "x", "x"),
     ],
 )
-def test_text_becomes_a_value_of_its_shape_or_stays(kind: str, text: str, value: object) -> None:
+def test_text_becomes_a_typed_value_or_stays(kind: str, text: str, value: object) -> None:
     decoded = from_text(shape(kind))(text)
     assert decoded == value
     assert type(decoded) is type(value)
@@ -93,7 +93,7 @@ ANYTHING = st.recursive(
 )
 
 
-def test_a_time_finer_than_a_datetime_keeps_its_text() -> None:
+def test_time_finer_than_a_datetime_keeps_its_text() -> None:
     exact = timestamp("2025-01-21T17:39:10.379877250Z")
     assert isinstance(exact, WireTime)
     assert exact == datetime(2025, 1, 21, 17, 39, 10, 379877, UTC)
@@ -109,7 +109,7 @@ EXTREMES = [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), 
 @pytest.mark.hypothesis
 @settings(deadline=None, max_examples=300)
 @given(kind=st.sampled_from(KINDS), value=ANYTHING | st.sampled_from(EXTREMES))
-def test_a_json_or_cbor_value_of_any_type_is_decodable(kind: str, value: Any) -> None:
+def test_any_json_or_cbor_value_is_decodable(kind: str, value: Any) -> None:
     from_json(shape(kind))(value)
 
 
@@ -128,7 +128,7 @@ def test_text_of_any_kind_can_be_decoded(kind: str, value: Any) -> None:
 
 @pytest.mark.parametrize("extreme", EXTREMES[:2], ids=["first", "last"])
 @pytest.mark.parametrize("hours", [-14, 14])
-def test_a_time_outside_of_utcs_range_does_not_raise(extreme: datetime, hours: int) -> None:
+def test_time_outside_of_utcs_range_does_not_raise(extreme: datetime, hours: int) -> None:
     """CBOR's tag 0 can contain such a time (year 1 east of Greenwich)."""
     moment = extreme.replace(tzinfo=timezone(timedelta(hours=hours)))
     assert timestamp(moment) is not None
@@ -182,7 +182,7 @@ def test_json_is_read_unchanged() -> None:
     assert not document.duplicate_keys
 
 
-def test_the_last_of_equal_keys_is_kept_and_marked() -> None:
+def test_last_of_equal_keys_is_kept_and_marked() -> None:
     document = JsonDocument(b'{"a": {"b": 1, "b": 2}}')
     assert document.value == {"a": {"b": 2}}
     assert document.duplicate_keys
@@ -268,7 +268,7 @@ def test_any_bytes_are_json_or_refused(raw: bytes | str) -> None:
 # Functions by shape
 
 
-def test_a_recursive_shape_has_one_function_on_all_threads() -> None:
+def test_recursive_shape_has_one_function_on_all_threads() -> None:
     functions = ByShape()
     is_making, go_on = threading.Event(), threading.Event()
     made: list[str] = []

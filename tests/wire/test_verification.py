@@ -101,7 +101,7 @@ def test_two_thousand_requests_of_botocore_are_accepted() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
-def test_each_of_them_is_refused_with_one_random_change(seed: int) -> None:
+def test_random_changes_are_refused(seed: int) -> None:
     choose = random.Random(seed)
     changes = set()
     for made in two_thousand():
@@ -266,7 +266,7 @@ def test_the_header_must_have_exactly_three_parts(lacking: str) -> None:
         assert refused(after)[1] == "IncompleteSignatureException"
 
 
-def test_a_part_without_equals_sign_is_named_by_its_hash() -> None:
+def test_part_without_equals_sign_is_hashed() -> None:
     made = with_header(signed(), "authorization", "Bearer very-secret")
     status, code, text = refused(made)
     assert (status, code) == (400, "IncompleteSignatureException")
@@ -287,7 +287,7 @@ def test_duplicate_caller_headers_are_refused(name: str) -> None:
     )
 
 
-def test_a_request_has_one_signature_in_header_or_query() -> None:
+def test_request_has_one_signature_in_header_or_query() -> None:
     by_query = signed("GET", S3_URL, "s3", b"", expires=60)
     by_header = signed("GET", S3_URL, "s3", b"")
     both = replace(by_header, request=replace(by_header.request, target=by_query.request.target))
@@ -434,7 +434,7 @@ def test_an_invalid_target_is_refused(target: bytes) -> None:
 # Keys and tokens.
 
 
-def test_an_unknown_key_is_refused_in_the_services_words() -> None:
+def test_unknown_key_is_refused_in_the_services_words() -> None:
     made = signed()
     text = "The security token included in the request is invalid."
     answers: dict[Wording, tuple[int, str, str]] = {
@@ -458,7 +458,7 @@ def test_an_unknown_key_is_refused_in_the_services_words() -> None:
         assert refused(made, Place(wording), secrets=disabled) == answer
 
 
-def test_a_wrong_secret_is_refused_in_the_services_words() -> None:
+def test_wrong_secret_is_refused_in_the_services_words() -> None:
     wrong = {KEY: SigningSecret("another")}
     assert refused(signed(), secrets=wrong) == (
         400,
@@ -500,7 +500,7 @@ def test_an_unknown_key_costs_the_same_work(monkeypatch: pytest.MonkeyPatch) -> 
     assert known == calls[0] == 5
 
 
-def test_the_holder_of_a_secret_does_not_print_it() -> None:
+def test_holder_of_a_secret_does_not_print_it() -> None:
     assert SECRET not in repr(SECRETS[KEY])
 
 
@@ -536,7 +536,7 @@ def test_a_session_token_expires() -> None:
 # Bodies.
 
 
-def test_our_own_api_needs_a_signed_body_and_no_query() -> None:
+def test_our_api_needs_a_signed_body() -> None:
     url = "https://cloudtrail.eu-west-1.amazonaws.com/"
     made = signed("GET", url, "cloudtrail", b"", expires=60)
     assert refused(made, OWN)[1] == "MissingAuthenticationTokenException"
@@ -564,7 +564,7 @@ def test_a_stated_hash_must_fit_the_body() -> None:
     )
 
 
-def test_a_later_body_is_compared_with_the_signed_hash() -> None:
+def test_later_body_is_compared_with_the_signed_hash() -> None:
     made = signed("PUT", S3_URL, "s3", b"content")
     unread = replace(made, request=replace(made.request, body_sha256=None))
     assert accepted(unread, S3).body_sha256 == hashlib.sha256(b"content").hexdigest()

@@ -171,7 +171,7 @@ def test_a_namespace_prefix_makes_no_difference() -> None:
     assert decode("s3", "PutBucketTagging", "Tagging", raw) == {"TagSet": [{"Key": "k"}]}
 
 
-def test_a_map_in_an_answer_of_the_query_protocol() -> None:
+def test_map_in_an_answer_of_the_query_protocol() -> None:
     raw = b"""<GetTopicAttributesResult><Attributes>
       <entry><key>Owner</key><value>1</value></entry>
       <entry><key>Empty</key><value/></entry><entry><value>no key</value></entry>

@@ -50,7 +50,7 @@ def test_an_answer_may_have_no_identity(answer: bytes) -> None:
 
 
 @pytest.mark.parametrize("key", ["a\nX-Evil: 1", "\u20ac"])
-def test_an_invalid_key_for_a_header_is_an_error(key: str) -> None:
+def test_invalid_key_for_a_header_is_an_error(key: str) -> None:
     with StubUpstream(keep=True) as stub:
         with pytest.raises(ConnectionError):
             caller_identity(stub.url, UpstreamCredentials(key, "x"), None, 10)

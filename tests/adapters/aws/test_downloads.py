@@ -93,7 +93,7 @@ def test_every_get_is_signed(key: str, token: str, monkeypatch: pytest.MonkeyPat
         assert handler.headers.get("x-amz-security-token", "") == token
 
 
-def test_an_object_has_metadata_and_its_connection_is_reused() -> None:
+def test_object_has_metadata_and_its_connection_is_reused() -> None:
     with store(lambda h: say(h, 200, b"content", X_Amz_Meta_Signature="00ff")) as came:
         gets = S3Gets()
         for _ in range(3):
@@ -128,7 +128,7 @@ def test_a_cut_answer_is_an_error() -> None:
         stream.close()
 
 
-def test_a_kept_connection_closed_by_the_store_is_replaced() -> None:
+def test_kept_connection_closed_by_the_store_is_replaced() -> None:
     def once(handler: BaseHTTPRequestHandler) -> None:
         say(handler, 200, b"content")
         handler.close_connection = True
@@ -140,7 +140,7 @@ def test_a_kept_connection_closed_by_the_store_is_replaced() -> None:
         assert len(came) >= 3
 
 
-def test_an_answer_without_the_object_is_left_to_botocore() -> None:
+def test_answer_without_the_object_is_left_to_botocore() -> None:
     error = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
     with store(lambda handler: say(handler, 403, error)) as came:
         with pytest.raises(ObjectStoreError, match="AccessDenied: s3://bucket/key: no"):

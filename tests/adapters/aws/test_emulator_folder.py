@@ -30,7 +30,7 @@ def test_the_key_belongs_to_the_current_run(tmp_path: Path, profile: str) -> Non
         assert (key.access_key_id, key.secret_access_key) == (key_id, f"of {key_id}")
 
 
-def test_keys_of_earlier_runs_are_exchanged_and_no_others(tmp_path: Path) -> None:
+def test_only_keys_of_earlier_runs_are_exchanged(tmp_path: Path) -> None:
     folder = EmulatorFolder(tmp_path)
     for key_id in ("AKIAFIRST", "AKIASECOND"):
         write_key(tmp_path, key_id)
@@ -95,7 +95,7 @@ def test_only_the_current_runs_certificate_is_trusted(tmp_path: Path) -> None:
         ("https://10.0.0.1:9297", None),
     ],
 )
-def test_an_emulator_is_at_an_https_port_of_this_machine(
+def test_emulator_has_an_https_port_of_this_machine(
     url: str, expected: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -108,7 +108,7 @@ def test_aws_is_known_by_its_name(url: str, expected: bool) -> None:
     assert is_aws(url) is expected
 
 
-def test_only_kinds_that_check_no_signatures_name_any_key() -> None:
+def test_kinds_that_check_signatures_name_no_key() -> None:
     asked = {kind.name for kind in KINDS if kind.names_any_key}
     assert not asked & {"AWS", "SeaweedFS", "Ceph", "MinIO", "Garage"}
     assert all("no signatures" in kind.signatures for kind in KINDS if kind.name in asked)

@@ -104,7 +104,7 @@ async def test_metadata_and_headers_arrive_in_the_bucket(moto_url: str, bucket: 
 
 @pytest.mark.live
 @asynchronous
-async def test_foreign_objects_can_be_read_and_are_not_overwritten(
+async def test_foreign_objects_are_readable_and_never_overwritten(
     moto_url: str, bucket: str
 ) -> None:
     seen = client(moto_url)
@@ -161,7 +161,7 @@ async def test_without_conditional_writes_the_store_looks_before_writing() -> No
 
 
 @asynchronous
-async def test_an_object_is_sent_with_the_checksum_for_object_lock() -> None:
+async def test_object_is_sent_with_its_checksum() -> None:
     sent: list[str] = []
 
     def handler(method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
@@ -177,7 +177,7 @@ async def test_an_object_is_sent_with_the_checksum_for_object_lock() -> None:
     ("status", "code"), [(403, "AccessDenied"), (403, "InvalidAccessKeyId"), (400, "BadDigest")]
 )
 @asynchronous
-async def test_a_refusal_has_the_stores_code_and_the_object(status: int, code: str) -> None:
+async def test_refusal_has_the_stores_code_and_the_object(status: int, code: str) -> None:
     def handler(method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
         return s3_error(status, code)
 
@@ -209,7 +209,7 @@ async def test_a_briefly_overloaded_store_is_called_again() -> None:
 
 
 @asynchronous
-async def test_an_interrupted_answer_is_an_error_of_the_store() -> None:
+async def test_interrupted_answer_is_an_error_of_the_store() -> None:
     async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
@@ -224,7 +224,7 @@ async def test_an_interrupted_answer_is_an_error_of_the_store() -> None:
 
 
 @asynchronous
-async def test_a_dead_endpoint_is_an_error_of_the_store() -> None:
+async def test_dead_endpoint_is_an_error_of_the_store() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -242,14 +242,14 @@ async def test_a_dead_endpoint_is_an_error_of_the_store() -> None:
 
 
 @asynchronous
-async def test_an_invalid_bucket_name_is_an_error_of_the_store() -> None:
+async def test_invalid_bucket_name_is_a_store_error() -> None:
     store = S3Objects(lambda: S3Access("http://127.0.0.1:9", "key", "secret"))
     with pytest.raises(ObjectStoreError):
         await store.check_bucket("not a bucket/name")
 
 
 @asynchronous
-async def test_proxy_settings_of_the_machine_do_not_divert_deliveries(
+async def test_proxy_settings_do_not_divert_deliveries(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def handler(method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
@@ -323,7 +323,7 @@ def test_pages_follow_the_stores_token() -> None:
 
 @pytest.mark.parametrize("token", [{}, {"NextContinuationToken": "the same"}])
 @pytest.mark.usefixtures("own_access")
-def test_a_listing_whose_pages_lead_nowhere_is_an_error(token: dict[str, str]) -> None:
+def test_listing_whose_pages_lead_nowhere_is_an_error(token: dict[str, str]) -> None:
     class Endless(Pages):
         def list_objects_v2(self, **wanted: Any) -> dict[str, Any]:
             return {**super().list_objects_v2(**wanted), "IsTruncated": True, **token}

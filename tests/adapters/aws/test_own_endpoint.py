@@ -31,7 +31,7 @@ def answering(status: bytes, body: bytes) -> StubUpstream:
 
 
 @asynchronous
-async def test_a_cloudtrail_call_is_signed_and_its_answer_unchanged() -> None:
+async def test_cloudtrail_call_is_signed_and_its_answer_unchanged() -> None:
     with answering(b"400 Bad Request", b'{"__type":"X"}') as server:
         given = b'{"Name":"one"}'
         answer = await endpoint(server.url).cloudtrail("GetTrail", "eu-west-1", CALLER, given)

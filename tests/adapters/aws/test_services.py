@@ -43,7 +43,7 @@ def refusing(code: str) -> Any:
 
 
 @asynchronous
-async def test_there_is_one_client_for_each_service_and_region() -> None:
+async def test_each_service_and_region_has_one_client() -> None:
     made = clients([])
     names = [("sns", "us-east-1"), ("sns", "eu-west-1"), ("logs", "us-east-1")]
     got = await asyncio.gather(
@@ -81,7 +81,7 @@ async def test_a_client_signs_for_the_requested_region() -> None:
     ],
 )
 @asynchronous
-async def test_a_refusal_has_its_code_and_names_the_resource(
+async def test_refusal_has_its_code_and_names_the_resource(
     code: str, kind: type[ServiceError]
 ) -> None:
     with pytest.raises(ServiceError, match="the topic") as caught:
@@ -142,7 +142,7 @@ class _Nobody(BaseHTTPRequestHandler):
 
 @pytest.mark.live
 @asynchronous
-async def test_an_answer_of_another_server_is_not_a_success() -> None:
+async def test_answer_of_another_server_is_not_a_success() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Nobody)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

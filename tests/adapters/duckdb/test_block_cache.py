@@ -74,7 +74,7 @@ def test_any_part_of_a_file_is_read_unchanged(s3: SharedFolder) -> None:
 
 
 @pytest.mark.slow
-def test_the_newest_blocks_are_kept_up_to_the_limit(s3: SharedFolder) -> None:
+def test_newest_blocks_are_kept_up_to_the_limit(s3: SharedFolder) -> None:
     one, two, _ = names(s3)
     for name in names(s3):
         s3.cache.read(name, 0, len(content(s3, name)))
@@ -141,7 +141,7 @@ def test_a_full_disk_fails_no_lookup(s3: SharedFolder) -> None:
 
 
 @pytest.mark.slow
-def test_many_threads_read_the_right_bytes_within_the_limit(s3: SharedFolder) -> None:
+def test_concurrent_reads_are_right_within_the_limit(s3: SharedFolder) -> None:
     contents = {name: content(s3, name) for name in names(s3)}
 
     def read(seed: int) -> int:
@@ -174,7 +174,7 @@ def test_each_thread_has_a_position(s3: SharedFolder) -> None:
 
 
 @pytest.mark.parametrize("kept", [0, 3, 40, 300])
-def test_a_cut_index_is_an_error_with_its_name(s3: SharedFolder, kept: int) -> None:
+def test_cut_index_is_an_error_with_its_name(s3: SharedFolder, kept: int) -> None:
     name = next(path.name for path in s3.folder.iterdir())
     index = (s3.cached / name).with_suffix(".index")
     index.write_bytes(index.read_bytes()[:kept])

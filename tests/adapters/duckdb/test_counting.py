@@ -65,7 +65,7 @@ async def test_a_repeated_field_is_counted_once(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_imported_events_are_in_the_counts_of_a_search(tmp_path: Path) -> None:
+async def test_counts_of_a_search_include_imported_events(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         await here.write(4)
         await here.imports(3, 2)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.campaign
 @asynchronous
-async def test_merging_small_files_into_large_ones_changes_no_event(
+async def test_merging_files_changes_no_event(
     tmp_path: Path,
 ) -> None:
     async with world(tmp_path, seal_records=10) as here:

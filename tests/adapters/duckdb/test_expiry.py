@@ -221,9 +221,7 @@ class PowerCutError(Exception):
 @pytest.mark.parametrize("passage", [1, 2, 3])
 @pytest.mark.parametrize("point", ["history.sealed", "history.expiring", "history.thinned"])
 @asynchronous
-async def test_expiry_that_dies_is_whole_after_the_next_start(
-    tmp_path: Path, point: str, passage: int
-) -> None:
+async def test_expiry_is_whole_after_a_crash(tmp_path: Path, point: str, passage: int) -> None:
     """Each event exists or is in one note, never both and never neither."""
 
     def die() -> None:

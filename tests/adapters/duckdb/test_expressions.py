@@ -81,7 +81,7 @@ def test_other_terms_only_narrow_the_search(text: str, looked_for: tuple[str, ..
     assert found.arguments == looked_for
 
 
-def test_an_agent_search_uses_the_words_of_its_family() -> None:
+def test_agent_search_uses_the_words_of_its_family() -> None:
     def looked_for(text: str) -> set[str]:
         found = condition_of(parse(text, MOMENT))
         assert not found.exact

@@ -91,7 +91,7 @@ def test_a_missing_value_is_not_in_it(file: Path, attribute: str, value: str) ->
     assert not FileIndex(write_index(file)).may_contain(attribute, value)
 
 
-def test_a_value_is_not_in_it_under_another_category(file: Path) -> None:
+def test_value_is_not_in_it_under_another_category(file: Path) -> None:
     index = FileIndex(write_index(file))
     assert index.may_contain("EventName", "GetObject", (DATA,))
     assert not index.may_contain("EventName", "GetObject", (INSIGHT,))

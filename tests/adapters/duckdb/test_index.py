@@ -88,7 +88,7 @@ def found(path: Path, condition: str, arguments: list[Any]) -> list[int]:
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")))
-def test_a_hash_is_the_same_here_and_in_sql(text: str) -> None:
+def test_hash_is_the_same_here_and_in_sql(text: str) -> None:
     asked = f"SELECT {module.HASH.format('?')}"
     assert DATABASE.execute(asked, [text]).fetchall() == [(hash_of(text),)]
 
@@ -158,7 +158,7 @@ async def test_resource_with_many_events_is_found(tmp_path: Path) -> None:
     assert found == [*range(2_500, 2_450, -1)]
 
 
-def test_a_frequent_name_has_several_lists_and_is_cut(
+def test_frequent_name_has_several_lists_and_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     into_lists = module._INTO_LISTS.replace(f"// {1 << 18}", f"// {500 * PARTS}")

@@ -39,7 +39,7 @@ def fail(*_: object) -> NoReturn:
 
 
 @asynchronous
-async def test_work_runs_in_parallel_and_results_are_in_order(database: Database) -> None:
+async def test_parallel_work_returns_results_in_order(database: Database) -> None:
     hot, together = (
         database.new_hot(1),
         threading.Barrier(PARALLEL_LOOKUPS, timeout=TIMEOUT_SECONDS),
@@ -57,7 +57,7 @@ async def test_work_runs_in_parallel_and_results_are_in_order(database: Database
 
 
 @asynchronous
-async def test_when_one_fails_the_pool_waits_for_the_others(database: Database) -> None:
+async def test_pool_waits_for_the_others_after_a_failure(database: Database) -> None:
     hot, failed, ended = database.new_hot(1), threading.Event(), threading.Event()
 
     def fail_now() -> list[int]:
@@ -83,7 +83,7 @@ async def test_an_unchanged_file_is_not_damaged(database: Database, tmp_path: Pa
 
 
 @asynchronous
-async def test_a_file_that_changed_is_damaged_and_compared_once(
+async def test_file_that_changed_is_damaged_and_compared_once(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, file = a_sealed(database, tmp_path)

@@ -23,7 +23,7 @@ KINDS = st.tuples(st.sampled_from("abcde"), st.sampled_from("vwxyz"), st.integer
 
 
 @given(st.lists(st.lists(KINDS, max_size=60), max_size=4))
-def test_one_part_of_a_batch_has_all_events_of_a_kind(
+def test_one_part_has_all_events_of_a_kind(
     batches: list[list[tuple[str, str, int]]],
 ) -> None:
     parting = ColumnPartitioning()
@@ -37,7 +37,7 @@ def test_one_part_of_a_batch_has_all_events_of_a_kind(
 
 
 @given(st.lists(KINDS, min_size=1, max_size=200))
-def test_the_parts_are_as_equal_as_the_kinds_allow(
+def test_parts_are_as_equal_as_the_kinds_allow(
     events: list[tuple[str, str, int]],
 ) -> None:
     loads, kinds = [0] * PARTS, Counter[tuple[str, str]]()
@@ -64,7 +64,7 @@ def test_largest_group_gets_its_own_part() -> None:
         lambda sizes: st.tuples(st.just(sizes), st.permutations(range(len(sizes))))
     )
 )
-def test_moving_makes_no_part_fuller_than_the_fullest_was(
+def test_moving_overfills_no_part(
     drawn: tuple[list[int], list[int]],
 ) -> None:
     """If batches are alike, nothing moves after the first."""
@@ -88,7 +88,7 @@ def test_five_large_kinds_keep_their_parts() -> None:
     assert all(parting.parts(events) == first for _ in range(5))
 
 
-def test_only_the_larger_kinds_of_very_many_are_remembered() -> None:
+def test_only_the_larger_kinds_are_remembered() -> None:
     parting = ColumnPartitioning()
     large = [("s3", "PutObject", 10_000_000)]
     for start in range(0, 50_000, 5_000):

@@ -66,7 +66,7 @@ async def test_few_large_records_also_fill_a_hot_table(
 
 
 @asynchronous
-async def test_a_failed_insert_leaves_nothing_and_can_be_repeated(
+async def test_failed_insert_leaves_nothing_and_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, until = row_of_entry, 30
@@ -124,7 +124,7 @@ async def test_lookups_are_right_during_sealing(
 
 
 @asynchronous
-async def test_a_failed_range_stays_visible_and_is_sealed_later(
+async def test_failed_range_stays_visible_and_is_sealed_later(
     tmp_path: Path,
 ) -> None:
     async with world(tmp_path) as here, here.opened() as store:
@@ -142,7 +142,7 @@ async def test_a_failed_range_stays_visible_and_is_sealed_later(
 
 
 @asynchronous
-async def test_closing_during_sealing_ends_in_time_and_loses_nothing(
+async def test_closing_during_sealing_loses_nothing_and_ends(
     tmp_path: Path,
 ) -> None:
     async with world(tmp_path) as here:
@@ -301,7 +301,7 @@ async def test_sealed_files_give_back_the_journals_entries_whole(tmp_path: Path)
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_a_lost_last_file_is_named_at_every_start(
+async def test_lost_last_file_is_named_at_every_start(
     tmp_path: Path,
 ) -> None:
     async with world(tmp_path) as here:
@@ -327,7 +327,7 @@ async def test_a_lost_last_file_is_named_at_every_start(
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_of_files_that_overlap_each_event_is_shown_once(tmp_path: Path) -> None:
+async def test_overlapping_files_show_each_event_once(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         await here.write(100)
         await here.seal((1, 50), (41, 90))
@@ -391,7 +391,7 @@ async def test_trimmed_entries_are_found_in_s3(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_a_late_server_continues_after_the_files_in_s3(tmp_path: Path) -> None:
+async def test_late_server_continues_after_the_files_in_s3(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         s3 = SharedFolder(tmp_path, max_bytes=10_000_000)
         async with here.opened(s3.cache) as store:
@@ -462,7 +462,7 @@ async def test_a_lookup_fails_if_s3_fails_during_it(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_concurrent_lookups_and_counts_are_right_with_small_caches(
+async def test_concurrent_lookups_are_right_with_small_caches(
     tmp_path: Path,
 ) -> None:
     async with world(tmp_path) as here:
@@ -483,7 +483,7 @@ async def test_concurrent_lookups_and_counts_are_right_with_small_caches(
 
 
 @asynchronous
-async def test_a_table_with_a_file_in_s3_is_not_sealed(tmp_path: Path) -> None:
+async def test_table_is_not_sealed_after_s3_has_it(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         s3 = SharedFolder(tmp_path, max_bytes=10_000_000)
         async with here.opened(s3.cache) as store:

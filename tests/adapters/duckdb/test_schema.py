@@ -62,7 +62,7 @@ def test_inserted_rows_are_selected() -> None:
     assert {key[1] for key in few} == {2, 5}
 
 
-def test_every_attribute_of_lookup_events_can_be_asked_for() -> None:
+def test_every_lookup_attribute_is_searchable() -> None:
     with duckdb.connect(":memory:") as database:
         database.execute(create_hot("events"))
         for key in LOOKUP_KEYS:

@@ -131,7 +131,7 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "opentrail.adapters.duckdb.seal", *map(str, arguments)]
 
 
-def test_the_child_process_seals_and_sets_its_exit_code(journal: Path, history: Path) -> None:
+def test_child_process_seals_and_sets_its_exit_code(journal: Path, history: Path) -> None:
     def child(*arguments: object) -> subprocess.CompletedProcess[str]:
         pipe = subprocess.PIPE
         with subprocess.Popen(

@@ -146,7 +146,7 @@ class PowerCutError(Exception):
 @pytest.mark.anomaly
 @pytest.mark.parametrize("passage", [1, 2, 3, 4])
 @asynchronous
-async def test_a_marked_file_is_deleted_at_the_next_start(tmp_path: Path, passage: int) -> None:
+async def test_marked_file_is_deleted_at_the_next_start(tmp_path: Path, passage: int) -> None:
     """Imported events expire first, then the journal's; each file is marked, then deleted."""
 
     def die() -> None:
@@ -189,7 +189,7 @@ steps = st.lists(st.integers(1, 12), min_size=1, max_size=8)
     again=st.integers(0, 60),
     limit=st.integers(1, 30),
 )
-def test_any_mix_of_files_and_batches_reads_as_a_list(
+def test_mixed_files_and_batches_read_as_a_list(
     batches: Sequence[int], cuts: set[int], again: int, limit: int
 ) -> None:
     async def story(root: Path) -> None:

@@ -19,7 +19,7 @@ from tests.fakes import asynchronous, turns
 
 
 @asynchronous
-async def test_a_replaced_table_stays_until_its_last_reader_leaves(
+async def test_replaced_table_stays_until_its_last_reader_leaves(
     tmp_path: Path,
 ) -> None:
     database = Database(tmp_path / "swap")
@@ -52,7 +52,7 @@ async def test_tables_are_in_order_of_their_positions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", [FORMAT - 1, FORMAT + 1])
-def test_a_file_of_another_format_is_named_with_both(tmp_path: Path, other: int) -> None:
+def test_file_of_another_format_is_named_with_both(tmp_path: Path, other: int) -> None:
     made = tmp_path / "made"
     with duckdb.connect(str(made)) as file:
         file.execute(

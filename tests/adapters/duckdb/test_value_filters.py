@@ -46,7 +46,7 @@ def test_filter_has_no_false_negatives() -> None:
     assert not found.may_contain("AccessKeyId", "AKIAEXAMPLE")
 
 
-def test_a_value_is_held_by_events_of_its_categories() -> None:
+def test_value_is_held_by_events_of_its_categories() -> None:
     found = held_by([("mary", ["a"]), ("john", ["a", "b"])], category="Data")
     assert found.may_contain("Username", "john")
     assert found.may_contain("Username", "john", ("Data",))
@@ -65,7 +65,7 @@ def test_unlisted_entries_may_exist() -> None:
         assert found.may_contain(key, "whatever")
 
 
-def test_an_attribute_with_too_many_values_is_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attribute_with_too_many_values_is_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_index, "MAX_VALUES", 3)
     few = held_by([("a", []), ("b", []), ("c", []), (None, [])])
     assert few.may_contain("Username", "c")

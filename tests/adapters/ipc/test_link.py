@@ -114,7 +114,7 @@ async def test_values_arrive_as_the_types_that_they_were() -> None:
 
 
 @asynchronous
-async def test_a_failed_request_is_reported_and_the_link_continues() -> None:
+async def test_failed_request_is_reported_and_the_link_continues() -> None:
     async def bad(_request: Bad) -> None:
         raise ValueError("no such thing")
 
@@ -207,7 +207,7 @@ async def test_only_bugs_are_logged_where_a_request_fails(
 
 
 @asynchronous
-async def test_a_frame_of_a_huge_length_ends_the_link() -> None:
+async def test_frame_of_a_huge_length_ends_the_link() -> None:
     ours, theirs = socket.socketpair()
     link = await Link.over(theirs, ECHO)
     with ours:
@@ -216,7 +216,7 @@ async def test_a_frame_of_a_huge_length_ends_the_link() -> None:
 
 
 @asynchronous
-async def test_an_oversized_response_is_reported_and_the_link_continues(
+async def test_oversized_response_is_reported_and_the_link_continues(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def longer(request: Echo) -> bytes:

@@ -89,7 +89,7 @@ async def test_a_restarted_store_asks_to_be_filled_again(tmp_path: Path) -> None
 
 
 @asynchronous
-async def test_the_archive_reads_finds_and_expires_over_the_link(tmp_path: Path) -> None:
+async def test_archive_reads_finds_and_expires_over_the_link(tmp_path: Path) -> None:
     async with opened(tmp_path) as (store, entries):
         await store.add(entries[:40])
         await eventually_sealed(store, 40)
@@ -110,7 +110,7 @@ async def test_an_unusable_folder_is_an_error(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_a_failed_start_of_the_process_is_an_error(
+async def test_failed_start_of_the_process_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
@@ -151,7 +151,7 @@ async def with_cache(
 
 
 @asynchronous
-async def test_lookups_through_the_cache_are_right_after_a_kill(
+async def test_lookups_in_the_cache_are_right_after_kills(
     tmp_path: Path,
 ) -> None:
     s3 = SharedFolder(tmp_path, 0)
@@ -200,7 +200,7 @@ async def test_a_fatal_lookup_kills_at_most_two_processes(tmp_path: Path) -> Non
 
 
 @asynchronous
-async def test_no_page_is_short_while_s3_does_not_answer(tmp_path: Path) -> None:
+async def test_pages_are_whole_while_s3_is_silent(tmp_path: Path) -> None:
     s3 = SharedFolder(tmp_path, 0)
     async with with_cache(tmp_path, s3) as (store, entries):
         s3.is_away = True

@@ -57,7 +57,7 @@ def test_a_changed_bit_is_detected(place: int, bit: int) -> None:
     [{"count": 4}, {"count": 6}, {"chain": b"x" * 32}, {"chain_before": b"x" * 32}]
     + [{"body": body} for body in (b"", b"\x01aa", b"\x03" + BATCH.body[1:], b"\xffaa")],
 )
-def test_a_row_that_disagrees_with_its_body_is_damaged(change: dict[str, object]) -> None:
+def test_row_that_disagrees_with_its_body_is_damaged(change: dict[str, object]) -> None:
     with pytest.raises(JournalDamaged, match="position 11"):
         entries_of(replace(BATCH, **change))  # type: ignore[arg-type]
 

@@ -21,7 +21,7 @@ def one(transaction: Transaction) -> int:
 
 
 @asynchronous
-async def test_the_host_that_accepts_writes_is_found_among_several() -> None:
+async def test_host_that_accepts_writes_is_found_among_several() -> None:
     server = shared_server()
     name = database_in(server.new_database())
     hosts = f"host=/nowhere,{server.folder}"
@@ -73,7 +73,7 @@ def test_a_password_is_split_off(url: str, address: str, password: str | None) -
     assert split_password(url) == (address, password)
 
 
-def test_a_url_may_have_a_port_for_each_host() -> None:
+def test_url_may_have_a_port_for_each_host() -> None:
     SharedDatabase("postgresql://a@one:5432,two:5433/d?target_session_attrs=read-write")
 
 

@@ -280,7 +280,7 @@ async def test_durable_records_get_positions_after_restart() -> None:
 
 
 @asynchronous
-async def test_a_damaged_batch_is_reported_and_the_rest_read() -> None:
+async def test_damaged_batch_is_reported_and_the_rest_read() -> None:
     url = shared_server().new_database()
     reported: list[LostPositions] = []
     async with opened(url, on_lost=reported.append) as (journal,):
@@ -355,7 +355,7 @@ async def test_records_without_position_refuse_others(
 
 
 @asynchronous
-async def test_a_journal_ordered_elsewhere_rarely_asks_for_the_lease(
+async def test_journal_ordered_elsewhere_rarely_asks_for_the_lease(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     url = shared_server().new_database()
@@ -378,7 +378,7 @@ async def test_a_journal_ordered_elsewhere_rarely_asks_for_the_lease(
 
 
 @asynchronous
-async def test_lost_positions_seen_by_a_process_are_not_reused() -> None:
+async def test_lost_positions_are_not_reused() -> None:
     """As after promoting a standby without the last commits."""
     url = shared_server().new_database()
     async with opened(url, url) as (one, other):
@@ -411,7 +411,7 @@ async def test_durable_batches_missing_after_a_promotion_are_reinserted(lose: st
 
 
 @asynchronous
-async def test_a_batch_missing_after_a_promotion_needs_its_lease() -> None:
+async def test_batch_missing_after_a_promotion_needs_its_lease() -> None:
     url = shared_server().new_database()
     calls = []
 
@@ -433,7 +433,7 @@ async def test_a_batch_missing_after_a_promotion_needs_its_lease() -> None:
 
 
 @asynchronous
-async def test_a_batch_with_a_position_may_lose_its_lease(
+async def test_batch_with_a_position_may_lose_its_lease(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The answer to its insert was lost; at the repetition another server has the lease."""
@@ -491,7 +491,7 @@ async def test_records_of_a_newer_version_are_verified_later(
 @pytest.mark.campaign
 @pytest.mark.slow
 @asynchronous
-async def test_records_are_refused_while_commits_wait_for_a_standby(
+async def test_records_are_refused_while_commits_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "MAX_INSERT_SECONDS", 0.5)

@@ -30,7 +30,7 @@ async def test_processes_that_start_concurrently_make_the_tables_once() -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_the_owner_of_the_schema_needs_no_other_permission() -> None:
+async def test_owner_of_the_schema_needs_no_other_permission() -> None:
     server = shared_server()
     name = database_in(server.new_database())
     role = f"owner_of_{name}"

@@ -162,7 +162,7 @@ async def test_a_closed_sequencer_leaves_the_lease_to_another() -> None:
 
 @pytest.mark.parametrize("body", [b"\x01nonsense", b"\xffnonsense"])
 @asynchronous
-async def test_a_batch_damaged_before_its_order_is_lost_alone(
+async def test_batch_damaged_before_its_order_is_lost_alone(
     body: bytes,
 ) -> None:
     world = World()

@@ -86,7 +86,7 @@ async def test_lost_positions_are_left_out() -> None:
 
 @pytest.mark.parametrize("lost", [False, True])
 @asynchronous
-async def test_a_read_of_large_batches_has_fewer_of_them(
+async def test_read_of_large_batches_has_fewer_of_them(
     monkeypatch: pytest.MonkeyPatch, lost: bool
 ) -> None:
     """Callers can cause thousands of large records, which could exceed the memory."""
@@ -132,7 +132,7 @@ async def test_an_event_id_is_searched_for_in_steps(monkeypatch: pytest.MonkeyPa
 
 
 @asynchronous
-async def test_an_event_id_does_not_match_a_longer_one() -> None:
+async def test_event_id_does_not_match_a_longer_one() -> None:
     url, source = await a_journal()
     assert source.find(event_id(5)) == 5
     assert source.find(event_id(5)[:-1]) is None
@@ -170,7 +170,7 @@ async def test_the_chain_of_a_lost_batch_is_unknown() -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_child_that_seals_a_damaged_batch_reports_it(tmp_path: Path) -> None:
+async def test_child_that_seals_a_damaged_batch_reports_it(tmp_path: Path) -> None:
     url, source = await a_journal()
     execute(url, "UPDATE opentrail.batch SET body = '\\x01aa' WHERE first = 4")
     with pytest.raises(JournalDamaged):

@@ -95,7 +95,7 @@ async def test_an_irreparable_segment_does_not_delay_others(
 
 
 @asynchronous
-async def test_a_repair_does_not_wait_for_a_closed_journal(tmp_path: Path) -> None:
+async def test_repair_does_not_wait_for_a_closed_journal(tmp_path: Path) -> None:
     await written(tmp_path, 1 << 30)
     (path,) = segments(tmp_path)
     async with opened(tmp_path, 1 << 30) as journal:

@@ -437,7 +437,7 @@ def test_a_killed_process_loses_nothing_that_it_acknowledged(
 
 
 @asynchronous
-async def test_an_error_of_the_writing_thread_ends_the_journal(
+async def test_error_of_the_writing_thread_ends_the_journal(
     tmp_path: Path,
 ) -> None:
     """Otherwise a thread that died silently would let every append wait forever."""

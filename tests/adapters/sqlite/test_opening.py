@@ -78,14 +78,14 @@ def test_an_incomplete_segment_is_finished_at_the_start(tmp_path: Path, half_mad
 
 
 @asynchronous
-async def test_a_missing_folder_is_an_error_with_its_name(tmp_path: Path) -> None:
+async def test_missing_folder_is_an_error_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(StorageFailed, match="nowhere"):
         SqliteJournal(tmp_path / "nowhere")
 
 
 @pytest.mark.slow
 @asynchronous
-async def test_missing_segments_are_named_and_their_numbers_not_reused(
+async def test_missing_segments_are_named_with_reserved_numbers(
     tmp_path: Path,
 ) -> None:
     before = await written(tmp_path / "whole")

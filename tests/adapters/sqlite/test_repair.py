@@ -172,7 +172,7 @@ async def test_a_flipped_byte_is_found_anywhere(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_bytes_flipped_anywhere_in_the_file_are_never_silent(tmp_path: Path) -> None:
+async def test_flipped_bytes_are_reported_anywhere(tmp_path: Path) -> None:
     before = await written(tmp_path / "whole", 1 << 30)
     (whole,) = segments(tmp_path / "whole")
     content = whole.read_bytes()
@@ -190,7 +190,7 @@ async def test_bytes_flipped_anywhere_in_the_file_are_never_silent(tmp_path: Pat
 
 @pytest.mark.campaign
 @asynchronous
-async def test_a_cut_file_keeps_the_entries_before_the_cut(tmp_path: Path) -> None:
+async def test_cut_file_keeps_the_entries_before_the_cut(tmp_path: Path) -> None:
     before = await written(tmp_path / "whole", 1 << 30)
     (whole,) = segments(tmp_path / "whole")
     content = whole.read_bytes()
@@ -268,7 +268,7 @@ async def test_an_unfinished_write_ahead_log_is_not_damage(tmp_path: Path) -> No
     ],
 )
 @asynchronous
-async def test_an_altered_row_stays_if_the_chain_confirms_it(
+async def test_altered_row_stays_if_the_chain_confirms_it(
     tmp_path: Path, change: str, stays: bool
 ) -> None:
     before = await written(tmp_path)

@@ -83,7 +83,7 @@ def _log_of(path: Path, groups: list[int]) -> list[int]:
     return sizes
 
 
-def test_unwritten_blocks_of_the_last_commit_are_no_damage(
+def test_unwritten_blocks_of_a_commit_are_no_damage(
     tmp_path: Path,
 ) -> None:
     _, before, end = _log_of(tmp_path / "a.db", [10, 10, 60])
@@ -97,7 +97,7 @@ def test_unwritten_blocks_of_the_last_commit_are_no_damage(
         assert not has_hidden_commits(tmp_path / "copy.db"), block
 
 
-def test_flipped_bytes_and_lost_blocks_of_commits_are_damage(
+def test_flipped_and_lost_commit_bytes_are_damage(
     tmp_path: Path,
 ) -> None:
     _, before, _ = _log_of(tmp_path / "a.db", [10, 10, 60])
@@ -110,7 +110,7 @@ def test_flipped_bytes_and_lost_blocks_of_commits_are_damage(
 
 
 @pytest.mark.parametrize("damage", [b"\0", b"\xee"])
-def test_a_log_with_a_damaged_head_is_read_after_it(tmp_path: Path, damage: bytes) -> None:
+def test_log_is_read_after_its_damaged_head(tmp_path: Path, damage: bytes) -> None:
     _log_of(tmp_path / "a.db", [10, 10])
     log = tmp_path / "copy.db-wal"
     content = bytearray(log.read_bytes())

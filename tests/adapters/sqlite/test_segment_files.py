@@ -11,7 +11,7 @@ from tests.fakes import asynchronous
 
 
 @asynchronous
-async def test_records_spread_over_segments_named_by_their_first_position(tmp_path: Path) -> None:
+async def test_records_spread_over_segments_named_by_position(tmp_path: Path) -> None:
     async with opened(tmp_path) as journal:
         await append_one_by_one(journal, 40)
         assert [e.position for e in await journal.read(0, 100)] == list(range(1, 41))

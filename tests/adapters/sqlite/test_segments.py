@@ -23,7 +23,7 @@ def test_a_segment_ends_where_the_next_one_begins() -> None:
 
 
 @asynchronous
-async def test_the_chain_is_read_during_and_after_a_run(
+async def test_chain_is_read_during_and_after_a_run(
     tmp_path: Path,
 ) -> None:
     async with opened(tmp_path) as journal:
@@ -45,7 +45,7 @@ async def test_a_new_segment_holds_no_entries_until_written(tmp_path: Path) -> N
 
 
 @asynchronous
-async def test_a_read_of_large_entries_has_fewer_of_them(
+async def test_read_of_large_entries_has_fewer_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Callers can cause thousands of them, which could exceed the server's memory."""

@@ -130,7 +130,7 @@ CALLERS: dict[str, tuple[Identity, tuple[str, ...], set[str]]] = {
 
 @pytest.mark.parametrize("who", CALLERS)
 @asynchronous
-async def test_a_caller_may_do_only_what_its_policies_allow(who: str) -> None:
+async def test_caller_may_do_only_what_its_policies_allow(who: str) -> None:
     for operation in EVERY:
         with case(operation):
             await check_decision(who, operation)
@@ -240,7 +240,7 @@ async def test_another_accounts_trail_looks_like_a_missing_one(operation: str, m
 
 
 @asynchronous
-async def test_a_denial_has_awss_message_and_names_the_resource() -> None:
+async def test_denial_has_awss_message_and_names_the_resource() -> None:
     api = await an_api_for(user("ann"), document("Deny", "cloudtrail:GetTrail"))
     ann = user("ann")
     arn = f"arn:aws:iam::{ACCOUNT}:user/ann"
@@ -361,7 +361,7 @@ async def test_creating_a_trail_with_tags_needs_their_permission() -> None:
     ],
 )
 @asynchronous
-async def test_global_condition_keys_have_the_values_of_the_call(
+async def test_global_condition_keys_have_the_calls_values(
     condition: dict[str, Any], call: dict[str, Any], is_allowed: bool
 ) -> None:
     ann = user("ann")
@@ -384,7 +384,7 @@ async def test_a_session_is_the_principal_of_its_role() -> None:
 
 
 @asynchronous
-async def test_a_session_of_an_unknown_role_is_denied_by_name() -> None:
+async def test_session_of_unknown_role_is_denied_by_name() -> None:
     api = await an_api()
     by_name = {"StringLike": {"aws:userid": "*:mallory"}}
     statements = [
@@ -399,7 +399,7 @@ async def test_a_session_of_an_unknown_role_is_denied_by_name() -> None:
         assert is_denied(await api.call("ListTrails", identity=known)) is denied
 
 
-def test_the_issuer_of_a_session_names_the_roles_path() -> None:
+def test_issuer_of_a_session_names_the_roles_path() -> None:
     known = dict(session("auditor").user_identity)
     assert caller_of(Identity(KEY, ACCOUNT, known)).role_arn == (
         f"arn:aws:iam::{ACCOUNT}:role/auditor"
@@ -409,7 +409,7 @@ def test_the_issuer_of_a_session_names_the_roles_path() -> None:
 
 
 @asynchronous
-async def test_an_assume_root_session_is_not_the_root_user() -> None:
+async def test_assume_root_session_is_not_the_root_user() -> None:
     known = {**root(ACCOUNT), "sessionContext": {"assumedRoot": "true"}}
     api = await an_api()
     assert is_denied(await api.call("ListTrails", identity=Identity(KEY, ACCOUNT, known)))
@@ -424,7 +424,7 @@ async def test_an_assume_root_session_is_not_the_root_user() -> None:
     ],
 )
 @asynchronous
-async def test_a_caller_that_policies_cannot_name_may_do_nothing(known: dict[str, Any]) -> None:
+async def test_caller_that_policies_cannot_name_may_do_nothing(known: dict[str, Any]) -> None:
     api = await an_api()
     code, text = await api.error("ListTrails", identity=Identity(KEY, ACCOUNT, known))
     assert code == "AccessDeniedException"
@@ -585,7 +585,7 @@ async def test_a_stores_policy_allows_users_of_its_account() -> None:
 
 
 @asynchronous
-async def test_sharing_a_store_with_an_account_needs_both_policies() -> None:
+async def test_sharing_a_store_needs_both_policies() -> None:
     stranger = user("ann", OTHER)
     missing = "EventDataStoreNotFoundException"
     for principal in (OTHER, arn_of(stranger)):

@@ -100,7 +100,7 @@ def test_all_eight_attributes_are_tested() -> None:
 
 
 @asynchronous
-async def test_only_the_accounts_and_regions_management_events_are_returned() -> None:
+async def test_only_own_management_events_are_returned() -> None:
     api = await filled(
         a_record(eventID="mine"),
         a_data_record(eventID="data"),
@@ -136,7 +136,7 @@ async def test_insights_events_are_found_by_category() -> None:
 
 
 @asynchronous
-async def test_an_insight_is_shown_without_user_key_and_resources() -> None:
+async def test_insight_is_shown_without_user_key_and_resources() -> None:
     insight = a_record(
         eventID="insight",
         userIdentity=ABSENT,
@@ -152,7 +152,7 @@ async def test_an_insight_is_shown_without_user_key_and_resources() -> None:
 
 
 @asynchronous
-async def test_both_ends_of_a_time_range_belong_to_it() -> None:
+async def test_time_range_includes_both_ends() -> None:
     api = await filled(*some_records(6))
     found = await api.ok("LookupEvents", StartTime=NOW + 2, EndTime=NOW + 4)
     assert ids(found) == [event_id(4), event_id(3), event_id(2)]

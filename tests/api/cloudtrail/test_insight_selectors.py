@@ -53,7 +53,7 @@ async def has_insights(api: Api) -> bool:
 
 @pytest.mark.parametrize("name", ["my-trail", ARN])
 @asynchronous
-async def test_a_trail_without_insights_is_refused_as_by_aws(name: str) -> None:
+async def test_trail_without_insights_is_refused_as_by_aws(name: str) -> None:
     api = await with_trail()
     refused = await api.error("GetInsightSelectors", TrailName=name)
     assert refused == ("InsightNotEnabledException", DISABLED)
@@ -87,7 +87,7 @@ async def test_an_empty_list_turns_insights_off() -> None:
 
 
 @asynchronous
-async def test_other_changes_of_a_trail_leave_its_insight_selectors() -> None:
+async def test_other_changes_leave_insight_selectors() -> None:
     api = await with_trail()
     await put(api, RATE)
     await api.ok("StartLogging", Name="my-trail")
@@ -156,7 +156,7 @@ async def test_a_change_takes_effect_at_its_calls_position() -> None:
     ],
 )
 @asynchronous
-async def test_a_call_without_a_trail_is_refused_as_by_aws(
+async def test_call_without_trail_is_refused_as_by_aws(
     operation: str, given: dict[str, Any], code: str, part: str
 ) -> None:
     more = {"InsightSelectors": [RATE]} if operation == "PutInsightSelectors" else {}

@@ -105,7 +105,7 @@ async def test_a_dimension_narrows_the_list(dimension: dict[str, str], expected:
 
 
 @asynchronous
-async def test_the_list_has_pages_and_a_closed_time_range() -> None:
+async def test_list_has_pages_and_a_closed_time_range() -> None:
     api = await with_trail(*(insight(f"Event{n}", n) for n in range(5)))
     seen: list[str] = []
     token: dict[str, str] = {}
@@ -195,7 +195,7 @@ async def rates(api: Api, **given: Any) -> dict[int, float]:
 
 
 @asynchronous
-async def test_values_are_hourly_rates_and_the_input_is_echoed() -> None:
+async def test_values_are_hourly_rates_with_echoed_input() -> None:
     api = await with_trail(*SOME)
     assert await api.ok("ListInsightsMetricData", **CALLS) == {
         **CALLS,
@@ -209,7 +209,7 @@ async def test_values_are_hourly_rates_and_the_input_is_echoed() -> None:
 
 
 @asynchronous
-async def test_an_error_rate_counts_one_error_of_all_calls() -> None:
+async def test_error_rate_counts_one_error_of_all_calls() -> None:
     api = await with_trail(*SOME)
     assert await rates(api, **DENIED, Period=60) == {60: 1, 120: 1}
     answer = await api.ok("ListInsightsMetricData", **DENIED)
@@ -264,7 +264,7 @@ async def test_values_of_longer_periods_are_kept_longer(period: int, days: int) 
 
 
 @asynchronous
-async def test_pages_of_values_show_the_state_of_the_first() -> None:
+async def test_pages_of_values_show_the_first_state() -> None:
     api = await with_trail(*SOME)
     for more, expected in (
         ({}, {0: 2, 60: 1, 180: 1, 3_600: 1}),

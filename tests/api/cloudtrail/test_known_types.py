@@ -8,7 +8,7 @@ from opentrail.api.cloudtrail.selectors import KNOWN_TYPES
 from opentrail.core.selectors.basic import RESOURCE_TYPES
 
 
-def test_every_known_type_has_the_form_of_a_type() -> None:
+def test_every_known_type_has_a_valid_form() -> None:
     assert all(re.fullmatch(r"AWS::[A-Za-z0-9]+::[A-Za-z0-9]+", name) for name in KNOWN_TYPES)
 
 

@@ -46,7 +46,7 @@ def test_the_operations_of_this_version_exist() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(REGISTER))
-def test_omitted_members_and_their_errors_are_in_the_model(name: str) -> None:
+def test_omitted_members_and_errors_exist_in_the_model(name: str) -> None:
     registered = REGISTER[name]
     members = set(MODEL.operation_model(name).input_shape.members)
     assert registered.without <= members

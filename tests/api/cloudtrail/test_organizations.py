@@ -80,7 +80,7 @@ async def test_invalid_account_is_an_invalid_parameter(account: object) -> None:
 
 
 @asynchronous
-async def test_without_an_organization_it_has_no_administrators_or_trails() -> None:
+async def test_without_organization_administrators_and_trails_are_missing() -> None:
     api = an_api(has_organization=False)
     for operation, given in (
         ("RegisterOrganizationDelegatedAdmin", {"MemberAccountId": MEMBER}),
@@ -126,7 +126,7 @@ async def test_members_and_strangers_cannot_create_one() -> None:
 
 
 @asynchronous
-async def test_members_see_it_by_its_arn_and_in_lists() -> None:
+async def test_members_see_it_by_arn_and_list() -> None:
     api = an_api()
     await a_trail(api, IsMultiRegionTrail=True)
     as_member: dict[str, Any] = {"account": MEMBER, "region": "eu-west-1"}
@@ -221,7 +221,7 @@ async def test_only_the_management_account_converts_the_trail() -> None:
 
 
 @asynchronous
-async def test_the_status_of_a_member_covers_only_its_files() -> None:
+async def test_status_of_a_member_covers_only_its_files() -> None:
     api = an_api()
     await a_trail(api)
     await api.ok("StartLogging", Name="shared")

@@ -38,7 +38,7 @@ def needed(operation: str, **given: Any) -> list[tuple[str, str]]:
     ]
 
 
-def test_the_table_has_exactly_the_operations_of_awss_models() -> None:
+def test_table_has_exactly_the_operations_of_awss_models() -> None:
     assert set(ACCESS_RULES) == set(OPERATIONS)
     services = {name: model.service_model.service_name for name, model in OPERATIONS.items()}
     assert {name: rule.service for name, rule in ACCESS_RULES.items()} == services

@@ -15,7 +15,7 @@ VALID = NOW + timedelta(minutes=5)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 20))))
-def test_a_copy_of_a_call_becomes_a_replay_after_a_moment(calls: list[tuple[int, int]]) -> None:
+def test_copy_becomes_a_replay_after_a_moment(calls: list[tuple[int, int]]) -> None:
     replays, first = Replays(), dict[int, datetime]()
     moment = NOW
     for pause, signature in calls:

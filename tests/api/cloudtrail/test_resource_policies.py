@@ -141,7 +141,7 @@ async def test_an_invalid_policy_is_refused_with_the_reason(
 
 
 @asynchronous
-async def test_not_action_is_refused_since_it_names_other_actions() -> None:
+async def test_not_action_is_refused_for_other_actions() -> None:
     api = await an_api_with("channel")
     statement = json.loads(document("channel"))["Statement"][0]
     statement["NotAction"] = statement.pop("Action")
@@ -172,7 +172,7 @@ json_values = st.recursive(
 @pytest.mark.hypothesis
 @settings(max_examples=200)
 @given(value=json_values, kind=st.sampled_from(sorted(KINDS)))
-def test_any_document_is_stored_or_refused_as_not_valid(value: Any, kind: str) -> None:
+def test_any_document_is_stored_or_refused(value: Any, kind: str) -> None:
     async def story() -> None:
         api = await an_api_with(kind)
         text = json.dumps({"Statement": value})

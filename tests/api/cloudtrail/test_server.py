@@ -41,7 +41,7 @@ def own_call() -> dict[str, Any]:
     ],
 )
 @asynchronous
-async def test_the_long_and_the_short_target_name_the_operation(target: str) -> None:
+async def test_long_and_the_short_target_name_the_operation(target: str) -> None:
     assert await Api().ok("", target=target) == {"Trails": []}
 
 
@@ -70,7 +70,7 @@ UNBUILT = sorted(set(OPERATIONS) - set(REGISTER))
 
 @pytest.mark.parametrize("name", UNBUILT)
 @asynchronous
-async def test_an_unsupported_operation_is_named_with_its_missing_part(name: str) -> None:
+async def test_unsupported_operation_is_named_with_its_missing_part(name: str) -> None:
     code, text = await Api().error(name, **minimal_input(name))
     assert code == "UnsupportedOperationException"
     assert text.startswith(f"opentrail does not support operation {name}: it has no ")
@@ -94,7 +94,7 @@ def test_most_operations_are_unsupported() -> None:
 
 @pytest.mark.parametrize("name", ["NoSuchOperation", "listtrails", "ListTrails ", "__class__", "."])
 @asynchronous
-async def test_an_operation_that_aws_does_not_have_is_unknown(name: str) -> None:
+async def test_operation_that_aws_does_not_have_is_unknown(name: str) -> None:
     code, _ = await Api().error(name)
     assert code == "UnknownOperationException"
 
@@ -108,7 +108,7 @@ async def test_a_request_without_a_target_has_no_action() -> None:
 
 
 @asynchronous
-async def test_put_audit_events_has_a_path_and_is_unsupported() -> None:
+async def test_put_audit_events_is_unsupported_at_its_path() -> None:
     api = Api()
     given = {"auditEvents": [{"id": "1", "eventData": "{}"}]}
     path = "/PutAuditEvents?channelArn=arn:aws:cloudtrail:us-east-1:123456789012:channel/c"
@@ -206,7 +206,7 @@ async def test_an_invalid_json_body_is_a_serialization_error(body: bytes) -> Non
 
 @pytest.mark.parametrize("body", [b"[]", b"1", b'"text"', b"true", b"null"])
 @asynchronous
-async def test_a_body_of_another_type_is_a_serialization_error(body: bytes) -> None:
+async def test_body_of_another_type_is_a_serialization_error(body: bytes) -> None:
     code, text = await Api().error("ListTrails", body=body)
     assert code == "SerializationException"
     assert "object" in text
@@ -278,7 +278,7 @@ async def test_a_call_has_the_callers_account_and_region() -> None:
 
 
 @asynchronous
-async def test_every_answer_has_a_new_request_id_and_json() -> None:
+async def test_every_answer_has_json_and_request_id() -> None:
     api = Api()
     answers = [
         await api.call("ListTrails"),
@@ -371,7 +371,7 @@ def parsed(name: str, answer: Answer) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("name", sorted(OPERATIONS))
-def test_any_valid_input_gets_an_answer_in_awss_form(name: str) -> None:
+def test_any_valid_input_gets_awss_form(name: str) -> None:
     api = Api()
 
     with asyncio.Runner() as runner:
@@ -397,7 +397,7 @@ def test_any_valid_input_gets_an_answer_in_awss_form(name: str) -> None:
 @pytest.mark.parametrize(
     "name", sorted(name for name, model in OPERATIONS.items() if model.input_shape.members)
 )
-def test_any_invalid_input_is_refused_by_the_members_name(name: str) -> None:
+def test_any_invalid_input_is_refused_by_member(name: str) -> None:
     api = Api()
 
     with asyncio.Runner() as runner:

@@ -230,7 +230,7 @@ async def test_a_missing_bucket_is_refused_as_by_aws() -> None:
 
 @pytest.mark.parametrize("refusal", ["AccessDenied", "403"])
 @asynchronous
-async def test_a_read_only_bucket_is_refused_as_by_aws(refusal: str) -> None:
+async def test_read_only_bucket_is_refused_as_by_aws(refusal: str) -> None:
     api = Api()
     api.world.objects.down = refusal
     assert await api.error("CreateTrail", Name="my-trail", S3BucketName=BUCKET) == (
@@ -240,7 +240,7 @@ async def test_a_read_only_bucket_is_refused_as_by_aws(refusal: str) -> None:
 
 
 @asynchronous
-async def test_a_name_in_use_is_refused_with_awss_message() -> None:
+async def test_name_in_use_is_refused_with_awss_message() -> None:
     api = await with_trail()
     assert await api.error("CreateTrail", Name="my-trail", S3BucketName=BUCKET) == (
         "TrailAlreadyExistsException",
@@ -260,7 +260,7 @@ async def test_a_sixth_trail_is_refused_in_awss_words() -> None:
 
 
 @asynchronous
-async def test_a_trail_of_all_regions_needs_room_in_each() -> None:
+async def test_trail_of_all_regions_needs_room_in_each() -> None:
     api = Api()
     for number in range(5):
         await api.ok("CreateTrail", Name=f"trail-{number}", S3BucketName=BUCKET, region=OTHER)
@@ -364,7 +364,7 @@ async def test_trails_are_described_by_name_at_home() -> None:
 
 
 @asynchronous
-async def test_a_malformed_arn_is_refused_where_names_are_accepted() -> None:
+async def test_malformed_arn_is_refused_where_names_are_accepted() -> None:
     api = await with_trail()
     code, _ = await api.error("DescribeTrails", trailNameList=["arn:aws:nonsense"])
     assert code == "CloudTrailARNInvalidException"
@@ -464,7 +464,7 @@ async def test_a_refused_update_changes_nothing(given: dict[str, str], expected:
 
 @pytest.mark.parametrize("operation", ["UpdateTrail", "DeleteTrail", "StartLogging", "StopLogging"])
 @asynchronous
-async def test_a_trail_is_changed_only_in_its_home_region(operation: str) -> None:
+async def test_trail_is_changed_only_in_its_home_region(operation: str) -> None:
     api = await with_trail(IsMultiRegionTrail=True)
     code, _ = await api.error(operation, Name=ARN, region=OTHER)
     assert code == "InvalidHomeRegionException"
@@ -474,7 +474,7 @@ async def test_a_trail_is_changed_only_in_its_home_region(operation: str) -> Non
 
 
 @asynchronous
-async def test_an_update_takes_effect_at_its_position_during_logging() -> None:
+async def test_update_takes_effect_at_its_position_during_logging() -> None:
     api = await with_trail()
     await api.ok("StartLogging", Name="my-trail")
     before = ["call-2", *await events(api, 2)]
@@ -494,7 +494,7 @@ async def test_an_update_takes_effect_at_its_position_during_logging() -> None:
 
 
 @asynchronous
-async def test_logging_begins_and_ends_with_the_calls_own_events() -> None:
+async def test_logging_includes_its_own_calls() -> None:
     api = await with_trail(EnableLogFileValidation=True)
     await events(api, 2)
     await api.ok("StartLogging", Name="my-trail")
@@ -696,7 +696,7 @@ async def test_a_shadow_trails_status_needs_its_arn() -> None:
 
 
 @asynchronous
-async def test_the_public_key_is_listed_in_the_validators_form() -> None:
+async def test_public_key_is_listed_in_the_validators_form() -> None:
     api = Api()
     (key,) = (await api.ok("ListPublicKeys"))["PublicKeyList"]
     signature = await api.world.signer.sign(b"content", key["Fingerprint"])

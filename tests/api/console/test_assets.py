@@ -30,7 +30,7 @@ async def get(folder: Path, path: str, accepted: str = "") -> Answer:
 
 @pytest.mark.parametrize("path", ["", "events/4adceac0-5af7", "trails/new", "index.html"])
 @asynchronous
-async def test_pages_are_the_same_file_and_checked_each_time(path: str, folder: Path) -> None:
+async def test_pages_are_one_file_with_revalidation(path: str, folder: Path) -> None:
     answer = await get(folder, path)
     assert (answer.status, answer.body) == (200, PAGE)
     assert answer.headers["cache-control"] == "no-cache"

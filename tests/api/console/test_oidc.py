@@ -98,7 +98,7 @@ def logins(browser: Browser) -> list[tuple[str, str]]:
 
 
 @asynchronous
-async def test_a_user_signs_in_with_the_role_of_a_claim() -> None:
+async def test_user_signs_in_with_a_claims_role() -> None:
     browser, provider = with_provider()
     assert (await browser.get("login")).json == {"oidc": True}
     answer = await come_back(browser, *await begin(browser))
@@ -120,7 +120,7 @@ async def test_the_highest_of_several_roles_applies() -> None:
 
 @pytest.mark.parametrize("groups", [None, "others", [], ["admin"], {"admins": True}, 7])
 @asynchronous
-async def test_a_user_without_a_role_is_refused_and_recorded(groups: Any) -> None:
+async def test_user_without_a_role_is_refused_and_recorded(groups: Any) -> None:
     browser, provider = with_provider()
     provider.claims["groups"] = groups
     answer = await come_back(browser, *await begin(browser))
@@ -182,7 +182,7 @@ async def test_a_slow_sign_in_must_begin_again() -> None:
 
 
 @asynchronous
-async def test_a_refusal_of_the_provider_is_shown_and_recorded() -> None:
+async def test_refusal_of_the_provider_is_shown_and_recorded() -> None:
     browser, provider = with_provider()
     answer = await come_back(browser, *await begin(browser), code="bad")
     assert answer.status == 401

@@ -114,7 +114,7 @@ async def test_a_sign_in_is_recorded_like_awss() -> None:
 
 
 @asynchronous
-async def test_a_failed_sign_in_is_recorded_without_unknown_names() -> None:
+async def test_failed_sign_in_is_recorded_without_unknown_names() -> None:
     browser = await with_user()
     wrong = await login(browser, "wrong")
     unknown = await login(browser, "wrong", name="my-secret-password")
@@ -197,7 +197,7 @@ async def test_a_new_password_signs_other_browsers_out() -> None:
 
 @pytest.mark.parametrize("action", ["disable", "reset_password", "delete"])
 @asynchronous
-async def test_an_administrators_change_ends_a_sign_in_under_way(
+async def test_administrators_change_ends_a_sign_in_under_way(
     action: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser = await with_user()
@@ -290,7 +290,7 @@ async def test_another_page_cannot_sign_a_browser_in(
 
 
 @asynchronous
-async def test_over_tls_the_cookie_is_bound_to_the_host() -> None:
+async def test_tls_binds_the_cookie_to_the_host() -> None:
     browser = await with_user()
     headers = browser.headers(origin=f"https://{HOST}")
     body = json.dumps({"name": "ann", "password": OWN}).encode()
@@ -310,7 +310,7 @@ async def test_over_tls_the_cookie_is_bound_to_the_host() -> None:
 
 
 @asynchronous
-async def test_a_session_of_a_user_ends_as_others_do() -> None:
+async def test_session_of_a_user_ends_as_others_do() -> None:
     browser = await with_user()
     await login(browser)
     browser.api.world.clock.advance(MAX_IDLE.total_seconds() + 1)

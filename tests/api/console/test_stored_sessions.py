@@ -34,7 +34,7 @@ class Cluster:
 
 
 @asynchronous
-async def test_a_session_is_known_on_all_servers_after_restarts() -> None:
+async def test_session_is_known_on_all_servers_after_restarts() -> None:
     cluster = Cluster()
     secret = await cluster.one.begin_for(ANN)
     for server in (cluster.one, cluster.two, cluster.server()):
@@ -92,7 +92,7 @@ async def test_session_keeps_the_provider_subject() -> None:
 
 
 @asynchronous
-async def test_a_session_used_on_any_server_lasts_twelve_hours() -> None:
+async def test_session_used_on_any_server_lasts_twelve_hours() -> None:
     cluster = Cluster()
     secret = await cluster.one.begin_for(ANN)
     turns = int(MAX_SESSION / MAX_IDLE)

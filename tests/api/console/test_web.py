@@ -40,7 +40,7 @@ async def test_a_malformed_link_is_refused(body: bytes) -> None:
 
 
 @asynchronous
-async def test_operations_of_the_cloudtrail_api_return_and_are_recorded() -> None:
+async def test_cloudtrail_operations_return_and_are_recorded() -> None:
     browser = Browser()
     answer = await browser.post("aws/DescribeTrails", {})
     assert (answer.status, answer.json) == (200, {"trailList": []})
@@ -59,7 +59,7 @@ async def test_errors_of_the_cloudtrail_api_keep_their_codes() -> None:
 
 
 @asynchronous
-async def test_a_session_offers_the_accounts_and_regions_of_events() -> None:
+async def test_session_offers_the_accounts_and_regions_of_events() -> None:
     browser = Browser()
     await browser.api.record([a_record(awsRegion="eu-west-3", recipientAccountId="1" * 12)])
     session = (await browser.get("session")).json
@@ -69,7 +69,7 @@ async def test_a_session_offers_the_accounts_and_regions_of_events() -> None:
 
 @pytest.mark.parametrize("path", ["/", "/console"])
 @asynchronous
-async def test_the_addresses_that_people_type_lead_to_the_console(path: str) -> None:
+async def test_addresses_that_people_type_lead_to_the_console(path: str) -> None:
     browser = Browser()
     answer = await send(browser.app, "GET", path, browser.headers(accept="text/html"))
     assert (answer.status, answer.headers["location"]) == (307, "/console/")

@@ -14,7 +14,7 @@ from opentrail.history.written_searches import listed, search_in
 from tests.factories import MOMENT
 
 
-def test_a_question_without_conditions_is_for_all_management_events() -> None:
+def test_question_without_conditions_is_for_all_management_events() -> None:
     assert search_in({}, MOMENT) == Search(categories=("Management",))
 
 

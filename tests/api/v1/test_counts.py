@@ -36,7 +36,7 @@ async def test_the_total_is_exact_while_it_is_small() -> None:
 
 
 @asynchronous
-async def test_bars_of_a_histogram_add_up_to_the_total() -> None:
+async def test_bars_of_a_histogram_sum_to_the_total() -> None:
     browser = await with_events()
     period = {"since": "2024-01-01T00:00:00Z", "until": "2024-01-01T05:59:59Z"}
     found = (await browser.get("events/histogram", buckets="6", **period)).json
@@ -48,7 +48,7 @@ async def test_bars_of_a_histogram_add_up_to_the_total() -> None:
 
 @asynchronous
 @pytest.mark.parametrize("path", ["events/histogram", "events/overview"])
-async def test_a_histogram_may_end_with_the_first_calendar_day(path: str) -> None:
+async def test_histogram_may_end_with_the_first_calendar_day(path: str) -> None:
     answer = await (await with_events()).get(path, until="0001-01-01")
     assert answer.status == 200
     assert answer.json.get("count", 0) == 0
@@ -84,7 +84,7 @@ async def test_an_overview_has_total_histogram_and_facets(
 
 
 @asynchronous
-async def test_principals_keys_and_categories_are_suggested_with_their_counts() -> None:
+async def test_suggestions_have_counts() -> None:
     browser = await with_events()
     (ann, bob) = (await browser.get("values", field="arn", prefix="arn:aws:iam")).json["values"]
     assert (ann["value"].endswith("user/Ann"), ann["count"]) == (True, 4)

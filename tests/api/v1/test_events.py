@@ -143,7 +143,7 @@ async def test_an_expired_event_is_explained() -> None:
     ],
 )
 @asynchronous
-async def test_neighbours_are_the_nearest_events_with_the_same_value(
+async def test_neighbours_are_nearest_events_with_equal_value(
     by: str, same: dict[str, Any], other: dict[str, Any]
 ) -> None:
     records = [made(n, eventName="CreateUser", **(other if n % 2 else same)) for n in range(20)]

@@ -11,7 +11,7 @@ from tests.fakes import asynchronous
 
 
 @asynchronous
-async def test_a_csv_file_has_all_events_and_no_formulas() -> None:
+async def test_csv_file_has_all_events_and_no_formulas() -> None:
     hostile = '=HYPERLINK("http://evil.example")'
     agents = [hostile, 'a,"b"', "x\r\n+1", "a;=1+1", " +1", "\uff1d1"]
     browser = await with_events(*(made(n, userAgent=agent) for n, agent in enumerate(agents, 1)))

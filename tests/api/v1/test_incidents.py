@@ -104,7 +104,7 @@ async def test_a_browser_lists_incidents_in_smaller_parts() -> None:
 
 
 @asynchronous
-async def test_an_incident_has_its_record_and_calls_per_minute() -> None:
+async def test_incident_has_its_record_and_calls_per_minute() -> None:
     start = an_insight_record("Start")
     end = end_of(start, "2020-01-01T09:05:00Z")
     burst = calls("2020-01-01T08:59:00Z", "2020-01-01T09:00:05Z", "2020-01-01T09:00:06Z")
@@ -170,7 +170,7 @@ async def mark(api: Api, body: bytes) -> Answer:
 
 
 @asynchronous
-async def test_an_incident_is_marked_as_expected_with_a_note() -> None:
+async def test_incident_is_marked_as_expected_with_a_note() -> None:
     start = an_insight_record("Start")
     burst = calls("2020-01-01T09:00:05Z", "2020-01-01T09:00:06Z", "2020-01-01T09:04:59Z")
     end = end_of(start, "2020-01-01T09:05:00Z")
@@ -260,7 +260,7 @@ async def test_a_principals_continuing_burst_is_open() -> None:
 
 
 @asynchronous
-async def test_a_first_uses_event_is_found_by_id_and_time() -> None:
+async def test_first_uses_event_is_found_by_id() -> None:
     (event,) = calls("2020-01-01T09:00:00Z")
     first = a_principal_record(event_id=event["eventID"])
     api = await at("2020-01-01T10:00:00Z", event, first)
@@ -275,7 +275,7 @@ async def test_a_first_uses_event_is_found_by_id_and_time() -> None:
 
 
 @asynchronous
-async def test_refused_calls_of_a_role_are_found_across_sessions() -> None:
+async def test_refused_calls_are_found_across_sessions() -> None:
     role = [an_assumed_role("deploy", session=f"i-{n}") for n in range(2)]
     refused = {"errorCode": "Client.UnauthorizedOperation", "eventTime": "2020-01-01T09:03:00Z"}
     wanted = [

@@ -31,7 +31,7 @@ def ids(answer: Answer) -> list[str]:
 
 
 @asynchronous
-async def test_a_mark_is_the_position_of_the_newest_record() -> None:
+async def test_mark_is_the_position_of_the_newest_record() -> None:
     api = Api()
     assert await set_mark(api) == 0
     await api.record([a_record(), a_record()])
@@ -67,7 +67,7 @@ async def test_a_second_mark_ends_the_interval() -> None:
 
 
 @asynchronous
-async def test_records_are_selected_by_expression_account_region_and_category() -> None:
+async def test_records_are_selected_by_every_condition() -> None:
     api = Api()
     await api.record(
         [

@@ -56,7 +56,7 @@ async def test_reports_precede_the_answer() -> None:
 
 
 @asynchronous
-async def test_an_error_after_a_report_is_the_last_line() -> None:
+async def test_error_after_a_report_is_the_last_line() -> None:
     first, last = await answered(failing)
     assert (first, last["status"]) == ({"read": 1}, 500)
     assert "the disk is full" in last["error"]

@@ -139,7 +139,7 @@ async def test_an_imported_event_is_of_no_trail() -> None:
 
 
 @asynchronous
-async def test_the_proof_of_an_unknown_event_is_not_found() -> None:
+async def test_proof_of_an_unknown_event_is_not_found() -> None:
     answer = await Browser().post("events/none/proof", {})
     assert (answer.status, answer.json["code"]) == (404, "EventNotFound")
     assert json.loads(answer.body)["requestId"]

@@ -29,7 +29,7 @@ async def recorded(api: Api) -> list[dict[str, Any]]:
 
 
 @asynchronous
-async def test_a_question_is_recorded_with_its_caller_and_agent() -> None:
+async def test_question_is_recorded_with_its_caller_and_agent() -> None:
     browser = Browser()
     browser.become(ConsoleRole.VIEWER, name="ann")
     answer = await browser.post("questions", BODY)
@@ -50,7 +50,7 @@ async def test_a_question_is_recorded_with_its_caller_and_agent() -> None:
 
 
 @asynchronous
-async def test_lists_show_questions_only_to_who_asks_for_them() -> None:
+async def test_lists_show_questions_only_on_request() -> None:
     browser = Browser()
     assert (await browser.post("questions", BODY)).status == 200
     await browser.api.record([a_record()])

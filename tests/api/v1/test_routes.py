@@ -58,7 +58,7 @@ async def ask(browser: Browser, method: str, path: str, body: object = BODY) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("role", [None, *ConsoleRole], ids=str)
 @asynchronous
-async def test_a_route_is_open_to_its_role_and_higher(role: ConsoleRole | None) -> None:
+async def test_route_is_open_to_its_role_and_higher(role: ConsoleRole | None) -> None:
     for rule in RULES:
         with case(f"{rule.method} {rule.path}"):
             await ask_as(role, rule)
@@ -141,7 +141,7 @@ async def test_the_token_opens_every_route() -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
 @asynchronous
-async def test_an_unknown_call_is_404_with_a_session_only(method: str) -> None:
+async def test_unknown_call_is_404_with_a_session_only(method: str) -> None:
     browser = Browser()
     browser.become(ConsoleRole.VIEWER)
     assert (await ask(browser, method, f"{API}/nothing")).status == 404
@@ -319,7 +319,7 @@ async def test_actions_do_not_find_other_accounts() -> None:
 
 
 @asynchronous
-async def test_a_tail_has_only_events_of_the_users_accounts() -> None:
+async def test_tail_has_only_events_of_the_users_accounts() -> None:
     browser = await two_accounts()
     browser.become(ConsoleRole.VIEWER, MINE)
     for path in ENDLESS:
@@ -375,7 +375,7 @@ async def test_the_console_is_for_users_of_its_account() -> None:
     assert (session["account"], session["accounts"]) == (MINE, [MINE])
 
 
-def test_history_is_read_through_the_scope_of_the_user() -> None:
+def test_history_is_read_through_the_users_scope() -> None:
     """A handler that read `self._services.history` would show events of any account."""
     (folder,) = v1.__path__
     sources = Path(folder).glob("*.py")

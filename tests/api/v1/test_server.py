@@ -20,7 +20,7 @@ FLUSH = "/api/v1/trails/flush"
 
 
 @asynchronous
-async def test_missing_objects_are_not_found_and_get_never_writes() -> None:
+async def test_missing_objects_are_404_and_get_never_writes() -> None:
     api = Api()
     assert (await api.ask("/api/v1/nothing")).status == 404
     assert (await api.ask("/")).status == 404
@@ -29,7 +29,7 @@ async def test_missing_objects_are_not_found_and_get_never_writes() -> None:
 
 
 @asynchronous
-async def test_answers_are_not_to_be_stored_or_guessed_at() -> None:
+async def test_answers_forbid_storing_and_sniffing() -> None:
     api = await filled(a_record())
     for answer in (
         await api.ask("/health", token=None),
@@ -55,7 +55,7 @@ class _Slow:
 
 
 @asynchronous
-async def test_a_call_cut_off_by_the_stop_gets_an_answer() -> None:
+async def test_call_cut_off_by_stop_gets_answer() -> None:
     slow = _Slow()
     app = JsonApi([slow], TOKEN).app
     headers = {"authorization": f"Bearer {TOKEN}"}

@@ -22,7 +22,7 @@ async def test_health_shows_recorded_and_visible_positions() -> None:
 
 
 @asynchronous
-async def test_health_names_the_networks_whose_callers_are_not_verified() -> None:
+async def test_health_names_networks_of_unverified_callers() -> None:
     browser = Browser()
     assert (await browser.get("health")).json["insecureTrustedNetworks"] == []
     browser.health["insecureTrustedNetworks"] = ("10.0.0.0/8",)

@@ -47,7 +47,7 @@ async def test_incidents_are_listed_shown_and_marked_as_expected() -> None:
 
 
 @asynchronous
-async def test_one_answers_events_are_in_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_answers_events_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     browser = Browser()
     await browser.api.record([a_record(userIdentity=an_iam_user("Ann"))])
     assert await most_reading(monkeypatch, lambda: browser.get(f"principals/{ANN}")) == 1
@@ -163,7 +163,7 @@ async def test_who_suggests_the_nearest_names() -> None:
 
 
 @asynchronous
-async def test_a_session_shows_the_life_story_of_its_role() -> None:
+async def test_session_shows_the_life_story_of_its_role() -> None:
     browser = Browser()
     session = {**an_assumed_role("Release"), "accessKeyId": "ASIA1"}
     await browser.api.record(
@@ -185,7 +185,7 @@ async def test_a_session_shows_the_life_story_of_its_role() -> None:
 
 
 @asynchronous
-async def test_the_person_behind_a_call_has_the_leading_events() -> None:
+async def test_person_behind_a_call_has_the_leading_events() -> None:
     browser = Browser()
     session = {**an_assumed_role("Release"), "accessKeyId": "ASIA1"}
     events = [

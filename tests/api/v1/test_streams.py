@@ -38,7 +38,7 @@ async def whole(api: Api, **query: str) -> list[Any]:
 
 
 @asynchronous
-async def test_a_stream_has_all_events_and_marks_its_end() -> None:
+async def test_stream_has_all_events_and_marks_its_end() -> None:
     api = await filled(*some_records(1_234))
     *lines, end = await whole(api)
     assert ids_of(lines) == [event_id(number) for number in range(1_234, 0, -1)]
@@ -70,7 +70,7 @@ async def test_a_stream_accepts_the_conditions_of_a_lookup() -> None:
 
 
 @asynchronous
-async def test_a_stream_has_a_limit_and_refuses_wrong_questions() -> None:
+async def test_stream_has_a_limit_and_refuses_wrong_questions() -> None:
     api = await filled(*some_records(1_234))
     for limit in (1, 500, 501, 1_233):
         *lines, end = await whole(api, limit=str(limit))
@@ -114,7 +114,7 @@ async def test_idle_reader_stops_reading_ahead() -> None:
 
 
 @asynchronous
-async def test_an_error_in_the_middle_is_the_last_line() -> None:
+async def test_error_in_the_middle_is_the_last_line() -> None:
     api = await filled(*some_records(9_000))
     async with api.stream(ALL) as stream:
         await stream.line()
@@ -206,7 +206,7 @@ async def test_a_tail_continues_after_a_position() -> None:
 
 
 @asynchronous
-async def test_a_tail_first_shows_the_newest_events_within_limits() -> None:
+async def test_tail_first_shows_the_newest_events_within_limits() -> None:
     records = some_records(400)
     for number in (10, 20, 30):
         records[number - 1]["eventName"] = "DeleteUser"
@@ -222,7 +222,7 @@ async def test_a_tail_first_shows_the_newest_events_within_limits() -> None:
 
 
 @asynchronous
-async def test_the_last_events_and_later_ones_join_without_gap() -> None:
+async def test_last_events_and_later_ones_join_without_gap() -> None:
     """Durable events that are not visible yet come from the journal."""
     api = await filled(*some_records(5))
     hidden = [a_record(eventID="hidden"), a_record(eventID="hidden-2")]
@@ -358,7 +358,7 @@ async def test_a_long_answer_ends_with_its_session(path: str) -> None:
 
 
 @asynchronous
-async def test_a_session_reads_no_failure_causes_in_a_stream() -> None:
+async def test_session_reads_no_failure_causes_in_a_stream() -> None:
     browser = Browser()
     browser.api.world.clock.advance(10_000)
     browser.become(ConsoleRole.AUDITOR)

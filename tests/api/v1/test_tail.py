@@ -67,7 +67,7 @@ async def test_a_returning_page_gets_each_event_once() -> None:
 
 
 @asynchronous
-async def test_a_late_page_gets_the_number_of_skipped_events(
+async def test_late_page_gets_the_number_of_skipped_events(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tail, "_MAX_LATE_ENTRIES", 5)
@@ -81,7 +81,7 @@ async def test_a_late_page_gets_the_number_of_skipped_events(
 
 
 @asynchronous
-async def test_a_page_with_a_slow_search_gets_skipped_events(
+async def test_page_with_a_slow_search_gets_skipped_events(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     browser = Browser()

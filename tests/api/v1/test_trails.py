@@ -51,7 +51,7 @@ async def test_a_flush_delivers_and_its_digests_are_listed() -> None:
 
 
 @asynchronous
-async def test_one_previews_events_are_in_memory_at_a_time(
+async def test_one_previews_events_are_in_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     browser, body = Browser(), {"EventSelectors": [{"ReadWriteType": "All"}]}
@@ -154,7 +154,7 @@ async def test_flushing_an_ambiguous_name_names_all_trails() -> None:
 
 
 @asynchronous
-async def test_flushing_to_a_bucket_that_fails_returns_its_error() -> None:
+async def test_flushing_to_a_failing_bucket_returns_its_error() -> None:
     api = await logging_trail()
     api.world.objects.down = "AccessDenied"
     answer = await api.post(FLUSH, asked(name="my-trail"))
@@ -166,7 +166,7 @@ async def test_flushing_to_a_bucket_that_fails_returns_its_error() -> None:
 
 @pytest.mark.parametrize("body", [b"{", b"\xff", b"[]", b'"my-trail"', b"5", b"null"])
 @asynchronous
-async def test_a_flush_whose_body_makes_no_sense_is_refused(body: bytes) -> None:
+async def test_flush_whose_body_makes_no_sense_is_refused(body: bytes) -> None:
     api = await logging_trail()
     answer = await api.post(FLUSH, body)
     assert answer.status == 400

@@ -98,7 +98,7 @@ async def test_the_policy_of_an_existing_bucket_stays() -> None:
 
 
 @asynchronous
-async def test_a_name_in_use_is_refused_before_any_step() -> None:
+async def test_name_in_use_is_refused_before_any_step() -> None:
     browser = Browser()
     await browser.api.ok("CreateTrail", Name="my-trail", S3BucketName=BUCKET)
     answer = await browser.post("turn-on", WISH)

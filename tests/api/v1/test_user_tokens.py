@@ -56,7 +56,7 @@ async def test_an_administrators_token_is_not_the_servers() -> None:
 
 
 @asynchronous
-async def test_a_question_is_recorded_as_one_of_the_user() -> None:
+async def test_question_is_recorded_as_one_of_the_user() -> None:
     browser, secret = await with_token(ConsoleRole.VIEWER)
     body = {"tool": "who", "argumentsSha256": "ab" * 32, "rows": 1}
     assert (await ask(browser, secret, "POST", "questions", body)).status == 200

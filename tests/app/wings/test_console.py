@@ -24,7 +24,7 @@ def test_without_tls_the_console_has_only_local_names() -> None:
     assert console_settings(with_tls, URL, lambda: ACCOUNT).is_own_name is None
 
 
-def test_trusted_networks_add_names_that_no_site_can_have() -> None:
+def test_trusted_networks_add_safe_names() -> None:
     found = console_settings(
         Settings(insecure_trusted_networks=("10.0.0.0/8",)), URL, lambda: ACCOUNT
     )
@@ -43,7 +43,7 @@ def test_console_answers_to_its_public_name() -> None:
         assert not any(map(found, ("trail.example.com:80", "evil.example", "a.trail.example.com")))
 
 
-def test_users_sign_in_by_a_provider_if_one_is_set() -> None:
+def test_users_sign_in_by_a_configured_provider() -> None:
     assert oidc_login(Settings(), SettableClock(), None) is None
     given = Settings(
         oidc_issuer="https://id.example",

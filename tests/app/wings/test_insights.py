@@ -33,7 +33,7 @@ def a_logging_trail(**changes: Any) -> Trail:
         (replace(CALLS, region="eu-west-1"), False),
     ],
 )
-def test_a_trail_gets_insights_of_its_selectors_and_regions(key: CallKey, wanted: bool) -> None:
+def test_trail_gets_insights_of_its_selectors_and_regions(key: CallKey, wanted: bool) -> None:
     assert wants(a_logging_trail(), key) is wanted
 
 
@@ -45,7 +45,7 @@ def test_a_stopped_trail_gets_no_insights() -> None:
 
 
 @asynchronous
-async def test_event_history_has_insights_about_management_events_of_all() -> None:
+async def test_event_history_has_every_management_insight() -> None:
     trails = TrailRegistry(MemoryControl())
     assert await sources(trails, True, CALLS, in_past=False) == [None]
     assert await sources(trails, True, OBJECTS, in_past=False) == []

@@ -57,7 +57,7 @@ async def test_learned_identities_survive_restarts(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_process_restarted_from_a_snapshot_refuses_a_gap(
+async def test_process_restarted_from_a_snapshot_refuses_a_gap(
     tmp_path: Path,
 ) -> None:
     """Otherwise it would never count the entries between its snapshot and the next batch."""
@@ -80,7 +80,7 @@ async def test_a_process_restarted_from_a_snapshot_refuses_a_gap(
 
 @pytest.mark.slow
 @asynchronous
-async def test_events_are_counted_while_no_snapshot_can_be_written(tmp_path: Path) -> None:
+async def test_events_are_counted_without_snapshots(tmp_path: Path) -> None:
     watch = WatchProcess(tmp_path, "balanced")
     await watch.start()
     try:

@@ -71,7 +71,7 @@ async def details(regaining: Regaining) -> list[dict[str, Any]]:
 
 
 @asynchronous
-async def test_log_files_are_imported_and_the_loss_is_recorded() -> None:
+async def test_log_files_are_imported_and_losses_recorded() -> None:
     taken = Taken()
     regaining = await a_regaining(taken)
     await regaining.work_off()
@@ -97,7 +97,7 @@ async def test_a_missing_or_changed_log_file_is_named(is_changed: bool) -> None:
     assert KEYS[1] in recorded["reason"]
 
 
-def test_a_failed_import_is_retried_and_its_loss_recorded_once() -> None:
+def test_failed_import_is_retried_and_loss_recorded() -> None:
     async def story() -> None:
         taken = Taken(failures=3)
         documents: Documents = {}

@@ -25,7 +25,7 @@ async def test_an_event_bus_gets_events_by_default(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_the_bus_gets_matches_of_accounts_with_logging_trails() -> None:
+async def test_bus_gets_matches_of_accounts_with_logging_trails() -> None:
     trails = TrailRegistry(MemoryControl())
     assert await sinks._matcher(trails) is None
     await trails.add(a_trail().started(0, "2020-01-01T09:00:00.000000+00:00"))

@@ -13,7 +13,7 @@ from opentrail.core.errors import RecordRefused
 from tests.capture.in_process.shop import SOURCE, Collector, ask, orders
 
 
-def test_errors_of_answers_and_of_the_application_are_recorded() -> None:
+def test_answer_and_application_errors_are_recorded() -> None:
     found = Collector()
     app = AsgiRecorder(orders, SOURCE, found)
     ask(app, "GET", "/orders")

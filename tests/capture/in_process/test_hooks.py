@@ -56,7 +56,7 @@ def collector() -> Iterator[Collector]:
     hook.detach_everywhere()
 
 
-def test_calls_to_an_in_process_mock_are_recorded_whole(collector: Collector) -> None:
+def test_in_process_mock_calls_are_recorded_whole(collector: Collector) -> None:
     iam = session().client("iam")
     iam.create_user(UserName="Mary")
     with pytest.raises(iam.exceptions.EntityAlreadyExistsException):
@@ -81,7 +81,7 @@ def test_object_bodies_are_never_kept(collector: Collector) -> None:
     assert collector.records[0]["awsRegion"] == "eu-west-1"
 
 
-def test_another_account_whose_resource_is_touched_gets_its_copy(collector: Collector) -> None:
+def test_touched_resources_account_gets_a_copy(collector: Collector) -> None:
     role = "arn:aws:iam::999999999999:role/Theirs"
     session().client("sts").assume_role(RoleArn=role, RoleSessionName="mary")
     ours, theirs = collector.records
@@ -90,7 +90,7 @@ def test_another_account_whose_resource_is_touched_gets_its_copy(collector: Coll
     assert theirs["userIdentity"]["type"] == "AWSAccount"
 
 
-def test_each_attempt_is_a_record_even_without_an_answer() -> None:
+def test_each_attempt_is_recorded_without_an_answer() -> None:
     found = Collector()
     own = session()
     BotocoreHook(found).attach(own)
@@ -119,7 +119,7 @@ def test_a_session_outside_the_server_reaches_its_history(tmp_path: Path) -> Non
         assert "IAM user John created IAM user Mary" in server.opentrail("who", "Mary").stdout
 
 
-def test_a_server_knows_the_accounts_of_caller_and_role(tmp_path: Path) -> None:
+def test_server_knows_the_accounts_of_caller_and_role(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs.toml"
     theirs.write_text(f'[directory.{ADMIN_KEY_ID}]\nuser = "carol"\naccount = "222222222222"\n')
     with (

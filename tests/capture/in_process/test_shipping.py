@@ -117,7 +117,7 @@ def test_an_absent_server_is_a_refusal() -> None:
         ServerShipper("http://127.0.0.1:9", "token").ship(b"{}")
 
 
-def test_without_waiting_everything_arrives_in_order_before_the_end(server: Server) -> None:
+def test_without_waiting_everything_arrives_in_order(server: Server) -> None:
     sent = [json.dumps({"n": number}).encode() for number in range(1_000)]
     with ServerShipper(server.url, "token", wait=False) as shipper:
         for record in sent:
@@ -127,7 +127,7 @@ def test_without_waiting_everything_arrives_in_order_before_the_end(server: Serv
 
 
 @pytest.mark.slow
-def test_a_passing_failure_is_retried_a_lasting_one_counted(server: Server) -> None:
+def test_passing_failure_is_retried_a_lasting_one_counted(server: Server) -> None:
     server.statuses = [503, 200]
     with ServerShipper(server.url, "token", wait=False) as shipper:
         shipper.ship(b"{}")
@@ -148,7 +148,7 @@ def test_a_server_is_found_by_its_data_directory(server: Server, tmp_path: Path)
 
 
 @pytest.mark.parametrize("wait", [True, False])
-def test_a_restarted_server_is_found_by_its_new_token(
+def test_restarted_server_is_found_by_its_new_token(
     server: Server, tmp_path: Path, wait: bool
 ) -> None:
     described = {"console": server.url, "token": "before"}
@@ -184,7 +184,7 @@ def test_resent_messages_are_marked(server: Server) -> None:
     assert server.paths == ["/api/v1/records", "/api/v1/records?again=true"]
 
 
-def test_a_shipper_returns_the_identity_that_the_server_knows(server: Server) -> None:
+def test_shipper_returns_the_identity_that_the_server_knows(server: Server) -> None:
     server.known = {"account": "222222222222", "userIdentity": {"type": "Root"}, "deletedBy": "e"}
     known = ServerShipper(server.url, "token").identity("AKIA/1")
     assert known is not None

@@ -8,7 +8,7 @@ from opentrail.capture.proxy.endpoint import SCOPE_KEY, ApiCall, ask
 from opentrail.wire.message import Message, Scope
 
 
-def test_an_application_gets_the_request_and_returns_its_answer() -> None:
+def test_application_gets_the_request_and_returns_its_answer() -> None:
     seen: list[object] = []
 
     async def app(scope: Scope, receive: object, send: object) -> None:

@@ -28,7 +28,7 @@ def test_pieces_leave_in_order_before_the_end() -> None:
     assert asyncio.run(run()) == [b"ab", b"c", b""]
 
 
-def test_a_sender_pauses_at_high_water_and_resumes_after() -> None:
+def test_sender_pauses_at_high_water_and_resumes_after() -> None:
     said: list[str] = []
     flow = Flow(lambda: said.append("pause"), lambda: said.append("resume"))
     flow.feed(b"x" * HIGH_WATER)
@@ -62,7 +62,7 @@ def test_a_finished_flow_cannot_break() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 1024 * 1024, 1024 * 1024 + 1, MAX_BODY])
-def test_a_body_up_to_the_limit_is_kept_whole(size: int) -> None:
+def test_body_up_to_the_limit_is_kept_whole(size: int) -> None:
     content = random.Random(size).randbytes(size)
     kept = StoredBody()
     for start in range(0, size, 300_000):
@@ -86,7 +86,7 @@ def test_a_larger_body_leaves_length_and_hash() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 1_500_000, 5_000_000])
-def test_a_body_beyond_the_room_is_counted_and_hashed(limit: int) -> None:
+def test_body_beyond_the_room_is_counted_and_hashed(limit: int) -> None:
     content = random.Random(1).randbytes(8 * 1024 * 1024)
     kept = StoredBody()
     former = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -133,7 +133,7 @@ def test_an_answer_without_length_closes_our_connection() -> None:
     assert not framing.keep_alive
 
 
-def test_a_held_answer_gets_a_length_and_keeps_the_connection() -> None:
+def test_held_answer_gets_length_and_keeps_connection() -> None:
     framing = Framing(keep_alive=True, chunked=False, unframed=True)
     framing.set_length(5)
     assert framing.headers == [(b"Content-Length", b"5")]

@@ -52,7 +52,7 @@ def transcript(
     return made
 
 
-def test_a_small_body_behind_its_head_names_the_operation() -> None:
+def test_small_body_behind_its_head_names_the_operation() -> None:
     made = transcript(b"POST", b"/", signed("iam", FORM), b"Action=ListUsers&Version=2010-05-08")
     assert made.route.operation == "ListUsers"
     assert made.is_form
@@ -81,7 +81,7 @@ def test_a_waiting_call_keeps_its_first_caller() -> None:
     assert record["recipientAccountId"] == "123456789012"
 
 
-def test_a_later_body_names_the_operation_of_the_exchange() -> None:
+def test_later_body_names_the_operation_of_the_exchange() -> None:
     made = transcript(b"POST", b"/", signed("iam", FORM), complete=False)
     assert made.route.operation is None
     body = b"Action=ListUsers&Version=2010-05-08"
@@ -160,7 +160,7 @@ def test_an_oversized_form_has_an_operation_without_parameters(headers: Headers)
     assert record["requestParameters"] is None
 
 
-def test_a_large_answer_is_hashed_and_its_body_dropped() -> None:
+def test_large_answer_is_hashed_and_its_body_dropped() -> None:
     target = (b"X-Amz-Target", b"DynamoDB_20120810.CreateTable")
     made = transcript(b"POST", b"/", signed("dynamodb", target), b"{}")
     for _ in range(17):

@@ -74,7 +74,7 @@ def test_no_download_is_fetched_for_a_departed_client(tmp_path: Path) -> None:
         assert ended.wait(TIMEOUT_SECONDS)
 
 
-def test_an_upstream_that_reads_the_request_is_not_silent(tmp_path: Path) -> None:
+def test_upstream_that_reads_the_request_is_not_silent(tmp_path: Path) -> None:
     asked_other = threading.Event()
 
     def patient(wire: Wire) -> None:
@@ -126,7 +126,7 @@ def test_a_silent_upstream_times_out_and_is_recorded(tmp_path: Path, answer: byt
     assert "did not" in record["additionalEventData"]["opentrail"]["failure"]
 
 
-def test_an_upstream_that_pauses_too_long_breaks_the_answer(tmp_path: Path) -> None:
+def test_upstream_that_pauses_too_long_breaks_the_answer(tmp_path: Path) -> None:
     def silent(wire: Wire) -> None:
         wire.request()
         wire.send(LONG)

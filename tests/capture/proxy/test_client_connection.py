@@ -106,7 +106,7 @@ def test_a_request_may_arrive_byte_by_byte(server: Opentrail) -> None:
     assert wire.answer()[2].endswith(b"\r\n\r\n12345")
 
 
-def test_http_1_0_gets_an_answer_and_a_close(server: Opentrail) -> None:
+def test_http_1_0_connection_is_closed(server: Opentrail) -> None:
     wire = Wire.to(server.url).send(f"GET /b/k HTTP/1.0\r\nAuthorization: {scope('s3')}\r\n\r\n")
     status, headers, _ = wire.answer()
     assert status == 200
@@ -187,7 +187,7 @@ def test_connection_cannot_hide_a_recorded_header(server: Opentrail, name: str) 
     assert Wire.to(server.url).send(hiding).answer()[0] == 400
 
 
-def test_many_requests_to_switch_protocols_get_answers_in_turn(server: Opentrail) -> None:
+def test_repeated_protocol_switch_requests_get_answers(server: Opentrail) -> None:
     asking = get("/bucket/key", "Connection: Upgrade", "Upgrade: h2c")
     wire = Wire.to(server.url).send(asking * 1_200)
     for _ in range(1_200):
@@ -199,7 +199,7 @@ ASKING = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings
 
 @pytest.mark.parametrize("apart", [False, True], ids=["in one piece", "head and body apart"])
 @pytest.mark.parametrize("upgrade", ["h2c", "websocket"])
-def test_a_body_behind_a_protocol_switch_is_no_call(
+def test_body_behind_a_protocol_switch_is_no_call(
     server: Opentrail, upgrade: str, apart: bool
 ) -> None:
     hidden = get("/bucket/hidden-call").encode()
@@ -298,7 +298,7 @@ class Callbacks:
 
 @pytest.mark.hypothesis
 @given(st.binary(min_size=1, max_size=200), st.booleans(), st.data())
-def test_body_and_next_request_pass_the_head_does_not(
+def test_body_and_next_request_pass_without_head(
     body: bytes, chunked: bool, data: st.DataObject
 ) -> None:
     callbacks = Callbacks()

@@ -27,7 +27,7 @@ def receive_a_body(url: str, endpoint: Endpoint) -> Wire:
 
 
 @pytest.mark.live
-def test_a_slow_body_makes_room_for_a_new_connection() -> None:
+def test_slow_body_makes_room_for_a_new_connection() -> None:
     with an_endpoint(max_connections=1, body_grace_seconds=0.0) as (url, endpoint):
         slow = receive_a_body(url, endpoint)
         assert Wire.to(url).send("GET / nonsense\r\n\r\n").answer()[0] == 400
@@ -35,7 +35,7 @@ def test_a_slow_body_makes_room_for_a_new_connection() -> None:
 
 
 @pytest.mark.live
-def test_connections_without_a_call_are_closed_before_used_ones() -> None:
+def test_unused_connections_are_closed_before_used_ones() -> None:
     with an_endpoint(max_connections=3) as (url, _):
         used = Wire.to(url).send(GET)
         status = used.answer()[0]
@@ -56,7 +56,7 @@ def test_a_body_is_not_judged_before_its_time() -> None:
 
 
 @asynchronous
-async def test_a_new_connection_gets_an_answer_before_the_stop() -> None:
+async def test_new_connection_gets_an_answer_before_the_stop() -> None:
     with StubUpstream() as upstream:
         behind = int(upstream.host.partition(":")[2])
         async with endpoint(MemoryJournal(), behind) as (port, served):

@@ -118,7 +118,7 @@ def sample(endpoint: Endpoint, name: str, **labels: str) -> float | None:
     return endpoint.metrics.registry.get_sample_value(name, labels)
 
 
-def test_connections_with_calls_are_not_closed_for_new_ones() -> None:
+def test_connections_with_calls_stay_open() -> None:
     with an_endpoint(max_connections=2, body_grace_seconds=TIMEOUT_SECONDS) as (url, endpoint):
         kept = [Wire.to(url).send(put(b"x" * 10)[:-5]) for _ in range(2)]
         while len(endpoint.connections) < 2 or endpoint.idle or endpoint.unused:

@@ -81,7 +81,7 @@ def header(request: Made, name: bytes, value: bytes) -> Made:
 @pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32))
-def test_signed_requests_are_verified_and_changed_ones_are_not(seed: int) -> None:
+def test_only_unchanged_signed_requests_are_verified(seed: int) -> None:
     choose = random.Random(seed)
     request = at_random(choose)
     assert admitted(request).signature is Signature.VERIFIED
@@ -122,7 +122,7 @@ def test_unknown_keys_are_forwarded_or_refused() -> None:
     assert code(unknown, forwards=False) == "UnrecognizedClientException"
 
 
-def test_calls_without_a_signature_are_left_to_the_upstream() -> None:
+def test_unsigned_calls_are_left_to_the_upstream() -> None:
     plain = made("GET", b"/bucket/key", [(b"Host", b"localhost")], b"")
     assert admitted(plain).signature is Signature.UNVERIFIED
     assert admitted(plain, forwards=False).signature is Signature.UNVERIFIED
@@ -215,7 +215,7 @@ ZEROS = gzip.compress(bytes(17 * 1024 * 1024) + b"&" + FIELDS)
         f"x {KEY}",
     ],
 )
-def test_a_known_key_next_to_another_signer_is_refused(authorization: str) -> None:
+def test_known_key_next_to_another_signer_is_refused(authorization: str) -> None:
     """An upstream that reads the last key in the header would act for its owner."""
     headers = [(b"Host", b"localhost"), (b"Authorization", authorization.encode())]
     code(made("GET", b"/", headers, b""))
@@ -299,7 +299,7 @@ def test_unknown_keys_share_one_count() -> None:
     assert not guarded.is_closed_to(Credential(KEY, None, "s3", "SigV4", "AuthHeader"), "::1")
 
 
-def test_too_many_failures_lock_a_signer_in_late_bodies() -> None:
+def test_too_many_failures_lock_late_signers() -> None:
     parts = [
         _FORM % (b"x-amz-credential", f"{KEY}/20260101/eu-west-1/s3/aws4_request".encode()),
         _FORM % (b"x-amz-algorithm", b"AWS4-HMAC-SHA256"),

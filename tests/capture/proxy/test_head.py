@@ -114,7 +114,7 @@ def forwarded(headers: Headers, peer: str = "192.0.2.1", trusted: bool = False) 
     return made.headers
 
 
-def test_scheme_host_and_client_are_added_to_the_head() -> None:
+def test_scheme_host_and_client_extend_the_head() -> None:
     agent = (b"User-Agent", b"x")
     assert forwarded([HOST, *FORGED, agent]) == [
         HOST,
@@ -169,7 +169,7 @@ def test_a_signed_header_stays_and_is_not_doubled(target: bytes, header: bytes) 
         ("1.0", [(b"Expect", b"100-continue")], False),
     ],
 )
-def test_only_http_1_1_clients_wait_for_100_continue(
+def test_only_http_1_1_waits_for_100_continue(
     version: str, headers: Headers, expected: bool
 ) -> None:
     head = Head(b"PUT", b"/", version, [(b"Host", b"h"), *headers])

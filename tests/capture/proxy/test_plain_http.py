@@ -9,7 +9,7 @@ import pytest
 from opentrail.capture.proxy.refusals import server_context
 
 
-def test_plain_http_gets_an_answer_other_bytes_do_not() -> None:
+def test_plain_http_gets_an_answer() -> None:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     side = server_context().wrap_bio(incoming, outgoing, server_side=True)
     with pytest.raises(ssl.SSLWantReadError):

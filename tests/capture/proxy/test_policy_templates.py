@@ -69,7 +69,7 @@ def test_a_template_replaces_a_missing_bucket(
 
 
 @pytest.mark.live
-def test_existing_buckets_and_other_objects_come_from_the_upstream(
+def test_upstream_answers_for_other_buckets_and_objects(
     missing: tuple[Opentrail, list[bytes]],
 ) -> None:
     for code, path in (
@@ -94,7 +94,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
 
 @pytest.mark.campaign
 @pytest.mark.live
-def test_the_stock_command_makes_and_changes_a_whole_subscription(server: Opentrail) -> None:
+def test_stock_command_makes_and_changes_a_whole_subscription(server: Opentrail) -> None:
     made = server.aws(
         *("cloudtrail", "create-subscription", "--name", "stock", "--s3-new-bucket", "stock-logs"),
         *("--s3-prefix", "audit", "--sns-new-topic", "stock-topic"),

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.live
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
-def test_a_body_with_a_signed_hash_is_gathered_first(tmp_path: Path) -> None:
+def test_body_with_a_signed_hash_is_gathered_first(tmp_path: Path) -> None:
     """Also if the body is announced, or arrives in chunks of the transfer coding."""
     seen: list[tuple[bytes, bytes]] = []
 

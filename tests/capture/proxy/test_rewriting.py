@@ -62,9 +62,7 @@ def route_of(service: str, operation: str) -> Route:
         (b"", None),
     ],
 )
-def test_only_the_endpoints_host_and_port_get_its_scheme(
-    body: bytes, changed: bytes | None
-) -> None:
+def test_only_the_own_host_gets_its_scheme(body: bytes, changed: bytes | None) -> None:
     length = (b"Content-Length", b"%d" % len(body))
     head = AnswerHead(200, b"OK", [length, (b"x-amz-crc32", b"1"), (b"A", b"b")])
     made = run(with_https("h:47", head, body))
@@ -73,7 +71,7 @@ def test_only_the_endpoints_host_and_port_get_its_scheme(
     assert ("x-amz-crc32" in head.folded) == (changed is None)
 
 
-def test_without_a_host_the_rest_of_the_url_is_kept() -> None:
+def test_url_without_host_keeps_the_rest() -> None:
     head = AnswerHead(200, b"OK", [(b"Content-Length", b"9")])
     assert run(with_https("", head, b"http://[x")) == b"https://[x"
 

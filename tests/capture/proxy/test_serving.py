@@ -36,7 +36,7 @@ def journalled(data_dir: Path) -> list[dict[str, object]]:
     return [json.loads(row[0]) for row in rows]
 
 
-def test_the_record_is_durable_when_the_last_byte_arrives(tmp_path: Path) -> None:
+def test_record_is_durable_when_the_last_byte_arrives(tmp_path: Path) -> None:
     sizes = [size for size in (10, 60_000, 70_000, 1_000_000) for _ in range(5)]
     answers = iter(sizes)
 
@@ -51,7 +51,7 @@ def test_the_record_is_durable_when_the_last_byte_arrives(tmp_path: Path) -> Non
             assert len(journalled(server.data_dir)) == count, size
 
 
-def test_the_end_of_a_long_answer_waits_for_its_record(tmp_path: Path) -> None:
+def test_long_answers_end_waits_for_its_record(tmp_path: Path) -> None:
     """Another process locks the journal: all but the end of the answer arrives."""
 
     def answering(wire: Wire) -> None:
@@ -74,7 +74,7 @@ def test_the_end_of_a_long_answer_waits_for_its_record(tmp_path: Path) -> None:
         assert len(journalled(server.data_dir)) == 1
 
 
-def test_events_of_known_length_also_wait_for_their_record(tmp_path: Path) -> None:
+def test_sized_events_also_wait_for_their_record(tmp_path: Path) -> None:
     def answering(wire: Wire) -> None:
         wire.request()
         wire.send(ok(b"event\n", "Content-Type: text/event-stream"))
@@ -93,9 +93,7 @@ def test_events_of_known_length_also_wait_for_their_record(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("upstream_ends_by", ["chunk", "close"])
-def test_only_the_end_of_a_stream_waits_for_the_record(
-    tmp_path: Path, upstream_ends_by: str
-) -> None:
+def test_only_a_streams_end_waits_for_record(tmp_path: Path, upstream_ends_by: str) -> None:
     first_arrived = threading.Event()
 
     def streaming(wire: Wire) -> None:
@@ -125,7 +123,7 @@ def test_only_the_end_of_a_stream_waits_for_the_record(
         assert len(journalled(server.data_dir)) == 1
 
 
-def test_events_for_http_1_0_wait_for_their_record(tmp_path: Path) -> None:
+def test_http_1_0_events_wait_for_the_record(tmp_path: Path) -> None:
     def streaming(wire: Wire) -> None:
         wire.request()
         wire.send(
@@ -148,7 +146,7 @@ def test_events_for_http_1_0_wait_for_their_record(tmp_path: Path) -> None:
 
 @pytest.mark.campaign
 @pytest.mark.slow
-def test_a_call_cut_off_by_the_stop_is_recorded(tmp_path: Path) -> None:
+def test_call_cut_off_by_the_stop_is_recorded(tmp_path: Path) -> None:
     reached = threading.Event()
 
     def silent(wire: Wire) -> None:
@@ -270,7 +268,7 @@ def test_sigterm_lets_a_call_finish_and_exits_0(tmp_path: Path) -> None:
 
 
 @pytest.mark.campaign
-def test_a_client_that_sends_too_much_still_reads_the_answer(tmp_path: Path) -> None:
+def test_client_that_sends_too_much_reads_the_answer(tmp_path: Path) -> None:
     """Closing immediately would reset the connection of a client that is still sending."""
     with opentrail_server(tmp_path / "data", "--upstream", "http://127.0.0.1:9") as server:
         for megabytes in (2, 2, 2, 6, 6, 6):
@@ -352,7 +350,7 @@ class FullJournal(MemoryJournal):
         return self.backlog
 
 
-def test_a_refused_large_body_does_not_block_later_calls() -> None:
+def test_refused_large_body_does_not_block_later_calls() -> None:
     """The refused call's body arrived behind another call, and no other code would read it."""
     arrived, may_answer = threading.Event(), threading.Event()
 

@@ -165,7 +165,7 @@ async def test_trails_are_tagged_together_with_upstream_resources() -> None:
     ],
 )
 @asynchronous
-async def test_a_change_that_the_upstream_refuses_changes_no_trail(status: int, named: Any) -> None:
+async def test_change_that_the_upstream_refuses_changes_no_trail(status: int, named: Any) -> None:
     world = await World().make()
     asked = {"ResourceARNList": named, "Tags": {"cost": "9"}}
     assert await world.merged("TagResources", {"FailedResourcesMap": {}}, status, **asked) is None
@@ -173,7 +173,7 @@ async def test_a_change_that_the_upstream_refuses_changes_no_trail(status: int, 
 
 
 @asynchronous
-async def test_a_change_of_too_many_resources_changes_no_trail() -> None:
+async def test_change_of_too_many_resources_changes_no_trail() -> None:
     world = await World().make()
     asked: dict[str, Any] = {"Tags": {"a": "b"}, "ResourceARNList": [ARN + "main"] * 21}
     assert await world.merged("TagResources", {"FailedResourcesMap": {}}, **asked) is None

@@ -35,9 +35,7 @@ SWITCHED = (
         ([(b"Connection", b"Upgrade")], False),
     ],
 )
-def test_only_a_whole_request_for_a_websocket_is_one(
-    headers: list[tuple[bytes, bytes]], fits: bool
-) -> None:
+def test_websocket_request_must_be_whole(headers: list[tuple[bytes, bytes]], fits: bool) -> None:
     assert wants_websocket(Head(b"GET", b"/", "1.1", headers)) is fits
     assert not wants_websocket(Head(b"POST", b"/", "1.1", headers))
     assert not wants_websocket(Head(b"GET", b"/", "1.0", headers))
@@ -98,7 +96,7 @@ def test_bytes_pass_both_ways_after_the_recorded_handshake(tmp_path: Path) -> No
 
 
 @pytest.mark.live
-def test_a_refused_handshake_is_an_answer_like_any_other(tmp_path: Path) -> None:
+def test_refused_handshake_is_an_answer_like_any_other(tmp_path: Path) -> None:
     def upstream(wire: Wire) -> None:
         wire.request()
         wire.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
@@ -115,7 +113,7 @@ def test_a_refused_handshake_is_an_answer_like_any_other(tmp_path: Path) -> None
 
 
 @pytest.mark.live
-def test_http_2_is_refused_so_that_calls_are_recorded(tmp_path: Path) -> None:
+def test_http_2_is_refused(tmp_path: Path) -> None:
     """Java's client asks for it on every plain connection; a server may ignore it (RFC 9110)."""
     seen = []
 
@@ -139,7 +137,7 @@ def test_http_2_is_refused_so_that_calls_are_recorded(tmp_path: Path) -> None:
 
 
 @pytest.mark.live
-def test_an_upstream_that_switches_unasked_is_a_bad_gateway(tmp_path: Path) -> None:
+def test_upstream_that_switches_unasked_is_a_bad_gateway(tmp_path: Path) -> None:
     def upstream(wire: Wire) -> None:
         wire.request()
         wire.send(SWITCHED)

@@ -156,5 +156,5 @@ def test_moto_does_not_read_an_unverified_key() -> None:
 
 
 @pytest.mark.campaign
-def test_moto_does_not_read_an_unverified_key_in_40000_requests() -> None:
+def test_moto_reads_no_unverified_key_in_40000_requests() -> None:
     check(2, 40_000)

@@ -27,7 +27,7 @@ _FORM_HEAD = (
 _FORM = "Action=CreateUser&Version=2010-05-08&UserName=xy&SignatureVersion=2&ZAWSAccessKeyId=x"
 
 
-def test_an_early_refusal_reaches_a_client_that_still_sends(tmp_path: Path) -> None:
+def test_early_refusal_reaches_a_client_that_still_sends(tmp_path: Path) -> None:
     def early(wire: Wire) -> None:
         wire.until(b"\r\n\r\n")
         wire.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
@@ -41,7 +41,7 @@ def test_an_early_refusal_reaches_a_client_that_still_sends(tmp_path: Path) -> N
         assert server.records()[0]["errorCode"] == "AccessDenied"
 
 
-def test_a_client_that_leaves_in_mid_request_is_recorded(tmp_path: Path) -> None:
+def test_client_that_leaves_in_mid_request_is_recorded(tmp_path: Path) -> None:
     def patient(wire: Wire) -> None:
         wire.rest()
 
@@ -121,7 +121,7 @@ def test_a_verification_error_ends_call_and_upstream_connection() -> None:
         b"Content-Length: 1\r\n\r\nx",
     ],
 )
-def test_other_calls_proceed_during_the_search_of_a_body(head: bytes) -> None:
+def test_other_calls_proceed_during_a_search(head: bytes) -> None:
     is_answered = threading.Event()
 
     def find(key_id: str) -> None:
@@ -192,7 +192,7 @@ def test_bodies_in_files_are_read_call_by_call() -> None:
     assert run(check()) == 1
 
 
-def test_a_read_with_a_started_body_is_not_resent() -> None:
+def test_read_with_a_started_body_is_not_resent() -> None:
     """The second request would miss the first piece, which is held until it is verified."""
 
     async def check() -> tuple[bytes, int]:

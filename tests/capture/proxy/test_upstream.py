@@ -47,7 +47,7 @@ def test_unsolicited_bytes_of_an_upstream_are_dropped(tmp_path: Path) -> None:
         assert wire.buffer == b""
 
 
-def test_a_trailer_of_an_answer_is_not_a_header(tmp_path: Path) -> None:
+def test_trailer_of_an_answer_is_not_a_header(tmp_path: Path) -> None:
     def trailing(wire: Wire) -> None:
         wire.request()
         wire.send(
@@ -90,7 +90,7 @@ def test_answers_of_all_framings_arrive_whole(tmp_path: Path) -> None:
         assert wire.send(GET).answer()[2] == b"next"
 
 
-def test_an_answer_to_head_has_a_length_without_body(tmp_path: Path) -> None:
+def test_answer_to_head_has_a_length_without_body(tmp_path: Path) -> None:
     def heads(wire: Wire) -> None:
         for _ in range(2):
             wire.request()
@@ -155,7 +155,7 @@ NOT_WAITING = [
 ]
 
 
-def test_a_client_that_does_not_wait_gets_no_continue(tmp_path: Path) -> None:
+def test_client_that_does_not_wait_gets_no_continue(tmp_path: Path) -> None:
     def eager(wire: Wire) -> None:
         wire.request()
         wire.send(CONTINUE + ok(b"thanks") + CONTINUE)
@@ -192,7 +192,7 @@ ODD_INTERIM = [
 ]
 
 
-def test_interim_answers_with_body_or_without_end_are_refused(tmp_path: Path) -> None:
+def test_endless_or_filled_interim_answers_are_refused(tmp_path: Path) -> None:
     def strange(interim: bytes) -> Script:
         def script(wire: Wire) -> None:
             wire.request()
@@ -214,7 +214,7 @@ def test_interim_answers_with_body_or_without_end_are_refused(tmp_path: Path) ->
         assert [record["errorCode"] for record in server.records()] == ["BadGateway"] * 3
 
 
-def test_a_call_without_answer_has_its_records_request_id(tmp_path: Path) -> None:
+def test_call_without_answer_has_its_records_request_id(tmp_path: Path) -> None:
     def silent(wire: Wire) -> None:
         wire.request()
 
@@ -354,7 +354,7 @@ def test_each_service_goes_to_its_own_upstream(tmp_path: Path) -> None:
             assert Wire.to(server.url).send(sent).answer()[2] == name
 
 
-def test_a_client_connection_holds_one_upstream_connection_at_most(tmp_path: Path) -> None:
+def test_client_connection_holds_one_upstream_connection_at_most(tmp_path: Path) -> None:
     """Otherwise clients that alternate between services would exhaust the descriptors."""
     s3_is_closed, sts_is_closed = threading.Event(), threading.Event()
 

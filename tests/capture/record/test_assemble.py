@@ -161,7 +161,7 @@ def test_writing_an_object_is_recorded_as_aws_does() -> None:
     assert in_order(record)
 
 
-def test_reading_a_missing_object_is_recorded_as_by_aws() -> None:
+def test_missing_object_is_recorded_as_by_aws() -> None:
     body = (
         b"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"
     )
@@ -194,7 +194,7 @@ def test_reading_a_missing_object_is_recorded_as_by_aws() -> None:
     assert in_order(record)
 
 
-def test_making_a_bucket_shows_its_place_and_no_resource() -> None:
+def test_bucket_creation_has_a_place_without_resource() -> None:
     body = (
         f'<CreateBucketConfiguration xmlns="{XMLNS}">'
         "<LocationConstraint>eu-west-1</LocationConstraint></CreateBucketConfiguration>"
@@ -267,7 +267,7 @@ def test_writing_an_item_is_recorded_as_aws_does() -> None:
     assert in_order(record)
 
 
-def test_kms_records_the_algorithm_that_a_call_leaves_out() -> None:
+def test_kms_records_the_default_algorithm() -> None:
     def parameters(operation: str, **given: Any) -> Any:
         request = a_json_request("kms", f"TrentService.{operation}", given)
         return recorded(an_exchange(request, a_response(b"{}")))["requestParameters"]
@@ -283,7 +283,7 @@ def test_kms_records_the_algorithm_that_a_call_leaves_out() -> None:
     assert parameters("GenerateDataKey", KeyId="k") == {"keyId": "k"}
 
 
-def test_assuming_a_role_is_recorded_with_its_new_key() -> None:
+def test_assumed_role_is_recorded_with_its_key() -> None:
     record = recorded(an_exchange(ASSUME_ROLE, a_response(ASSUME_ROLE_ANSWER)))
     assert record == a_call(
         "sts",
@@ -327,7 +327,7 @@ def test_a_refused_role_is_recorded_without_parameters() -> None:
     assert in_order(record)
 
 
-def test_an_anonymous_s3_call_has_no_user_or_signature() -> None:
+def test_anonymous_s3_call_has_no_user_or_signature() -> None:
     request = an_s3_request("GET", "/my-bucket/a", signed=False)
     record = recorded(an_exchange(request, a_response(headers=S3_IDS)))
     assert record["userIdentity"] == {
@@ -369,7 +369,7 @@ def test_a_directory_bucket_has_its_event_source() -> None:
 # Regions, identities, names
 
 
-def test_a_global_service_is_recorded_in_us_east_1() -> None:
+def test_global_service_is_recorded_in_us_east_1() -> None:
     request = a_query_request("iam", "ListUsers", "2010-05-08", region="eu-central-1")
     made = Assembler(resolve).assemble(an_exchange(request))
     assert made.record["awsRegion"] == "us-east-1"
@@ -380,7 +380,7 @@ def test_a_global_service_is_recorded_in_us_east_1() -> None:
     "region",
     ["us_east_1", "..", "r" * 1_100, "US-EAST-1", "a-", "x", "us-east-"],
 )
-def test_an_invalid_region_is_never_part_of_a_key(region: str) -> None:
+def test_invalid_region_is_never_part_of_a_key(region: str) -> None:
     request = a_query_request("sqs", "ListQueues", "2012-11-05", region=region)
     made = Assembler(resolve).assemble(an_exchange(request))
     assert made.entry.region == made.record["awsRegion"] == "us-east-1"
@@ -499,7 +499,7 @@ def test_an_unsigned_unknown_call_has_opentrails_event_source() -> None:
         (an_s3_request("HEAD", "/b/k"), b"", 404, "NoSuchKey"),
     ],
 )
-def test_an_error_code_is_spelled_as_the_service_does(
+def test_error_code_is_spelled_as_the_service_does(
     request_: Request, body: bytes, status: int, code: str
 ) -> None:
     record = recorded(an_exchange(request_, a_response(body, status)))
@@ -520,7 +520,7 @@ def test_an_answer_of_a_read_is_not_recorded() -> None:
     assert recorded(an_exchange(request, a_response(body)))["responseElements"] is None
 
 
-def test_an_answer_marked_sensitive_as_a_whole_is_omitted() -> None:
+def test_answer_marked_sensitive_as_a_whole_is_omitted() -> None:
     request = a_json_request(
         "comprehend",
         "Comprehend_20171127.DetectEntities",
@@ -533,7 +533,7 @@ def test_an_answer_marked_sensitive_as_a_whole_is_omitted() -> None:
     assert "Mary" not in json.dumps(record["requestParameters"])
 
 
-def test_an_unmarked_phone_number_of_an_old_model_is_hidden() -> None:
+def test_old_models_phone_number_is_hidden() -> None:
     request = a_request("chime", "DELETE", "/phone-numbers/%2B12065550100")
     record = recorded(an_exchange(request, a_response(b"", 204)))
     assert record["requestParameters"] == {"phoneNumberId": "HIDDEN_DUE_TO_SECURITY_REASONS"}
@@ -554,7 +554,7 @@ def test_a_missing_request_id_is_made() -> None:
 # Other accounts, other entrances
 
 
-def test_the_owner_of_a_touched_resource_gets_a_copy() -> None:
+def test_owner_of_a_touched_resource_gets_a_copy() -> None:
     other = "210987654321"
     request = a_query_request(
         "sts",
@@ -583,7 +583,7 @@ def test_the_owner_of_a_touched_resource_gets_a_copy() -> None:
     assert [i.access_key_id for i in learn(ours, {}).identities] == ["ASIAEXAMPLE"]
 
 
-def test_a_call_on_very_many_accounts_has_few_copies() -> None:
+def test_call_on_very_many_accounts_has_few_copies() -> None:
     names = [f"arn:aws:dynamodb:us-east-1:{number:012d}:table/t" for number in range(1, 400)]
     body = json.dumps({"RequestItems": {name: {"Keys": []} for name in names}}).encode()
     request = a_json_request("dynamodb", "DynamoDB_20120810.BatchGetItem", body)
@@ -627,7 +627,7 @@ def test_an_unknown_key_is_marked_as_unverified() -> None:
     assert own["identity"].startswith("unverified")
 
 
-def test_a_web_identity_has_its_tokens_name_in_the_roles_account() -> None:
+def test_web_identity_has_its_tokens_name() -> None:
     other = "210987654321"
     request = a_query_request(
         "sts",
@@ -660,7 +660,7 @@ def test_a_web_identity_has_its_tokens_name_in_the_roles_account() -> None:
     assert "sharedEventID" not in record
 
 
-def test_a_sessions_transitive_tags_are_in_later_roles_records() -> None:
+def test_sessions_transitive_tags_are_in_later_roles_records() -> None:
     """The chain of "Example of role chaining CloudTrail log file" (IAM guide)."""
     known = {KEY: an_identity()}
 
@@ -733,7 +733,7 @@ def test_duplicate_keys_are_marked() -> None:
     assert record["additionalEventData"] == {"opentrail": {"duplicateKeys": True}}
 
 
-def test_lone_surrogates_and_huge_numbers_are_changed_and_marked() -> None:
+def test_surrogates_and_huge_numbers_are_marked() -> None:
     body = b'{"QueueName":"\\ud800","Attributes":{"a":18446744073709551616},"New":NaN}'
     record = recorded(an_exchange(a_json_request("sqs", "AmazonSQS.CreateQueue", body)))
     assert record["requestParameters"] == {
@@ -762,7 +762,7 @@ def test_a_call_without_answer_has_the_reason() -> None:
     assert record["requestID"]
 
 
-def test_notes_of_the_recorder_are_in_the_opentrail_block() -> None:
+def test_recorder_notes_are_in_the_opentrail_block() -> None:
     exchange = an_exchange(notes={"requestBody": {"length": 20_000_000, "sha256": "ab"}})
     block = recorded(exchange)["additionalEventData"]["opentrail"]
     assert block == {"requestBody": {"length": 20_000_000, "sha256": "ab"}}
@@ -773,7 +773,7 @@ def test_notes_of_the_recorder_are_in_the_opentrail_block() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/my-bucket"])
-def test_a_callers_agent_is_recorded_under_its_known_name(path: str) -> None:
+def test_callers_agent_is_recorded_under_its_known_name(path: str) -> None:
     asked = ASSUME_ROLE if path == "/" else an_s3_request("PUT", path, "")
     headers = {**asked.headers, "user-agent": "Boto3/1.44.0 app/agent-claude-code"}
     record = recorded(an_exchange(Request(asked.method, path, "", headers, asked.body)))
@@ -816,7 +816,7 @@ def test_oversized_parameters_are_omitted_with_aws_mark() -> None:
 
 
 @pytest.mark.slow
-def test_strings_beyond_the_search_limit_spare_the_next_call() -> None:
+def test_search_limit_spares_the_next_call() -> None:
     agent = "an-agent/1.0 a=b"
     tags = [{"Key": "k", "Value": "pw=CANARY-12345 "}] * 40_000
     for parameters in ({"Name": "a", "Tags": tags}, {"Name": "a", "Value": "a=b"}):
@@ -828,7 +828,7 @@ def test_strings_beyond_the_search_limit_spare_the_next_call() -> None:
 
 
 @pytest.mark.slow
-def test_strings_beyond_the_search_limit_spare_the_error_message() -> None:
+def test_search_limit_spares_the_error_message() -> None:
     parameters = {"Name": "a", "Tags": [{"Key": "k", "Value": "a=b c=d "}] * 70_000}
     body = json.dumps({"__type": "ValidationException", "message": "limit=20 is too low"}).encode()
     request = a_json_request("ssm", "AmazonSSM.PutParameter", parameters)
@@ -844,7 +844,7 @@ def test_oversized_answers_are_omitted_alone() -> None:
     assert record["requestParameters"] == {"queueUrl": QUEUE}
 
 
-def test_parameters_of_up_to_100_kilobytes_are_kept_whole() -> None:
+def test_parameters_up_to_100_kilobytes_are_whole() -> None:
     policy = "x" * 100_000
     request = a_query_request(
         "iam", "CreateRole", "2010-05-08", {"AssumeRolePolicyDocument": policy}
@@ -870,7 +870,7 @@ def test_strings_are_cut_at_a_kilobyte() -> None:
         assert len(record[member].encode()) == 1024
 
 
-def test_wide_characters_are_cut_at_a_kilobyte_of_bytes() -> None:
+def test_wide_characters_are_cut_by_bytes() -> None:
     body = json.dumps({"__type": "E", "message": "ü" * 1000}, ensure_ascii=False).encode()
     request = a_json_request("sqs", "AmazonSQS.DeleteQueue", {})
     message = recorded(an_exchange(request, a_response(body, 400)))["errorMessage"]
@@ -886,7 +886,7 @@ def test_no_record_is_larger_than_256_kilobytes(size: int) -> None:
     assert len(made.entry.record) <= 256 * 1024
 
 
-def test_a_record_with_long_names_has_at_most_256_kilobytes() -> None:
+def test_long_record_has_at_most_256_kilobytes() -> None:
     target = "DynamoDB_20120810." + "X" * 60_000
     parameters = {"TableName": "arn:aws:dynamodb:us-east-1:1:table/" + "t" * 102_200}
     for request in (
@@ -1071,14 +1071,14 @@ def test_every_exchange_has_a_record(
 OWN = Described("orders.example.com", "PostOrders", False, {}, ACCOUNT, REGION, {})
 
 
-def test_a_call_without_answer_has_no_elements_or_error() -> None:
+def test_call_without_answer_has_no_elements_or_error() -> None:
     for request in (None, a_json_request("kms", "TrentService.CreateKey", b"{}")):
         record = recorded(an_exchange(request, answered=False))
         assert record["responseElements"] is None
         assert not {"errorCode", "errorMessage", "resources"} & set(record)
 
 
-def test_the_reason_for_a_missing_answer_has_no_secrets() -> None:
+def test_reason_for_a_missing_answer_has_no_secrets() -> None:
     failure = Failure("Error", "no connection to http://h/?access_token=CANARY")
     record = recorded(an_exchange(answered=False, failure=failure))
     noted = record["additionalEventData"]["opentrail"]["failure"]
@@ -1117,7 +1117,7 @@ def test_the_id_of_a_request_is_the_answers(
         ),
     ],
 )
-def test_an_interrupted_call_has_an_error_whatever_the_answer(
+def test_interrupted_call_has_an_error_whatever_the_answer(
     answer: Response | None, code: str, message: str
 ) -> None:
     failure = Failure("IncompleteBody", "the client left")
@@ -1173,7 +1173,7 @@ def asks_who(arn: str, user_id: str, status: int = 200) -> Exchange:
         ("arn:aws:sts::000000000000:assumed-role/Data/etl", "AROA:etl", "AssumedRole", None),
     ],
 )
-def test_get_caller_identity_teaches_the_caller_of_a_key(
+def test_get_caller_identity_teaches_a_keys_caller(
     arn: str, user_id: str, kind: str, recorded_arn: str | None
 ) -> None:
     record = recorded(asks_who(arn, user_id))
@@ -1202,7 +1202,7 @@ def test_a_refused_get_caller_identity_names_no_caller() -> None:
     assert refused["userIdentity"]["type"] == "Unknown"
 
 
-def test_an_unknown_caller_has_the_account_of_its_resource() -> None:
+def test_unknown_caller_has_the_account_of_its_resource() -> None:
     answer = CREATE_USER_ANSWER.replace(b"123456789012", b"000000000000")
     request = a_query_request("iam", "CreateUser", "2010-05-08", {"UserName": "Mary"}, key="test")
     exchange = an_exchange(request, a_response(answer))

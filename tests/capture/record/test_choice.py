@@ -153,7 +153,7 @@ def test_an_s3_calls_head_gives_the_records_decision(
                 assert (decided is None) == found[0]
 
 
-def test_a_deletion_is_recorded_if_an_object_may_match() -> None:
+def test_deletion_is_recorded_if_an_object_may_match() -> None:
     body = b"<Delete><Object><Key>a</Key></Object></Delete>"
     request = an_s3_request("POST", "/backups", "delete", body=body)
     others = data(
@@ -168,7 +168,7 @@ def test_a_deletion_is_recorded_if_an_object_may_match() -> None:
     assert left_out(recording(MANAGEMENT, reads), request) == counted
 
 
-def test_an_unknown_keys_call_is_recorded_if_it_may_match() -> None:
+def test_unknown_keys_possible_match_is_recorded() -> None:
     request = an_s3_request("GET", "/backups/a")
     agents = data({"Field": "userIdentity.arn", "Equals": ["arn:aws:iam::123456789012:user/agent"]})
     selection = recording(MANAGEMENT, agents)

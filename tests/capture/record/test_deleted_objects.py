@@ -67,7 +67,7 @@ def own(record: dict[str, Any]) -> dict[str, Any]:
     return notes
 
 
-def test_each_object_has_a_record_like_a_single_deletion() -> None:
+def test_each_object_has_a_full_record() -> None:
     request = asked("a", ("b/c", "v3"), "kept")
     first, second, third = records(request, ANSWER)
     assert first == {
@@ -129,7 +129,7 @@ def test_a_failed_call_deleted_nothing(status: int) -> None:
     assert records(asked("a"), error, status) == []
 
 
-def test_a_call_without_an_answer_records_only_its_keys() -> None:
+def test_call_without_an_answer_records_only_its_keys() -> None:
     exchange = an_exchange(asked("a"), answered=False, failure=Failure("BadGateway", "no"))
     call = Assembler(resolve).assemble(exchange)
     assert call.more == ()
@@ -158,7 +158,7 @@ def test_a_wrong_answer_to_a_deletion_is_noted(answer: bytes, quiet: bool) -> No
 
 @pytest.mark.parametrize("status", [200, 307])
 @pytest.mark.parametrize("head", [b"", b'<?xml version="1.0"?>\n '])
-def test_an_error_instead_of_the_answer_is_the_calls(status: int, head: bytes) -> None:
+def test_error_instead_of_the_answer_is_the_calls(status: int, head: bytes) -> None:
     error = b'<Error xmlns="x"><Code>InternalError</Code><Message>again</Message></Error>'
     call = made(asked("x", quiet=True), head + error, status)
     assert call.record["errorCode"] == "InternalError"

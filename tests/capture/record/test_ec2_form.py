@@ -240,7 +240,7 @@ def test_ip_permissions_show_every_kind_of_source() -> None:
     assert flat == {"groupId": "sg-1", "ipPermissions": {}, "fromPort": 22, "cidrIp": "0.0.0.0/0"}
 
 
-def test_tags_are_a_set_but_a_list_in_specifications() -> None:
+def test_tags_are_a_set_except_in_specifications() -> None:
     """Invictus, 10 July 2023."""
     assert shown(
         "CreateTags",
@@ -400,7 +400,7 @@ def test_one_outermost_name_is_cut_short() -> None:
 # Answers
 
 
-def test_answers_of_earlier_operations_have_items_and_a_return() -> None:
+def test_earlier_operations_answer_with_items_and_return() -> None:
     """Invictus, 10 July 2023: AuthorizeSecurityGroupIngress."""
     rule = "<groupId>sg-1</groupId><isEgress>false</isEgress><fromPort>443</fromPort>"
     assert answered(
@@ -472,7 +472,7 @@ def test_terminated_instances_have_both_states() -> None:
     }
 
 
-def test_a_created_key_pair_is_recorded_without_the_key() -> None:
+def test_created_key_pair_is_recorded_without_the_key() -> None:
     """CloudTrail's user guide."""
     assert answered(
         "CreateKeyPair",
@@ -485,7 +485,7 @@ def test_a_created_key_pair_is_recorded_without_the_key() -> None:
     }
 
 
-def test_answers_of_later_operations_are_xml_turned_to_json() -> None:
+def test_later_operations_answer_with_converted_xml() -> None:
     """Invictus, 10 July 2023: CreateFlowLogs."""
     assert answered(
         "CreateFlowLogs",
@@ -502,7 +502,7 @@ def test_answers_of_later_operations_are_xml_turned_to_json() -> None:
     }
 
 
-def test_empty_answers_have_no_elements_broken_ones_are_refused() -> None:
+def test_empty_answers_pass_and_broken_ones_fail() -> None:
     route = Route(ec2(), "CreateTags", "ec2")
     assert ec2_answer(route, Response(200, {}, b" ")) is None
     with pytest.raises(ValueError, match="XML"):
@@ -644,7 +644,7 @@ def test_any_form_has_parameters(fields: dict[str, str], operation: str) -> None
     json.dumps(raw(operation, fields))
 
 
-def test_every_operation_of_the_tables_is_in_the_model() -> None:
+def test_every_listed_operation_is_in_the_model() -> None:
     tables = rules("ec2")
     named = set(tables["earlier"]["operations"])
     for table in ("lists", "names", "values", "answer_names"):

@@ -59,7 +59,7 @@ async def test_records_are_appended_with_their_accounts_and_regions() -> None:
     ],
 )
 @asynchronous
-async def test_a_record_with_invalid_region_or_account_is_refused(member: str, value: str) -> None:
+async def test_record_with_invalid_region_or_account_is_refused(member: str, value: str) -> None:
     world = World()
     with pytest.raises(CloudTrailError, match=f"line 1: {member}"):
         await world.take(a_record(**{member: value}))
@@ -113,7 +113,7 @@ def test_one_bad_line_refuses_all_and_is_named(line: bytes, named: str) -> None:
 
 
 @asynchronous
-async def test_an_empty_body_appends_nothing_a_large_one_fails() -> None:
+async def test_empty_body_appends_nothing_a_large_one_fails() -> None:
     world = World()
     assert await world.ingest.take(b"\n\n") == 0
     with pytest.raises(CloudTrailError, match="at most"):
@@ -151,7 +151,7 @@ async def test_a_record_that_failed_is_appended_on_retry() -> None:
 
 
 @asynchronous
-async def test_a_senders_unknown_caller_is_corrected_in_its_note() -> None:
+async def test_senders_unknown_caller_is_corrected_in_its_note() -> None:
     world = World()
     identity = {"type": "Unknown", "accountId": "1", "accessKeyId": KEY}
     noted = {"opentrail": {"identity": UNVERIFIED}}

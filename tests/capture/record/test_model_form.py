@@ -48,11 +48,11 @@ def answered(service: str, operation: str, value: Any) -> Any:
         ("Ärger", "ärger"),
     ],
 )
-def test_only_the_first_capital_of_a_name_is_lowered(name: str, shown: str) -> None:
+def test_only_a_names_first_capital_is_lowered(name: str, shown: str) -> None:
     assert lower_first(name) == shown
 
 
-def test_names_are_lowered_at_every_depth_values_are_not() -> None:
+def test_names_are_lowered_but_values_are_not() -> None:
     value = {"UserName": "Mary", "Tags": [{"Key": "Team", "Value": "A B"}]}
     assert asked("iam", "CreateUser", value) == {
         "userName": "Mary",
@@ -92,7 +92,7 @@ def test_unknown_members_are_shown_by_the_same_rule() -> None:
 
 
 @pytest.mark.parametrize("value", ["text", 5, None, ["list"]])
-def test_a_value_of_the_wrong_kind_is_shown_unchanged(value: Any) -> None:
+def test_value_of_the_wrong_kind_is_shown_unchanged(value: Any) -> None:
     assert asked("iam", "CreateUser", {"Tags": value, "UserName": value}) == {
         "tags": value,
         "userName": value,
@@ -139,7 +139,7 @@ def test_a_time_of_sts_has_two_commas(moment: datetime, shown: str) -> None:
         ),
     ],
 )
-def test_a_time_of_iam_and_ssm_has_one_comma(
+def test_time_of_iam_and_ssm_has_one_comma(
     service: str, operation: str, answer: dict[str, Any], path: tuple[str, str]
 ) -> None:
     shown = answered(service, operation, answer)
@@ -252,13 +252,13 @@ def test_an_invalid_time_is_recorded_unchanged() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_secret_is_omitted_hidden_or_marked_as_by_aws(
+def test_secret_is_handled_as_by_aws(
     service: str, operation: str, value: dict[str, Any], shown: dict[str, Any]
 ) -> None:
     assert asked(service, operation, value) == shown
 
 
-def test_an_answers_secret_is_omitted_its_key_is_shown() -> None:
+def test_answers_secret_is_omitted_its_key_is_shown() -> None:
     answer = {
         "AccessKey": {
             "UserName": "Mary",
@@ -272,7 +272,7 @@ def test_an_answers_secret_is_omitted_its_key_is_shown() -> None:
     }
 
 
-def test_a_session_token_is_hidden_though_aws_shows_it() -> None:
+def test_session_token_is_hidden_though_aws_shows_it() -> None:
     answer = {
         "Credentials": {
             "AccessKeyId": "ASIA",
@@ -426,7 +426,7 @@ def test_text_in_the_place_of_bytes_is_hidden() -> None:
 # DynamoDB: keys are shown, data is not
 
 
-def test_a_key_is_shown_without_types_values_are_not() -> None:
+def test_key_is_shown_without_types_values_are_not() -> None:
     value = {
         "TableName": "Music",
         "Key": {"Artist": {"S": "No One You Know"}, "Year": {"N": "1999"}, "Bin": {"B": b"hi"}},
@@ -491,7 +491,7 @@ def test_no_attribute_value_is_recorded_at_any_depth(
 
 
 @pytest.mark.parametrize("key", ["text", {"a": "raw"}, {"a": {}}, {"a": {"S": "x", "N": "1"}}])
-def test_a_key_of_an_unknown_form_does_not_raise(key: Any) -> None:
+def test_key_of_an_unknown_form_does_not_raise(key: Any) -> None:
     assert asked("dynamodb", "GetItem", {"TableName": "t", "Key": key})["tableName"] == "t"
 
 
@@ -538,7 +538,7 @@ def test_any_parameters_are_shown_without_their_bytes(value: dict[str, Any]) -> 
         assert not holds_bytes(asked(service, operation, value))
 
 
-def test_options_and_variables_of_a_pipelines_action_are_hidden() -> None:
+def test_pipeline_options_and_variables_are_hidden() -> None:
     variables = '[{"name":"PLAIN","value":"hunter2","type":"PLAINTEXT"}]'
     action = {"configuration": {"EnvironmentVariables": variables, "Environment": "prod"}}
     shown = asked(

@@ -77,7 +77,7 @@ class World:
 
 
 @asynchronous
-async def test_a_record_gets_a_position_is_counted_and_learned() -> None:
+async def test_record_gets_a_position_is_counted_and_learned() -> None:
     world = World(refuse=True)
     assert await world.recorder.record(an_exchange()) == 1
     assert await world.recorder.record(an_exchange()) == 2
@@ -150,7 +150,7 @@ async def test_a_call_is_recorded_after_its_client_left() -> None:
     assert len(await world.records()) == len(world.learned) == 1
 
 
-def test_a_call_with_very_many_records_yields_to_others() -> None:
+def test_call_with_very_many_records_yields_to_others() -> None:
     keys = "".join(f"<Object><Key>{number}</Key></Object>" for number in range(1_000))
     deletion = an_s3_request("POST", "/b", "delete", {}, f"<Delete>{keys}</Delete>".encode())
 
@@ -197,7 +197,7 @@ def a_large_call(is_packed: bool = False) -> Exchange:
 
 @pytest.mark.parametrize("is_packed", [False, True])
 @pytest.mark.parametrize("fails", [False, True])
-def test_others_are_recorded_while_a_large_record_is_made(is_packed: bool, fails: bool) -> None:
+def test_others_are_recorded_during_a_large_record(is_packed: bool, fails: bool) -> None:
     others_are_recorded = threading.Event()
     networks = SlowInThreads(others_are_recorded, fails)
 
@@ -226,7 +226,7 @@ def test_others_are_recorded_while_a_large_record_is_made(is_packed: bool, fails
 
 
 @asynchronous
-async def test_a_large_call_keeps_the_caller_of_its_end() -> None:
+async def test_large_call_keeps_the_caller_of_its_end() -> None:
     world, others_are_recorded = World(refuse=True), threading.Event()
     world.recorder = world.a_recorder(SlowInThreads(others_are_recorded))
     large = a_large_call()
@@ -360,7 +360,7 @@ async def test_a_gap_is_kept_until_it_is_recorded() -> None:
     assert world.kept[-1] is None
 
 
-def test_a_gap_being_recorded_at_the_end_is_recorded_once() -> None:
+def test_last_gap_is_recorded_once() -> None:
     async def story() -> None:
         world = World(refuse=False, journal=SlowJournal())
         assert isinstance(world.journal, SlowJournal)

@@ -107,7 +107,7 @@ def test_a_successful_assume_role_touches_the_role() -> None:
     assert touched(request, "sts", {"roleArn": ROLE}) == []
 
 
-def test_a_role_belongs_to_the_account_of_its_arn() -> None:
+def test_role_belongs_to_the_account_of_its_arn() -> None:
     request = a_query_request("sts", "AssumeRole", "2011-06-15")
     other = "arn:aws:iam::999999999999:role/DataRole"
     (found,) = touched(request, "sts", {"roleArn": other}, {"credentials": {}})
@@ -155,7 +155,7 @@ def test_a_dynamodb_call_touches_its_table(name: str) -> None:
     assert touched(request, "dynamodb", {"tableName": name}) == expected
 
 
-def test_a_batch_of_dynamodb_touches_each_of_its_tables() -> None:
+def test_batch_of_dynamodb_touches_each_of_its_tables() -> None:
     request = json_call("dynamodb", "DynamoDB_20120810.BatchWriteItem")
     found = touched(request, "dynamodb", {"requestItems": {"A": [], "B": []}})
     assert [entry["ARN"].rpartition("/")[2] for entry in found] == ["A", "B"]
@@ -177,7 +177,7 @@ def test_a_message_touches_its_queue(url: str, arn: str) -> None:
     assert (found["type"], found["ARN"]) == ("AWS::SQS::Queue", arn)
 
 
-def test_a_management_call_of_a_data_service_touches_nothing() -> None:
+def test_management_call_of_a_data_service_touches_nothing() -> None:
     url = f"http://localhost:4747/{ACCOUNT}/q"
     assert touched(json_call("sqs", "AmazonSQS.DeleteQueue"), "sqs", {"queueUrl": url}) == []
 

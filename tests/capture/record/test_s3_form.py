@@ -105,7 +105,7 @@ def test_prefixes_of_names_are_left_out() -> None:
 # Parameters
 
 
-def test_an_object_call_shows_bucket_host_and_key_first() -> None:
+def test_object_call_shows_bucket_host_and_key_first() -> None:
     request = an_s3_request("PUT", "/my-bucket/in%2Fa%20b.csv", "", {"x-amz-acl": "private"})
     assert list(s3_parameters(route_of(request), request, {}).items()) == [
         ("bucketName", "my-bucket"),
@@ -123,7 +123,7 @@ def test_sub_resources_are_empty_strings() -> None:
     }
 
 
-def test_query_names_are_raw_and_repeated_ones_a_list() -> None:
+def test_query_names_are_raw_repeated_ones_lists() -> None:
     query = "list-type=2&prefix=in%2F&encoding-type=url&x=1&x=2&x=3"
     assert shown(an_s3_request("GET", "/b", query)) == {
         "bucketName": "b",
@@ -147,13 +147,13 @@ def test_a_query_cannot_replace_bucket_host_or_key(name: str) -> None:
     assert resources("GetObject", found) == resources("GetObject", expected)
 
 
-def test_a_repeated_prefix_of_a_list_is_recorded_once() -> None:
+def test_repeated_prefix_of_a_list_is_recorded_once() -> None:
     request = an_s3_request("GET", "/b", "prefix=in/&prefix=out/")
     (listed, _bucket) = resources("ListObjects", s3_parameters(route_of(request), request, {}))
     assert listed["ARNPrefix"] in ("arn:aws:s3:::b/in/", "arn:aws:s3:::b/out/")
 
 
-def test_a_key_in_a_list_query_is_no_object() -> None:
+def test_key_in_a_list_query_is_no_object() -> None:
     request = an_s3_request("GET", "/b", "key=elsewhere")
     (listed, _bucket) = resources("ListObjects", s3_parameters(route_of(request), request, {}))
     assert listed == {"type": "AWS::S3::Object", "ARNPrefix": "arn:aws:s3:::b/"}
@@ -195,7 +195,7 @@ def test_a_body_cannot_replace_bucket_host_or_header(name: str) -> None:
     assert found["x-amz-acl"] == "private"
 
 
-def test_signing_parts_of_a_presigned_url_are_left_out() -> None:
+def test_signing_parts_of_urls_are_left_out() -> None:
     query = (
         "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIA%2F20200101%2Fus-east-1%2Fs3%2F"
         "aws4_request&X-Amz-Date=20200101T090000Z&X-Amz-Expires=60&X-Amz-SignedHeaders=host"
@@ -272,7 +272,7 @@ def test_an_invalid_bucket_policy_is_recorded_as_text() -> None:
     ],
     ids=["PutObject", "UploadPart", "DeleteObjects", "CompleteMultipartUpload", "PostObject"],
 )
-def test_the_body_of_a_data_event_is_not_shown(
+def test_body_of_a_data_event_is_not_shown(
     method: str, path: str, query: str, headers: dict[str, str]
 ) -> None:
     body = b"<Delete><Object><Key>CANARY</Key></Object></Delete>"
@@ -311,7 +311,7 @@ def test_a_body_holds_parameters_or_an_object(
 # Answers and our own block
 
 
-def test_an_answer_shows_its_amazon_headers_without_the_ids() -> None:
+def test_answer_shows_its_amazon_headers_without_the_ids() -> None:
     headers = {
         "x-amz-request-id": "A1",
         "x-amz-id-2": "B2",
@@ -330,7 +330,7 @@ def test_an_answer_without_recorded_headers_is_null() -> None:
     assert s3_answer(NOTHING, Response(204, {"x-amz-request-id": "A1", "date": "today"})) is None
 
 
-def test_ranges_and_conditions_are_kept_in_our_own_block() -> None:
+def test_ranges_and_conditions_are_in_our_block() -> None:
     headers = {"range": "bytes=0-9", "if-none-match": "*", "authorization": "CANARY", "cookie": "x"}
     request = an_s3_request("GET", "/b/k", "", headers)
     assert noted(request) == {"headers": {"if-none-match": "*", "range": "bytes=0-9"}}

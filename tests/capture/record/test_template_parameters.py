@@ -44,7 +44,7 @@ from opentrail.core.secrets.secret_names import HIDDEN
         ("[]", None),
     ],
 )
-def test_a_parameter_is_shown_if_the_template_allows_it(
+def test_parameter_is_shown_if_the_template_allows_it(
     template: str, echoed: set[str] | None
 ) -> None:
     found = echoed_parameters(template)

@@ -51,7 +51,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_call_has_a_record_that_equals_its_input(recorded: Recorded, service: str) -> None:
+def test_every_calls_record_equals_its_input(recorded: Recorded, service: str) -> None:
     wrong = []
     host = recorded.server.url.removeprefix("http://")
     for case in recorded.cases[service]:

@@ -40,7 +40,7 @@ def test_create_user_is_recorded_in_us_east_1() -> None:
     )
 
 
-def test_only_the_first_letter_of_a_member_name_changes() -> None:
+def test_only_a_member_names_first_letter_changes() -> None:
     shown = parameters("iam", "UploadSSHPublicKey", UserName="u", SSHPublicKeyBody="ssh-rsa A")
     assert shown == {"userName": "u", "sSHPublicKeyBody": "ssh-rsa A"}
 
@@ -62,7 +62,7 @@ def test_query_keeps_types_and_empty_lists() -> None:
     assert parameters("iam", "PutAccountProperties", Properties={}) is None
 
 
-def test_assume_role_is_read_only_and_hides_the_token_code() -> None:
+def test_assume_role_is_read_only_without_token() -> None:
     result = expect(
         "sts",
         "AssumeRole",
@@ -195,7 +195,7 @@ def test_timestamps_are_written_the_java_way(moment: datetime, text: str) -> Non
     assert shown == {"tableArn": "a", "s3Bucket": "b", "exportTime": text}
 
 
-def test_put_bucket_tagging_shows_its_body_as_an_object() -> None:
+def test_put_bucket_tagging_shows_its_body() -> None:
     tags = [{"Key": "a", "Value": "true"}, {"Key": "b", "Value": "007"}]
     assert parameters("s3", "PutBucketTagging", Bucket="b", Tagging={"TagSet": tags}) == {
         "Host": "localhost:4567",

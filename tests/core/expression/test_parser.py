@@ -137,7 +137,7 @@ def test_an_expression_is_parsed(text: str, meant: Expression | None) -> None:
         ("account=1234", 9, "an account of 12 digits"),
     ],
 )
-def test_an_error_names_the_column_and_the_expected_token(
+def test_error_names_the_column_and_the_expected_token(
     text: str, column: int, expected: str | None
 ) -> None:
     if expected is None:
@@ -219,7 +219,7 @@ PIECES = [*'aT1 ()",=<>!:*?.-/', "\\", "AND ", "user", "last ", "..", "2020-01-0
 
 
 @given(st.lists(st.sampled_from(PIECES)).map("".join))
-def test_any_text_is_an_expression_or_a_clear_error(text: str) -> None:
+def test_any_text_is_parsed_or_refused_clearly(text: str) -> None:
     with contextlib.suppress(ExpressionError):
         parse(text, NOW)
 
@@ -285,7 +285,7 @@ def test_joined_terms_are_the_expression_again(text: str) -> None:
     ("text", "wrong"),
     [("usr=John", "usr"), ('a "b', '"b'), ("is:write AND OR", "OR"), ("user=", "")],
 )
-def test_an_error_has_the_place_of_the_wrong_part(text: str, wrong: str) -> None:
+def test_error_has_the_place_of_the_wrong_part(text: str, wrong: str) -> None:
     with pytest.raises(ExpressionError) as caught:
         parse(text, NOW)
     at, length = caught.value.at, caught.value.length

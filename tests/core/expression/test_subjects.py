@@ -48,7 +48,7 @@ def test_a_name_without_a_kind_may_mean_anything() -> None:
     assert not holds(expression, attributes_of(other), other)
 
 
-def test_an_arn_finds_calls_that_give_the_name_only() -> None:
+def test_arn_finds_calls_that_give_the_name_only() -> None:
     record = a_record(requestParameters={"userName": "Mary"}, responseElements=None)
     for account, expected in ((ACCOUNT, True), ("999999999999", False)):
         text = events_of(f"arn:aws:iam::{account}:user/Mary", "resource")

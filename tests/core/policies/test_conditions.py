@@ -153,7 +153,7 @@ def test_an_unknown_operator_is_refused(operator: str) -> None:
         ("Null", "maybe"),
     ],
 )
-def test_a_policys_value_must_be_of_the_operators_type(operator: str, wanted: str) -> None:
+def test_policys_value_must_be_of_the_operators_type(operator: str, wanted: str) -> None:
     with pytest.raises(ConditionError):
         holds(operator, wanted)
 

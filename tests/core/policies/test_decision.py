@@ -242,7 +242,7 @@ def test_an_explicit_deny_always_wins(seed: int, place: int) -> None:
 @pytest.mark.hypothesis
 @settings(max_examples=500, deadline=None)
 @given(seed=st.integers(0, 10**9))
-def test_the_order_of_statements_and_policies_does_not_matter(seed: int) -> None:
+def test_order_of_statements_and_policies_does_not_matter(seed: int) -> None:
     generator, choose = Generator(seed), random.Random(seed)
     documents, request = [generator.document() for _ in range(2)], generator.request()
     attached = generator.document(True)
@@ -345,7 +345,7 @@ def test_the_root_user_is_limited_only_by_denials() -> None:
     assert outcome(asked(root), of_resource=its) is Outcome.EXPLICIT_DENY
 
 
-def test_a_principal_may_name_a_role_or_its_session() -> None:
+def test_principal_may_name_a_role_or_its_session() -> None:
     for name in (ROLE, SESSION):
         its = resource(statement("Allow", Principal={"AWS": name}))
         assert outcome(asked(CALLERS[1]), of_resource=its) is Outcome.ALLOW

@@ -184,7 +184,7 @@ def test_a_long_text_costs_little_memory(start: str, letters: str) -> None:
         tracemalloc.stop()
 
 
-def test_a_string_beyond_the_record_limit_is_not_searched() -> None:
+def test_string_beyond_the_record_limit_is_not_searched() -> None:
     text = json.dumps({"password": SECRET, "x": "x" * 110_000})
     assert redact(text) is text
 
@@ -404,7 +404,7 @@ def leaves(value: Any, secret: bool = False) -> list[tuple[bool, Any]]:
 @pytest.mark.hypothesis
 @settings(deadline=None)
 @given(VALUES)
-def test_no_bytes_and_nothing_under_a_secret_name_survive(value: Any) -> None:
+def test_no_bytes_or_secret_members_survive(value: Any) -> None:
     for secret, leaf in leaves(by_name(value, str)):
         assert not isinstance(leaf, bytes)
         assert not secret or leaf == HIDDEN

@@ -35,7 +35,7 @@ from opentrail.core.secrets.yaml_text import is_hushed, without_yaml_secrets
         ("P:\r\n  NoEcho: true\r\n  Default: x\r\n", None),
     ],
 )
-def test_a_value_is_hidden_with_all_of_its_lines(text: str, shown: str | None) -> None:
+def test_value_is_hidden_with_all_of_its_lines(text: str, shown: str | None) -> None:
     found = without_yaml_secrets(text)
     assert HIDDEN in found
     assert found == shown or shown is None

@@ -176,7 +176,7 @@ def test_a_store_of_another_category_accepts_only_that(category: str) -> None:
         (DATA, "resources.type", "Equals", "AWS::S3::*", "has the form AWS::S3::Object."),
     ],
 )
-def test_an_invalid_value_is_named_with_field_and_expectation(
+def test_invalid_value_is_named_with_field_and_expectation(
     base: dict[str, Json], field: str, operator: str, value: str, expected: str
 ) -> None:
     message = refusal(selector({**base, field: {operator: [value]}}))
@@ -223,7 +223,7 @@ def test_a_field_that_occurs_twice_is_refused() -> None:
     assert refusal(given) == expected
 
 
-def test_an_unknown_field_is_refused_with_the_supported_ones() -> None:
+def test_unknown_field_is_refused_with_the_supported_ones() -> None:
     message = refusal(selector({**DATA, "sourceIPAddress": {"Equals": ["192.0.2.1"]}}))
     assert message.startswith("Field sourceIPAddress is not supported. Supported fields are ")
     assert all(field in message for field in VALUES)

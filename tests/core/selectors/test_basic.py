@@ -108,7 +108,7 @@ def test_other_values_are_refused_in_awss_words(kind: str, value: str) -> None:
     assert refusal(of_values(kind, value)) == expected
 
 
-def test_a_type_for_advanced_selectors_is_refused_as_by_aws() -> None:
+def test_advanced_selector_type_is_refused_as_by_aws() -> None:
     message = refusal(of_values("AWS::S3::Bucket", "arn:aws:s3"))
     assert message.startswith("Value AWS::S3::Bucket for DataResources.Type is invalid. ")
     for kind in (S3, FUNCTION, TABLE):
@@ -122,7 +122,7 @@ def test_a_type_without_values_is_refused(values: list[str] | None) -> None:
     assert message == f"DataResources.Values of {S3} must have at least one value."
 
 
-def test_only_two_sources_of_management_events_can_be_excluded() -> None:
+def test_only_two_management_sources_can_be_excluded() -> None:
     for source in ("kms.amazonaws.com", "rdsdata.amazonaws.com"):
         check_basic([BasicSelector(excluded_sources=(source,))])
     message = refusal({"ExcludeManagementEventSources": ["iam.amazonaws.com"]})

@@ -367,7 +367,7 @@ def test_both_outcomes_have_enough_cases() -> None:
 
 @pytest.mark.campaign
 @pytest.mark.slow
-def test_the_naive_evaluator_agrees_about_variants_of_real_records() -> None:
+def test_naive_evaluator_agrees_about_variants_of_real_records() -> None:
     found = judge(variants(real_records(), 1_400))
     assert found.pairs >= PAIRS
     for category, field, operator in conditions():

@@ -41,7 +41,7 @@ def test_data_selectors_for_recording_need_no_type() -> None:
         ),
     ],
 )
-def test_only_a_selector_of_all_keeps_management_events_whole(
+def test_full_management_events_need_an_unlimited_selector(
     selectors: list[Json], is_whole: bool
 ) -> None:
     assert records_all_management(read_recording(selectors, "record")) is is_whole

@@ -212,7 +212,7 @@ def test_a_document_has_exactly_one_kind_of_selectors() -> None:
     assert "1 to 5" in refusal({"EventSelectors": []})
 
 
-def test_an_empty_list_of_the_other_kind_is_ignored() -> None:
+def test_empty_list_of_the_other_kind_is_ignored() -> None:
     advanced_only = {"EventSelectors": [], "AdvancedEventSelectors": [{"FieldSelectors": DATA}]}
     assert list(read_selection(advanced_only, SelectorOwner.TRAIL).document()) == [
         "AdvancedEventSelectors"
@@ -258,7 +258,7 @@ def test_a_selection_knows_whether_it_logs_writes(more: list[Json], logs_writes:
 @pytest.mark.parametrize(
     ("read_write", "logs_writes"), [("All", True), ("WriteOnly", True), ("ReadOnly", False)]
 )
-def test_a_basic_selection_that_logs_only_reads_still_logs(
+def test_basic_selection_that_logs_only_reads_still_logs(
     read_write: str, logs_writes: bool
 ) -> None:
     given = {"EventSelectors": [{"ReadWriteType": read_write}]}
