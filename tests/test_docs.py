@@ -128,7 +128,7 @@ def test_every_guarantee_number_has_the_word() -> None:
 
 
 @pytest.mark.parametrize("number", guarantees())
-def test_every_guarantee_names_tests_that_exist(number: str) -> None:
+def test_every_guarantee_names_existing_tests(number: str) -> None:
     named = _TEST.findall(guarantees()[number])
     assert named, "no test"
     for file, function in named:
@@ -163,7 +163,7 @@ def test_contributors_find_how_to_add_things(what: str) -> None:
     assert f"({page})" in (ROOT / "CONTRIBUTING.md").read_text()
 
 
-def test_every_module_that_documents_and_source_name_exists() -> None:
+def test_every_named_module_exists() -> None:
     """A name such as `sinks/sns.py` may leave out the folders before it.
 
     The files of a tutorial, and the initial files of an example, are the reader's.

@@ -134,7 +134,7 @@ async def test_a_deleted_user_may_be_created_again() -> None:
 
 
 @asynchronous
-async def test_tries_are_counted_for_each_user_and_address() -> None:
+async def test_attempts_are_counted_for_each_user_and_address() -> None:
     clock = SettableClock()
     users = users_in(MemoryControl(), clock)
     await signed_in(users)
@@ -151,7 +151,7 @@ async def test_tries_are_counted_for_each_user_and_address() -> None:
 
 
 @asynchronous
-async def test_tries_at_the_same_time_are_all_counted() -> None:
+async def test_concurrent_attempts_are_all_counted() -> None:
     users = users_in(MemoryControl())
     await signed_in(users)
     tries = [users.sign_in("ann", f"guess {number}", ADDRESS) for number in range(20)]
@@ -361,7 +361,7 @@ def test_a_user_signs_in_with_the_password_only(own: str, other: str) -> None:
 
 
 @asynchronous
-async def test_tries_of_one_address_delay_no_other() -> None:
+async def test_attempts_from_one_address_delay_no_other() -> None:
     users = users_in(MemoryControl())
     await signed_in(users)
     started: list[str] = []

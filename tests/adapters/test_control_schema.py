@@ -160,7 +160,7 @@ def test_several_processes_may_open_a_store_concurrently(new_place: NewPlace, is
 
 
 @asynchronous
-async def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
+async def test_a_failed_migration_changes_nothing(tmp_path: Path) -> None:
     file = Path(shutil.copy(BEFORE, tmp_path / "state.db"))
     with closing(sqlite3.connect(file)) as database, database:
         database.execute("CREATE VIEW opentrail_schema AS SELECT 1 AS other")

@@ -33,7 +33,7 @@ def test_only_the_owner_can_access_the_files(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_documents_are_rows_that_other_tools_can_read(tmp_path: Path) -> None:
+async def test_other_tools_can_read_documents_as_rows(tmp_path: Path) -> None:
     store = SqlControl.in_file(tmp_path / "state.db")
     await store.apply([Put("k", "x", {"n": 1})])
     await store.close()

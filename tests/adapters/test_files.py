@@ -207,7 +207,7 @@ def test_a_removed_lock_file_admits_no_second_server(tmp_path: Path) -> None:
         pass
 
 
-def test_looking_whether_a_server_runs_changes_nothing(tmp_path: Path) -> None:
+def test_checking_for_a_server_changes_nothing(tmp_path: Path) -> None:
     assert not DataDirectory(tmp_path / "nowhere").is_in_use
     assert not DataDirectory(tmp_path).is_in_use
     assert list(tmp_path.iterdir()) == []

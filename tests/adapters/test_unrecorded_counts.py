@@ -29,7 +29,7 @@ def test_without_a_gap_nothing_is_left(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_folder_holds_no_gaps(tmp_path: Path) -> None:
+def test_a_missing_folder_has_no_gaps(tmp_path: Path) -> None:
     assert list(kept_gaps(tmp_path / "nothing")) == []
 
 

@@ -375,7 +375,7 @@ def test_a_bucket_that_disappears_loses_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.campaign
-def test_the_sandbox_makes_lost_trail_buckets_again(tmp_path: Path) -> None:
+def test_the_sandbox_recreates_lost_trail_buckets(tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", command="sandbox", port=free_port()) as server:
         server.aws("s3", "mb", "s3://kept")
         server.aws("cloudtrail", "create-trail", "--name", "kept", "--s3-bucket-name", "kept")

@@ -151,7 +151,7 @@ async def test_days_left_assume_the_current_rate(place: Place) -> None:
 
 
 @asynchronous
-async def test_a_disk_that_fills_is_checked_more_often(place: Place) -> None:
+async def test_a_filling_disk_is_checked_more_often(place: Place) -> None:
     watch = place.watch()
     assert watch.pause == 10
     await place.fill(10 * MB, 190 * MB, watch)

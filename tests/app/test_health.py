@@ -103,7 +103,7 @@ def test_a_missing_signing_key_is_named() -> None:
     assert health.document(Settings(), [])["keyProblems"] == health.key_problems
 
 
-def test_networks_whose_callers_are_not_verified_are_named() -> None:
+def test_networks_of_unverified_callers_are_named() -> None:
     health = health_of(Journal(), Store())
     networks = ("172.28.47.0/24",)
     document = health.document(Settings(insecure_trusted_networks=networks), [])

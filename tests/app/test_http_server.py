@@ -171,7 +171,7 @@ async def test_the_oldest_idle_connections_make_room() -> None:
 
 
 @asynchronous
-async def test_when_all_receive_bodies_the_slowest_makes_room() -> None:
+async def test_the_slowest_body_makes_room_for_others() -> None:
     async with console(Connections(max_connections=1, body_grace_seconds=0.0)) as port:
         head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
         slow, _ = await sent(port, head)

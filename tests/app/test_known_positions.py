@@ -22,7 +22,7 @@ from tests.fakes import MemoryControl, MemoryJournal, asynchronous
 
 
 @asynchronous
-async def test_of_a_new_data_directory_nothing_is_known(tmp_path: Path) -> None:
+async def test_a_new_data_directory_has_no_known_positions(tmp_path: Path) -> None:
     assert await known_positions(MemoryControl(), tmp_path) is None
     assert await known_imports(MemoryControl()) == 0
 
@@ -54,7 +54,7 @@ async def test_an_empty_journal_is_known_to_exist(tmp_path: Path) -> None:
     ],
 )
 @asynchronous
-async def test_every_cursor_and_every_sealed_file_is_heard(
+async def test_cursors_and_sealed_files_give_known_positions(
     tmp_path: Path, kind: str, document: dict[str, int]
 ) -> None:
     control = MemoryControl()

@@ -333,7 +333,7 @@ async def test_lost_positions_are_not_requested(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_expired_files_are_not_asked_for(tmp_path: Path) -> None:
+async def test_expired_files_are_not_requested(tmp_path: Path) -> None:
     cluster = Servers(tmp_path, records=1_000)
     for first in (1, 11, 21):
         await cluster.share(first, first + 9)

@@ -147,7 +147,7 @@ def test_known_state_survives_a_replaced_store() -> None:
     following(control, reloads, story)
 
 
-def test_a_bug_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bug_stops_no_task(caplog: pytest.LogCaptureFixture) -> None:
     control, reloads = MemoryControl(), Reloads()
     revisions = control.revisions
 

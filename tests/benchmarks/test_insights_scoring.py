@@ -63,7 +63,7 @@ def test_a_perfect_detector_scores_one() -> None:
     assert all(target.verdict(scores) in ("ambitious", "-") for target in BALANCED)
 
 
-def test_a_detector_that_reports_nothing_scores_zero() -> None:
+def test_a_silent_detector_scores_zero() -> None:
     scores = score(account(*LABELS), [])
     assert (scores.precision, scores.recall, scores.f1) == (0, 0, 0)
     assert scores.false_per_1000_key_weeks == 0

@@ -115,7 +115,7 @@ def test_an_endpoint_precedes_the_address_in_the_folder(
     assert ask(options(folder, console.url + slash), "/x", {}) == {}
 
 
-def test_a_proxy_of_the_environment_is_not_asked(
+def test_a_proxy_of_the_environment_is_ignored(
     console: StubConsole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):

@@ -326,7 +326,7 @@ def test_a_busy_server_is_called_again(server: ImportServer, status: int) -> Non
 
 
 @pytest.mark.slow
-def test_a_server_that_stays_busy_ends_the_sending(server: ImportServer) -> None:
+def test_a_permanently_busy_server_ends_the_import(server: ImportServer) -> None:
     server.failures = [BUSY] * 100
     with pytest.raises(TryLater, match="the disk does not keep up"):
         sender(server).send([FILE])
@@ -358,7 +358,7 @@ def test_request_with_a_lost_answer_may_be_repeated(server: ImportServer) -> Non
     assert len(server.event_ids) == 3
 
 
-def test_a_refusal_is_not_asked_again(server: ImportServer) -> None:
+def test_a_refusal_is_not_retried(server: ImportServer) -> None:
     server.failures = [(400, {"code": "InvalidParameterException", "error": "file 1: size"})]
     with pytest.raises(OpentrailError, match="file 1: size"):
         sender(server).send([FILE])
@@ -478,7 +478,7 @@ def test_first_rejected_lines_are_printed_and_all_written() -> None:
     assert len(totals.as_json()["first_rejected"]) == 3
 
 
-def test_names_and_reasons_steer_no_terminal() -> None:
+def test_names_and_reasons_have_no_terminal_controls() -> None:
     totals = Totals()
     totals.note_sent(BatchFile("\x1b[2J\u202e", b""), an_answer(0, 0, "\x07\n"))
     assert all(line.isprintable() for line in totals.as_text().splitlines())

@@ -33,7 +33,7 @@ def test_keys_are_managed_without_a_server(data: Path, capsys: pytest.CaptureFix
     assert (data / "keys" / "master.key").stat().st_mode & 0o077 == 0
 
 
-def test_the_secret_is_shown_to_be_pasted(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_secret_is_printed_for_pasting(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["keys", "create", "--user", "John", "--data-dir", str(data)]) == 0
     shown = capsys.readouterr().out
     assert "arn:aws:iam::123456789012:user/John; its secret is shown only now" in shown

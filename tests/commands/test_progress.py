@@ -66,7 +66,7 @@ def test_the_line_is_drawn_over_the_last_one(time: Time) -> None:
 
 
 @pytest.mark.parametrize("width", [1, 10, 40, 60, 80, 300])
-def test_the_line_never_is_wider_than_the_terminal(time: Time, width: int) -> None:
+def test_the_line_fits_the_terminal(time: Time, width: int) -> None:
     terminal = Terminal()
     progress = Progress(terminal, time, lambda: width)
     progress.total = 10

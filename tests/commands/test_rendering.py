@@ -104,7 +104,7 @@ def test_an_empty_result_is_reported_on_standard_error(capsys: Capture) -> None:
     assert captured.err == "no events found\n"
 
 
-def test_a_table_shows_nothing_that_steers_a_terminal(capsys: Capture) -> None:
+def test_a_table_has_no_terminal_controls(capsys: Capture) -> None:
     record = a_record(eventName=f"Create{STEERING}", errorCode=f"E{STEERING}")
     event = an_event(
         record,
@@ -276,7 +276,7 @@ def test_several_resources_are_distinguished(capsys: Capture) -> None:
     assert "\n\nAWS::IAM::Group 123456789012 eu-west-1\n" in out
 
 
-def test_an_answer_shows_nothing_that_steers_a_terminal(capsys: Capture) -> None:
+def test_an_answer_has_no_terminal_controls(capsys: Capture) -> None:
     change = {**CHANGE, "sentence": STEERING, "evidence": {"userAgent": STEERING}}
     evil: Any = {
         **ONE,
@@ -353,7 +353,7 @@ def test_quotes_commas_and_lines_stay_inside_their_cell(capsys: Capture) -> None
     assert row[2].startswith('a"b,c')
 
 
-def test_csv_shows_nothing_that_steers_a_terminal(capsys: Capture) -> None:
+def test_csv_has_no_terminal_controls(capsys: Capture) -> None:
     print_csv([an_event(Username=f"U{STEERING}", Resources=[{"ResourceName": f"R{STEERING}"}])])
     out = capsys.readouterr().out
     assert not set(out) & (set(STEERING) - {"\r", "\n", "\t"})
@@ -391,7 +391,7 @@ def test_each_event_is_a_line(capsys: Capture) -> None:
     assert first.index("CreateUser") == second.index("CreateUser")
 
 
-def test_a_line_shows_nothing_that_steers_a_terminal(capsys: Capture) -> None:
+def test_a_line_has_no_terminal_controls(capsys: Capture) -> None:
     print_lines([an_event(Username=f"U{STEERING}", Resources=[{"ResourceName": f"R{STEERING}"}])])
     out = capsys.readouterr().out
     assert out.count("\n") == 1

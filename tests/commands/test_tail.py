@@ -252,7 +252,7 @@ def test_a_departed_reader_ends_a_silent_command(
             tail._print([at(5)], lambda _: None, TailCursor())
 
 
-def test_errors_that_waiting_cannot_heal_end_the_command(server: Server, capsys: Capture) -> None:
+def test_permanent_errors_end_the_command(server: Server, capsys: Capture) -> None:
     server.scripts = [[at(5)], (500, {"error": "the journal is broken"})]
     assert main(["tail"]) == 1
     assert capsys.readouterr().err.endswith("the journal is broken\n")

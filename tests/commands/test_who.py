@@ -104,7 +104,7 @@ def test_a_final_rename_is_printed_once(console: StubConsole, capsys: Capture) -
     assert capsys.readouterr().out.count("Tom renamed") == 1
 
 
-def test_who_shows_nothing_that_steers_a_terminal(console: StubConsole, capsys: Capture) -> None:
+def test_who_prints_no_terminal_controls(console: StubConsole, capsys: Capture) -> None:
     evil = "\x1b[2J\u202eevil"
     made = {"sentence": f"On {evil}", "evidence": {"userAgent": evil}, "certain": True}
     console.answers({**made, "events": 1, "answers": [{**ONE, "created": made}]})

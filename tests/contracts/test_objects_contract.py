@@ -153,9 +153,7 @@ async def test_writing_to_a_bucket_needs_its_creation(store: ObjectStore, bucket
 
 
 @asynchronous
-async def test_checking_a_bucket_finds_out_whether_it_exists(
-    store: ObjectStore, bucket: str
-) -> None:
+async def test_checking_finds_a_missing_bucket(store: ObjectStore, bucket: str) -> None:
     with pytest.raises(ObjectMissing) as missing:
         await store.check_bucket(bucket)
     assert missing.value.code == "NoSuchBucket"

@@ -121,7 +121,7 @@ def test_a_record_without_its_core_is_refused(member: str) -> None:
         attributes_of(a_record(**{member: ABSENT}))
 
 
-def test_a_record_of_no_time_is_refused() -> None:
+def test_a_record_without_time_is_refused() -> None:
     with pytest.raises(ValueError, match="noon"):
         attributes_of(a_record(eventTime="noon"))
 
@@ -178,7 +178,7 @@ def test_a_user_name_equals_the_name_in_lookups(
 # Resources
 
 
-def test_the_user_a_call_makes_is_named_once() -> None:
+def test_a_created_user_is_named_once() -> None:
     assert names(a_record()).count(("AWS::IAM::User", "Mary")) == 1
 
 

@@ -179,7 +179,7 @@ def test_creating_a_user_teaches_id_and_arn() -> None:
     )
 
 
-def test_creating_an_access_key_teaches_whose_it_is() -> None:
+def test_creating_an_access_key_teaches_its_user() -> None:
     users = {(ACCOUNT, "Mary"): ("AIDAMARY", f"arn:aws:iam::{ACCOUNT}:user/staff/Mary")}
     (identity,) = learn(create_access_key(), users).identities
     assert identity == Identity(

@@ -118,7 +118,7 @@ async def test_repeated_work_may_fail_with_a_logged_reason(
 
 
 @asynchronous
-async def test_work_that_succeeds_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_successful_work_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert await attempt(asyncio.sleep(0), "it failed")
     assert not caplog.records
 

@@ -361,7 +361,7 @@ def test_a_valid_prefix_is_accepted(prefix: str) -> None:
         "a%2fb",
     ],
 )
-def test_a_prefix_that_leaves_its_place_is_refused(prefix: str) -> None:
+def test_an_unsafe_prefix_is_refused(prefix: str) -> None:
     with pytest.raises(CloudTrailError) as refused:
         check_prefix(prefix)
     assert refused.value.code == "InvalidS3PrefixException"

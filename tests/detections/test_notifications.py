@@ -171,7 +171,7 @@ async def test_a_burst_is_one_alert_and_one_digest() -> None:
 
 
 @asynchronous
-async def test_after_a_crash_nothing_that_waited_is_lost() -> None:
+async def test_a_crash_loses_no_waiting_alert() -> None:
     alerting = Alerting(BURST)
     await alerting.read()
     alerting.start()
@@ -303,7 +303,7 @@ async def test_a_service_that_resolves_alerts_gets_each_insight() -> None:
 
 
 @asynchronous
-async def test_after_a_crash_no_insight_is_lost() -> None:
+async def test_a_crash_loses_no_insight() -> None:
     alerting = Insights(FLOOD)
     await alerting.read()
     alerting.start()

@@ -44,7 +44,7 @@ def test_fields_of_all_comparisons_are_checked() -> None:
     assert reasons(Like("*anything*")) == ([], [])
 
 
-def test_names_that_records_have_are_possible() -> None:
+def test_names_in_records_are_possible() -> None:
     for service, names in rules("names")["event_name"].items():
         source = OneOf("eventSource", (f"{service.removesuffix('control')}.amazonaws.com",))
         for name in names.values():

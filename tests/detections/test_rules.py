@@ -35,7 +35,7 @@ OTHER = Like("*x*", "userAgent")
         (Negation(USERS), None),
     ],
 )
-def test_names_that_matches_have(condition: Condition, names: set[str] | None) -> None:
+def test_names_in_matches(condition: Condition, names: set[str] | None) -> None:
     assert values_that(condition, "eventName") == names
 
 

@@ -553,7 +553,7 @@ async def test_histogram_without_events_has_the_last_seven_days() -> None:
 
 
 @asynchronous
-async def test_facets_have_the_names_that_expressions_have() -> None:
+async def test_facets_and_expressions_share_names() -> None:
     history = await World().filled(entries_of(some_records(2)))
     names = ("eventName", "username", "eventSource", "region", "sourceIp", "errorCode")
     assert await history.facets(Search(), [*names, "resourceType", "account"]) == {

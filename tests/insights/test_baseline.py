@@ -60,7 +60,7 @@ def test_late_calls_count_in_their_minute() -> None:
     assert made.current(ROW).sums[1, 0] == 2 * 5
 
 
-def test_arrays_make_the_same_baselines_again() -> None:
+def test_baselines_are_restored_from_arrays() -> None:
     made = baselines(200)
     again = Baselines.of(made.now, {name: a.copy() for name, a in made.arrays().items()})
     for each in (made, again):

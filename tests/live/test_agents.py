@@ -100,7 +100,7 @@ def test_agents_are_searched_for(server: Opentrail) -> None:
     assert not server.records("agent=crawl", "resource=searched-for")
 
 
-def test_tools_are_found_in_events_that_aws_recorded(server: Opentrail) -> None:
+def test_tools_are_found_in_awss_events(server: Opentrail) -> None:
     done = server.opentrail("import", str(PART / "invictus-aws_dataset.ndjson"))
     assert done.returncode == 0, done.stderr
 

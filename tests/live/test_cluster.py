@@ -254,7 +254,7 @@ def test_one_server_becomes_a_cluster_with_its_data(cluster: Cluster, tmp_path: 
 
 
 @pytest.mark.campaign
-def test_a_paused_worker_that_wakes_up_changes_nothing(cluster: Cluster) -> None:
+def test_a_resumed_worker_changes_nothing(cluster: Cluster) -> None:
     one, two = cluster.add("one", "two")
     one.boto("s3").create_bucket(Bucket="logs")
     one.boto("cloudtrail").create_trail(Name="main", S3BucketName="logs")

@@ -168,7 +168,7 @@ def settings_in(text: str) -> list[str]:
     return re.findall(r"^```toml\n(.*?)^```", text, re.M | re.S)
 
 
-def test_settings_that_a_document_shows_are_settings(tmp_path: Path) -> None:
+def test_documented_settings_exist(tmp_path: Path) -> None:
     shown = [block for document in DOCUMENTS for block in settings_in(document.read_text())]
     assert shown
     for number, block in enumerate(shown):
@@ -350,7 +350,7 @@ STARTED = [
 @pytest.mark.live
 @pytest.mark.slow
 @pytest.mark.parametrize("command", STARTED)
-def test_a_server_that_a_document_starts_does_start(command: str, tmp_path: Path) -> None:
+def test_documented_servers_start(command: str, tmp_path: Path) -> None:
     made = issue("127.0.0.1", "127.0.0.1", is_authority=False)
     write(made, tmp_path / "certificate.pem", tmp_path / "key.pem")
     (tmp_path / "opentrail.toml").write_text('[directory.AKIAIOSFODNN7EXAMPLE]\nuser = "alice"\n')
@@ -359,7 +359,7 @@ def test_a_server_that_a_document_starts_does_start(command: str, tmp_path: Path
         assert shell.serve(command.replace("0.0.0.0", "127.0.0.1"), shown) == shown  # noqa: S104
 
 
-def test_code_in_documents_is_code() -> None:
+def test_code_in_documents_is_valid() -> None:
     for document in DOCUMENTS:
         for block in re.findall(r"^ *```python\n(.*?)^ *```", document.read_text(), re.M | re.S):
             source = textwrap.dedent(block)

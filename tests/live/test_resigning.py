@@ -51,7 +51,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
         store.stop()
 
 
-def test_the_caller_stays_the_caller_in_the_record(server: Opentrail) -> None:
+def test_the_record_has_the_original_caller(server: Opentrail) -> None:
     s3 = server.boto("s3", KEY, SECRET)
     for key in ("plain", "a b/ü+%2F&=?#'\"", "deep/x.y"):
         s3.put_object(Bucket="other", Key=key, Body=b"hello", Metadata={"a": "b  c"})

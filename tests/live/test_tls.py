@@ -67,7 +67,7 @@ def client(service: str, url: str, verify: Path) -> Any:
     return session.client(service, endpoint_url=url, verify=str(verify), config=config)
 
 
-def test_tls_is_spoken_and_recorded(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+def test_calls_over_tls_are_recorded(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
     pem, key = certificate
     tls = ("--tls-certificate", str(pem), "--tls-key", str(key))
     with (

@@ -99,7 +99,9 @@ def test_missing_record_member_leaves_decision_open(resource: Any, judgement: Ju
         ("s3", "DeleteObjects", "the record does not name the needed permissions"),
     ],
 )
-def test_a_call_of_unknown_needs_cannot_be_decided(source: str, name: str, reason: str) -> None:
+def test_a_call_with_unknown_permissions_cannot_be_decided(
+    source: str, name: str, reason: str
+) -> None:
     record = a_record(eventSource=f"{source}.amazonaws.com", eventName=name)
     found = verdict_on(record, [a_policy(a_statement("Allow", action="*"))])
     assert (found.judgement, found.reason) == (UNKNOWN, reason)

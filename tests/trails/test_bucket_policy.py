@@ -125,7 +125,7 @@ def test_it_is_for_one_folder_and_trail() -> None:
 
 
 @pytest.mark.parametrize("policy", [None, "", "no JSON", "[]", "{}", '{"Statement": 1}'])
-def test_no_policy_is_not_enough(policy: str | None) -> None:
+def test_an_empty_or_invalid_policy_is_insufficient(policy: str | None) -> None:
     assert not allows(policy)
 
 

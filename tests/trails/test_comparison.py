@@ -141,7 +141,7 @@ async def test_unlisted_log_files_are_in_the_next_digest() -> None:
 
 
 @asynchronous
-async def test_events_that_both_have_are_not_delivered_again() -> None:
+async def test_delivered_events_are_not_repeated() -> None:
     world, events = await logging_world()
     events += await world.event(3)
     events += await world.event(3, awsRegion=OTHER)

@@ -67,7 +67,7 @@ def test_the_working_server_sees_others_trails_and_stops() -> None:
     run_skipping_time(story())
 
 
-def test_the_errors_of_the_bucket_reach_who_asked() -> None:
+def test_bucket_errors_reach_the_caller() -> None:
     async def story() -> None:
         world = World()
         worker, other = server_of(world), server_of(world.restarted())

@@ -37,7 +37,7 @@ def test_a_truncated_file_is_invalid(raw: bytes, cut: int) -> None:
 
 
 @given(raw=st.binary(max_size=300))
-def test_anything_is_unpacked_as_gzip_does_or_refused(raw: bytes) -> None:
+def test_any_file_unpacks_like_gzip_or_is_refused(raw: bytes) -> None:
     try:
         expected = gzip.decompress(raw)
     except (OSError, EOFError, zlib.error):

@@ -75,7 +75,7 @@ def test_a_disabled_chain_ends_the_validation() -> None:
     assert coverage_of(there, at("20:00")) == (Coverage.UNVALIDATED, None)
 
 
-def test_without_any_digest_all_is_a_gap() -> None:
+def test_everything_without_a_digest_is_a_gap() -> None:
     there = chain()
     assert coverage_of(Chain(there.id, []), at("12:00")) == (Coverage.GAP, None)
 

@@ -929,7 +929,7 @@ def test_a_key_verifies_only_while_it_is_valid() -> None:
     assert "was not valid" in outcome.text()
 
 
-def test_digests_that_stopped_coming_cannot_be_decided() -> None:
+def test_missing_new_digests_cannot_be_decided() -> None:
     trail = six_hours()
     learned = trail.validate(known=[]).known
     assert trail.validate(known=learned, now=utc("2020-01-01T16:30:00")).code == 0

@@ -138,7 +138,7 @@ async def test_a_chains_end_has_hints_about_the_owner() -> None:
 
 
 @asynchronous
-async def test_a_chain_that_bites_its_tail_ends() -> None:
+async def test_a_circular_chain_ends() -> None:
     caller = await caller_of(
         at(9, userIdentity=a_session("ASIA1")),
         assumed(1, "ASIA1", a_session("ASIA2")),

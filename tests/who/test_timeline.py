@@ -79,7 +79,7 @@ async def test_callers_outcomes_and_long_pauses_divide_calls() -> None:
 
 
 @asynchronous
-async def test_who_was_behind_a_session_is_named() -> None:
+async def test_the_caller_behind_a_session_is_named() -> None:
     session = an_assumed_role("DataRole", "etl")
     entries = await timeline(
         assumed(1, session["accessKeyId"], an_iam_user("Ann")),

@@ -374,7 +374,7 @@ def test_an_unknown_action_keeps_its_name() -> None:
 
 
 @pytest.mark.parametrize("body", [b"Version=2010-05-08", b"", b"Action=&Version=", b"\xff\xfe=1"])
-def test_a_form_without_an_action_asks_for_nothing(body: bytes) -> None:
+def test_a_form_without_an_action_has_no_operation(body: bytes) -> None:
     assert identify(a_request("iam", headers=FORM, body=body)).operation is None
 
 

@@ -62,7 +62,7 @@ def test_a_second_signature_is_refused() -> None:
     assert signed_by_header(f"{start}, Signature={SIGNATURE}") is None
 
 
-def test_a_streaming_upload_is_signed_as_any_other() -> None:
+def test_a_streaming_upload_is_signed_like_any_other() -> None:
     found = signed_by_header(
         f"AWS4-HMAC-SHA256 Credential={SCOPE}, SignedHeaders=host, Signature={SIGNATURE}",
         x_amz_content_sha256="STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER",

@@ -148,13 +148,13 @@ def test_answer_without_the_object_is_left_to_botocore() -> None:
         assert len(came) == 2
 
 
-def test_behind_a_proxy_all_is_left_to_botocore(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_behind_a_proxy_use_botocore(monkeypatch: pytest.MonkeyPatch) -> None:
     own_environment(monkeypatch, "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:8")
     assert S3Gets()._place("bucket") is None
 
 
-def test_without_credentials_all_is_left_to_botocore(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_without_credentials_use_botocore(monkeypatch: pytest.MonkeyPatch) -> None:
     own_environment(monkeypatch, "http://127.0.0.1:9")
     gets = S3Gets()
     gets._credentials = None

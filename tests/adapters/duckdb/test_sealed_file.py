@@ -44,7 +44,7 @@ def test_another_number_of_rows_is_refused(tmp_path: Path, last: int) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_of_a_filling_that_fails_nothing_is_left(tmp_path: Path) -> None:
+def test_a_failed_filling_leaves_nothing(tmp_path: Path) -> None:
     def fail(connection: duckdb.DuckDBPyConnection) -> int:
         fill(connection)
         raise OSError("no more")

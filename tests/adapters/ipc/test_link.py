@@ -102,7 +102,7 @@ async def test_bodies_of_every_size_and_content_pass(size: int) -> None:
 
 
 @asynchronous
-async def test_values_arrive_as_the_types_that_they_were() -> None:
+async def test_values_keep_their_types() -> None:
     async def same(request: SendEverything) -> Everything:
         return request.everything
 

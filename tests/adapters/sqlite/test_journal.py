@@ -400,9 +400,7 @@ asyncio.run(main())
 
 @pytest.mark.anomaly
 @pytest.mark.parametrize("segment_bytes", [TINY_SEGMENT, 1 << 28])
-def test_a_killed_process_loses_nothing_that_it_acknowledged(
-    tmp_path: Path, segment_bytes: int
-) -> None:
+def test_a_killed_process_loses_no_acknowledged_record(tmp_path: Path, segment_bytes: int) -> None:
     acknowledged: dict[int, str] = {}
     for lines in (150, 400):
         child = subprocess.Popen(

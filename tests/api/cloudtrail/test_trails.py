@@ -202,7 +202,7 @@ async def test_an_invalid_bucket_name_is_refused(bucket: str) -> None:
     ],
 )
 @asynchronous
-async def test_a_prefix_that_leads_astray_is_refused(prefix: str) -> None:
+async def test_an_unsafe_prefix_is_refused(prefix: str) -> None:
     api = Api()
     code, _ = await api.error(
         "CreateTrail", Name="my-trail", S3BucketName=BUCKET, S3KeyPrefix=prefix
@@ -249,7 +249,7 @@ async def test_name_in_use_is_refused_with_awss_message() -> None:
 
 
 @asynchronous
-async def test_a_sixth_trail_is_refused_in_awss_words() -> None:
+async def test_a_sixth_trail_is_refused_as_by_aws() -> None:
     api = Api()
     for number in range(5):
         await api.ok("CreateTrail", Name=f"trail-{number}", S3BucketName=BUCKET)
@@ -585,7 +585,7 @@ async def test_a_deleted_trails_name_is_free_immediately() -> None:
 
 
 @asynchronous
-async def test_no_change_is_lost_of_two_concurrent_changes() -> None:
+async def test_concurrent_changes_lose_nothing() -> None:
     api = await with_trail()
 
     async def update(prefix: str) -> Answer:
@@ -719,7 +719,7 @@ async def test_public_key_is_listed_in_the_validators_form() -> None:
     ],
 )
 @asynchronous
-async def test_keys_are_listed_whose_validity_overlaps_the_range(
+async def test_keys_valid_in_the_range_are_listed(
     start: float | None, end: float | None, listed: bool
 ) -> None:
     began = MOMENT.timestamp()

@@ -70,7 +70,7 @@ async def test_each_sign_in_replaces_the_browsers_session() -> None:
 
 
 @asynchronous
-async def test_a_session_that_another_chose_is_not_accepted() -> None:
+async def test_a_session_chosen_by_another_is_refused() -> None:
     browser = await with_user()
     browser.cookie = "chosen-by-an-attacker"
     await login(browser)

@@ -36,7 +36,7 @@ async def test_records_of_other_processes_arrive_as_lines() -> None:
 
 
 @asynchronous
-async def test_a_process_asks_who_is_behind_a_key() -> None:
+async def test_a_process_asks_for_a_keys_caller() -> None:
     answer = await send(Browser().app, "GET", "/api/v1/identities/AKIA", BEARER)
     found = answer.json
     assert (found["account"], found["deletedBy"]) == (ACCOUNT, None)
@@ -66,7 +66,7 @@ async def test_import_reports_its_progress() -> None:
 
 @pytest.mark.parametrize("role", [ConsoleRole.OPERATOR, ConsoleRole.ADMIN])
 @asynchronous
-async def test_no_session_does_any_of_it(role: ConsoleRole) -> None:
+async def test_sessions_cannot_use_these_routes(role: ConsoleRole) -> None:
     """It is not recorded as a call of the user, or outlives the user."""
     browser = Browser()
     browser.become(role)

@@ -47,7 +47,7 @@ def test_every_condition_is_read() -> None:
         ({"since": "0001-01-01T00:00:00+14:00"}, "InvalidTimeRangeException"),
     ],
 )
-def test_conditions_that_make_no_sense_are_refused(query: dict[str, str], code: str) -> None:
+def test_contradictory_conditions_are_refused(query: dict[str, str], code: str) -> None:
     with pytest.raises(CloudTrailError) as refused:
         search_in(query, MOMENT)
     assert refused.value.code == code

@@ -111,7 +111,7 @@ async def test_a_question_of_another_form_is_refused(member: str, value: object)
 
 
 @asynchronous
-async def test_a_program_learns_whose_token_it_has() -> None:
+async def test_a_program_learns_its_tokens_user() -> None:
     browser = Browser()
     browser.become(ConsoleRole.AUDITOR, name="ann")
     assert (await browser.get("caller")).json == {"user": "ann", "role": "auditor"}

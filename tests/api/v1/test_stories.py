@@ -215,7 +215,7 @@ async def test_the_person_behind_a_call_may_be_unknown() -> None:
 
 
 @asynchronous
-async def test_who_was_behind_several_calls_is_one_answer() -> None:
+async def test_callers_behind_several_calls_are_one_answer() -> None:
     browser = Browser()
     first = {**an_assumed_role("First"), "accessKeyId": "ASIA1"}
     second = {**an_assumed_role("Second"), "accessKeyId": "ASIA2"}

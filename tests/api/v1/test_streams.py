@@ -288,7 +288,7 @@ async def test_a_tail_sends_its_position_without_matches(
     ],
 )
 @asynchronous
-async def test_a_tail_that_makes_no_sense_is_refused(query: dict[str, str]) -> None:
+async def test_an_invalid_tail_is_refused(query: dict[str, str]) -> None:
     answer = await (await filled(*some_records(3))).ask(TAIL, **query)
     assert answer.status == 400
     assert answer.json["error"]

@@ -76,7 +76,7 @@ async def test_creating_a_trail_creates_its_resources(monkeypatch: pytest.Monkey
 
 
 @asynchronous
-async def test_the_call_that_fails_is_named() -> None:
+async def test_a_failed_call_is_named() -> None:
     browser = await with_trail()
     browser.endpoint.refused = ["CreateBucket"]
     wish = {"action": "create", "region": REGION, "name": "new", "bucket": "evidence"}

@@ -160,7 +160,9 @@ async def test_undeletable_entries_are_named() -> None:
     ],
 )
 @asynchronous
-async def test_a_wrong_wish_is_refused_before_any_step(change: dict[str, Any], words: str) -> None:
+async def test_an_invalid_request_is_refused_before_any_step(
+    change: dict[str, Any], words: str
+) -> None:
     browser = Browser()
     answer = await browser.post("turn-on", {**WISH, **change})
     assert answer.status == 400

@@ -85,7 +85,7 @@ def test_a_silent_connection_is_closed() -> None:
         assert wire.rest() == b""
 
 
-def test_a_body_that_stops_coming_ends_the_call() -> None:
+def test_an_interrupted_body_ends_the_call() -> None:
     silent = socket.create_server(("127.0.0.1", 0))
     with silent, an_endpoint(idle_seconds=0.2) as (url, endpoint):
         host, port = silent.getsockname()

@@ -74,7 +74,7 @@ def test_throttling_has_the_error_code_that_sdks_retry(service: str) -> None:
     assert dict(headers)[b"Retry-After"] == b"1"
 
 
-def test_unavailable_asks_to_try_again() -> None:
+def test_unavailable_answers_ask_for_a_retry() -> None:
     refusal = unavailable("no room")
     headers = dict(answer_of(refusal, NOTHING)[2])
     assert refusal.status == 503

@@ -266,7 +266,7 @@ def test_an_error_may_repeat_a_recorded_name() -> None:
     assert records(request, answer)[0]["errorMessage"] == "DeleteObjects is not allowed"
 
 
-def test_of_many_different_errors_the_codes_are_recorded() -> None:
+def test_many_different_errors_leave_their_codes() -> None:
     keys = [f"k{number}" for number in range(100)]
     errors = "".join(
         f"<Error><Key>{key}</Key><Code>AccessDenied</Code><Message>not {key}</Message></Error>"

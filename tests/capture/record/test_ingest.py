@@ -67,7 +67,7 @@ async def test_record_with_invalid_region_or_account_is_refused(member: str, val
 
 
 @asynchronous
-async def test_who_is_behind_a_key_is_filled_in() -> None:
+async def test_the_caller_behind_a_key_is_filled_in() -> None:
     world = World()
     identity = {"type": "Unknown", "accountId": "1", "accessKeyId": KEY}
     await world.take(a_record(userIdentity=identity))

@@ -133,7 +133,7 @@ def test_an_alias_is_not_recorded_as_a_key(key: str | None) -> None:
     assert touched(json_call("kms", "TrentService.Encrypt"), "kms", {"keyId": key}) == []
 
 
-def test_a_call_that_encrypts_again_touches_both_keys() -> None:
+def test_re_encryption_touches_both_keys() -> None:
     request = json_call("kms", "TrentService.ReEncrypt")
     other = KEY_ARN.replace("1234abcd", "4321dcba")
     answer = {"SourceKeyId": KEY_ARN, "KeyId": other}

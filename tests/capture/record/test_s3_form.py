@@ -93,7 +93,7 @@ def test_attributes_become_members_and_text_becomes_content() -> None:
     assert as_json(parse_xml(b'<a n="1"/>')) == {"n": "1"}
 
 
-def test_white_space_between_children_is_nothing() -> None:
+def test_white_space_between_children_is_ignored() -> None:
     xml = b"<a>\n  <b>x</b>\n  <c/>\n</a>"
     assert as_json(parse_xml(xml)) == {"b": "x", "c": ""}
 

@@ -122,7 +122,7 @@ def test_another_event_does_not_match(text: str) -> None:
     assert not fits(text)
 
 
-def test_a_login_that_failed_has_no_error_code() -> None:
+def test_a_failed_login_has_no_error_code() -> None:
     login = a_record(
         eventName="ConsoleLogin",
         eventSource="signin.amazonaws.com",

@@ -290,7 +290,7 @@ def test_the_deciding_statement_is_named() -> None:
     assert decision.statement.sid == "never"
 
 
-def test_refusals_are_worded_as_aws_does() -> None:
+def test_refusals_are_worded_like_awss() -> None:
     def reason(decision: Decision) -> str:
         return decision.reason(READ)
 

@@ -216,7 +216,7 @@ def test_a_missing_required_field_is_named(base: dict[str, Json], field: str) ->
     assert message.startswith(f"Field {field} is required in ")
 
 
-def test_a_field_that_occurs_twice_is_refused() -> None:
+def test_a_repeated_field_is_refused() -> None:
     given = selector(DATA)
     given["FieldSelectors"].append({"Field": "resources.type", "Equals": ["AWS::SQS::Queue"]})
     expected = "Field resources.type occurs more than once in an event selector."
@@ -270,7 +270,7 @@ def test_all_conditions_have_at_most_five_hundred_values(owner: SelectorOwner) -
     )
 
 
-def test_owners_are_named_as_messages_name_them() -> None:
+def test_messages_name_the_owner() -> None:
     assert {owner.value for owner in SelectorOwner} == {
         "trail",
         "event data store",

@@ -101,7 +101,7 @@ def test_values_of_awss_forms_are_accepted(kind: str, value: str) -> None:
         (TABLE, "T\n"),
     ],
 )
-def test_other_values_are_refused_in_awss_words(kind: str, value: str) -> None:
+def test_other_values_are_refused_as_by_aws(kind: str, value: str) -> None:
     shown = value if len(value) <= 200 else value[:200] + "…"
     expected = f"Value {shown} for DataResources.Values is invalid."
     assert refusal(of_values(kind, "arn:x", value), {})[:17] == "Value arn:x for D"
