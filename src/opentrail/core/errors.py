@@ -185,6 +185,14 @@ class NoHistory(CloudTrailError):
         )
 
 
+class StatementRefused(OpentrailError):
+    """A SQL statement is wrong or not supported; the message has its place, `line 1:8: …`."""
+
+
+class QueryFailed(OpentrailError):
+    """A query ended with an error; the message is for the user who started it."""
+
+
 class Unsupported(CloudTrailError):
     """An operation or parameter that opentrail does not have yet."""
 

@@ -1,0 +1,1 @@
+"""SQL over events, in Trino's dialect."""

@@ -1,0 +1,946 @@
+"""Translates statements: one SELECT in Trino's dialect becomes one SELECT of DuckDB's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any, ClassVar
+
+from sqlglot import exp
+from sqlglot.dialects.trino import Trino
+from sqlglot.errors import ParseError, TokenError
+from sqlglot.parsers.trino import TrinoParser
+from sqlglot.tokenizer_core import TokenType
+
+from opentrail.core.errors import StatementRefused
+from opentrail.lake.dialect import (
+    aggregates,
+    arithmetic,
+    calls,
+    conditions,
+    functions,
+    literals,
+    names,
+    time_calls,
+)
+from opentrail.lake.dialect.casts import coerced
+from opentrail.lake.dialect.expressions import Expressions, place, refusal
+from opentrail.lake.dialect.record_members import member
+from opentrail.lake.dialect.scopes import (
+    Catalog,
+    Field,
+    Grouping,
+    Scope,
+    Table,
+    Value,
+)
+from opentrail.lake.dialect.types import BIGINT, Type, common
+
+#: Modules whose import registers translations.
+EXPRESSION_MODULES = (aggregates, arithmetic, calls, conditions, literals, names, time_calls)
+#: Functions whose calls have a syntax of their own.
+_PARSED = ("CAST", "TRY_CAST", "EXTRACT", "TRIM", "POSITION", "LISTAGG", "SUBSTRING")
+_MAX_DEPTH = 120
+_STORE = re.compile(
+    r"(?i)(?<![\w\"'-])[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?![\w\"'-])"
+)
+_QUOTED_OR_COMMENT = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.S)
+
+
+class Lake(Trino):
+    """sqlglot's Trino with calls left as they are written."""
+
+    INDEX_OFFSET = 0
+
+    class Tokenizer(Trino.Tokenizer):
+        """Without keywords that Trino does not have."""
+
+        KEYWORDS: ClassVar = {
+            word: token for word, token in Trino.Tokenizer.KEYWORDS.items() if word != "QUALIFY"
+        }
+
+    class Parser(TrinoParser):
+        """Without functions of its own."""
+
+        FUNCTIONS: ClassVar[dict[str, Any]] = {}
+        FUNCTION_PARSERS: ClassVar = {
+            name: parse for name, parse in TrinoParser.FUNCTION_PARSERS.items() if name in _PARSED
+        }
+
+        def _parse_types(self, *args: Any, **kwargs: Any) -> Any:
+            """Keeps the words of a type: sqlglot has one type for several of Trino's."""
+            start = self._index
+            found = super()._parse_types(*args, **kwargs)
+            if isinstance(found, exp.DataType):
+                found.meta["text"] = self._find_sql(self._tokens[start], self._prev)
+            return found
+
+        def _parse_type(self, *args: Any, **kwargs: Any) -> Any:
+            """Tells `DATE '2024-01-01'` from a cast."""
+            start = self._curr
+            found = super()._parse_type(*args, **kwargs)
+            if isinstance(found, exp.Cast) and start.text.upper() not in ("CAST", "TRY_CAST", "("):
+                found.meta["is_literal"] = True
+            return found
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a result: its name, and Trino's type."""
+
+    name: str
+    type: Type
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """A statement for DuckDB, and what its columns are."""
+
+    sql: str
+    columns: Sequence[Column]
+
+
+def translate(statement: str, catalog: Catalog) -> Translated:
+    """Translates a statement.
+
+    Raises:
+        StatementRefused: it is not one SELECT, is wrong, or uses what is not supported.
+    """
+    try:
+        return Statements(catalog).translate(_parsed(statement))
+    except RecursionError:
+        raise StatementRefused("the statement is nested too deeply") from None
+
+
+def _parsed(statement: str) -> exp.Expr:
+    text, stores = _without_ids(statement)
+    try:
+        tokens = Lake().tokenize(text)
+        for token in tokens:
+            if token.token_type in (TokenType.PARAMETER, TokenType.PLACEHOLDER):
+                raise StatementRefused(
+                    f"line {token.line}:{token.col}: parameters are not supported"
+                )
+        while tokens and tokens[-1].token_type == TokenType.SEMICOLON:
+            tokens.pop()
+        trees = Lake().parser().parse(tokens, text)
+    except ParseError as error:
+        first = error.errors[0] if error.errors else {}
+        where = f"line {first['line']}:{first['col']}: " if first.get("line") else ""
+        reason = first.get("description", "it cannot be parsed")
+        raise StatementRefused(f"{where}{reason}") from None
+    except TokenError as error:
+        raise StatementRefused(f"it cannot be parsed: {str(error)[:200]}") from None
+    tree = trees[0] if len(trees) == 1 else None
+    if tree is None:
+        raise StatementRefused("one SELECT statement was expected")
+    if not isinstance(tree, exp.Query | exp.Values):
+        raise StatementRefused("only SELECT statements are supported")
+    _check_nodes(tree)
+    for table in tree.find_all(exp.Table):
+        name = table.name.lower()
+        if name in stores:
+            table.this.set("this", stores[name])
+    return tree
+
+
+def _without_ids(statement: str) -> tuple[str, dict[str, str]]:
+    """Puts names in the place of store ids; returns the names with their ids.
+
+    No parser takes an id with hyphens; a name of the same length keeps all places.
+    """
+    stores: dict[str, str] = {}
+
+    def named(found: re.Match[str]) -> str:
+        name = "s" + found[0].replace("-", "_")[1:]
+        stores[name.lower()] = found[0].lower()
+        return name
+
+    parts, end = [], 0
+    for kept in _QUOTED_OR_COMMENT.finditer(statement):
+        parts += [_STORE.sub(named, statement[end : kept.start()]), kept[0]]
+        end = kept.end()
+    parts.append(_STORE.sub(named, statement[end:]))
+    return "".join(parts), stores
+
+
+#: Nodes of sqlglot's tree that are translated, with their arguments; all others are refused.
+_NODES = {
+    getattr(exp, name): frozenset(arguments.split())
+    for name, _, arguments in (
+        line.partition(" ")
+        for line in """\
+Select expressions from_ joins where group having order limit offset distinct with_ windows
+Union this expression distinct with_ order limit offset
+Except this expression distinct with_ order limit offset
+Intersect this expression distinct with_ order limit offset
+Subquery this alias with_ order limit offset joins
+Values expressions alias order limit offset with_
+With expressions recursive
+CTE this alias
+TableAlias this columns
+From this
+Join this side kind on using
+Table this db catalog alias joins
+Unnest expressions alias offset
+Lateral this alias
+Where this
+Having this
+Group expressions
+Rollup expressions
+Cube expressions
+GroupingSets expressions
+Order this expressions
+Ordered this desc nulls_first
+Limit expression
+Fetch direction count limit_options
+LimitOptions rows
+Offset expression
+Distinct expressions
+Star
+Alias this alias
+Column this table db catalog
+Identifier this quoted
+Dot this expression
+Bracket this expressions
+Literal this is_string
+Null
+Boolean this
+HexString this
+Interval this unit
+IntervalSpan this expression
+Var this
+Array expressions
+Tuple expressions
+Paren this
+EQ this expression
+NEQ this expression
+LT this expression
+LTE this expression
+GT this expression
+GTE this expression
+NullSafeEQ this expression
+NullSafeNEQ this expression
+Any this
+All this
+Between this low high
+In this expressions query
+Exists this
+And this expression
+Or this expression
+Not this
+Is this expression
+Like this expression negate
+Escape this expression
+Add this expression
+Sub this expression
+Mul this expression
+Div this expression typed
+Mod this expression
+Neg this
+DPipe this expression
+Case this ifs default
+If this true false
+Cast this to
+TryCast this to safe
+DataType this expressions nested
+DataTypeParam this
+ColumnDef this kind
+ParseJSON this is_literal
+Anonymous this expressions
+Lambda this expressions
+Extract this expression
+CurrentTimestamp this
+CurrentDate
+AtTimeZone this zone
+StrPosition this substr
+Trim this expression position
+Substring this start length
+Filter this expression
+GroupConcat this separator
+Window this partition_by order spec over alias
+WindowSpec kind start start_side end end_side
+IgnoreNulls this
+RespectNulls this""".splitlines()
+    )
+}
+
+
+def _check_nodes(tree: exp.Expr) -> None:
+    for node in tree.walk():
+        known = _NODES.get(type(node))
+        if known is None:
+            raise refusal(
+                node, f"{type(node).__name__.upper()} is not supported: {node.sql()[:60]}"
+            )
+        for name, value in node.args.items():
+            if name not in known and value and value != [None]:
+                raise refusal(
+                    node,
+                    f"{name.strip('_').upper()} is not supported in {type(node).__name__.upper()}",
+                )
+
+
+class Statements:
+    """Translates one statement: its columns have names that are unique in it."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._expressions = Expressions(self._subquery)
+        self._tables = (f"t{n}" for n in count(1))
+        self._depth = 0
+
+    def translate(self, tree: exp.Expr) -> Translated:
+        sql, fields = self.query(tree, None, {})
+        columns = [
+            Column(each.name if each.name is not None else f"_col{n}", each.value.type)
+            for n, each in enumerate(fields)
+        ]
+        shown = ", ".join(each.value.sql for each in fields)
+        # DuckDB keeps the order of a subquery that is only projected.
+        return Translated(f"SELECT {shown} FROM ({sql})", columns)
+
+    def _subquery(self, node: exp.Expr, scope: Scope) -> tuple[str, list[Field]]:
+        if scope.refuses_aggregates.startswith("Lambda"):
+            raise refusal(node, scope.refuses_aggregates)
+        inner: exp.Expr = node
+        while isinstance(inner, exp.Subquery) and not inner.args.get("with_"):
+            if not isinstance(inner.this, exp.Query | exp.Values) or inner.args.get("limit"):
+                break
+            inner = inner.this
+        return self.query(inner, scope, self._ctes)
+
+    def query(
+        self, node: exp.Expr, outer: Scope | None, ctes: dict[str, list[Field]]
+    ) -> tuple[str, list[Field]]:
+        """Translates a query; gives its text and its columns, by the names that they have in it."""
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise refusal(node, "the statement is nested too deeply")
+        before = getattr(self, "_ctes", {})
+        try:
+            prefix, ctes = self._with(node, outer, dict(ctes))
+            self._ctes = ctes
+            sql, fields = self._body(node, outer, ctes)
+            return prefix + sql, fields
+        finally:
+            self._ctes = before
+            self._depth -= 1
+
+    def _body(
+        self, node: exp.Expr, outer: Scope | None, ctes: dict[str, list[Field]]
+    ) -> tuple[str, list[Field]]:
+        if isinstance(node, exp.Select):
+            return self._select(node, outer, ctes)
+        if isinstance(node, exp.SetOperation):
+            return self._set_operation(node, outer, ctes)
+        if isinstance(node, exp.Values):
+            return self._values(node, outer)
+        if isinstance(node, exp.Subquery):
+            sql, fields = self.query(node.this, outer, ctes)
+            return f"SELECT * FROM ({sql}){self._tail(node, fields)}", fields
+        raise refusal(node, f"{type(node).__name__.upper()} is not supported")
+
+    def _with(
+        self, node: exp.Expr, outer: Scope | None, ctes: dict[str, list[Field]]
+    ) -> tuple[str, dict[str, list[Field]]]:
+        clause = node.args.get("with_")
+        if clause is None:
+            return "", ctes
+        parts = []
+        for each in clause.expressions:
+            name, table = each.alias, next(self._tables)
+            names = [column.name for column in each.args["alias"].args.get("columns") or []]
+            if clause.args.get("recursive") and isinstance(each.this, exp.Union):
+                sql, fields = self._recursive(each, table, names, outer, ctes)
+            else:
+                sql, fields = self.query(each.this, outer, ctes)
+                fields = self._renamed(each, fields, names)
+            parts.append(f"{table} AS ({sql})")
+            ctes[name.lower()] = [replace(field, qualifier=table) for field in fields]
+        word = "WITH RECURSIVE" if clause.args.get("recursive") else "WITH"
+        return f"{word} {', '.join(parts)} ", ctes
+
+    def _recursive(
+        self,
+        node: exp.Expr,
+        table: str,
+        names: Sequence[str],
+        outer: Scope | None,
+        ctes: dict[str, list[Field]],
+    ) -> tuple[str, list[Field]]:
+        union = node.this
+        first, fields = self.query(union.left, outer, ctes)
+        fields = self._renamed(node, fields, names)
+        inside = {**ctes, node.alias.lower(): [replace(each, qualifier=table) for each in fields]}
+        second, others = self.query(union.right, outer, inside)
+        shown = [
+            f"{self._coerced(other, mine.value.type, node)} AS {mine.value.sql}"
+            for mine, other in zip(fields, others, strict=True)
+        ]
+        word = "UNION" if union.args.get("distinct") else "UNION ALL"
+        return f"{first} {word} (SELECT {', '.join(shown)} FROM ({second}))", fields
+
+    def _coerced(self, field: Field, kind: Type, node: exp.Expr) -> str:
+        if common(field.value.type, kind) != kind:
+            raise refusal(
+                node, f"column in UNION query has incompatible types: {kind}, {field.value.type}"
+            )
+        return coerced(field.value.sql, field.value.type, kind)
+
+    def _renamed(self, node: exp.Expr, fields: list[Field], names: Sequence[str]) -> list[Field]:
+        if not names:
+            return fields
+        if len(names) != len(fields):
+            message = f"Column alias list has {len(names)} entries but"
+            raise refusal(node, f"{message} '{node.alias}' has {len(fields)} columns available")
+        return [replace(each, name=name) for each, name in zip(fields, names, strict=True)]
+
+    def _new(self, value: Value, name: str | None) -> tuple[str, Field]:
+        """Gives an expression a column name; returns `sql AS name` and the field."""
+        column = next(self._expressions.names)
+        return f"{value.sql} AS {column}", Field(name, Value(column, value.type))
+
+    # FROM
+
+    def _relation(
+        self,
+        node: exp.Expr,
+        outer: Scope | None,
+        left: list[Field],
+        ctes: dict[str, list[Field]],
+    ) -> tuple[str, list[Field]]:
+        """Translates an item of FROM; UNNEST and LATERAL see the columns on their left."""
+        if isinstance(node, exp.Table):
+            sql, fields, name = self._table(node, ctes)
+        elif isinstance(node, exp.Unnest):
+            return self._unnest(node, Scope(left, outer, None, "UNNEST takes no aggregates"))
+        elif isinstance(node, exp.Lateral):
+            inner = node.this.this if isinstance(node.this, exp.Subquery) else node.this
+            query, fields = self.query(inner, Scope(left, outer), ctes)
+            sql, name = f"LATERAL ({query})", ""
+        elif isinstance(node, exp.Subquery) and isinstance(node.this, exp.Table):
+            sql, fields = self._joined(node.this, node.this.args.get("joins") or [], outer, ctes)
+            sql, name = f"({sql})", ""
+            if not node.alias:
+                return sql, fields
+        elif isinstance(node, exp.Subquery | exp.Values):
+            inner = node.this if isinstance(node, exp.Subquery) else node
+            query, fields = self.query(inner, outer, ctes)
+            sql, name = f"({query})", ""
+            if node.args.get("joins"):
+                raise refusal(node, "this join is not supported")
+        else:
+            raise refusal(node, f"{type(node).__name__.upper()} is not supported in FROM")
+        if node.args.get("sample") is not None or node.args.get("pivots"):
+            raise refusal(node, "TABLESAMPLE and PIVOT are not supported")
+        alias = node.args.get("alias")
+        names = [column.name for column in alias.args.get("columns") or []] if alias else []
+        fields = self._renamed(node, fields, names)
+        qualifier = node.alias or name or None
+        return (
+            f"{sql} AS {next(self._tables)}",
+            [replace(each, qualifier=qualifier) for each in fields],
+        )
+
+    def _table(self, node: exp.Table, ctes: dict[str, list[Field]]) -> tuple[str, list[Field], str]:
+        if not isinstance(node.this, exp.Identifier):
+            raise refusal(node, "table functions are not supported")
+        name = node.name
+        for part in ("db", "catalog"):
+            if node.args.get(part) is not None and node.args[part].name.lower() not in (
+                "default",
+                "lake",
+            ):
+                raise refusal(node, f"Schema or catalog '{node.args[part].name}' does not exist")
+        if node.args.get("version") or node.args.get("when"):
+            raise refusal(node, "FOR is not supported")
+        known = ctes.get(name.lower()) if not node.args.get("db") else None
+        if known is not None:
+            pairs = [self._new(each.value, each.name) for each in known]
+            source = known[0].qualifier
+        else:
+            table = self._catalog.table(name)
+            if table is None:
+                raise refusal(node, f"Table '{name.lower()}' does not exist")
+            if any(value.path is not None for _, value in table.columns):
+                return (*self._record_table(table), name)
+            pairs = [self._new(value, column) for column, value in table.columns]
+            source = table.sql
+        shown = ", ".join(sql for sql, _ in pairs)
+        return f"(SELECT {shown} FROM {source})", [field for _, field in pairs], name
+
+    def _record_table(self, table: Table) -> tuple[str, list[Field]]:
+        """Translates a table of records: most columns are computed from JSON where they are used."""
+        record = next(self._expressions.names)
+        shown, fields = [f"record AS {record}"], []
+        for name, value in table.columns:
+            if value.path is None:
+                sql, field = self._new(value, name)
+                shown.append(sql)
+            else:
+                field = Field(name, member(value.path, value.type, record))
+            fields.append(field)
+        return f"(SELECT {', '.join(shown)} FROM {table.sql})", fields
+
+    def _unnest(self, node: exp.Unnest, scope: Scope) -> tuple[str, list[Field]]:
+        shown: list[str] = []
+        fields: list[Field] = []
+        longest = []
+        for each in node.expressions:
+            value = self._expressions.value(each, scope)
+            item = next(self._expressions.names)
+            if value.type.name == "map":
+                shown.append(f"unnest(map_entries({value.sql})) AS {item}")
+                longest.append(f"cardinality({value.sql})")
+                parts = zip(("key", "value"), value.type.args, strict=True)
+                fields += [Field(None, Value(f"{item}.{part}", kind)) for part, kind in parts]
+                continue
+            if value.type.name != "array":
+                raise refusal(each, f"Cannot unnest type: {value.type}")
+            shown.append(f"unnest({value.sql}) AS {item}")
+            longest.append(f"len({value.sql})")
+            element = value.type.args[0]
+            if element.name == "row":
+                fields += [
+                    Field(name, Value(f"struct_extract({item}, 'f{n}')", kind))
+                    for n, (name, kind) in enumerate(zip(element.fields, element.args, strict=True))
+                ]
+            else:
+                fields.append(Field(None, Value(item, element)))
+        offset = node.args.get("offset")
+        if offset:
+            item = next(self._expressions.names)
+            shown.append(f"unnest(range(1, greatest({', '.join(longest)}, 0) + 1)) AS {item}")
+            fields.append(Field("ordinality", Value(item, BIGINT)))
+        pairs = [self._new(each.value, each.name) for each in fields]
+        alias = node.args.get("alias")
+        names = [column.name for column in alias.args.get("columns") or []] if alias else []
+        if isinstance(offset, exp.Identifier):
+            names.append(offset.name)
+        renamed = self._renamed(node, [field for _, field in pairs], names)
+        columns = ", ".join(sql for sql, _ in pairs)
+        table = next(self._tables)
+        sql = f"LATERAL (SELECT {columns} FROM (SELECT {', '.join(shown)})) AS {table}"
+        qualifier = node.alias or None
+        return sql, [replace(each, qualifier=qualifier) for each in renamed]
+
+    def _joined(
+        self,
+        first: exp.Expr,
+        joins: Sequence[exp.Join],
+        outer: Scope | None,
+        ctes: dict[str, list[Field]],
+    ) -> tuple[str, list[Field]]:
+        sql, fields = self._relation(first, outer, [], ctes)
+        for join in joins:
+            sql, fields = self._join(sql, fields, join, outer, ctes)
+        return sql, fields
+
+    def _join(
+        self,
+        sql: str,
+        fields: list[Field],
+        join: exp.Join,
+        outer: Scope | None,
+        ctes: dict[str, list[Field]],
+    ) -> tuple[str, list[Field]]:
+        side, kind = (join.args.get("side") or "").upper(), (join.args.get("kind") or "").upper()
+        if join.args.get("method") or kind not in ("", "INNER", "CROSS", "OUTER"):
+            raise refusal(join, f"{join.args.get('method') or kind} join is not supported")
+        right, others = self._relation(join.this, outer, fields, ctes)
+        on, using = join.args.get("on"), join.args.get("using")
+        if isinstance(join.this, exp.Unnest) and side not in ("", "LEFT"):
+            raise refusal(join, f"{side} JOIN involving UNNEST is not supported")
+        is_true = isinstance(on, exp.Boolean) and on.this
+        if isinstance(join.this, exp.Unnest) and on is not None and not is_true:
+            raise refusal(join, "JOIN involving UNNEST is only supported with condition ON TRUE")
+        if side and on is None and not using:
+            raise refusal(join, f"{side} JOIN needs ON or USING")
+        both = [*fields, *others]
+        if using:
+            return self._using(sql, fields, right, others, join, side)
+        if on is None:
+            return f"{sql} CROSS JOIN {right}", both
+        why = "JOIN clause cannot contain aggregations, window functions or grouping operations"
+        test = self._expressions.condition(on, Scope(both, outer, None, why, why), "JOIN ON clause")
+        return f"{sql} {side} JOIN {right} ON {test}", both
+
+    def _using(
+        self,
+        sql: str,
+        fields: list[Field],
+        right: str,
+        others: list[Field],
+        join: exp.Join,
+        side: str,
+    ) -> tuple[str, list[Field]]:
+        tests, merged, used = [], [], []
+        for name in join.args["using"]:
+            a, b = Scope(fields).named(name.name), Scope(others).named(name.name)
+            if len(a) != 1 or len(b) != 1:
+                raise refusal(
+                    join, f"Column '{name.name}' is missing from one side of join, or ambiguous"
+                )
+            kind = common(a[0].value.type, b[0].value.type)
+            if kind is None or kind.args:
+                raise refusal(join, f"Column types of USING do not match: {name.name}")
+            first, second = (
+                coerced(each.value.sql, each.value.type, kind) for each in (a[0], b[0])
+            )
+            tests.append(f"{first} = {second}")
+            value = {"RIGHT": second, "FULL": f"coalesce({first}, {second})"}.get(side, first)
+            merged.append(Field(name.name, Value(value, kind)))
+            used += [a[0], b[0]]
+        rest = [each for each in [*fields, *others] if not any(each is one for one in used)]
+        return f"{sql} {side} JOIN {right} ON {' AND '.join(tests)}", [*merged, *rest]
+
+    # SELECT
+
+    def _select(
+        self, node: exp.Select, outer: Scope | None, ctes: dict[str, list[Field]]
+    ) -> tuple[str, list[Field]]:
+        if not node.expressions:
+            raise refusal(node, "SELECT needs expressions")
+        source, fields = self._from(node, outer, ctes)
+        group, having = node.args.get("group"), node.args.get("having")
+        where, limits = (
+            "WHERE clause",
+            "cannot contain aggregations, window functions or grouping operations",
+        )
+        row_scope = Scope(fields, outer, None, f"{where} {limits}", f"{where} {limits}")
+        condition = node.args.get("where")
+        if condition is not None:
+            test = self._expressions.condition(condition.this, row_scope, where)
+            source += f" WHERE {test}"
+        ordered = node.args.get("order")
+        looked_at = [*node.expressions, *(ordered.expressions if ordered else [])]
+        is_grouped = group is not None or having is not None or any(map(_aggregates, looked_at))
+        scope = Scope(fields, outer, None, "", "")
+        tail = ""
+        if is_grouped:
+            scope, source, tail = self._grouped(node, source, fields, outer)
+            if having is not None:
+                inner = replace(scope, refuses_windows=f"HAVING clause {limits}")
+                test = self._expressions.condition(having.this, inner, "HAVING clause")
+                tail += f" HAVING {test}"
+        windows = self._expressions.windows
+        self._expressions.windows = {
+            each.name.lower(): each for each in node.args.get("windows") or []
+        }
+        items = self._items(node, scope, fields)
+        self._expressions.windows = windows
+        named = [self._new(value, name) for value, name in items]
+        outputs = [field for _, field in named]
+        distinct = node.args.get("distinct")
+        if distinct is not None and distinct.args.get("on"):
+            raise refusal(node, "DISTINCT ON is not supported")
+        shown = ", ".join(sql for sql, _ in named)
+        sql = f"SELECT {'DISTINCT ' if distinct else ''}{shown}"
+        sql += f" FROM {source}{tail}" if source else tail
+        if ordered is not None:
+            order = self._order(ordered, items, outputs, scope, distinct is not None)
+            sql += f" ORDER BY {order}"
+        return sql + self._limit(node), outputs
+
+    def _from(
+        self, node: exp.Select, outer: Scope | None, ctes: dict[str, list[Field]]
+    ) -> tuple[str, list[Field]]:
+        clause = node.args.get("from_")
+        if clause is None:
+            return "(SELECT 1)", []
+        joins = [*(clause.this.args.get("joins") or []), *(node.args.get("joins") or [])]
+        return self._joined(clause.this, joins, outer, ctes)
+
+    def _grouped(
+        self, node: exp.Select, source: str, fields: list[Field], outer: Scope | None
+    ) -> tuple[Scope, str, str]:
+        """Returns the scope of expressions over groups, the source with keys, and GROUP BY."""
+        why = "GROUP BY clause cannot contain aggregations, window functions or grouping operations"
+        row_scope = Scope(fields, outer, None, why, why)
+        grouping = Grouping(Scope(fields, outer, None, why, why))
+        group, keys = node.args.get("group"), list[str]()
+
+        def key_of(each: exp.Expr) -> str:
+            if isinstance(each, exp.Literal) and not each.is_string:
+                index = int(each.this)
+                if not 1 <= index <= len(node.expressions):
+                    raise refusal(each, f"GROUP BY position {index} is not in select list")
+                each = _unaliased(node.expressions[index - 1])
+            value = self._expressions.value(each, row_scope)
+            if not _is_comparable(value.type):
+                raise refusal(
+                    each,
+                    f"{value.type} is not comparable, and therefore cannot be used in GROUP BY",
+                )
+            known = grouping.keys.get(value.sql)
+            if known is None:
+                shown, field = self._new(value, None)
+                keys.append(shown)
+                known = grouping.keys[value.sql] = field.value
+            return known.sql
+
+        def set_of(each: exp.Expr) -> str:
+            inside = each.expressions if isinstance(each, exp.Tuple) else [each]
+            if isinstance(each, exp.Paren):
+                inside = [each.this]
+            return f"({', '.join(map(key_of, inside))})"
+
+        terms = []
+        for each in group.expressions if group is not None else []:
+            word = _GROUPINGS.get(type(each))
+            if word is None:
+                terms.append(
+                    key_of(each) if not isinstance(each, exp.Tuple) else set_of(each)[1:-1]
+                )
+            else:
+                terms.append(f"{word} ({', '.join(map(set_of, each.expressions))})")
+        tail = f" GROUP BY {', '.join(terms)}" if terms else ""
+        inner = f"(SELECT *{''.join(', ' + key for key in keys)} FROM {source})"
+        return Scope(fields, outer, grouping), f"{inner} AS {next(self._tables)}", tail
+
+    def _items(
+        self, node: exp.Select, scope: Scope, fields: list[Field]
+    ) -> list[tuple[Value, str | None]]:
+        items: list[tuple[Value, str | None]] = []
+        for each in node.expressions:
+            star = each.this if isinstance(each, exp.Column) else each
+            if isinstance(star, exp.Star):
+                if star.args.get("except_") or star.args.get("replace") or star.args.get("rename"):
+                    raise refusal(each, "EXCEPT, REPLACE and RENAME are not supported")
+                qualifier = each.table if isinstance(each, exp.Column) else ""
+                if not node.args.get("from_"):
+                    raise refusal(each, "SELECT * not allowed in queries without FROM clause")
+                found = [
+                    field
+                    for field in fields
+                    if not qualifier or (field.qualifier or "").lower() == qualifier.lower()
+                ]
+                if not found:
+                    raise refusal(each, f"Unable to resolve reference {qualifier}")
+                for field in found:
+                    value = field.value
+                    if scope.grouping is not None:
+                        key = scope.grouping.keys.get(value.sql)
+                        if key is None:
+                            raise refusal(
+                                each,
+                                f"'{field.name}' must be an aggregate expression or appear in GROUP BY clause",
+                            )
+                        value = key
+                    items.append((value, field.name))
+                continue
+            value = self._expressions.value(_unaliased(each), scope)
+            items.append((value, _name_of(each)))
+        return items
+
+    def _order(
+        self,
+        clause: exp.Order,
+        items: Sequence[tuple[Value, str | None]],
+        outputs: Sequence[Field],
+        scope: Scope,
+        is_distinct: bool,
+    ) -> str:
+        """Translates ORDER BY: names of the result come before columns of the source."""
+        columns = {
+            value.sql: field.value.sql for (value, _), field in zip(items, outputs, strict=True)
+        }
+        named = [Field(name, value) for value, name in items if name is not None]
+        shown = []
+        for item in clause.expressions:
+            value = self._sort_key(item, items, named, scope)
+            if value.sql in columns:
+                value = replace(value, sql=columns[value.sql])
+            elif is_distinct:
+                raise refusal(
+                    item, "For SELECT DISTINCT, ORDER BY expressions must appear in select list"
+                )
+            shown.append(self._expressions.ordered(item, value))
+        return ", ".join(shown)
+
+    def _sort_key(
+        self,
+        item: exp.Expr,
+        items: Sequence[tuple[Value, str | None]],
+        named: list[Field],
+        scope: Scope,
+    ) -> Value:
+        node = item.this
+        if isinstance(node, exp.Literal) and not node.is_string:
+            index = int(node.this) if node.this.isdecimal() else 0
+            if not 1 <= index <= len(items):
+                raise refusal(node, f"ORDER BY position {node.this} is not in select list")
+            return items[index - 1][0]
+        if isinstance(node, exp.Column) and not node.args.get("table"):
+            found = Scope(named).named(node.name)
+            if found:
+                if any(each.value != found[0].value for each in found):
+                    raise refusal(node, f"Column '{node.name}' is ambiguous")
+                return found[0].value
+        names = {
+            each.name.lower() for each in node.find_all(exp.Column) if not each.args.get("table")
+        }
+        if names & {(field.name or "").lower() for field in named}:
+            changed = {
+                (field.name or "").lower() for field in named
+                if not any(known.value == field.value for known in scope.fields)
+            }  # fmt: skip
+            if names & changed and scope.grouping is not None:
+                raise refusal(
+                    node, "an alias inside an expression of ORDER BY is not supported with GROUP BY"
+                )
+            if names & changed:
+                return self._expressions.value(node, Scope(named, scope, None))
+        return self._expressions.value(node, scope)
+
+    def _limit(self, node: exp.Expr) -> str:
+        limit, offset = node.args.get("limit"), node.args.get("offset")
+        sql = ""
+        if limit is not None:
+            if isinstance(limit, exp.Fetch):
+                options = limit.args.get("limit_options")
+                if limit.args.get("percent") or (options and options.args.get("with_ties")):
+                    raise refusal(node, "FETCH … WITH TIES is not supported")
+                amount = limit.args.get("count") or exp.Literal.number(1)
+            else:
+                amount = limit.expression
+            if isinstance(amount, exp.Literal) and amount.this.isdecimal():
+                sql += f" LIMIT {amount.this}"
+            elif not (isinstance(amount, exp.Column) and amount.name.lower() == "all"):
+                raise refusal(node, "LIMIT needs a number")
+        if offset is not None:
+            if (
+                not isinstance(offset.expression, exp.Literal)
+                or not offset.expression.this.isdecimal()
+            ):
+                raise refusal(node, "OFFSET needs a number")
+            if limit is not None and _starts_before(limit, offset):
+                raise refusal(offset, "mismatched input 'OFFSET': LIMIT comes after OFFSET")
+            sql += f" OFFSET {offset.expression.this}"
+        return sql
+
+    def _tail(self, node: exp.Expr, fields: Sequence[Field]) -> str:
+        """Translates ORDER BY and LIMIT of a query that is not a SELECT."""
+        ordered, sql = node.args.get("order"), ""
+        if ordered is not None:
+            items = [(field.value, field.name) for field in fields]
+            sql = f" ORDER BY {self._order(ordered, items, fields, Scope(fields), False)}"
+        return sql + self._limit(node)
+
+    def _set_operation(
+        self, node: exp.SetOperation, outer: Scope | None, ctes: dict[str, list[Field]]
+    ) -> tuple[str, list[Field]]:
+        left, fields = self.query(node.left, outer, ctes)
+        right, others = self.query(node.right, outer, ctes)
+        word = type(node).__name__.upper()
+        if node.args.get("by_name") or node.args.get("side"):
+            raise refusal(node, f"this {word} is not supported")
+        if len(fields) != len(others):
+            message = f"{word} query has different number of fields: {len(fields)}, {len(others)}"
+            raise refusal(node, message)
+        arms, outputs = [list[str](), list[str]()], []
+        for number, (a, b) in enumerate(zip(fields, others, strict=True), 1):
+            kind = common(a.value.type, b.value.type)
+            if kind is None:
+                kinds = f"{a.value.type}, {b.value.type}"
+                raise refusal(
+                    node, f"column {number} in {word} query has incompatible types: {kinds}"
+                )
+            column = next(self._expressions.names)
+            arms[0].append(f"{coerced(a.value.sql, a.value.type, kind)} AS {column}")
+            arms[1].append(f"{coerced(b.value.sql, b.value.type, kind)} AS {column}")
+            outputs.append(Field(a.name, Value(column, kind)))
+        texts = [
+            f"(SELECT {', '.join(arm)} FROM ({sql}))"
+            for arm, sql in zip(arms, (left, right), strict=True)
+        ]
+        how = word if node.args.get("distinct") else f"{word} ALL"
+        return f"SELECT * FROM ({texts[0]} {how} {texts[1]}){self._tail(node, outputs)}", outputs
+
+    def _values(self, node: exp.Values, outer: Scope | None) -> tuple[str, list[Field]]:
+        scope = Scope((), outer, None, "VALUES cannot contain aggregations", "no windows in VALUES")
+        rows = [
+            [
+                self._expressions.value(each, scope)
+                for each in (row.expressions if isinstance(row, exp.Tuple) else [row])
+            ]
+            for row in node.expressions
+        ]
+        kinds = [value.type for value in rows[0]]
+        if len(rows) > 1 or len(kinds) == 1:
+            for values in rows:
+                if len(values) != len(kinds):
+                    raise refusal(node, "VALUES rows have mismatched sizes")
+                for n, value in enumerate(values):
+                    both = common(kinds[n], value.type)
+                    if both is None:
+                        raise refusal(
+                            node, f"VALUES column has incompatible types: {kinds[n]}, {value.type}"
+                        )
+                    kinds[n] = both
+        columns = [next(self._expressions.names) for _ in kinds]
+        shown = ", ".join(
+            "("
+            + ", ".join(
+                f"CAST({coerced(value.sql, value.type, kind)} AS {kind.engine})"
+                for value, kind in zip(values, kinds, strict=True)
+            )
+            + ")"
+            for values in rows
+        )
+        table = next(self._tables)
+        fields = [Field(None, Value(name, kind)) for name, kind in zip(columns, kinds, strict=True)]
+        sql = f"SELECT * FROM (VALUES {shown}) AS {table}({', '.join(columns)})"
+        return sql + self._tail(node, fields), fields
+
+
+_GROUPINGS: dict[type[exp.Expr], str] = {
+    exp.Rollup: "ROLLUP",
+    exp.Cube: "CUBE",
+    exp.GroupingSets: "GROUPING SETS",
+}
+
+
+def _unaliased(node: exp.Expr) -> exp.Expr:
+    return node.this if isinstance(node, exp.Alias) else node
+
+
+def _name_of(node: exp.Expr) -> str | None:
+    """Returns the name that a selected expression gives its column: a name's last part."""
+    if isinstance(node, exp.Alias):
+        return node.alias
+    if isinstance(node, exp.Column):
+        return node.name
+    if isinstance(node, exp.Dot) and isinstance(node.expression, exp.Identifier):
+        return node.expression.name if _name_of(node.this) is not None else None
+    return None
+
+
+def _aggregates(node: exp.Expr) -> bool:
+    """Tells whether an expression has an aggregate of its own query, not as a window."""
+    if isinstance(node, exp.Query):
+        return False
+    if isinstance(node, exp.Window):
+        call = node.this
+        while isinstance(call, exp.Filter | exp.IgnoreNulls | exp.RespectNulls):
+            call = call.this
+        parts = [*call.expressions, *(node.args.get("partition_by") or [])]
+        if node.args.get("order") is not None:
+            parts += [each.this for each in node.args["order"].expressions]
+        return any(map(_aggregates, parts))
+    if isinstance(node, exp.GroupConcat):
+        return True
+    if isinstance(node, exp.Anonymous) and str(node.this).lower() in functions.aggregates:
+        return True
+    return any(_aggregates(each) for each in node.iter_expressions())
+
+
+def _is_comparable(kind: Type) -> bool:
+    return kind.name != "function"
+
+
+def _starts_before(first: exp.Expr, second: exp.Expr) -> bool:
+    return (place(first) or (0, 0)) < (place(second) or (0, 0))

@@ -1,0 +1,86 @@
+"""The store `event_history`: event history as a table with CloudTrail Lake's columns."""
+
+from __future__ import annotations
+
+import uuid
+
+from opentrail.lake.dialect.record_members import member
+from opentrail.lake.dialect.scopes import Table, Value
+from opentrail.lake.dialect.types import BOOLEAN, TIMESTAMP, VARCHAR, Type, array, map_of, row
+
+NAME = "event_history"
+#: The view that a query's process makes of event history.
+VIEW = "visible_events"
+_NAMESPACE = uuid.UUID("6d7b3f0e-3c5a-4f7e-9d7e-4a4cbb1d2f10")
+
+
+def store_id(account: str) -> str:
+    """Returns the id of an account's store: the same on every server and after every start."""
+    return str(uuid.uuid5(_NAMESPACE, f"{NAME}/{account}"))
+
+
+def _texts(names: str) -> list[tuple[str, Type]]:
+    return [(name, VARCHAR) for name in names.split()]
+
+
+_MAP = map_of(VARCHAR, VARCHAR)
+_ISSUER = row(*_texts("type principalId arn accountId userName"))
+_SESSION = row(
+    ("attributes", row(("creationDate", TIMESTAMP), ("mfaAuthenticated", VARCHAR))),
+    ("sessionIssuer", _ISSUER),
+    ("webIdFederationData", row(("federatedProvider", VARCHAR), ("attributes", _MAP))),
+    *_texts("sourceIdentity ec2RoleDelivery ec2IssuedInVpc"),
+)
+_IDENTITY = row(
+    *_texts("type principalId arn accountId accessKeyId userName"),
+    ("sessionContext", _SESSION),
+    ("onBehalfOf", row(*_texts("userId identityStoreArn"))),
+    ("inScopeOf", row(*_texts("sourceArn sourceAccount issuerType credentialsIssuedTo"))),
+    *_texts("invokedBy identityProvider"),
+)
+#: Members of the record, in the order of CloudTrail Lake's schema; most are text.
+_MEMBERS: dict[str, Type] = {
+    "eventVersion": VARCHAR,
+    "userIdentity": _IDENTITY,
+    "eventTime": TIMESTAMP,
+    **dict(
+        _texts("eventSource eventName awsRegion sourceIPAddress userAgent errorCode errorMessage")
+    ),
+    **dict.fromkeys(("requestParameters", "responseElements", "additionalEventData"), _MAP),
+    **dict(_texts("requestID eventID")),
+    "readOnly": BOOLEAN,
+    "resources": array(row(*_texts("accountId type ARN ARNPrefix"))),
+    **dict(_texts("eventType apiVersion")),
+    "managementEvent": BOOLEAN,
+    **dict(
+        _texts("recipientAccountId sharedEventID annotation vpcEndpointId vpcEndpointAccountId")
+    ),
+    **dict.fromkeys(
+        ("serviceEventDetails", "addendum", "edgeDeviceDetails", "insightDetails"), _MAP
+    ),
+    "eventCategory": VARCHAR,
+    "tlsDetails": row(*_texts("tlsVersion cipherSuite clientProvidedHostHeader")),
+    "sessionCredentialFromConsole": VARCHAR,
+}
+#: Members that event history stores as columns of their own: reading them parses no JSON.
+_STORED = {
+    "eventTime": "make_timestamp(event_time * 1000000)",
+    "eventSource": "event_source",
+    "eventName": "event_name",
+    "errorCode": "error_code",
+}
+
+
+def _columns() -> list[tuple[str, Value]]:
+    columns = []
+    for name, kind in _MEMBERS.items():
+        stored = _STORED.get(name)
+        value = Value(stored, kind) if stored is not None else member((name,), kind)
+        columns.append((name.lower(), value))
+    columns.append(("eventjson", Value("record", VARCHAR)))
+    columns.append(("eventjsonchecksum", Value("to_base64(unhex(sha256(record)))", VARCHAR)))
+    return columns
+
+
+#: What statements see.
+TABLE = Table(VIEW, _columns())

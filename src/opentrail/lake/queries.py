@@ -1,0 +1,198 @@
+"""SQL queries over event history: started, followed, cancelled, and their results."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import Sequence
+from datetime import timedelta
+
+from msgspec.structs import replace
+
+from opentrail.core.errors import CloudTrailError, QueryFailed, StatementRefused
+from opentrail.lake.event_history import NAME, store_id
+from opentrail.ports.clock import Clock
+from opentrail.ports.queries import QueryEngine, QueryStatus, QueryStore, Row, StoredQuery
+
+log = logging.getLogger(__name__)
+
+#: Queries that run at once (cloudtrail-format §8.10).
+MAX_ACTIVE = 10
+#: Maximum characters of a statement, in AWS's model.
+MAX_STATEMENT = 10_000
+KEPT = timedelta(days=7)
+_DEADLINE = timedelta(hours=1)
+_ACTIVE: tuple[QueryStatus, ...] = ("QUEUED", "RUNNING")
+
+
+class Queries:
+    """The queries of all callers; `open` first.
+
+    Args:
+        engine: runs statements.
+        store: keeps queries and results.
+        clock: the time.
+    """
+
+    def __init__(self, engine: QueryEngine, store: QueryStore, clock: Clock) -> None:
+        self._engine = engine
+        self._store = store
+        self._clock = clock
+        self._queries: dict[str, StoredQuery] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._changed = asyncio.Condition()
+
+    async def open(self) -> None:
+        """Reads the stored queries; those that were running have failed."""
+        for query in await self._store.all():
+            self._queries[query.id] = query
+            if query.status in _ACTIVE:
+                await self._end(query, "FAILED", "the server stopped while the query ran")
+        await self._expire()
+
+    async def close(self) -> None:
+        """Ends running queries."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def start(
+        self, statement: str, owner: str, accounts: Sequence[str] | None
+    ) -> StoredQuery:
+        """Starts a query, once its statement is known to be valid.
+
+        Args:
+            statement: SQL of at most `MAX_STATEMENT` characters.
+            owner: who may see it: an account, or a console user.
+            accounts: the accounts whose events it sees; None: all.
+
+        Raises:
+            CloudTrailError: `InvalidQueryStatementException` or `MaxConcurrentQueriesException`.
+        """
+        await self._expire()
+        active = [each for each in self._queries.values() if each.status in _ACTIVE]
+        if len(active) >= MAX_ACTIVE:
+            raise CloudTrailError(
+                "MaxConcurrentQueriesException",
+                f"You already have {MAX_ACTIVE} queries that are queued or running.",
+            )
+        if len(statement) > MAX_STATEMENT:
+            raise _invalid(f"a statement has at most {MAX_STATEMENT:,} characters")
+        now = self._clock.now().timestamp()
+        own = None if accounts is None else list(accounts)
+        query = StoredQuery(str(uuid.uuid4()), statement, owner, own, "RUNNING", now)
+        # It counts from now on, so that concurrent calls cannot start more than the maximum.
+        self._queries[query.id] = query
+        valid: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(self._run(query, valid))
+        self._tasks[query.id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(query.id, None))
+        try:
+            await asyncio.shield(valid)
+        except StatementRefused as error:
+            self._queries.pop(query.id, None)
+            raise _invalid(str(error)) from None
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        return self._queries[query.id]
+
+    async def _run(self, query: StoredQuery, valid: asyncio.Future[None]) -> None:
+        def translated(columns: list[tuple[str, str]]) -> None:
+            self._queries[query.id] = replace(query, columns=columns)
+            if not valid.done():
+                valid.set_result(None)
+
+        status: QueryStatus = "FINISHED"
+        error, statistics = None, None
+        try:
+            await self._store.put(query)
+            async with asyncio.timeout(_DEADLINE.total_seconds()):
+                tables = [NAME, *map(store_id, query.accounts or [query.owner])]
+                statistics = await self._engine.run(query, tables, translated)
+        except StatementRefused as refused:
+            await self._store.delete(query.id)
+            if not valid.done():
+                valid.set_exception(refused)
+            return
+        except TimeoutError:
+            status, error = "TIMED_OUT", "Query timed out"
+        except QueryFailed as failed:
+            status, error = "FAILED", str(failed)
+        except asyncio.CancelledError:
+            status = "CANCELLED"
+        except Exception as failed:  # a bug must not leave a query running for ever
+            log.exception("a query failed unexpectedly")
+            status, error = "FAILED", f"the query failed: {failed!r}"
+        current = replace(self._queries.get(query.id, query), statistics=statistics)
+        await self._end(current, status, error)
+        if not valid.done():
+            valid.set_result(None)
+
+    async def _end(self, query: StoredQuery, status: QueryStatus, error: str | None) -> None:
+        ended = self._clock.now().timestamp()
+        query = replace(query, status=status, error=error, ended=ended)
+        await self._store.put(query)
+        async with self._changed:
+            self._queries[query.id] = query
+            self._changed.notify_all()
+
+    async def _expire(self) -> None:
+        oldest = (self._clock.now() - KEPT).timestamp()
+        for query in [each for each in self._queries.values() if each.created < oldest]:
+            if query.status not in _ACTIVE:
+                del self._queries[query.id]
+                await self._store.delete(query.id)
+
+    def find(self, query_id: str, owner: str) -> StoredQuery:
+        """Returns a query of an owner.
+
+        Raises:
+            CloudTrailError: `QueryIdNotFoundException`.
+        """
+        query = self._queries.get(query_id)
+        if query is None or query.owner != owner:
+            raise CloudTrailError("QueryIdNotFoundException", f"Query {query_id} does not exist.")
+        return query
+
+    def of(self, owner: str) -> list[StoredQuery]:
+        """Returns the queries of an owner, newest first."""
+        own = [query for query in self._queries.values() if query.owner == owner]
+        return sorted(own, key=lambda query: -query.created)
+
+    async def wait(self, query: StoredQuery, seconds: float) -> StoredQuery:
+        """Returns a query when it has ended, or after some seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds), self._changed:
+                await self._changed.wait_for(
+                    lambda: self._queries.get(query.id, query).status not in _ACTIVE
+                )
+        return self._queries.get(query.id, query)
+
+    async def rows(self, query: StoredQuery, first: int, limit: int) -> list[Row]:
+        """Returns rows of a finished query; none of others."""
+        if query.status != "FINISHED":
+            return []
+        return await self._store.rows(query.id, first, limit)
+
+    async def cancel(self, query: StoredQuery) -> StoredQuery:
+        """Ends a running query.
+
+        Raises:
+            CloudTrailError: `InactiveQueryException`: it has ended.
+        """
+        task = self._tasks.get(query.id)
+        if query.status not in _ACTIVE or task is None:
+            raise CloudTrailError(
+                "InactiveQueryException", f"Query {query.id} is {query.status}, not running."
+            )
+        task.cancel()
+        await asyncio.wait([task])
+        return self._queries[query.id]
+
+
+def _invalid(message: str) -> CloudTrailError:
+    return CloudTrailError("InvalidQueryStatementException", message)

@@ -1,0 +1,92 @@
+"""Result values as text, as CloudTrail Lake and Athena return them."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import math
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from opentrail.lake.dialect.time_functions import interval_text
+from opentrail.lake.dialect.types import Type
+
+
+def text(value: Any, kind: Type) -> str | None:
+    """Returns a value of DuckDB's as text; None for NULL.
+
+    Rows and maps read `{a=1, b=2}`, arrays `[1, 2]`; NULL inside them is `null`.
+    """
+    if value is None:
+        return None
+    render = _TEXTS.get(kind.name)
+    return str(value) if render is None else render(value, kind)
+
+
+def _inside(value: Any, kind: Type) -> str:
+    shown = text(value, kind)
+    return "null" if shown is None else shown
+
+
+def _array(value: list[Any], kind: Type) -> str:
+    return f"[{', '.join(_inside(each, kind.args[0]) for each in value)}]"
+
+
+def _map(value: dict[Any, Any], kind: Type) -> str:
+    keys, values = kind.args
+    pairs = (f"{_inside(key, keys)}={_inside(each, values)}" for key, each in value.items())
+    return f"{{{', '.join(pairs)}}}"
+
+
+def _row(value: dict[str, Any], kind: Type) -> str:
+    fields = enumerate(zip(kind.fields, value.values(), kind.args, strict=True))
+    shown = (
+        f"{name.lower() if name else f'field{number}'}={_inside(each, own)}"
+        for number, (name, each, own) in fields
+    )
+    return f"{{{', '.join(shown)}}}"
+
+
+def _time(value: datetime, kind: Type) -> str:
+    shown = value.strftime("%Y-%m-%d %H:%M:%S")
+    if kind.precision:
+        shown = f"{shown}.{value.microsecond:06}"[: 20 + kind.precision]
+    return f"{shown} UTC" if kind.name == "timestamptz" else shown
+
+
+def _double(value: float, _kind: Type) -> str:
+    """Returns a double as Java shows it: `1.5`, `1.0E10`, `NaN`."""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if value == 0 or 1e-3 <= abs(value) < 1e7:
+        return repr(value) if "." in repr(value) else f"{value:.1f}"
+    digits, _, exponent = f"{value:.16e}".partition("e")
+    shown = repr(float(value)).lower().partition("e")[0] if "e" in repr(value) else digits
+    digits = shown if "e" in repr(value) else repr(float(digits))
+    return f"{digits if '.' in digits else f'{digits}.0'}E{int(exponent)}"
+
+
+def _months(value: int, _kind: Type) -> str:
+    return f"{'-' if value < 0 else ''}{abs(value) // 12}-{abs(value) % 12}"
+
+
+def _address(value: bytes, _kind: Type) -> str:
+    address = ipaddress.IPv6Address(value)
+    return str(address.ipv4_mapped or address)
+
+
+_TEXTS: dict[str, Callable[[Any, Type], str]] = {
+    "array": _array,
+    "map": _map,
+    "row": _row,
+    "timestamp": _time,
+    "timestamptz": _time,
+    "double": _double,
+    "real": _double,
+    "boolean": lambda value, _: "true" if value else "false",
+    "interval day to second": lambda value, _: interval_text(value),
+    "interval year to month": _months,
+    "ipaddress": _address,
+    "varbinary": lambda value, _: base64.b16encode(value).decode().lower(),
+}
