@@ -36,7 +36,7 @@ export interface CallRow {
   username: string | null;
 }
 
-/** The calls that led to the caller of an event, and what the same caller did next. */
+/** The calls that led to the caller of an event, and the caller's next calls. */
 export interface CallerChain {
   end: string;
   kind: "human" | "service" | "unknown";
@@ -47,14 +47,14 @@ export interface CallerChain {
   steps: EventRow[];
 }
 
-/** Numbers of calls by what policies would have decided. */
+/** Numbers of calls by the policies' decision. */
 export interface CallsByDecision {
   allowed: number;
   denied: number;
   unknown: number;
 }
 
-/** Numbers of calls; there is no 0. */
+/** Numbers of calls, without zeros. */
 export interface CallsByOutcome {
   allowed?: number;
   denied?: number;
@@ -102,14 +102,14 @@ export interface CredentialChain {
   steps: ProvenSentence[];
 }
 
-/** An object of a trail's bucket that is not as it was delivered. */
+/** An object in a trail's bucket that differs from the delivered one. */
 export interface DamagedObject {
   event: string | null;
   name: string;
   reason: string;
 }
 
-/** The keys of the files that were delivered. */
+/** The keys of the delivered files. */
 export interface DeliveredFiles {
   digestFiles: string[];
   logFiles: string[];
@@ -161,13 +161,13 @@ export interface DetectionMatch {
   title: string;
 }
 
-/** Matches, newest first, and what event history lacks. */
+/** Matches, newest first, and the ranges missing from event history. */
 export interface DetectionMatches {
   matches: DetectionMatch[];
   missing: string[];
 }
 
-/** A rule, and how often it matched. */
+/** A rule, and the number of its matches. */
 export interface DetectionRow {
   author: string;
   complete: boolean;
@@ -194,7 +194,7 @@ export interface DetectionRules {
   rules: DetectionRow[];
 }
 
-/** What a rule would have found in past events. */
+/** The matches of a rule in past events. */
 export interface DetectionTest {
   events: number;
   examples: DetectionExample[];
@@ -215,13 +215,13 @@ export interface DocumentResource {
   ResourceType?: string;
 }
 
-/** Events around one, with something in common, in the order in which they happened. */
+/** Events around an event that share a property with it, in order of time. */
 export interface EventContext {
   after: EventRow[];
   before: EventRow[];
 }
 
-/** An event with the text of its record as it is stored. */
+/** An event with its record as stored. */
 export interface EventDetail {
   event: EventRow;
   record: string;
@@ -256,7 +256,7 @@ export interface EventPage {
   tookMs: number;
 }
 
-/** The proofs of an event, one of each trail; none of an event that was imported. */
+/** The proofs of an event, one per trail; an imported event has none. */
 export interface EventProofs {
   imported: boolean;
   trails: Proof[];
@@ -289,7 +289,7 @@ export interface EventRow {
   username: string | null;
 }
 
-/** Why a call was denied, as far as its record says. */
+/** The reason why a call was denied, as far as its record shows it. */
 export interface ExplainedDenial {
   action: string | null;
   errorCode: string | null;
@@ -333,7 +333,7 @@ export interface FoundEvents {
   truncated?: boolean;
 }
 
-/** What is recorded, how soon it is visible, and what is wrong. */
+/** The recorded and visible positions, the freshness, and the problems. */
 export interface HealthSummary {
   degradations: string[];
   events: number;
@@ -377,7 +377,7 @@ export interface IncidentDetail {
   until: string;
 }
 
-/** Incidents, newest first, and what event history lacks. */
+/** Incidents, newest first, and the ranges missing from event history. */
 export interface IncidentList {
   incidents: IncidentRow[];
   missing: string[];
@@ -405,7 +405,7 @@ export interface IncidentRow {
   state: "open" | "over";
 }
 
-/** What Insights is doing, and its progress. */
+/** The state of Insights, and its progress. */
 export interface InsightsState {
   daysLearned: number;
   daysScanned: number | null;
@@ -437,14 +437,14 @@ export interface LastChange {
   times: number;
 }
 
-/** Who created, changed and deleted something. */
+/** The creator, the last changes and the deletion of a resource or principal. */
 export interface LifeStory {
   former: string[][];
   maker: EventRow | null;
   sentences: string[];
 }
 
-/** A principal in the list of those that called. */
+/** A principal in the list of callers. */
 export interface ListedPrincipal {
   account: string | null;
   arn: string;
@@ -466,7 +466,7 @@ export interface ListedResource {
   type: string | null;
 }
 
-/** The position of the newest durable record, 0 if there is none. */
+/** The position of the newest durable record, 0 without records. */
 export interface Mark {
   position: number;
 }
@@ -484,7 +484,7 @@ export interface MethodRow {
   name: string;
 }
 
-/** Who made what has a name, else what the user of that name did last; and what came after. */
+/** The creator of a named resource, else the last action of that user; and later changes. */
 export interface NameAnswer {
   behind: string | null;
   calls: number;
@@ -509,7 +509,7 @@ export interface NearestRow {
   value: string;
 }
 
-/** What the values of a search without results may have meant. */
+/** The closest existing values for a search without results. */
 export interface NearestValues {
   nearest: NearestRow[];
 }
@@ -540,7 +540,7 @@ export interface PartsRow {
   words: string[];
 }
 
-/** Which actions of a pattern were used. */
+/** The used and unused actions of a pattern. */
 export interface PatternUsage {
   pattern: string;
   statement: number;
@@ -548,7 +548,7 @@ export interface PatternUsage {
   used: string[];
 }
 
-/** The events of a period that succeeded and that failed. */
+/** The numbers of successful and failed events in a period. */
 export interface PeriodCount {
   failed: number;
   ok: number;
@@ -568,7 +568,7 @@ export interface PersonalTokenList {
   tokens: PersonalToken[];
 }
 
-/** Calls about which a policy and the records differ in the same way. */
+/** Calls for which a policy and the records differ in the same way. */
 export interface PolicyDifference {
   action: string;
   calls: number;
@@ -578,7 +578,7 @@ export interface PolicyDifference {
   resource: string;
 }
 
-/** A policy that allows what a principal was seen to do, and what it leaves open. */
+/** A policy that allows the recorded calls of a principal, and its uncertainties. */
 export interface PolicyOfCalls {
   calls: CallsByOutcome;
   complete: boolean;
@@ -593,7 +593,7 @@ export interface PolicyOfCalls {
   warning: string | null;
 }
 
-/** What policies would have decided about past calls. */
+/** The policies' decisions about past calls. */
 export interface PolicyTest {
   allowedCalls: CallsByDecision;
   complete: boolean;
@@ -607,7 +607,7 @@ export interface PolicyTest {
   warning: string | null;
 }
 
-/** What a principal does, and when. */
+/** The calls of a principal: their number, values and times. */
 export interface Principal {
   agents: CountedValue[];
   agentsOf: number;
@@ -624,13 +624,13 @@ export interface Principal {
   story: LifeStory;
 }
 
-/** Principals, by their last call. */
+/** Principals, in order of their last call. */
 export interface PrincipalList {
   complete: boolean;
   principals: ListedPrincipal[];
 }
 
-/** What a trail's bucket proves of an event. */
+/** The proof of an event from a trail's bucket. */
 export interface Proof {
   arn: string;
   bucket: string;
@@ -679,7 +679,7 @@ export interface ResourceLife {
   type: string | null;
 }
 
-/** Resources, by the newest event that names each. */
+/** Resources, in order of the newest event that names each. */
 export interface ResourceList {
   complete: boolean;
   resources: ListedResource[];
@@ -691,7 +691,7 @@ export interface ResourceRow {
   type: string | null;
 }
 
-/** What became of a resource, in sentences, and the events that name it. */
+/** The story of a resource in sentences, and the events that name it. */
 export interface ResourceStory {
   answers: ResourceLife[];
   complete: boolean;
@@ -712,7 +712,7 @@ export interface SavedViews {
   views: SavedView[];
 }
 
-/** The incidents that were found in old events, and the number of those that were recorded. */
+/** The incidents that a scan of old events found, and the number of recorded ones. */
 export interface Scan {
   incidents: IncidentRow[];
   known: number;
@@ -725,7 +725,7 @@ export interface SearchOverview {
   histogram: EventHistogram;
 }
 
-/** How many of the newest events of the last day some event selectors select. */
+/** The number of the newest events of the last day that event selectors select. */
 export interface SelectorPreview {
   complete: boolean;
   events: number;
@@ -739,7 +739,7 @@ export interface SentencePart {
   text: string;
 }
 
-/** The session of a browser, and what its pages offer. */
+/** The session of a browser, and the accounts and Regions that pages offer. */
 export interface SessionInfo {
   account: string;
   accounts: string[];
@@ -762,10 +762,10 @@ export interface Taken {
   taken: number;
 }
 
-/** A term of an expression; terms joined by AND are an expression again.
+/** A term of an expression; terms joined by AND form an expression.
 
     A comparison of a whole field has `field` (its longest name), `operator` (`=` or `!=`) and
-    `value`, a pattern. A text that is searched for has a `value` only. */
+    `value`, a pattern. A searched word or phrase has a `value` only. */
 export interface TermRow {
   field: string | null;
   operator: "!=" | "=" | null;
@@ -773,7 +773,7 @@ export interface TermRow {
   value: string | null;
 }
 
-/** What happened to something and what it did, oldest first. */
+/** The history of a principal or resource, oldest first. */
 export interface Timeline {
   complete: boolean;
   entries: TimelineEntry[];
@@ -782,7 +782,7 @@ export interface Timeline {
   name: string;
 }
 
-/** Calls of one operation by one caller, with one outcome, none long after the one before. */
+/** Calls of one operation by one caller with one outcome, made in quick succession. */
 export interface TimelineEntry {
   agent: AgentRow | null;
   behind: string | null;
@@ -796,7 +796,7 @@ export interface TimelineEntry {
   words: string;
 }
 
-/** The digests that a trail must have: the first ones of its chains, and the newest. */
+/** The digests that a trail must have: the first digest of each chain, and the newest. */
 export interface TrailDigests {
   chains: (Record<string, unknown>)[];
   trail: string;
@@ -829,7 +829,7 @@ export interface TrailSummary {
   verified: Verification | null;
 }
 
-/** Which actions of policies a principal used and never used. */
+/** The actions of policies that a principal used and never used. */
 export interface UnusedActions {
   complete: boolean;
   events: number;
@@ -849,7 +849,7 @@ export interface UnusedKey {
   createdBy: string | null;
 }
 
-/** Access keys that were created and are not known to be deleted, and that no call has used. */
+/** Created access keys that no call has used and no recorded call has deleted. */
 export interface UnusedKeysAnswer {
   keys: UnusedKey[];
   complete: boolean;
@@ -884,13 +884,13 @@ export interface Verification {
   valid: boolean;
 }
 
-/** What the verifier says of a trail. */
+/** The verifier's result for a trail. */
 export interface Verified {
   lines: string[];
   valid: boolean;
 }
 
-/** What a saved view keeps of the address of the console's Event history. */
+/** The parts of the Event history address that a view saves. */
 export interface ViewState {
   account?: string;
   categories?: string;
@@ -902,13 +902,13 @@ export interface ViewState {
   until?: string;
 }
 
-/** Milliseconds until records were visible, of the last minute; None: there were none. */
+/** Milliseconds until records of the last minute were visible; None without records. */
 export interface VisibleAfter {
   p50Ms: number | null;
   p99Ms: number | null;
 }
 
-/** Who created, changed and deleted the resources of a name, or what may have been meant. */
+/** Who created, changed and deleted the resources of a name, or suggestions. */
 export interface WhoAnswer {
   answers: ResourceLife[];
   events: number;
@@ -922,7 +922,7 @@ export interface WhoAnswer {
   types?: string[];
 }
 
-/** What is wrong in an expression. */
+/** An error in an expression. */
 export interface WrongPlace {
   at: number | null;
   length: number;

@@ -1,4 +1,4 @@
-"""Pages without scripts, health and metrics: what the console's port answers to anyone."""
+"""Pages without scripts, health and metrics: the console port's answers to anyone."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ def port_app(
     """Returns the application of the console's port.
 
     Args:
-        routes: what it answers.
-        home: the address of the web console, which is named where there is no page; None: none.
-        proxy_host: the host of a proxy that ends TLS, as in the header `Host`; None: none.
+        routes: its routes.
+        home: the address of the web console, shown on pages that do not exist; None without one.
+        proxy_host: the host of a proxy that ends TLS, as in the header `Host`; None without one.
     """
 
     async def show_refusal(request: Request, error: HTTPException) -> Response:
@@ -119,8 +119,8 @@ class PublicState:
     Args:
         exposition: returns the body of `/metrics`.
         health: returns the body of `/health`.
-        any_host: whether they answer under every name of the server. Without TLS a page of another
-            site could give its own name the server's address.
+        any_host: whether they answer under every name of the server. Without TLS, another site's
+            page could resolve its own name to the server's address.
     """
 
     def __init__(

@@ -19,13 +19,13 @@ from opentrail.trails.registry import TrailRegistry
 
 
 class TrailManagement(Protocol):
-    """Who may manage organization trails, and who their managers are."""
+    """Manages the delegated administrators of organization trails."""
 
     async def managed_by(self, account: str) -> Organization:
         """Return the organization whose trails an account may create.
 
         Raises:
-            CloudTrailError: the account may create none.
+            CloudTrailError: the account may not create organization trails.
         """
         ...
 
@@ -37,7 +37,7 @@ class TrailManagement(Protocol):
         """Make a member account a delegated administrator.
 
         Raises:
-            CloudTrailError: the caller may not, or the account cannot be one.
+            CloudTrailError: the caller may not register one, or the account cannot be one.
         """
         ...
 
@@ -45,7 +45,7 @@ class TrailManagement(Protocol):
         """Remove a delegated administrator.
 
         Raises:
-            CloudTrailError: the caller may not, or the account is none.
+            CloudTrailError: the caller may not remove one, or the account is not one.
         """
         ...
 
@@ -74,7 +74,7 @@ class NoOrganizations:
 class Services:
     """The features that operations use."""
 
-    #: None: this server keeps none.
+    #: None: this server has no event history.
     kept_history: History | None
     trails: TrailRegistry
     deliveries: Deliveries
@@ -90,7 +90,7 @@ class Services:
         """Event history.
 
         Raises:
-            NoHistory: this server keeps none.
+            NoHistory: this server has no event history.
         """
         if self.kept_history is None:
             raise NoHistory

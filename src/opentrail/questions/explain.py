@@ -13,18 +13,18 @@ from opentrail.who.shapes import CallRow
 
 
 class ExplainedDenial(TypedDict):
-    """Why a call was denied, as far as its record says."""
+    """The reason why a call was denied, as far as its record shows it."""
 
     sentence: str
     #: `explicit deny`, `no policy allows it`, `not recorded` or `not denied`.
     verdict: OwnWords
     action: Action | None
-    #: Whether the error message names the action; else it is derived from the event's name.
+    #: Whether the error message names the action; otherwise the event name implies it.
     isActionRecorded: bool
     policyType: OwnWords | None
-    #: That of the error message.
+    #: The resource in the error message.
     resource: RecordText | None
-    #: What must change for the call to be allowed, or what the record lacks to know it.
+    #: The change that would allow the call, or the missing data of the record that would show it.
     missing: list[OwnWords]
     errorCode: Word | None
     errorMessage: RecordText | None
@@ -32,7 +32,7 @@ class ExplainedDenial(TypedDict):
 
 
 class Explain(Question, frozen=True, kw_only=True):
-    """Returns why a call was denied, as far as its record says, which has no policies or tags."""
+    """Returns why a call was denied, as far as its record shows, which has no policies or tags."""
 
     role: ClassVar = "viewer"
     purpose: ClassVar = "explain why a call was denied, from its record"

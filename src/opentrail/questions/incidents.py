@@ -1,4 +1,4 @@
-"""Incidents of unusual activity, with what event history says about them."""
+"""Incidents of unusual activity, with figures from event history."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from opentrail.history.event_history import CountSearch, History, Search
 from opentrail.ports.event_store import CallKey
 from opentrail.who.shapes import IncidentFigures, IncidentRow
 
-#: Records that are read to see whether a prefix is of more than one incident's id.
+#: Records to read to find out whether several incidents' ids have a prefix.
 _AMBIGUOUS = 3
 _MINUTE = timedelta(minutes=1)
-#: Maximum minutes that are counted: those of the longest incident, and those around it.
+#: Maximum minutes to count: the longest incident, and the time around it.
 _MAX_MINUTES = 2_000
 
 
@@ -30,7 +30,7 @@ async def incidents_with_id(history: History, pattern: str) -> list[IncidentRepo
 
 
 async def with_average(history: History, incident: IncidentReport, now: datetime) -> IncidentReport:
-    """Returns an incident with its end, or if it is going on, with its calls up to now."""
+    """Returns an incident with its end, and an ongoing one with its calls until now."""
     if incident.end is None:
         incident = next(iter(await incidents_with_id(history, literal(incident.id))), incident)
     if incident.extension is not None:
@@ -53,7 +53,7 @@ async def minute_counts(
 
 
 def key_of(incident: IncidentReport) -> CallKey:
-    """Returns what an incident is about."""
+    """Returns the account, Region and API of an incident."""
     details = as_object(incident.record.get("insightDetails"))
     return CallKey(
         incident.account,
@@ -68,7 +68,7 @@ def key_of(incident: IncidentReport) -> CallKey:
 async def incident_row(
     history: History, incident: IncidentReport, notes: Mapping[str, str]
 ) -> IncidentRow:
-    """Returns an incident as lists have it; `notes` are those of expected incidents, by id."""
+    """Returns the row of an incident for lists; `notes` has the notes of expected ones, by id."""
     return {**await incident_figures(history, incident, notes), "minutes": incident.minutes}
 
 
@@ -101,7 +101,7 @@ async def incident_figures(
 
 
 async def _top_source_ip(history: History, incident: IncidentReport) -> str | None:
-    """Returns the address from which most of an incident's calls came."""
+    """Returns the most frequent source address of an incident's calls."""
     key = key_of(incident)
     source = Compare(("eventSource",), "=", key.event_source, is_field=False)
     conditions = [source]

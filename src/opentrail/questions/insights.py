@@ -15,7 +15,7 @@ from opentrail.who.shapes import IncidentRow
 
 
 class IncidentList(TypedDict):
-    """Incidents, newest first, and what event history lacks."""
+    """Incidents, newest first, and the ranges missing from event history."""
 
     incidents: list[IncidentRow]
     missing: list[str]
@@ -37,7 +37,7 @@ class ListIncidents(Question, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=10_000, description="maximum number of incidents")] = 50
 
     async def answer(self, asked: Asked) -> IncidentList:
-        """Reads the records of incidents, and counts the calls of those that are going on."""
+        """Reads the records of incidents, and counts the calls of ongoing ones."""
         from opentrail.core.event import INSIGHT
         from opentrail.core.incident_reports import incidents_of
         from opentrail.history.written_searches import search_in
@@ -49,7 +49,8 @@ class ListIncidents(Question, frozen=True, kw_only=True):
             raise CloudTrailError("InvalidMaxResultsException", message)
         given = {name: value for name, value in asdict(self).items() if value is not None}
         search = replace(search_in(given, asked.now), categories=(INSIGHT,))
-        events = await asked.history.latest(search, 2 * self.limit)  # each has one record, or two
+        # An incident has one or two records.
+        events = await asked.history.latest(search, 2 * self.limit)
         incidents = incidents_of([orjson.loads(event.record) for event in events])[: self.limit]
         notes = await ExpectedIncidents(asked.control).notes()
         rows = [

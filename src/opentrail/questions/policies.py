@@ -1,4 +1,4 @@
-"""What the questions about policies share: the calls of a principal, and policies to read."""
+"""Shared by questions about policies: the calls of a principal, and the parsing of policies."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ PrincipalName = Annotated[Text, Meta(description="name or ARN of a user or role"
 
 
 class CallBasis(TypedDict):
-    """The calls that an answer rests on."""
+    """The calls behind an answer."""
 
     principal: str
     events: int
-    #: Whether these are all of its events, not only the newest ones.
+    #: Whether all of the principal's events were read, not only the newest ones.
     complete: bool
-    #: What was read, if these are not all of its events.
+    #: The events that were read, if not all.
     warning: OwnWords | None
-    #: A description of each range that event history lacks.
+    #: A description of each range missing from event history.
     missing: list[str]
 
 
@@ -39,10 +39,10 @@ async def read_calls(
     """Reads the events of a principal, newest first, page by page.
 
     Args:
-        asked: what answers the question.
+        asked: the features that answer the question.
         principal: a name or an ARN.
-        since: from when on; None: from the first one on.
-        add: takes the records of a page, in a thread; returns whether it takes more.
+        since: the start time; None: the first event.
+        add: processes the records of a page, in a thread; returns whether to continue.
     """
     from opentrail.core.expression.subjects import events_of
     from opentrail.history.written_searches import read_newest, search_in
@@ -65,10 +65,10 @@ async def read_calls(
 
 
 def parsed(policies: list[dict[str, Any]]) -> list[Policy]:
-    """Returns policies.
+    """Parses policies.
 
     Raises:
-        CloudTrailError: they are too large, or one is not valid.
+        CloudTrailError: they are too large, or one is invalid.
     """
     from opentrail.core.policies import parse_policies
     from opentrail.permissions.generate import MAX_CHARACTERS, characters
@@ -86,5 +86,5 @@ def parsed(policies: list[dict[str, Any]]) -> list[Policy]:
 
 
 def invalid_policies(what: str) -> CloudTrailError:
-    """Returns the error of policies that are not accepted."""
+    """Returns the error of refused policies."""
     return CloudTrailError("InvalidParameterException", f"policies {what}")

@@ -1,4 +1,4 @@
-"""A policy that allows what a principal was seen to do."""
+"""A policy that allows the recorded calls of a principal."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ _MAX_CALL_KINDS = 100_000
 
 
 class CallsByOutcome(TypedDict):
-    """Numbers of calls; there is no 0."""
+    """Numbers of calls, without zeros."""
 
     allowed: NotRequired[int]
     denied: NotRequired[int]
-    #: For another reason than missing permission.
+    #: Calls that failed for another reason than missing permission.
     failed: NotRequired[int]
 
 
 class PolicyOfCalls(CallBasis):
-    """A policy that allows what a principal was seen to do, and what it leaves open."""
+    """A policy that allows the recorded calls of a principal, and its uncertainties."""
 
     #: Several if one would be too long for a managed policy.
     policies: list[Annotated[dict[str, Any], Whole]]
     calls: CallsByOutcome
-    #: Calls that were allowed and that the policy would refuse, or perhaps, besides what it leaves
-    #: open; None if not all events were read.
+    #: Allowed calls that the policy would or might refuse, not counting `unverified` and `unmapped`
+    #: permissions; None if not all events were read.
     refusedByIt: int | None
-    #: Actions that the policy lacks, as AWS's authorization data does → calls.
+    #: Actions missing from the policy, because AWS's authorization data does not have them → calls.
     unverified: dict[str, int]
-    #: Actions on every resource, since the records name none → calls.
+    #: Actions allowed on every resource, since the records name no resource → calls.
     unlimited: dict[str, int]
-    #: Events whose records do not say what they needed, or not all of it → calls.
+    #: Events whose records do not show all permissions that they needed → calls.
     unmapped: dict[str, int]
 
 
 class PolicyFor(Question, frozen=True, kw_only=True):
-    """Returns a policy that allows what a principal was seen to do, and little else.
+    """Returns a policy that allows the recorded calls of a principal, and little more.
 
-    `unlimited`, `unverified` and `unmapped` say what it leaves open; `refusedByIt` must be 0.
+    Review its uncertainties: `unlimited`, `unverified` and `unmapped`; `refusedByIt` must be 0.
     """
 
     role: ClassVar = "auditor"
@@ -61,7 +61,7 @@ class PolicyFor(Question, frozen=True, kw_only=True):
     principal: PrincipalName
     resources: Annotated[
         Literal["exact", "prefix", "any"],
-        Meta(description="resources of the calls; also common prefixes of these; or all"),
+        Meta(description="resources of the calls; also their common prefixes; or all resources"),
     ] = "prefix"
     since: Since | None = None
     withFailed: Annotated[
@@ -69,7 +69,7 @@ class PolicyFor(Question, frozen=True, kw_only=True):
     ] = False
 
     async def answer(self, asked: Asked) -> PolicyOfCalls:
-        """Reads all calls, and lets the policy decide about each of them."""
+        """Reads all calls, and evaluates the policy for each of them."""
         from opentrail.history.threads import in_thread
         from opentrail.permissions.generate import generate, kinds_of
         from opentrail.permissions.replay import refused_by

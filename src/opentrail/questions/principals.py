@@ -1,4 +1,4 @@
-"""Principals that called."""
+"""Principals of recorded calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from opentrail.ports.event_store import PrincipalActivity
 
 PrincipalKind = Literal["IAM user", "root user", "role", "role session", "federated user"]
-#: Type of a resource in a principal's ARN → what the principal is.
+#: Type of a resource in a principal's ARN → kind of the principal.
 _KINDS: dict[tuple[str, str], PrincipalKind] = {
     ("iam", "user"): "IAM user",
     ("iam", "root"): "root user",
@@ -27,11 +27,11 @@ _PRINCIPAL = re.compile(r"arn:[^:]*:([^:]*):[^:]*:([^:]*):([^/:]+)[/:]?(.*)", re
 
 
 class ListedPrincipal(TypedDict):
-    """A principal in the list of those that called."""
+    """A principal in the list of callers."""
 
     arn: str
     name: str
-    #: None: the ARN does not say.
+    #: None: the ARN does not show it.
     kind: PrincipalKind | None
     account: AccountId | None
     events: int
@@ -41,15 +41,15 @@ class ListedPrincipal(TypedDict):
 
 
 class PrincipalList(TypedDict):
-    """Principals, by their last call."""
+    """Principals, in order of their last call."""
 
     principals: list[ListedPrincipal]
-    #: Whether these are all of them.
+    #: Whether `principals` is complete.
     complete: bool
 
 
 class ListPrincipals(SearchQuestion, frozen=True, kw_only=True):
-    """Returns the principals that called last, and whose ARN has a text as a part."""
+    """Returns the principals with the latest calls whose ARNs contain `text`."""
 
     role: ClassVar = "viewer"
     purpose: ClassVar = "list principals"

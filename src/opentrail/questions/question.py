@@ -1,4 +1,4 @@
-"""How a question is declared, and how its arguments are read."""
+"""Declares questions and reads their arguments."""
 
 from __future__ import annotations
 
@@ -43,49 +43,49 @@ Limit = Annotated[int, Meta(ge=1, le=1_000, description="maximum number of resul
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What answers a question."""
+    """The features that answer a question."""
 
     #: Event history, limited to the accounts that the caller may see.
     history: History
-    #: What is kept besides events.
+    #: Stored state besides events.
     control: ControlStore
     now: datetime
     #: Maximum events in an answer to this caller.
     max_events: int
-    #: A description of each range that event history lacks.
+    #: A description of each range missing from event history.
     missing: list[str]
-    #: Takes the progress of a question that is followed; None: the client does not read it.
+    #: Sends the progress of a question to the client; None: the client does not read it.
     report: Report | None = None
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """A question: its fields are the arguments, and its docstring says what the answer is.
+    """A question: its fields are the arguments, and its docstring describes the answer.
 
-    A field without a default must be given; its description and limits are in its `Meta`.
+    A field without a default is required; its description and limits are in its `Meta`.
     """
 
     #: The least role that may ask.
     role: ClassVar[Role]
-    #: What it is for, as `find access keys that no call has used`.
+    #: Its purpose, such as `find access keys that no call has used`.
     purpose: ClassVar[str]
     #: Its path below `/api/v1`; None: its name.
     path: ClassVar[str | None] = None
-    #: An example of a JSON object with its arguments, with which it is a POST; None: it is a GET.
+    #: An example of a JSON object with its arguments, for a POST; None: it is a GET.
     body: ClassVar[str | None] = None
-    #: Whether an answer holds thousands of events: the server makes one such answer at a time.
+    #: Whether an answer needs thousands of events in memory; the server makes one at a time.
     is_large: ClassVar[bool] = False
     #: Whether it reports progress while it reads all events of a search.
     is_followed: ClassVar[bool] = False
-    #: Arguments that commands and agents send if none are given, where HTTP has another default.
+    #: Defaults of commands and agents, where HTTP has another default.
     defaults: ClassVar[Mapping[str, str]] = {}
 
     async def answer(self, asked: Asked) -> Any:
-        """Return the answer, a `msgspec.Struct` or a `TypedDict` whose type says its shape.
+        """Return the answer, a `msgspec.Struct` or a `TypedDict`; the annotation gives its shape.
 
-        It imports the features that it uses, since commands load the module for its arguments.
+        Import features inside this method, since commands load the module only for its arguments.
 
         Raises:
-            CloudTrailError: the question cannot be answered as it is asked.
+            CloudTrailError: an argument prevents an answer.
         """
         raise NotImplementedError
 
@@ -104,7 +104,7 @@ class SearchQuestion(Question, frozen=True, kw_only=True):
         """Returns the search.
 
         Raises:
-            CloudTrailError: the expression or a time is not valid.
+            CloudTrailError: the expression or a time is invalid.
         """
         from opentrail.history.written_searches import search_in
 
@@ -155,7 +155,7 @@ def parameters(question: type[Question]) -> dict[str, dict[str, Any]]:
 
 
 def without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Returns the schema of an argument that a client leaves out instead of sending null."""
+    """Returns the schema of an argument without null; clients omit the argument instead."""
     rest = {name: value for name, value in schema.items() if value is not None}
     choices = [each for each in rest.pop("anyOf", ()) if each != {"type": "null"}]
     schema = {**choices[0], **rest} if choices else rest
@@ -165,15 +165,15 @@ def without_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def required(question: type[Question]) -> list[str]:
-    """Returns the names of the arguments that must be given."""
+    """Returns the names of the required arguments."""
     return [one.name for one in msgspec.structs.fields(question) if one.required]
 
 
 def read(question: type[Question], given: Mapping[str, Any]) -> Question:
-    """Returns a question with arguments as a client sent them; others, and empty ones, are ignored.
+    """Returns a question with a client's arguments; ignores unknown and empty ones.
 
     Raises:
-        CloudTrailError: an argument is missing or not valid; the error names it.
+        CloudTrailError: an argument is missing or invalid; the error names it.
     """
     fields = question.__struct_fields__
     known = {name: value for name, value in given.items() if name in fields and value != ""}
@@ -188,7 +188,7 @@ def read(question: type[Question], given: Mapping[str, Any]) -> Question:
 def _describe(
     question: type[Question], given: Mapping[str, Any], error: msgspec.ValidationError
 ) -> str:
-    """Returns what is wrong with an argument, in a sentence."""
+    """Returns the error of an argument, in a sentence."""
     name = (re.findall(r"`(?:\$\.)?(\w+)[^`]*`", str(error)) or [""])[-1]
     expected = expectation(parameters(question).get(name, {}))
     if name not in given:
@@ -197,7 +197,7 @@ def _describe(
 
 
 def expectation(schema: Mapping[str, Any]) -> str:
-    """Returns what an argument must be, from its JSON schema."""
+    """Returns the expected form of an argument, from its JSON schema."""
     described = f" ({schema['description']})" if "description" in schema else ""
     if choices := schema.get("enum"):
         return f"one of {', '.join(map(str, choices))}{described}"

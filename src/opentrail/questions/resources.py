@@ -1,4 +1,4 @@
-"""Resources that events name."""
+"""Resources in events."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from msgspec import Meta
 from opentrail.questions.question import Asked, SearchQuestion, Text
 from opentrail.who.shapes import ListedResource
 
-#: Newest events that name the listed resources.
+#: Maximum newest events to read for the listed resources.
 _MAX_EVENTS = 1_000
 
 
 class ResourceList(TypedDict):
-    """Resources, by the newest event that names each."""
+    """Resources, in order of the newest event that names each."""
 
     resources: list[ListedResource]
-    #: Whether these are all of them.
+    #: Whether `resources` is complete.
     complete: bool
 
 
 class ListResources(SearchQuestion, frozen=True, kw_only=True):
-    """Returns the resources that events named last, each once.
+    """Returns the resources in the newest events, each once.
 
-    Without a part or a beginning of names, resources that events only read are left out.
+    Without `text` or `prefix`, it leaves out resources that events only read.
     """
 
     role: ClassVar = "viewer"
@@ -32,13 +32,13 @@ class ListResources(SearchQuestion, frozen=True, kw_only=True):
     path: ClassVar = "/resources/list"
 
     text: Annotated[Text, Meta(description="a part of a name or ARN, in any case")] | None = None
-    prefix: Annotated[Text, Meta(description="how names begin")] | None = None
+    prefix: Annotated[Text, Meta(description="prefix of the names")] | None = None
     type: Annotated[Text, Meta(description="only of this type: AWS::IAM::User")] | None = None
-    # A search counts the events of each of them.
+    # A search counts the events of each resource.
     limit: Annotated[int, Meta(ge=1, le=100, description="maximum number of results")] = 50
 
     async def answer(self, asked: Asked) -> ResourceList:
-        """Reads the newest events that name them, and counts the events of each."""
+        """Reads the newest events with resources, and counts the events of each resource."""
         from opentrail.core.expression import Compare, Is, literal
         from opentrail.history.event_history import has_all
         from opentrail.history.threads import in_thread

@@ -1,4 +1,4 @@
-"""What policies would have decided about past calls of a principal."""
+"""Decisions of policies about past calls of a principal."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from opentrail.questions.question import Asked, Question, Since
 
 
 class CallsByDecision(TypedDict):
-    """Numbers of calls by what policies would have decided."""
+    """Numbers of calls by the policies' decision."""
 
     allowed: int
     denied: int
-    #: It depends on what the record does not say.
+    #: Calls whose decision depends on facts that the record does not have.
     unknown: int
 
 
 class PolicyDifference(TypedDict):
-    """Calls about which a policy and the records differ in the same way."""
+    """Calls for which a policy and the records differ in the same way."""
 
     action: Action
     reason: str
     calls: int
-    #: Of the newest call.
+    #: From the newest call, as are `eventId` and `eventTime`.
     resource: str
     eventId: EventId
     eventTime: Time
 
 
 class PolicyTest(CallBasis):
-    """What policies would have decided about past calls."""
+    """The policies' decisions about past calls."""
 
     allowedCalls: CallsByDecision
     deniedCalls: CallsByDecision
@@ -44,7 +44,7 @@ class PolicyTest(CallBasis):
 
 
 class ReplayPolicies(Question, frozen=True, kw_only=True):
-    """Returns which past calls policies, and nothing else, would have refused or newly allowed."""
+    """Returns the past calls that these policies alone would have refused or newly allowed."""
 
     role: ClassVar = "auditor"
     purpose: ClassVar = "test policies on past calls of a principal"
@@ -61,7 +61,7 @@ class ReplayPolicies(Question, frozen=True, kw_only=True):
     since: Since | None = None
 
     async def answer(self, asked: Asked) -> PolicyTest:
-        """Lets the policies decide about all calls."""
+        """Evaluates the policies for all calls."""
         from opentrail.permissions.replay import PolicyReplay
 
         test = PolicyReplay(parsed(self.policies))

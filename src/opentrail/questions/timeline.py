@@ -1,4 +1,4 @@
-"""What happened to something, and what it did."""
+"""The history of a principal or resource."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ _MAX_READ = 5_000
 
 
 class TimelineEntry(TypedDict):
-    """Calls of one operation by one caller, with one outcome, none long after the one before."""
+    """Calls of one operation by one caller with one outcome, made in quick succession."""
 
     #: Times of the first and of the last call.
     first: Time
     last: Time
-    #: What was done, in words.
+    #: The action, in words.
     words: str
     calls: int
     eventName: Word
     errorCode: Word | None
-    #: None: the call was made by no agent that is known.
+    #: None: no known agent made the call.
     agent: AgentRow | None
-    #: The original caller behind a session, in words; None: there is none, or it is not recorded.
+    #: The original caller behind a session, in words; None: no session, or it is not recorded.
     behind: str | None
-    #: Of the first calls; at most 20.
+    #: Ids of the first calls; at most 20.
     eventIds: list[EventId]
     #: Names of resources; at most 20.
     resources: list[str]
 
 
 class Timeline(TypedDict):
-    """What happened to something and what it did, oldest first."""
+    """The history of a principal or resource, oldest first."""
 
     name: str
     #: The expression that finds the events.
     expression: str
     entries: list[TimelineEntry]
-    #: Whether `entries` are of all events, not only of the newest ones.
+    #: Whether `entries` covers all events, not only the newest ones.
     complete: bool
-    #: A description of each range that event history lacks.
+    #: A description of each range missing from event history.
     missing: list[str]
 
 
 class ShowTimeline(Question, frozen=True, kw_only=True):
-    """Returns the newest events of a name in the order in which they happened, grouped."""
+    """Returns the newest events of a name, oldest first, grouped."""
 
     role: ClassVar = "viewer"
     purpose: ClassVar = "show the history of a principal or resource, in sentences"
@@ -72,7 +72,7 @@ class ShowTimeline(Question, frozen=True, kw_only=True):
     region: Region | None = None
 
     async def answer(self, asked: Asked) -> Timeline:
-        """Reads the newest events, and puts calls of one kind into one entry."""
+        """Reads the newest events, and groups similar calls into one entry."""
         from opentrail.core.expression.subjects import events_of
         from opentrail.history.event_history import has_all
         from opentrail.history.threads import in_thread

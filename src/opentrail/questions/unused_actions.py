@@ -1,4 +1,4 @@
-"""Which actions of policies a principal never used."""
+"""Actions of policies that a principal never used."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from opentrail.questions.policies import (
 )
 from opentrail.questions.question import Asked, Question, Since
 
-#: Maximum actions in an answer: those of a few patterns such as `*`.
+#: Maximum actions in an answer, enough for a few patterns such as `*`.
 _MAX_ACTIONS = 100_000
 
 
 class PatternUsage(TypedDict):
-    """Which actions of a pattern were used."""
+    """The used and unused actions of a pattern."""
 
     #: The number of its statement in its policy.
     statement: int
@@ -33,13 +33,13 @@ class PatternUsage(TypedDict):
 
 
 class UnusedActions(CallBasis):
-    """Which actions of policies a principal used and never used."""
+    """The actions of policies that a principal used and never used."""
 
     patterns: list[PatternUsage]
 
 
 class ListUnusedActions(Question, frozen=True, kw_only=True):
-    """Returns which actions that policies allow a principal used, and which it never used."""
+    """Returns the allowed actions of policies that a principal used and never used."""
 
     role: ClassVar = "auditor"
     purpose: ClassVar = "list the actions of policies that a principal never used"
@@ -56,7 +56,7 @@ class ListUnusedActions(Question, frozen=True, kw_only=True):
     since: Since | None = None
 
     async def answer(self, asked: Asked) -> UnusedActions:
-        """Compares the policies with what each allowed call needed."""
+        """Compares the policies with the permissions that each allowed call needed."""
         from opentrail.history.threads import in_thread
         from opentrail.permissions.needs import permissions_of
         from opentrail.permissions.outcomes import CallOutcome, outcome_of
@@ -85,7 +85,7 @@ class ListUnusedActions(Question, frozen=True, kw_only=True):
         return listed
 
     def _patterns(self) -> Iterator[tuple[int, str]]:
-        """Yields the number of each statement that allows, with each of its patterns of actions."""
+        """Yields the number of each Allow statement with each of its action patterns."""
         for document in self.policies:
             statements = document["Statement"]
             listed = statements if isinstance(statements, list) else [statements]
@@ -110,5 +110,5 @@ def _usage(listed: tuple[int, str, list[str]], used: set[str], complete: bool) -
 def _actions_of(pattern: str) -> list[str]:
     from opentrail.permissions.authorization import matching
 
-    # The data about IAM may not have an action.
+    # IAM's data may not include the action.
     return matching(pattern) or ([] if re.search(r"[*?]", pattern) else [pattern])

@@ -1,4 +1,4 @@
-"""Which access keys were never used."""
+"""Access keys that were never used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from opentrail.questions.question import Account, Asked, Limit, Question, Since
 if TYPE_CHECKING:
     from opentrail.ports.event_store import FoundEvent
 
-#: Maximum creations, and deletions, of keys that are read; each creation takes a lookup.
+#: Maximum creations, and deletions, of keys to read; each creation needs a lookup.
 _MAX_READ = 1_000
 
 
@@ -25,24 +25,24 @@ class UnusedKey(msgspec.Struct, frozen=True):
     created: Time
     eventId: EventId
     account: AccountId | None
-    #: Whose key it is.
+    #: The owner of the key.
     userName: str | None
     #: ARN of the caller who created it.
     createdBy: str | None
 
 
 class UnusedKeysAnswer(msgspec.Struct, frozen=True):
-    """Access keys that were created and are not known to be deleted, and that no call has used."""
+    """Created access keys that no call has used and no recorded call has deleted."""
 
     keys: list[UnusedKey]
-    #: Whether `keys` are all, not only the newest.
+    #: Whether `keys` is complete, not only the newest keys.
     complete: bool
-    #: A description of each range that event history lacks: a call there may have used a key.
+    #: A description of each range missing from event history; a call there may have used a key.
     missing: list[str]
 
 
 class UnusedKeys(Question, frozen=True, kw_only=True):
-    """Returns access keys that were created and that no recorded call has used, newest first."""
+    """Returns created access keys that no recorded call has used, newest first."""
 
     role: ClassVar = "viewer"
     purpose: ClassVar = "find access keys that no call has used"
@@ -80,7 +80,7 @@ class UnusedKeys(Question, frozen=True, kw_only=True):
 
 
 def _created_key(event: FoundEvent) -> UnusedKey | None:
-    """Returns the key that a call created; None if it failed."""
+    """Returns the key that a call created; None for a failed call."""
     record: Record = orjson.loads(event.record)
     key = as_object(as_object(record.get("responseElements")).get("accessKey"))
     key_id = key.get("accessKeyId")
@@ -92,6 +92,6 @@ def _created_key(event: FoundEvent) -> UnusedKey | None:
 
 
 def _deleted_key(record: Record) -> object:
-    """Returns the id of the key that a call deleted; None if it failed."""
+    """Returns the id of the key that a call deleted; None for a failed call."""
     parameters = as_object(record.get("requestParameters"))
     return None if record.get("errorCode") else parameters.get("accessKeyId")

@@ -1,4 +1,4 @@
-"""Who made, changed and deleted a resource."""
+"""Finds the creator of a resource, and its changes and deletion."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 
 class WhoAnswer(ResourceStories):
-    """Who created, changed and deleted the resources of a name, or what may have been meant."""
+    """Who created, changed and deleted the resources of a name, or suggestions."""
 
-    #: Types of the name's resources, if none has the type that was asked for.
+    #: Types of the name's resources, if no resource has the requested type.
     types: NotRequired[list[str]]
-    #: The name that is most like one that no event has.
+    #: The most similar name, if no event has the name.
     nearest: NotRequired[list[NearestRow]]
-    #: A description of each range that event history lacks.
+    #: A description of each range missing from event history.
     missing: list[str]
 
 
 class Who(Question, frozen=True, kw_only=True):
     """Returns who created, changed and deleted a resource, with whose credentials, and what next.
 
-    An answer without a resource says what may have been meant: `types` of the name's resources,
-    else the `nearest` name.
+    An answer without a resource has suggestions: `types` of the name's resources, otherwise the
+    `nearest` name.
     """
 
     role: ClassVar = "viewer"
@@ -49,7 +49,7 @@ class Who(Question, frozen=True, kw_only=True):
         return cast(WhoAnswer, {**found, **meant, "missing": asked.missing})
 
     async def _meant(self, history: History) -> dict[str, Any]:
-        """Returns the types of the resources of the name, else the name that is most like it."""
+        """Returns the types of the name's resources, otherwise the most similar name."""
         from opentrail.core.expression import Compare, literal
         from opentrail.history.event_history import Search
         from opentrail.history.nearest import nearest_values

@@ -1,1 +1,1 @@
-"""The CloudTrail API: its operations, who may call them, and their errors."""
+"""The CloudTrail API: its operations, authorization and errors."""

@@ -46,22 +46,22 @@ class VerifiedCall:
 
     operation: str
     input: Mapping[str, Any]
-    #: Who has signed it.
+    #: The signer.
     identity: Identity
-    #: Account and Region that the call is made in.
+    #: Account and Region of the call.
     account: str
     region: str
     source_ip: str
     user_agent: str | None
-    #: Whether it came over TLS.
+    #: Whether the call used TLS.
     is_secure: bool
 
 
 class Authorizer:
     """Decides on calls by the policies of their callers and of the resources they name.
 
-    It reads nothing from disk, except a trail when a policy of the caller reads tags, or when the
-    trail is of another account: the trails of its organization are a caller's like its own.
+    It reads from disk only a trail, and only if a policy of the caller reads tags or if the trail
+    belongs to another account, because callers may use their organization's trails as their own.
     """
 
     def __init__(
@@ -75,9 +75,9 @@ class Authorizer:
         """Makes an authorizer.
 
         Args:
-            policies: those of users and roles.
-            resource_policies: those of resources.
-            trails: whose tags are read.
+            policies: the policies of users and roles.
+            resource_policies: the policies of resources.
+            trails: the trails, with their tags.
             clock: the time for conditions.
             is_trusted: returns whether the calls of an access key need no policy.
         """
@@ -91,8 +91,8 @@ class Authorizer:
         """Returns if a call is allowed.
 
         Raises:
-            CloudTrailError: `AccessDeniedException`, or for a resource of another account what is
-                answered if there is no such resource.
+            CloudTrailError: `AccessDeniedException`, or for a resource of another account the error
+                for a missing resource.
         """
         if self._is_trusted(call.identity.access_key_id):
             return
@@ -126,7 +126,7 @@ class Authorizer:
         return decide(request, policies, own)
 
     async def _as_shared(self, resource: NamedResource, caller: Caller) -> NamedResource:
-        """Returns the resource, as the caller's if it is a trail of the caller's organization."""
+        """Returns the resource, with a trail of the caller's organization as the caller's own."""
         if resource.account == caller.account:
             return resource
         trail = await self._trail(resource, caller)
@@ -140,7 +140,7 @@ class Authorizer:
         return {} if trail is None else _of_tags("aws:resourcetag/", trail.tags)
 
     async def _trail(self, resource: NamedResource, caller: Caller) -> Trail | None:
-        """Returns the trail that a resource is, if the caller's account sees it."""
+        """Returns the trail of a resource, if the caller's account sees it."""
         arn = resource.parts
         if arn is None or arn.type != TRAIL or caller.account is None:
             return None
@@ -151,7 +151,7 @@ class Authorizer:
 
 
 def caller_of(identity: Identity) -> Caller:
-    """Returns who an identity is to policies."""
+    """Returns the caller that policies see for an identity."""
     user_identity = identity.user_identity
     context = user_identity.get("sessionContext", {})
     arn = user_identity.get("arn")
@@ -161,13 +161,13 @@ def caller_of(identity: Identity) -> Caller:
         # Only the issuer's ARN has the role's path.
         issuer = context.get("sessionIssuer", {}).get("arn")
         role = issuer or f"{session[1]}:iam::{session[2]}:role/{session[3]}"
-    # A session of AssumeRoot may do what its task policy says, which opentrail does not know.
+    # A task policy, which opentrail does not know, limits a session of AssumeRoot.
     is_root = user_identity.get("type") == "Root" and "assumedRoot" not in context
     return Caller(account=identity.account, arn=arn, role_arn=role, is_root=is_root)
 
 
 def _context(call: VerifiedCall, rule: AccessRule, caller: Caller, now: datetime) -> _Context:
-    """Returns the condition keys of a call, except those of the resource."""
+    """Returns the condition keys of a call, without the keys of the resource."""
     user_identity = call.identity.user_identity
     kind = str(user_identity.get("type"))
     texts = {
@@ -197,7 +197,7 @@ def _context(call: VerifiedCall, rule: AccessRule, caller: Caller, now: datetime
 
 
 def _name_of_session(caller: Caller) -> str | None:
-    """Returns `aws:userid` of a role session whose role's id is not known."""
+    """Returns `aws:userid` of a role session with an unknown role id."""
     session = _SESSION.fullmatch(caller.arn or "")
     return f"{session[3]}:{session[4]}" if session else None
 
@@ -206,8 +206,8 @@ def _of_tags(prefix: str, tags: Sequence[tuple[str, str]]) -> _Context:
     """Returns the condition keys of tags.
 
     Raises:
-        CloudTrailError: `AccessDeniedException`, if keys differ only in case: conditions do not
-            distinguish them, so none could be relied on.
+        CloudTrailError: `AccessDeniedException`, if keys differ only in case, which conditions do
+            not distinguish.
     """
     values: _Context = {}
     for key, value in tags:

@@ -54,7 +54,7 @@ async def lookup_events(call: OperationCall) -> Json:
 
 
 def shown_page(page: Page) -> Json:
-    """Returns a page of events as the API shows it."""
+    """Returns a page of events in the form of the API."""
     answer: Json = {"Events": [event_document(event) for event in page.events]}
     if page.next_token is not None:
         answer["NextToken"] = page.next_token
@@ -80,7 +80,7 @@ def _bad_attributes(message: str) -> CloudTrailError:
 
 
 _INVALID = "InvalidParameterException"
-#: Seconds of a period → how long its values are kept.
+#: Seconds of a period → retention of its values.
 _RETENTION = {60: timedelta(days=15), 300: timedelta(days=63), 3600: timedelta(days=90)}
 #: Seconds of a period.
 _DEFAULT_PERIOD = 3600
@@ -130,10 +130,10 @@ async def list_insights_data(call: OperationCall) -> Json:
     ),
 )
 async def list_insights_metric_data(call: OperationCall) -> Json:
-    """Returns the calls, or the errors of one kind, per minute of an operation over time.
+    """Returns the calls, or the errors with one code, of an operation over time.
 
-    With a trail, they are those of data events. All of the account and Region count, also data
-    events that the trail's event selectors leave out.
+    With a trail, they are data events. All events of the account and Region count, even if the
+    trail's event selectors leave them out.
     """
     arguments = call.input
     has_trail = "TrailName" in arguments
@@ -210,7 +210,7 @@ def not_a_trail(member: str, error: CloudTrailError) -> CloudTrailError:
 
 
 def _of_token(error: CloudTrailError) -> CloudTrailError:
-    """Returns the error of an invalid token, by the code that these operations have for it."""
+    """Returns the error of an invalid token, with these operations' code for it."""
     if error.code != "InvalidNextTokenException":
         return error
     return _invalid(f"NextToken: {error.message}")

@@ -1,4 +1,4 @@
-"""The input of API operations, how it is checked against AWS's model, and their register."""
+"""The register of API operations, and the validation of their input against AWS's model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class OperationCall:
     event_id: str
     services: Services
     resource_policies: ResourcePolicies
-    #: Adds an action that runs with the position of this call's record, before the answer is sent.
+    #: Adds an action to run with the position of this call's record, before sending the answer.
     when_recorded: Callable[[Callable[[int], Awaitable[None]]], None]
 
     def now(self) -> str:
@@ -60,7 +60,7 @@ class OperationCall:
         """Returns a timestamp member of the input.
 
         Raises:
-            CloudTrailError: with this code, for a time no calendar has.
+            CloudTrailError: with this code, for a time outside the calendar.
         """
         seconds = self.input.get(member)
         if seconds is None:
@@ -86,7 +86,7 @@ class OperationCall:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An implemented operation; `without` are the members of its input that are not supported."""
+    """An implemented operation; `without` lists unsupported members of its input."""
 
     name: str
     handler: Callable[[OperationCall], Awaitable[Json]]
@@ -225,7 +225,7 @@ def _check_text(shape: Any, value: str, path: str, problems: list[str]) -> None:
 
 
 def member_path(path: str, name: str) -> str:
-    """Returns the path of a member, as messages have it."""
+    """Returns the path of a member in messages."""
     lowered = name[:1].lower() + name[1:]
     return f"{path}.{lowered}" if path else lowered
 

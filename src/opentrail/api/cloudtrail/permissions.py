@@ -1,8 +1,8 @@
-"""The permissions that each operation needs, and how its input names the resources.
+"""The permissions that each operation needs, and the members of its input that name resources.
 
-As "Actions, resources, and condition keys for AWS CloudTrail" of the Service Authorization
-Reference says, <https://docs.aws.amazon.com/service-authorization/latest/reference/>. Of the
-dependent actions there, only `cloudtrail:AddTags` is needed here, by calls that create with tags.
+Source: "Actions, resources, and condition keys for AWS CloudTrail" in the Service Authorization
+Reference, <https://docs.aws.amazon.com/service-authorization/latest/reference/>. Of its dependent
+actions, opentrail requires only `cloudtrail:AddTags`, for calls that create with tags.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ EVERYTHING = "*"
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _CLOUDTRAIL = "cloudtrail"
 _DATA = "cloudtrail-data"
-#: Type in a destination of a channel that is an event data store.
+#: Type of a channel's destination that is an event data store.
 _STORE_DESTINATION = "EVENT_DATA_STORE"
 
 
 class AccessLevel(Enum):
-    """What an operation does, as IAM classifies it."""
+    """IAM's classification of an operation."""
 
     LIST = "List"
     READ = "Read"
@@ -57,23 +57,23 @@ class NamedResource:
 
     #: The ARN that policies are evaluated for: always in the same form.
     arn: str
-    #: The parts of `arn`; None if the text of the call is not an ARN.
+    #: The parts of `arn`; None if the call names no valid ARN.
     parts: CloudTrailArn | None
     account: str
-    #: As the call names it.
+    #: The name or ARN in the call.
     given: str
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a call is made; what it names without an ARN is there."""
+    """Account and Region of a call, and of resources that it names without an ARN."""
 
     account: str
     region: str
 
 
 class Naming(Enum):
-    """How a member names a resource."""
+    """The form in which a member names a resource."""
 
     ARN = "ARN"
     #: Name of a trail or dashboard, id of an event data store or channel.
@@ -84,9 +84,9 @@ class Naming(Enum):
     NEW_ID = "new id"
 
 
-#: Returns the texts of an input's member that name resources.
+#: Returns the names of resources in a member of an input.
 _Texts = Callable[[Any], list[str]]
-#: Returns the error of a resource that does not exist, by its text in the call and the account.
+#: Returns the error of a missing resource, from its name in the call and the account.
 _Missing = Callable[[str, str], CloudTrailError]
 
 
@@ -95,13 +95,13 @@ class ResourceMember:
     """A member of an input that names resources."""
 
     member: str
-    #: The types it may name; with a name, there is one.
+    #: The types it may name: exactly one if it may be a name.
     types: tuple[str, ...]
     texts: _Texts
     naming: Naming = Naming.NAME_OR_ARN
 
     def named_in(self, arguments: Mapping[str, Any], origin: Origin) -> Iterator[NamedResource]:
-        """Yields the resources that an input names, none without the member."""
+        """Yields the resources that an input names; nothing without the member."""
         value = arguments.get(self.member)
         for text in [] if value is None else self.texts(value):
             yield self._resource(text, origin)
@@ -109,7 +109,7 @@ class ResourceMember:
     def _resource(self, text: str, origin: Origin) -> NamedResource:
         parts = self._parts(text, origin)
         if parts is None:
-            # The operation refuses it: operations read ARNs by the same function.
+            # The operation refuses it, because it parses ARNs with the same function.
             return NamedResource(text, None, origin.account, text)
         return NamedResource(str(parts), parts, parts.account, text)
 
@@ -123,11 +123,11 @@ class ResourceMember:
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """An action that a call must be allowed to do, on everything that its members name."""
+    """An action that a call needs, on every resource that its members name."""
 
     action: str
     members: tuple[ResourceMember, ...] = ()
-    #: Member of the input without which the permission is not needed.
+    #: Member of the input; the permission is needed only with it.
     if_given: str | None = None
 
     def is_needed(self, arguments: Mapping[str, Any]) -> bool:
@@ -135,7 +135,7 @@ class Permission:
         return self.if_given is None or bool(arguments.get(self.if_given))
 
     def resources(self, arguments: Mapping[str, Any], origin: Origin) -> list[NamedResource]:
-        """Returns the resources to decide on: all that are named, or everything."""
+        """Returns the resources to decide on: every named one, otherwise `EVERYTHING`."""
         resources = [
             resource for member in self.members for resource in member.named_in(arguments, origin)
         ]
@@ -144,7 +144,7 @@ class Permission:
 
 @dataclass(frozen=True, slots=True)
 class AccessRule:
-    """What a caller of an operation must be allowed to do."""
+    """The permissions that a caller of an operation needs."""
 
     service: str
     operation: str
@@ -154,12 +154,12 @@ class AccessRule:
     tags: str | None = None
     #: Whether these tags have values.
     has_tag_values: bool = True
-    #: Error of a resource that the caller's account does not have; by default that of its type.
+    #: Error of a resource that the caller's account does not have; default: the error of its type.
     missing: _Missing | None = None
 
     @property
     def resource_types(self) -> tuple[str, ...]:
-        """The types of resources that the operation is about, in the order of `TYPES`."""
+        """The types of the operation's resources, in the order of `TYPES`."""
         members = [member for permission in self.permissions for member in permission.members]
         return tuple(kind for kind in TYPES if any(kind in member.types for member in members))
 
@@ -191,7 +191,7 @@ def _any_missing(name: str, _account: str) -> CloudTrailError:
     return resource_not_found(name)
 
 
-#: Type → the error of a resource that does not exist.
+#: Type → the error of a missing resource.
 _MISSING: Mapping[str, _Missing] = MappingProxyType(
     {
         TRAIL: trail_not_found,
@@ -221,8 +221,8 @@ def _destinations(value: list[dict[str, str]]) -> list[str]:
 def _in_statement(statement: str) -> list[str]:
     """Returns each id in a query, also those in its literals.
 
-    Queries do not run yet. What runs them must decide on the stores that its parser finds, too:
-    SQL has other ways to write an identifier.
+    Queries do not run yet. Their future engine must also decide on the stores that its SQL parser
+    finds, because SQL has other ways to write an identifier.
     """
     return list(dict.fromkeys(text.lower() for text in _UUID.findall(statement)))
 
@@ -327,7 +327,7 @@ _RULES = (
         _trail("InsightSource"),
         missing=_of_trail_missing("InsightSource"),
     ),
-    # It has no action of its own, as its page of the API Reference says.
+    # According to the API Reference, no action belongs to this operation.
     AccessRule(
         _CLOUDTRAIL,
         "ListInsightsMetricData",
@@ -386,5 +386,5 @@ _RULES = (
     ),
 )
 
-#: Operation → what its caller must be allowed to do.
+#: Operation → the permissions that its caller needs.
 ACCESS_RULES: Mapping[str, AccessRule] = MappingProxyType({rule.operation: rule for rule in _RULES})

@@ -1,6 +1,6 @@
 """The operations on event data stores, channels and dashboards: their lists, and their policies.
 
-None of them can be created yet. Source: "GetResourcePolicy", "PutResourcePolicy" and
+You cannot create these resources yet. Source: "GetResourcePolicy", "PutResourcePolicy" and
 "DeleteResourcePolicy" of the API Reference; "AWS CloudTrail resource-based policy examples".
 """
 
@@ -56,7 +56,7 @@ async def list_imports(call: OperationCall) -> Json:
 
 def _empty(call: OperationCall, member: str) -> Json:
     if call.input.get("NextToken") is not None:
-        # There is only one page, so no token was ever issued.
+        # There is only one page, so opentrail never issues a token.
         raise CloudTrailError("InvalidNextTokenException", "The next token is not valid.")
     return {member: []}
 
@@ -69,7 +69,7 @@ _NOT_VALID = "ResourcePolicyNotValidException"
 _MAX_STATEMENTS = 20
 #: Maximum principals of a policy.
 _MAX_PRINCIPALS = 50
-#: Type → the actions that the policy of a resource may allow or deny, and what they are.
+#: Type → the actions that a policy of such a resource may have, and their description in errors.
 _ACTIONS = {
     CHANNEL: (re.compile("cloudtrail-data:PutAuditEvents"), "cloudtrail-data:PutAuditEvents"),
     DASHBOARD: (
@@ -92,7 +92,7 @@ async def get_resource_policy(call: OperationCall) -> Json:
 
 @operation("PutResourcePolicy", errors={**_ERRORS, "ResourcePolicy": _NOT_VALID})
 async def put_resource_policy(call: OperationCall) -> Json:
-    """Sets the policy of a resource, in place of the one it has."""
+    """Sets the policy of a resource, replacing an existing one."""
     arn = await _owner(call)
     document = call.input["ResourcePolicy"]
     try:
@@ -119,7 +119,7 @@ async def delete_resource_policy(call: OperationCall) -> Json:
 
 
 async def _owner(call: OperationCall) -> CloudTrailArn:
-    """Returns the resource that a call is about.
+    """Returns the ARN of a call's resource.
 
     Raises:
         CloudTrailError: `ResourceARNNotValidException`, `ResourceTypeNotSupportedException`,
@@ -144,10 +144,10 @@ async def _owner(call: OperationCall) -> CloudTrailArn:
 
 
 def _check_statements(arn: CloudTrailArn, document: Any) -> None:
-    """Checks what the policies of one type of resource may say.
+    """Checks the statements of a policy against the rules for its type of resource.
 
     Raises:
-        MalformedPolicy: a statement says something else.
+        MalformedPolicy: a statement breaks a rule.
     """
     statements = _as_list(document)
     if len(statements) > _MAX_STATEMENTS:

@@ -1,6 +1,6 @@
-"""The operations on what a trail selects: events, Insights types, and aggregations.
+"""The operations on a trail's selection: events, Insights types, and aggregations.
 
-Data events have the resource types that AWS documents (cloudtrail-format §3.3).
+Data events have AWS's documented resource types (cloudtrail-format §3.3).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _AGGREGATION_MEMBERS = ("EventDataStore", "MaxEventSize", "ContextKeySelectors")
 
 
 async def _changed(call: OperationCall, stored: StoredTrail, **members: Any) -> Trail:
-    """Changes what a trail selects from this call on, and returns the trail."""
+    """Changes the selection of a trail from this call on, and returns the trail."""
     trail = replace(stored.trail, **members)
     reconfigured = trail.reconfigured(call.event_id, call.services.journal.head, call.now())
     await call.services.trails.change(stored, reconfigured)
@@ -39,7 +39,7 @@ async def _changed(call: OperationCall, stored: StoredTrail, **members: Any) -> 
     errors={"EventSelectors": _REFUSED, "AdvancedEventSelectors": _REFUSED},
 )
 async def put_event_selectors(call: OperationCall) -> Json:
-    """Sets the events that a trail selects from this call on; each kind replaces the other."""
+    """Sets event selectors from this call on; basic and advanced ones replace each other."""
     stored = await call.trail_to_change(call.input["TrailName"])
     selection = read_selection(call.input, SelectorOwner.TRAIL)
     trail = await _changed(call, stored, selectors=selection.document())
@@ -60,7 +60,7 @@ def _events(trail: Trail) -> Json:
 
 
 def _warn_of_unknown_types(trail: Trail, selection: Selection) -> None:
-    """Warns about unknown resource types: AWS often adds types, but it may be a misspelling."""
+    """Warns about unknown resource types, which may be misspelled or new at AWS."""
     unknown = sorted(selection.resource_types - KNOWN_TYPES)
     if unknown:
         extra = {"trail": trail.arn, "types": unknown}
@@ -131,7 +131,7 @@ def _configuration(trail: Trail) -> Json:
     return {"TrailARN": trail.arn, "AggregationConfigurations": []}
 
 
-#: What follows `AWS::`: service → its types.
+#: Service after `AWS::` → its types.
 _TYPES = {
     "AIDevOps": "AgentSpace Association OperatorAppTeam PipelineMetadata Service",
     "AIOps": "InvestigationGroup",

@@ -41,22 +41,22 @@ from opentrail.wire.service_models import ServiceCatalog
 
 log = logging.getLogger(__name__)
 
-#: Maximum signatures that are remembered; of more, the oldest are forgotten (guarantee A4).
+#: Maximum remembered signatures; beyond it, opentrail forgets the oldest (guarantee A4).
 MAX_SIGNATURES = 100_000
-#: How long after its first call a signature is accepted again.
+#: Time after its first call in which a signature is accepted again.
 MOMENT = timedelta(seconds=2)
 
 
 class Replays:
-    """The signatures of recent calls, until they are no longer valid anyway."""
+    """The signatures of recent calls, until they expire."""
 
     def __init__(self, most: int = MAX_SIGNATURES) -> None:
         self._most = most
-        #: Signature → when it came first, and until when it is valid.
+        #: Signature → its first use, and its expiry.
         self._seen: OrderedDict[str, tuple[datetime, datetime]] = OrderedDict()
 
     def is_replay(self, signature: str, valid_until: datetime, now: datetime) -> bool:
-        """Remembers a signature; returns whether it came first more than a moment ago."""
+        """Remembers a signature; returns whether its first use was more than `MOMENT` ago."""
         while self._seen and next(iter(self._seen.values()))[1] < now:
             self._seen.popitem(last=False)
         first, _ = self._seen.setdefault(signature, (now, valid_until))
@@ -69,12 +69,12 @@ class Replays:
 OPERATION_MODULES = (events, resource_policies, selectors, trails)
 _CONTENT_TYPE = "application/x-amz-json-1.1"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "QUERY"]
-#: Values that change nothing, which unsupported members may have.
+#: Values without effect, which unsupported members may have.
 _NOTHING: tuple[object, ...] = (None, False, "", [], {})
 _PUT_AUDIT_EVENTS = "PutAuditEvents"
-#: Members of its input that are parameters of the query.
+#: Members of its input that the query string has.
 _IN_QUERY = ("channelArn", "externalId")
-#: Words in the names of operations → missing features that these need.
+#: Word in the name of an operation → the missing feature that it needs.
 _LACKING = (
     ("Channel|AuditEvents", "channels"),
     ("Dashboard", "dashboards"),
@@ -87,8 +87,8 @@ _LACKING = (
 class CloudTrailApi:
     """An ASGI application that answers CloudTrail's operations.
 
-    With an authorizer, the identities of callers must have been verified, and policies decide what
-    they may do; without one, every caller may do everything in its account.
+    With an authorizer, callers need verified identities, and policies decide on their calls.
+    Without one, every caller may do everything in its account.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class CloudTrailApi:
         return await operation.handler(self._call(name, arguments, own))
 
     def _refuse_replay(self, name: str, own: Any) -> None:
-        """Refuses a call that changes something and was sent before (guarantee A4)."""
+        """Refuses a repeated call that changes something (guarantee A4)."""
         if own.signature is None or ACCESS_RULES[name].level.is_read_only:
             return
         if self._replays.is_replay(own.signature, own.valid_until, self._services.clock.now()):
@@ -182,12 +182,12 @@ class CloudTrailApi:
         if name not in self._models[0].model.operation_names:
             raise CloudTrailError("UnknownOperationException", f"there is no operation {name!r}")
         if name not in ACCESS_RULES:
-            # A newer model than the one that the rules were made for.
+            # The installed model is newer than the access rules.
             raise _unsupported(name)
         return name
 
     def _own_call(self, request: Request) -> Any:
-        """Returns what is known of the call besides its HTTP request."""
+        """Returns the context of the call, which its HTTP request does not contain."""
         own = request.scope[self._scope_key]
         if own.identity is None:
             raise CloudTrailError(
@@ -224,7 +224,7 @@ class CloudTrailApi:
 
 
 def _unsupported(name: str) -> Unsupported:
-    """Returns the error of an operation, with what it needs if that is known."""
+    """Returns the error of an unsupported operation, with the missing feature if known."""
     lacking = next((feature for words, feature in _LACKING if re.search(words, name)), None)
     return Unsupported(f"operation {name}" + (f": it has no {lacking}" if lacking else ""))
 

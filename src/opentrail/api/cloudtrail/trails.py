@@ -29,7 +29,7 @@ from opentrail.trails.outbox import NOTICE, STREAM, SinkStatus, state_kind, stat
 from opentrail.trails.plans import DELIVERY, DeliveryState, state_of
 from opentrail.trails.registry import StoredTrail
 
-#: Members that UpdateTrail clears if they are empty, and their settings.
+#: Members that UpdateTrail clears if they are empty → their settings.
 _TEXTS = {
     "S3KeyPrefix": "prefix",
     "KmsKeyId": "kms_key",
@@ -40,7 +40,7 @@ _TEXTS = {
 
 @operation("CreateTrail", errors={"TagsList": "InvalidTagParameterException"})
 async def create_trail(call: OperationCall) -> Json:
-    """Creates a trail; it delivers nothing before StartLogging."""
+    """Creates a trail, which delivers nothing before StartLogging."""
     arguments = call.input
     check_trail_name(arguments["Name"])
     organization = None
@@ -67,7 +67,7 @@ async def create_trail(call: OperationCall) -> Json:
 
 @operation("UpdateTrail")
 async def update_trail(call: OperationCall) -> Json:
-    """Changes settings of a trail; they take effect at this call, and delivery continues."""
+    """Changes settings of a trail from this call on; delivery continues."""
     arguments = call.input
     stored = await call.trail_to_change(arguments["Name"])
     before = stored.trail
@@ -93,7 +93,7 @@ async def update_trail(call: OperationCall) -> Json:
 
 @operation("DeleteTrail")
 async def delete_trail(call: OperationCall) -> Json:
-    """Deletes a trail; what it logged until this call is still delivered."""
+    """Deletes a trail; opentrail still delivers the events that it logged until this call."""
     stored = await call.trail_to_change(call.input["Name"])
     closed = replace(stored.trail.stopped(call.event_id, call.now()), deleted=True)
     await call.services.trails.retire(stored, closed)
@@ -113,7 +113,7 @@ async def get_trail(call: OperationCall) -> Json:
 async def describe_trails(call: OperationCall) -> Json:
     """Returns the trails of the Region, with shadow trails unless they are excluded.
 
-    By its ARN a trail of another Region is returned, too.
+    An ARN also finds a trail of another Region.
     """
     visible = [t.trail for t in await call.services.trails.visible(call.account, call.region)]
     names = call.input.get("trailNameList")
@@ -180,7 +180,7 @@ async def get_trail_status(call: OperationCall) -> Json:
     notified = status_of(stored_states.get(notices))
     streamed = status_of(stored_states.get(streams))
     status: Json = {"IsLogging": trail.logging}
-    # In another account or Region, the status is that of the files there.
+    # In another account or Region, the status describes the files there.
     delivered = state.latest_delivery
     place = replace(trail.home, account=call.account, region=call.region)
     if place != trail.home:
@@ -208,14 +208,14 @@ async def get_trail_status(call: OperationCall) -> Json:
 
 
 def _new_chain(trail: Trail, state: DeliveryState) -> str | None:
-    """Returns the error of a chain that had to be restarted, until logging starts again."""
+    """Returns the error of a restarted chain, until logging starts again."""
     return "NewDigestChain" if state.is_new_chain_current(trail) else None
 
 
 def _legacy_status(
     trail: Trail, state: DeliveryState, notified: SinkStatus, delivered: str | None
 ) -> Json:
-    """Returns the string members that AWS keeps for old clients; unset ones are empty."""
+    """Returns the string members that AWS has for old clients; unset ones are empty."""
     times = {
         "LatestDeliveryAttemptTime": state.latest_attempt,
         "LatestNotificationAttemptTime": notified.latest_attempt,
@@ -252,9 +252,9 @@ async def list_public_keys(call: OperationCall) -> Json:
 
 
 async def _with_organization(call: OperationCall, trail: Trail) -> Trail:
-    """Returns the trail as a trail of its organization, or of its account alone, as the call says.
+    """Returns the trail, made an organization trail or an account's trail as the call requests.
 
-    Only the management account may make one of the other.
+    Only the management account may change one into the other.
     """
     is_wanted = call.input.get("IsOrganizationTrail", bool(trail.organization))
     if is_wanted == bool(trail.organization):
@@ -270,7 +270,7 @@ async def _with_organization(call: OperationCall, trail: Trail) -> Trail:
 
 
 async def _with_checked_settings(call: OperationCall, trail: Trail, before: Trail | None) -> Trail:
-    """Returns the trail with the strings of a call, once its settings are checked and tried."""
+    """Returns the trail with the strings of a call, after checking and testing its settings."""
     texts = {name: call.input[member] for member, name in _TEXTS.items() if member in call.input}
     trail = replace(trail, **texts)
     if "SnsTopicName" in call.input:
@@ -299,7 +299,7 @@ async def _check_arn(call: OperationCall, arn: str) -> None:
 
 
 def _settings(trail: Trail) -> Json:
-    """Returns the settings as CreateTrail and UpdateTrail echo them."""
+    """Returns the settings in the form that CreateTrail and UpdateTrail return."""
     settings: Json = {"Name": trail.name, "S3BucketName": trail.bucket}
     for member, value in (
         ("S3KeyPrefix", trail.prefix),
@@ -343,7 +343,7 @@ async def register_delegated_admin(call: OperationCall) -> Json:
 
 @operation("DeregisterOrganizationDelegatedAdmin", errors={"DelegatedAdminAccountId": _INVALID})
 async def deregister_delegated_admin(call: OperationCall) -> Json:
-    """Ends the administration by a member account."""
+    """Stops a member account from managing the organization's trails."""
     await call.services.organizations.deregister(
         call.account, call.input["DelegatedAdminAccountId"]
     )
@@ -358,7 +358,7 @@ _ERRORS = {"TagsList": "InvalidTagParameterException"}
 
 @operation("AddTags", errors=_ERRORS)
 async def add_tags(call: OperationCall) -> Json:
-    """Adds tags to a trail; those with keys that it has already get new values."""
+    """Adds tags to a trail; existing keys get new values."""
     added = read_tags(call.input["TagsList"])
     stored = await _find_tagged(call, call.input["ResourceId"], to_change=True)
     trail = replace(stored.trail, tags=with_tags(stored.trail.tags, added))

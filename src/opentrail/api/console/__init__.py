@@ -1,1 +1,1 @@
-"""The web console: its session, its pages and its calls."""
+"""The web console's sessions, pages and calls."""

@@ -36,16 +36,16 @@ from opentrail.ports.signer import Sealer
 CALLBACK = "/console/oidc/callback"
 _COOKIE = "ot-oidc"
 _SECURE_COOKIE = "__Host-ot-oidc"
-#: How long a user may take at the provider.
+#: Maximum time that a user may take at the provider.
 MAX_TIME = timedelta(minutes=10)
-#: What the cookie of a sign-in is bound to.
+#: Context that seals the cookie of a sign-in.
 _CONTEXT = "console sign-in"
-#: Words with single spaces between them, so that no two names look alike by their spaces.
+#: Words with single spaces between them, so that names do not differ only in spaces.
 _NAME = re.compile(r"[\w+=,.@-]+( [\w+=,.@-]+)*")
 _MAX_NAME_LENGTH = 128
-#: In a claim with accounts.
+#: Means all accounts in a claim.
 _ALL_ACCOUNTS = "*"
-#: Claims that may name a user, best first.
+#: Claims that may name a user, in order of preference.
 _NAMES = ("preferred_username", "email", "sub")
 #: Claims that users may set themselves, and the claim by which the provider vouches for them
 #: (OpenID Connect Core 1.0, section 5.1).
@@ -54,16 +54,16 @@ _VERIFIED_BY = {"email": "email_verified", "phone_number": "phone_number_verifie
 
 @dataclass(frozen=True, slots=True)
 class OidcLogin:
-    """How users sign in by a provider.
+    """The configuration of sign-in by an OpenID Connect provider.
 
     Args:
-        provider: where they do.
+        provider: the provider.
         role_claim: the claim whose string, or list of strings, gives a role; with dots it may be
             a path into objects, such as `realm_access.roles`.
-        roles: string in the claim → role; users of several have the greatest one.
-        sealer: seals the cookie of a sign-in in progress, which any server may have begun.
+        roles: string in the claim → role; users with several strings get the greatest role.
+        sealer: seals the cookie of a sign-in in progress, so that any server can finish it.
         accounts_claim: the claim, or path, whose string or list of strings gives account ids, or
-            `*` for all accounts; None: users may see all.
+            `*` for all accounts; None: users may see all accounts.
     """
 
     provider: IdentityProvider
@@ -74,9 +74,9 @@ class OidcLogin:
 
 
 class _Cookie(msgspec.Struct, frozen=True):
-    """A sign-in in progress: only the browser has it, so that none costs a server memory.
+    """A sign-in in progress; the browser stores it, so it needs no memory of a server.
 
-    That it ends once is up to the provider, which accepts each code once.
+    The provider accepts each code only once, so a sign-in succeeds only once.
     """
 
     #: Seconds since 1970.
@@ -91,7 +91,7 @@ class SignInWays(TypedDict):
 
 
 class OidcSignIn:
-    """The calls by which a browser signs in at a provider and comes back."""
+    """The calls by which a browser signs in at a provider and returns."""
 
     def __init__(
         self, guard: Guard, records: LoginRecords, clock: Clock, login: OidcLogin | None
@@ -113,7 +113,7 @@ class OidcSignIn:
 
     @route("POST", "/oidc", None, "begin to sign in by OpenID Connect")
     async def begin(self, request: Request) -> Response:
-        """Returns where the browser must go, and binds the sign-in to it by a cookie."""
+        """Returns the provider's address for the browser, and sets the cookie of this sign-in."""
         redirect_uri = str(request.url.replace(path=CALLBACK, query="", fragment=""))
         login = self._require_login
         try:
@@ -123,7 +123,7 @@ class OidcSignIn:
         cookie = _Cookie((self._clock.now() + MAX_TIME).timestamp(), begun)
         response = Response(url, media_type="text/plain")
         name, path = _cookie_of(request)
-        # Not strict: the provider's redirect must bring it back.
+        # Not strict, so that browsers send it after the provider's redirect.
         response.set_cookie(
             name,
             login.sealer.seal(msgspec.json.encode(cookie), _CONTEXT),
@@ -136,14 +136,14 @@ class OidcSignIn:
         return response
 
     async def _finish(self, request: Request) -> Response:
-        """Begins a session when a browser comes back from the provider."""
+        """Begins a session when a browser returns from the provider."""
         login = self._require_login
         name, path = _cookie_of(request)
         answer = dict(request.query_params)
         begun = self._begun_in(request.cookies.get(name, ""), answer.get("state", ""))
         address = address_of(request)
         try:
-            # Its cookie is good for several: each try asks the provider, and may make a record.
+            # Limits attempts with one cookie: each calls the provider, and may write a record.
             self._tries.count(begun.state, address)
             claims = await login.provider.finish(begun, answer)
         except TooManyTries as error:
@@ -163,7 +163,7 @@ class OidcSignIn:
         """Returns the sign-in of a cookie.
 
         Raises:
-            CloudTrailError: it has another state, or is too old.
+            CloudTrailError: the cookie has another state, or is too old.
         """
         try:
             content = self._require_login.sealer.unseal(text, _CONTEXT)
@@ -187,7 +187,7 @@ class OidcSignIn:
         """Returns the user of verified claims.
 
         Raises:
-            CloudTrailError: it has no role or no account; that is recorded.
+            CloudTrailError: the user has no role or no account; the refusal is recorded.
         """
         name, subject = f"oidc:{_name_in(claims)}", (claims["iss"], claims["sub"])
         roles = [
@@ -216,7 +216,7 @@ def _error_page(code: str, message: str, status: int, request_id: str) -> Respon
 
 
 def _name_in(claims: Mapping[str, Any]) -> str:
-    """Returns what a user is called; two users may be called the same."""
+    """Returns a user's name, which may not be unique."""
     for claim in _NAMES:
         value = _verified(claims, claim)
         if isinstance(value, str) and _is_name(value) and not _is_foreign(claim, value, claims):
@@ -225,7 +225,7 @@ def _name_in(claims: Mapping[str, Any]) -> str:
 
 
 def _is_name(text: str) -> bool:
-    """Returns whether a text can be shown as a name, and is in one form of Unicode."""
+    """Returns whether a string is a displayable name in normalized Unicode."""
     return (
         len(text) <= _MAX_NAME_LENGTH
         and _NAME.fullmatch(text) is not None
@@ -236,13 +236,13 @@ def _is_name(text: str) -> bool:
 def _is_foreign(claim: str, value: str, claims: Mapping[str, Any]) -> bool:
     """Returns whether a name may be another user's address.
 
-    Many providers let users choose `preferred_username`: an address in it must be verified.
+    Many providers let users choose `preferred_username`, so an address in it must be verified.
     """
     return claim == "preferred_username" and "@" in value and value != _verified(claims, "email")
 
 
 def _verified(claims: Mapping[str, Any], claim: str) -> Any:
-    """Returns the value of a claim; None if only the user says so."""
+    """Returns the value of a claim; None if the provider does not vouch for it."""
     voucher = _VERIFIED_BY.get(claim)
     return claims.get(claim) if voucher is None or claims.get(voucher) is True else None
 
@@ -250,7 +250,7 @@ def _verified(claims: Mapping[str, Any], claim: str) -> Any:
 def _texts(claims: Mapping[str, Any], path: str) -> Sequence[str]:
     """Returns the strings of a claim, or of a path into the objects of claims.
 
-    At each step the longest name that exists is used: names may have dots, too.
+    Names may also contain dots, so each step uses the longest existing name.
     """
     holder, parts = claims, path.split(".")
     while True:
@@ -269,7 +269,7 @@ def _texts(claims: Mapping[str, Any], path: str) -> Sequence[str]:
 
 
 def _accounts(texts: Sequence[str]) -> tuple[str, ...] | None:
-    """Returns the account ids among texts; None for all accounts."""
+    """Returns the account ids among strings; None for all accounts."""
     if _ALL_ACCOUNTS in texts:
         return None
     return tuple(sorted({text for text in texts if is_account(text)}))

@@ -1,6 +1,6 @@
 """Sessions of the web console: a user's sign-in, or a single-use link, begins one.
 
-`Guard` checks what every request must have, and adds what every answer must have.
+`Guard` checks the host, origin and headers of every request, and adds headers to every answer.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.collection import Codec, Collection
 from opentrail.ports.control import ControlStore, Document, Stored
 
-#: How long an unused link is valid.
+#: Lifetime of an unused link.
 LINK_LIFETIME = timedelta(minutes=10)
 #: A session ends this long after its last request.
 MAX_IDLE = timedelta(minutes=30)
 #: A session ends this long after it began.
 MAX_SESSION = timedelta(hours=12)
-#: Maximum number of unused links, and of sessions; the oldest end.
+#: Maximum number of unused links, and of sessions; beyond it, the oldest end.
 MAX_SESSIONS = 1_000
-#: Maximum sessions of one user, so that no user ends those of others; the oldest end.
+#: Maximum sessions per user, so that no user ends other users' sessions; the oldest end.
 MAX_SESSIONS_OF_USER = 100
 
 
 @dataclass(slots=True)
 class Session:
-    """One browser that is signed in."""
+    """The session of a signed-in browser."""
 
     user: ApiCaller
     began: datetime
@@ -49,19 +49,19 @@ class Session:
 
     @property
     def expires(self) -> datetime:
-        """When it ends, if no other request comes."""
+        """The time when the session ends without another request."""
         return min(self.began + MAX_SESSION, self.last_used + MAX_IDLE)
 
 
 class Sessions:
     """Links and sessions in memory; a restart ends them.
 
-    Only hashes of their secrets are kept.
+    They hold only hashes of the secrets.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        #: When each link expires.
+        #: Hash of each link → its expiry.
         self._links: dict[bytes, datetime] = {}
         self._sessions: dict[bytes, Session] = {}
 
@@ -91,7 +91,7 @@ class Sessions:
         return secret
 
     async def find(self, secret: str) -> Session | None:
-        """Returns the session of a secret, and notes its use; None if it has ended."""
+        """Returns the session of a secret, and records its use; None if it has ended."""
         now, key = self._clock.now(), hash_of(secret)
         session = self._sessions.get(key)
         if session is None:
@@ -116,7 +116,7 @@ class Sessions:
 
 
 def hash_of(secret: str) -> bytes:
-    """Returns what a link or a session is known by."""
+    """Returns the key of a link or a session: the hash of its secret."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
@@ -129,15 +129,15 @@ def drop_oldest(entries: dict[bytes, Any]) -> None:
 # Sessions that servers share
 
 _KIND = "console-session"
-#: Maximum age of a copy: what ends on another server ends here within a second.
+#: Maximum age of a copy, so that a session ended on another server ends here within a second.
 _MAX_AGE = timedelta(milliseconds=500)
-#: A session that is used is written once in this time.
+#: Minimum time between two stored uses of a session.
 _USE_INTERVAL = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """A session as it was in the store."""
+    """A session, read earlier from the store."""
 
     session: Session
     version: int
@@ -147,7 +147,7 @@ class _Copy:
 class StoredSessions(Sessions):
     """Sessions in a control store, by the hashes of their secrets; links are in memory.
 
-    A link has the address of the server that made it, so no other server needs to know it.
+    A link has the address of its server, so other servers do not need to know it.
     """
 
     def __init__(self, clock: Clock, control: ControlStore) -> None:
@@ -168,7 +168,7 @@ class StoredSessions(Sessions):
         return secret
 
     async def find(self, secret: str) -> Session | None:
-        """Returns the session of a secret, and notes its use; None if it has ended."""
+        """Returns the session of a secret, and records its use; None if it has ended."""
         now, key = self._clock.now(), hash_of(secret)
         copy = self._copies.get(key)
         if copy is None or now - copy.read_at >= _MAX_AGE:
@@ -195,7 +195,7 @@ class StoredSessions(Sessions):
         return len(keys)
 
     async def _read(self, key: bytes, now: datetime) -> _Copy | None:
-        """Returns a session as it is in the store, or as it was while that cannot be read."""
+        """Reads a session from the store; returns the last copy while the store is unreadable."""
         former = self._copies.get(key)
         try:
             item = await self._stored.find(key.hex())
@@ -214,7 +214,7 @@ class StoredSessions(Sessions):
 
     async def _note_use(self, key: bytes, copy: _Copy, now: datetime) -> None:
         session = replace(copy.session, last_used=now)
-        # It may have been used on another server, or have ended there; or it is noted later.
+        # Another server may have used or ended the session. After a failure, a later use is stored.
         with contextlib.suppress(Conflict, StorageFailed):
             await self._stored.put(key.hex(), session, expected=copy.version)
             self._copies[key] = _Copy(session, copy.version + 1, now)
@@ -261,17 +261,17 @@ _SAFE = ("GET", "HEAD")
 
 Handler = Callable[[Request], Awaitable[Any]]
 Endpoint = Callable[[Request], Awaitable[Response]]
-#: Makes the answer to a request that failed: of its code, message, status and request id.
+#: Returns the answer to a failed request, from code, message, status and request id.
 ShowError = Callable[[str, str, int, str], Response]
 
 
 class Guard:
-    """Lets requests of the console's own pages through.
+    """Accepts only requests from the console's own pages.
 
     Args:
         sessions: the sessions of browsers.
-        is_own_name: returns whether a header `Host`, in lowercase, names this server. None: any
-            does, as over TLS, where the certificate names the server.
+        is_own_name: returns whether a header `Host`, in lowercase, names this server. None accepts
+            any host, as over TLS, where the certificate names the server.
     """
 
     def __init__(self, sessions: Sessions, is_own_name: Callable[[str], bool] | None) -> None:
@@ -336,7 +336,7 @@ class Guard:
         """Returns the session of a request.
 
         Raises:
-            CloudTrailError: `NoSession`: it has none that is still good.
+            CloudTrailError: `NoSession`: the request has no valid session.
         """
         session = await self.sessions.find(request.cookies.get(_cookie_of(request)[0], ""))
         if session is None:
@@ -351,16 +351,16 @@ class Guard:
         """Returns the user of a request's session.
 
         Raises:
-            CloudTrailError: `NoSession`: it has none that is still good.
+            CloudTrailError: `NoSession`: the request has no valid session.
         """
         return (await self.session(request)).user
 
     def knows(self, request: Request) -> bool:
-        """Returns whether a request has the cookie of a session, good or not."""
+        """Returns whether a request has a session cookie, valid or not."""
         return _cookie_of(request)[0] in request.cookies
 
     async def is_signed_in(self, request: Request) -> bool:
-        """Returns whether the session of a request is still valid, and notes its use."""
+        """Returns whether the session of a request is still valid, and records its use."""
         secret = request.cookies.get(_cookie_of(request)[0], "")
         return await self.sessions.find(secret) is not None
 
@@ -368,7 +368,7 @@ class Guard:
         """Returns if a page of this console sent the request.
 
         Raises:
-            CloudTrailError: it came for another host, or from a page of another origin.
+            CloudTrailError: the request is for another host, or from a page of another origin.
         """
         host = self._check_host(request)
         if request.method in _SAFE:

@@ -1,4 +1,4 @@
-"""Signing in to the web console by name and password; each try is recorded as ConsoleLogin."""
+"""Sign-in to the web console by name and password; records each attempt as ConsoleLogin."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.journal import JournalWriter
 
 _HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
-#: Maximum characters of what a header says.
+#: Maximum characters of a header in a record.
 _MAX_HEADER_LENGTH = 1_000
 _PAGE = "/console/"
 #: Issuer and subject of a user who signed in by OpenID Connect, who may change its name.
@@ -39,12 +39,12 @@ _SUBJECT = ("OidcIssuer", "OidcSubject")
 
 
 class LoginRecords:
-    """Records who signed in, or tried to, in the form that AWS's console has.
+    """Records successful and failed sign-ins in the form of AWS's console.
 
     Args:
-        journal: where they become durable.
-        clock: the time of them.
-        account: returns the account whose console this is.
+        journal: makes the records durable.
+        clock: the time of the records.
+        account: returns the account of this console.
     """
 
     def __init__(self, journal: JournalWriter, clock: Clock, account: Callable[[], str]) -> None:
@@ -53,7 +53,7 @@ class LoginRecords:
         self._account = account
 
     async def record_success(self, request: Request, user: ApiCaller) -> None:
-        """Returns once it is durable that a user has signed in.
+        """Returns once the record of a successful sign-in is durable.
 
         Raises:
             RecordRefused: it cannot be recorded now.
@@ -64,9 +64,9 @@ class LoginRecords:
     async def record_failure(
         self, request: Request, name: str | None, subject: tuple[str, str] | None = None
     ) -> None:
-        """Returns once it is durable that a known user, or an unknown one, could not sign in.
+        """Returns once the record of a failed sign-in is durable.
 
-        The name of an unknown user is hidden: it may be a password in the wrong field.
+        The record hides the name of an unknown user, which may be a password in the wrong field.
 
         Raises:
             RecordRefused: it cannot be recorded now.
@@ -145,7 +145,7 @@ class SignIn:
         caller = session_user(user)
         await self._records.record_success(request, caller)
         await self._guard.begin_for(request, caller, response)
-        # A user who was disabled, deleted or changed in the meantime had no session to end yet.
+        # Disabling, deleting or changing the user while they signed in could not end this session.
         if await self._users.find(user.name) != user:
             await self._sessions.end_all_of(user.name)
             message = "The user has changed: sign in again."
@@ -162,7 +162,7 @@ class SignIn:
     async def change_password(self, request: Request, body: Json) -> Response:
         """Replaces the `password` of the session's user by `newPassword`, and ends its sessions.
 
-        A new one begins, in this browser.
+        A new session begins in this browser.
         """
         user = caller_of(request)
         if not user.has_password:
@@ -173,10 +173,10 @@ class SignIn:
     async def _verify(
         self, request: Request, name: str, check: Callable[[], Awaitable[ConsoleUser]]
     ) -> ConsoleUser:
-        """Returns the user who signs in; a refusal is recorded.
+        """Returns the user who signs in; records a refusal.
 
         Raises:
-            CloudTrailError: why not.
+            CloudTrailError: the reason for a refusal.
         """
         try:
             return await check()
@@ -192,5 +192,5 @@ class SignIn:
 
 
 def session_user(user: ConsoleUser) -> ApiCaller:
-    """Returns a user with a password as sessions have it."""
+    """Returns the caller for sessions of a user with a password."""
     return ApiCaller(user.name, user.role, user.accounts, has_password=True)

@@ -1,4 +1,4 @@
-"""The web console: its pages, and the calls of a browser's session."""
+"""The web console's pages, and the calls of a browser's session."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.journal import JournalWriter
 
 FOLDER = Path(__file__).parents[2] / "console_static"
-#: Encodings of files that are built beside them, best first.
+#: Encoding → suffix of prebuilt compressed files, best first.
 _ENCODINGS = {"br": ".br", "gzip": ".gz"}
 _FOREVER = "public, max-age=31536000, immutable"
 _NOT_BUILT = (
@@ -41,7 +41,7 @@ _NOT_BUILT = (
 
 
 class Assets:
-    """The files of a folder; paths without a dot are pages, which are all `index.html`."""
+    """The files of a folder; paths without a dot are pages, served by `index.html`."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder
@@ -90,13 +90,13 @@ _MAX_CHOICES = 200
 
 @dataclass(frozen=True, slots=True)
 class ConsoleSettings:
-    """What the console shows of this server.
+    """The server's settings that the console needs.
 
     Args:
-        account: returns the account of calls that the console makes.
-        region: the Region that pages begin with.
-        is_own_name: returns whether a header `Host`, in lowercase, names the console; None: any
-            does.
+        account: returns the account of the console's calls.
+        region: the default Region of pages.
+        is_own_name: returns whether a header `Host`, in lowercase, names the console; None accepts
+            any host.
     """
 
     account: Callable[[], str]
@@ -105,7 +105,7 @@ class ConsoleSettings:
 
 
 class SessionInfo(TypedDict):
-    """The session of a browser, and what its pages offer."""
+    """The session of a browser, and the accounts and Regions that pages offer."""
 
     account: str
     accounts: list[str]
@@ -129,9 +129,9 @@ class WebSession:
     """The calls that begin, describe and end a session.
 
     Args:
-        services: what operations use.
+        services: the features that operations use.
         guard: begins and ends sessions.
-        settings: what is shown of this server.
+        settings: the server's settings that the console needs.
         console_link: returns a link that opens the web console once.
     """
 
@@ -164,7 +164,7 @@ class WebSession:
 
     @route("GET", "/session", VIEWER, "see your session")
     async def show(self, request: Request) -> SessionInfo:
-        """Returns who is signed in, and which accounts and Regions there are to see."""
+        """Returns the signed-in user, and the accounts and Regions to see."""
         user, expires = caller_of(request), (await self._guard.session(request)).expires
         history = seen_by(request, self._services).history
         facets = await history.facets(Search(), ("account", "region"), _MAX_CHOICES)
@@ -192,17 +192,17 @@ class WebSession:
 
 
 class WebConsole:
-    """What the web console adds to the JSON API: sessions, users, views, and pages.
+    """The web console's routes besides the JSON API: sessions, users, views, and pages.
 
     Args:
-        journal: where sign-ins and changes of users are recorded.
-        clock: the time of them.
-        sessions: who has opened a link.
-        settings: what is shown of this server.
-        users: who may sign in by a password.
+        journal: records sign-ins and changes of users.
+        clock: the time of the records.
+        sessions: the sessions of browsers.
+        settings: the server's settings that the console needs.
+        users: the users with a password.
         tokens: the personal tokens of users.
         console_link: returns a link that opens the web console once.
-        oidc: how users sign in by a provider, if they do.
+        oidc: the configuration of sign-in by a provider; None without one.
     """
 
     def __init__(
@@ -216,7 +216,7 @@ class WebConsole:
         console_link: Callable[[], str],
         oidc: OidcLogin | None = None,
     ) -> None:
-        #: Authenticates the browsers that are signed in.
+        #: Authenticates signed-in browsers.
         self.guard = Guard(sessions, settings.is_own_name)
         self._sessions = sessions
         self._settings = settings

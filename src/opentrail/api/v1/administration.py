@@ -1,4 +1,4 @@
-"""What only administrators do: keys, policies, names of keys, records from elsewhere, links."""
+"""Administrator calls: access keys, policies, key identities, received and imported records."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class KnownIdentity(TypedDict):
     account: str
     userIdentity: Any
     deletedBy: str | None
-    #: The session's tag that names an agent: `agent=VALUE`.
+    #: The value of the session tag `agent`, which names an agent.
     agentTag: str | None
-    #: The session's tags that roles assumed from it keep: key → value.
+    #: The session tags that roles assumed from it inherit: key → value.
     transitiveTags: Mapping[str, str]
 
 
@@ -71,7 +71,7 @@ class ReceivedRecords:
     """The calls that receive records of other processes.
 
     Args:
-        ingest: records NDJSON records, which may be repeated if the flag is set; returns how many.
+        ingest: records NDJSON records and returns their number; the flag allows duplicates.
         identify: returns the identity of an access key id.
     """
 
@@ -115,8 +115,8 @@ class ImportedFiles:
     """The call that imports files of events.
 
     Args:
-        imports: imports the files of a body, and returns the result of each; calls a function with
-            the bytes that are read.
+        imports: imports the files in a body, and returns the result of each; calls a function with
+            the number of bytes read.
     """
 
     def __init__(
@@ -126,5 +126,5 @@ class ImportedFiles:
 
     @route("POST", "/import", ADMIN, "import files of events", token_only=True, is_followed=True)
     async def imported(self, request: Request) -> Json:
-        """Imports the files of a body in the form of imports/batch.py; bytes are its progress."""
+        """Imports the files in a body in the form of imports/batch.py; progress counts bytes."""
         return await self._imports(request.stream(), partial(report, request))

@@ -1,7 +1,7 @@
 """Answers of the JSON API: documents, errors, and the headers of both; progress of long calls.
 
-Clients that accept NDJSON see progress: lines with the number `read`, and with the `total` if it is
-known, come before the line with the answer, or with an `error`, its `code` and HTTP `status`.
+Clients that accept NDJSON see progress: lines with the number `read`, and the `total` if it is
+known, precede the line with the answer, or with an `error`, its `code` and HTTP `status`.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ def describe_error(
     """Returns code, message and status of an error.
 
     Args:
-        error: what a handler raised.
+        error: the exception from a handler.
         request_id: names the request in the log.
-        shows_cause: whether the caller may read what is in the server's log.
+        shows_cause: whether the caller may read messages from the server's log.
     """
     if isinstance(error, CloudTrailError):
         return error.code, error.message, 429 if isinstance(error, Throttled) else error.status
@@ -103,7 +103,7 @@ async def read_object(request: Request, max_bytes: int, example: str) -> Json:
     """Returns the JSON object in a request's body; an empty body is an empty object.
 
     Raises:
-        CloudTrailError: it is too large, or no JSON object; the error shows an example of one.
+        CloudTrailError: the body is too large, or not a JSON object; the error shows an example.
     """
     body = await read_body(request, max_bytes)
     try:
@@ -118,7 +118,7 @@ async def read_object(request: Request, max_bytes: int, example: str) -> Json:
 
 
 def text_in(body: Json, member: str) -> str:
-    """Returns a text that a request must have.
+    """Returns a required string of a request.
 
     Raises:
         CloudTrailError: `InvalidParameterException`.
@@ -135,19 +135,19 @@ _NDJSON = "application/x-ndjson"
 
 
 def is_followed(request: Request) -> bool:
-    """Returns whether the client reads the progress of its call."""
+    """Returns whether the client accepts progress lines."""
     return hasattr(request.state, "reports")
 
 
 def report(request: Request, read: int, total: int | None = None) -> None:
-    """Sends the client the progress of its call, if it reads it."""
+    """Sends the progress of a call to a client that accepts progress lines."""
     if is_followed(request):
         known = {} if total is None else {"total": total}
         request.state.reports.put_nowait({"read": read, **known})
 
 
 class FollowedCalls:
-    """Runs calls whose progress clients may read; each ends even if its client is gone."""
+    """Runs calls whose progress clients may read; each finishes even if its client disconnects."""
 
     def __init__(self) -> None:
         self._under_way: set[asyncio.Future[Any]] = set()

@@ -1,4 +1,4 @@
-"""Who sends a request of the JSON API, what it may see, and events of what users do here."""
+"""The caller of the JSON API, the accounts it may see, and the events of users' actions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from opentrail.who.sentence import CONSOLE_AGENT
 
 @dataclass(frozen=True, slots=True)
 class ApiCaller:
-    """Who sends a request: a user of the web console, or the operator of the server's machine."""
+    """A user of the web console, or the operator of the server's machine."""
 
     name: str
     role: ConsoleRole
@@ -38,15 +38,15 @@ class ApiCaller:
     accounts: tuple[str, ...] | None = None
     #: Whether the caller has a password here.
     has_password: bool = False
-    #: Issuer and subject of a user who signed in by OpenID Connect: two may have one name.
+    #: Issuer and subject of a user who signed in by OpenID Connect; users may share a name.
     subject: tuple[str, str] | None = None
 
     def may_see(self, account: str) -> bool:
-        """Returns whether the caller may see what is of an account."""
+        """Returns whether the caller may see an account."""
         return self.accounts is None or account in self.accounts
 
 
-#: Has read the token in `server.json`, or opened the link that the server printed on its machine.
+#: Read the token in `server.json`, or opened the link that the server printed on its machine.
 SERVER_OPERATOR = ApiCaller(OPERATOR, ConsoleRole.ADMIN)
 
 
@@ -57,7 +57,7 @@ class SessionAuthenticator(Protocol):
         """Return if a page of this console sent the request.
 
         Raises:
-            CloudTrailError: it came for another host, or from a page of another origin.
+            CloudTrailError: the request is for another host, or from a page of another origin.
         """
         ...
 
@@ -65,7 +65,7 @@ class SessionAuthenticator(Protocol):
         """Return the user of a request's session.
 
         Raises:
-            CloudTrailError: `NoSession`: it has none that is still valid.
+            CloudTrailError: `NoSession`: the request has no valid session.
         """
         ...
 
@@ -74,7 +74,7 @@ class SessionAuthenticator(Protocol):
         ...
 
     def knows(self, request: Request) -> bool:
-        """Return whether a request has the cookie of a session, good or not."""
+        """Return whether a request has a session cookie, valid or not."""
         ...
 
 
@@ -82,14 +82,14 @@ class PersonalTokens:
     """Authenticates programs by the personal tokens of users.
 
     Args:
-        user_of: returns the user of a token; None if it is not valid.
+        user_of: returns the user of a token; None if the token is invalid.
     """
 
     def __init__(self, user_of: Callable[[str], Awaitable[ConsoleUser | None]]) -> None:
         self._user_of = user_of
 
     async def caller(self, request: Request) -> ApiCaller | None:
-        """Returns the user of a request's token, as it is now; None if the token is not valid."""
+        """Returns the current user of a request's token; None if the token is invalid."""
         token = bearer_token(request)
         user = None if token is None else await self._user_of(token)
         return None if user is None else ApiCaller(user.name, user.role, user.accounts)
@@ -100,7 +100,7 @@ class PersonalTokens:
 
 
 def bearer_token(request: Request) -> str | None:
-    """Returns the token of a request, if only one that a proxy added; None if it has none."""
+    """Returns the bearer token of a request, even if a proxy added it; None if it has none."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token if scheme.lower() == "bearer" else None
 
@@ -111,7 +111,7 @@ def is_by_token(request: Request) -> bool:
 
 
 def is_by_program(request: Request) -> bool:
-    """Returns whether a request has a valid token, so that no page of the console sent it."""
+    """Returns whether a request has a valid token, so the console did not send it."""
     return bool(request.state.is_by_program)
 
 
@@ -130,7 +130,7 @@ def require_all_accounts(caller: ApiCaller) -> None:
     """Returns if a caller may see all accounts.
 
     Raises:
-        CloudTrailError: `AccessDenied`, which names those that it may see.
+        CloudTrailError: `AccessDenied`, which names the accounts that it may see.
     """
     if caller.accounts is not None:
         message = (
@@ -140,7 +140,7 @@ def require_all_accounts(caller: ApiCaller) -> None:
 
 
 def agent_of(request: Request, max_length: int) -> str:
-    """Returns the user agent in records of what the console does: the browser's, with a mark."""
+    """Returns the user agent in records of the console's calls: the browser's, with a mark."""
     return f"{request.headers.get('user-agent', '')[:max_length]} {CONSOLE_AGENT}".strip()
 
 
@@ -151,7 +151,7 @@ def caller_of(request: Request) -> ApiCaller:
 
 
 def identity_of(account: str, caller: ApiCaller) -> dict[str, Any]:
-    """Returns the `userIdentity` of a caller in the events of what it does here."""
+    """Returns the `userIdentity` of a caller in the events of its actions here."""
     return identity_of_user(account, caller.name, caller.subject)
 
 
@@ -171,7 +171,7 @@ async def require_signed_in(request: Request) -> None:
 
 
 def seen_by(request: Request, services: Services) -> Services:
-    """Returns the services as the caller may read them: limited to its accounts."""
+    """Returns the services, limited to the caller's accounts."""
     if services.kept_history is None:
         return services
     own_history = services.kept_history.limited_to(caller_of(request).accounts)
@@ -191,7 +191,7 @@ def own_event(
 ) -> NewEntry:
     """Returns the event that records a request.
 
-    Arguments are members of its record; `more` has those about parameters, answer and error.
+    Arguments are members of its record; `more` has the members about parameters, answer and error.
     """
     account, event_id = identity["accountId"], new_event_id()
     record: dict[str, Any] = {
@@ -216,12 +216,12 @@ def own_event(
 
 
 def address_of(request: Request) -> str:
-    """Returns the address from which a request came."""
+    """Returns the client address of a request."""
     return request.client.host if request.client else "unknown"
 
 
 class OwnChanges:
-    """Records who changes what of opentrail itself, before it is changed."""
+    """Records changes of opentrail itself, and who makes them, before they are made."""
 
     def __init__(
         self, journal: JournalWriter, clock: Clock, account: Callable[[], str], source: str
@@ -233,7 +233,7 @@ class OwnChanges:
         """Returns once the event of this name is durable.
 
         Raises:
-            RecordRefused: it cannot be recorded, so nothing is to be changed.
+            RecordRefused: the event cannot be recorded; the caller must change nothing.
         """
         entry = own_event(
             request,

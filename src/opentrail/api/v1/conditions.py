@@ -21,11 +21,11 @@ MAX_SESSION_EVENTS = 200
 
 
 def max_events(request: Request) -> int:
-    """Returns how many events one answer to a request may have."""
+    """Returns the maximum events in one answer to a request."""
     return MAX_EVENTS if is_by_token(request) else MAX_SESSION_EVENTS
 
 
-#: Condition of a search → the flag that lifts its default.
+#: Search condition → the flag that lifts its default.
 _FLAGS = {
     "account": "--all-accounts",
     "region": "--all-regions",

@@ -1,4 +1,4 @@
-"""Numbers of events: in all, over time, and by value."""
+"""Event counts: in all, over time, and by value."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Count(TypedDict):
 
 
 class PeriodCount(TypedDict):
-    """The events of a period that succeeded and that failed."""
+    """The numbers of successful and failed events in a period."""
 
     time: str
     ok: int
@@ -92,7 +92,7 @@ class EventCounts:
         query=(*SEARCH, "buckets"),
     )
     async def histogram(self, request: Request) -> EventHistogram:
-        """Returns how many events succeeded and failed in each of some periods."""
+        """Returns the numbers of successful and failed events in each period."""
         buckets = count_in(request.query_params, "buckets", MAX_BUCKETS) or _BUCKETS
         history, search = self._asked(request)
         return _histogram(await _in_time(history.histogram(search, buckets)))
@@ -113,7 +113,7 @@ class EventCounts:
         query=(*SEARCH, "buckets", "fields"),
     )
     async def overview(self, request: Request) -> SearchOverview:
-        """Returns the exact count, the histogram and the facets in the time of one of them."""
+        """Returns the exact count, the histogram and the facets in the time of one query."""
         query = request.query_params
         buckets = count_in(query, "buckets", MAX_BUCKETS) or _BUCKETS
         fields = _fields_in(query)
@@ -138,7 +138,7 @@ class EventCounts:
         return {"values": _values(values)}
 
     def _asked(self, request: Request) -> tuple[History, Search]:
-        """Returns the events that the caller may see, and the search of a request."""
+        """Returns the history that the caller may see, and the search of a request."""
         history = seen_by(request, self._services).history
         return history, listed(search_in(request.query_params, self._services.clock.now()))
 
@@ -164,7 +164,7 @@ def _values(counts: Any) -> list[CountedValue]:
 
 
 async def _in_time(answer: Awaitable[T]) -> T:
-    """Returns an answer; one that takes too long is cancelled.
+    """Returns an answer; cancels it after `_ANSWER_SECONDS`.
 
     Raises:
         CloudTrailError: `TimedOut`.

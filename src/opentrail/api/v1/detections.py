@@ -1,4 +1,4 @@
-"""Detections: rules, their tests on past events, and the events that they matched."""
+"""Detections: rules, their tests on past events, and their matches."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ from opentrail.who.event_rows import find_event
 
 #: Newest matches that are counted for the list of rules.
 _MAX_COUNTED = 10_000
-#: Events of a correlation that a test holds, about 200 bytes each.
+#: Maximum events of a correlation that a test holds, about 200 bytes each.
 _MAX_HELD = 100_000
 
 
 class DetectionRow(TypedDict):
-    """A rule, and how often it matched."""
+    """A rule, and the number of its matches."""
 
     name: str
     title: str
@@ -53,19 +53,19 @@ class DetectionRow(TypedDict):
     author: str
     tags: list[str]
     references: list[str]
-    #: What it finds without harm.
+    #: Harmless causes of matches.
     falsePositives: list[str]
     #: MITRE ATT&CK techniques, such as `T1562.008`.
     technique: str
-    #: Whether opentrail comes with a rule of this name.
+    #: Whether opentrail ships a rule of this name.
     starter: bool
-    #: What a correlation counts: `event_count`, `value_count` or `temporal`; None for others.
+    #: Type of a correlation: `event_count`, `value_count` or `temporal`; None for other rules.
     correlation: str | None
-    #: None: it is not enabled.
+    #: None: the rule is not enabled.
     enabledAt: str | None
     enabledBy: str | None
     matches: int
-    #: Whether `matches` are all, not only those among the newest 10,000 of all rules.
+    #: Whether `matches` counts all matches, not only those among the newest 10,000 of all rules.
     complete: bool
     lastMatch: str | None
 
@@ -94,7 +94,7 @@ class DetectionExample(TypedDict):
 
 
 class DetectionTest(TypedDict):
-    """What a rule would have found in past events."""
+    """The matches of a rule in past events."""
 
     rule: str
     title: str
@@ -102,11 +102,11 @@ class DetectionTest(TypedDict):
     matches: int
     first: str | None
     last: str | None
-    #: The newest ones.
+    #: The newest matches.
     examples: list[DetectionExample]
-    #: Events that the rule could match, and that were read.
+    #: Number of events read that the rule could match.
     events: int
-    #: Time of the oldest event that was read, if others were not.
+    #: Time of the oldest event read, if older ones were not.
     readBackTo: str | None
     #: Parts of the rule that no event can match.
     warnings: list[str]
@@ -126,14 +126,14 @@ class DetectionMatch(TypedDict):
     eventSource: str
     eventName: str
     principals: list[str]
-    #: Ids of the events that matched, in order of time.
+    #: Ids of the matched events, in order of time.
     eventIds: list[str]
     #: Values that the events of a correlation share, by field.
     groupBy: Mapping[str, str]
 
 
 class DetectionMatches(TypedDict):
-    """Matches, newest first, and what event history lacks."""
+    """Matches, newest first, and the ranges missing from event history."""
 
     matches: list[DetectionMatch]
     missing: list[str]
@@ -143,10 +143,10 @@ class Detections:
     """The calls about detections.
 
     Args:
-        services: what operations use.
+        services: the features that operations use.
         rules: the enabled rules.
         account: returns the account in which changes are recorded.
-        missing: returns a description of each range that event history lacks.
+        missing: describes each range missing from event history.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Detections:
         self._rules = rules
         self._changes = OwnChanges(services.journal, services.clock, account, DETECTIONS_SOURCE)
         self._missing = missing
-        #: One at a time, since each takes much of a processor.
+        #: One test at a time, since each takes much of a processor.
         self._turn = asyncio.Lock()
 
     @route("GET", "/detections", VIEWER, "see the rules")
@@ -203,7 +203,7 @@ class Detections:
         query=("name", "event", "since", "until", "account", "region", "limit"),
     )
     async def matches(self, request: Request) -> DetectionMatches:
-        """Returns matches, newest first; `name` is that of a rule, `event` the id of an event."""
+        """Returns matches, newest first, of the rule `name` or of the event with the id `event`."""
         query = request.query_params
         search = search_in(query, self._services.clock.now())
         if "name" in query:
@@ -230,9 +230,9 @@ class Detections:
         body='{"rule": {"name": "…", "title": "…", "level": "high", "condition": {"…": "…"}}}',
     )
     async def enable(self, request: Request, body: Json) -> DetectionRow:
-        """Applies a rule to all events from now on, in place of the one with its name.
+        """Applies a rule to all future events, in place of an enabled rule of its name.
 
-        In place of `rule`, `starter` names a starter rule, or `source` is a rule of Sigma as YAML.
+        Instead of `rule`, `starter` names a starter rule, or `source` is a Sigma rule as YAML.
         """
         rule = (await in_thread(_chosen, body)).rule
         RuleIndex((0, selection.condition) for selection in rule.selections)  # it is usable
@@ -253,9 +253,9 @@ class Detections:
         body='{"source": "title: …", "since": "90d"}',
     )
     async def test(self, request: Request, body: Json) -> DetectionTest:
-        """Returns what a rule would have found.
+        """Returns the matches of a rule in past events.
 
-        It is given as for enabling it, or by the `name` of an enabled rule or a starter rule.
+        Pass the rule as for enabling it, or the `name` of an enabled rule or a starter rule.
         """
         since = body.get("since", "90d")
         if not isinstance(since, str):
@@ -287,7 +287,7 @@ class Detections:
 
     @route("POST", "/detections/disable", ADMIN, "disable a rule", body='{"name": "…"}')
     async def disable(self, request: Request, body: Json) -> Json:
-        """Applies a rule to no more events; what it matched remains."""
+        """Stops applying a rule; its matches remain."""
         name = body.get("name")
         if not isinstance(name, str):
             raise invalid_parameter("name must be the name of an enabled rule")
@@ -308,7 +308,7 @@ def _chosen(body: Json) -> _Chosen:
     """Returns the rule in a body: compiled, by the name of a starter rule, or as YAML.
 
     Raises:
-        UsageError: it is not valid, or can never match; the text has the line if it is known.
+        UsageError: it is not valid, or can never match; the message has the line if it is known.
         CloudTrailError: `InvalidParameterException`.
     """
     if "starter" in body:
@@ -333,7 +333,7 @@ def _of_rule(search: Search, name: str) -> Search:
 
 
 def _of_event(search: Search, event: FoundEvent) -> Search:
-    """Returns a search for matches that name an event: they are no further away in time."""
+    """Returns a search for matches that name an event, limited to the times they can have."""
     ids = ("detectionDetails", "eventIDs")
     named = Compare(ids, "=", literal(event.event_id), is_field=False)
     both = named if search.expression is None else And((search.expression, named))
@@ -346,7 +346,7 @@ def _of_event(search: Search, event: FoundEvent) -> Search:
 def _row(
     rule: DetectionRule, enabled: EnabledRule | None, matches: Sequence[DetectionMatch]
 ) -> DetectionRow:
-    """Returns a rule with those of the newest matches that are its own."""
+    """Returns a rule with its matches among the newest ones."""
     own = [match for match in matches if match["rule"] == rule.name]
     return {
         "name": rule.name,

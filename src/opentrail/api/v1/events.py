@@ -1,4 +1,4 @@
-"""Event history: events of a search, also as a file, one event, and what happened around it."""
+"""Event history: events of a search, also as a file, one event, and the events around it."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ from opentrail.who.shapes import (
     SearchHints,
 )
 
-#: Times before and after an event that are searched for its neighbours, until there are enough.
+#: Times before and after an event to search for its neighbours, until there are enough.
 _AROUND = (timedelta(minutes=5), timedelta(hours=6), timedelta(days=90))
 _MAX_AROUND = 1_000
 #: The time in a cursor, which needs no escapes in a URL.
 _CURSOR_TIME = "%Y%m%dT%H%M%S.%fZ"
-#: Maximum events that are searched to count those that defaults hide.
+#: Maximum events that are searched to count the events hidden by defaults.
 _MAX_COUNTED = 1_000
-#: What neighbours have in common with an event → field of the search.
+#: Property that neighbours share with an event → field of the search.
 _COMMON = {
     "principal": "principal_arn",
     "resource": "resource_names",
@@ -76,32 +76,32 @@ class EventPage(TypedDict):
     """A page of events, newest first."""
 
     events: list[EventRow]
-    #: The cursor of the next page; None: this is the last one.
+    #: The cursor of the next page; None: this is the last page.
     next: str | None
     tookMs: int
-    #: A description of each range that event history lacks.
+    #: A description of each range missing from event history.
     missing: list[str]
 
 
 class EventDetail(TypedDict):
-    """An event with the text of its record as it is stored."""
+    """An event with its record as stored."""
 
     event: EventRow
     record: str
 
 
 class EventContext(TypedDict):
-    """Events around one, with something in common, in the order in which they happened."""
+    """Events around an event that share a property with it, in order of time."""
 
     before: list[EventRow]
     after: list[EventRow]
 
 
 class TermRow(TypedDict):
-    """A term of an expression; terms joined by AND are an expression again.
+    """A term of an expression; terms joined by AND form an expression.
 
     A comparison of a whole field has `field` (its longest name), `operator` (`=` or `!=`) and
-    `value`, a pattern. A text that is searched for has a `value` only.
+    `value`, a pattern. A searched word or phrase has a `value` only.
     """
 
     text: str
@@ -111,7 +111,7 @@ class TermRow(TypedDict):
 
 
 class WrongPlace(TypedDict):
-    """What is wrong in an expression."""
+    """An error in an expression."""
 
     message: str
     #: Index of the first wrong character; None: the whole expression is wrong.
@@ -127,7 +127,7 @@ class ExpressionTerms(TypedDict):
 
 
 class NearestValues(TypedDict):
-    """What the values of a search without results may have meant."""
+    """The closest existing values for a search without results."""
 
     nearest: list[NearestRow]
 
@@ -136,8 +136,8 @@ class Events:
     """The calls about events.
 
     Args:
-        services: what operations use.
-        missing: returns a description of each range that event history lacks.
+        services: the features that operations use.
+        missing: describes each range missing from event history.
     """
 
     def __init__(self, services: Services, missing: Callable[[], list[str]]) -> None:
@@ -154,11 +154,11 @@ class Events:
     async def latest(self, request: Request) -> FoundEvents:
         """Returns events in the form of `LookupEvents`, newest first.
 
-        Questions of agents are left out unless the search asks for them, as in all lists. There are
-        fewer of large ones; `truncated` is true then. With `nearest=true`, names that no event has
-        are those that differ in case only; an answer without events says which values are the most
-        similar ones, and `parts` how many more events have the searched words as parts of words,
-        and in which members.
+        As all lists, this one leaves out questions of agents unless the search asks for them. Large
+        events make an answer shorter; `truncated` is true then. With `nearest=true`, a name that no
+        event has matches names that differ in case only. An answer without events names the most
+        similar values, and `parts` counts the events that have the searched words as parts of
+        words, by member.
         """
         query = request.query_params
         search, history = self._search(request), self._history(request)
@@ -212,9 +212,9 @@ class Events:
         }
 
     def _place_in(self, cursor: str) -> tuple[datetime, str | None]:
-        """Returns the time of the first page, from which spans such as `1d` count, and the token.
+        """Returns the time of the first page, which spans such as `1d` refer to, and the token.
 
-        A cursor of a former version is the token only.
+        A cursor of an older version is only a token.
         """
         text, _, token = cursor.partition("~")
         try:
@@ -224,7 +224,7 @@ class Events:
 
     @route("GET", "/expression", VIEWER, "read an expression", query=("expression",))
     async def expression(self, request: Request) -> ExpressionTerms:
-        """Returns the terms of an expression, or what is wrong with it."""
+        """Returns the terms of an expression, or its error."""
         text, now = request.query_params.get("expression", ""), self._services.clock.now()
         try:
             return {"terms": [_term_row(term) for term in terms_of(text, now)], "error": None}
@@ -234,19 +234,19 @@ class Events:
 
     @route("GET", "/events/nearest", VIEWER, "suggest corrections of a search", query=SEARCH)
     async def nearest(self, request: Request) -> NearestValues:
-        """Returns the values that those of a search without results may have meant."""
+        """Returns the closest existing values for a search without results."""
         found = await nearest_values(self._history(request), self._search(request))
         return {"nearest": [nearest_row(item) for item in found]}
 
     @route("GET", "/events/{id}", VIEWER, "read one event")
     async def one(self, request: Request) -> EventDetail:
-        """Returns an event with the text of its record as it is stored."""
+        """Returns an event with its record as stored."""
         event = await find_event(self._history(request), request.path_params["id"])
         return {"event": row_of(event), "record": event.record}
 
     @route("GET", "/events/{id}/context", VIEWER, "read events around one", query=("by", "limit"))
     async def context(self, request: Request) -> EventContext:
-        """Returns what the same principal, address, key or resource did before and after."""
+        """Returns earlier and later events with the same principal, address, key or resource."""
         query = request.query_params
         by = query.get("by", "principal")
         if by not in _COMMON:
@@ -291,7 +291,7 @@ def _term_row(term: Term) -> TermRow:
 async def _count_hidden(
     history: History, search: Search, defaults: Sequence[str]
 ) -> HiddenEvents | None:
-    """Returns how many events the defaults hide, and which flags show them."""
+    """Returns the number of events hidden by defaults, and the flags that show them."""
     events = await history.latest(without_defaults(search, defaults), _MAX_COUNTED)
     flags: set[str] = set()
     regions: set[str] = set()
@@ -313,7 +313,7 @@ async def _count_hidden(
 
 
 def _in_common(event: FoundEvent, by: str) -> Expression | None:
-    """Returns the expression that an event and its neighbours match; None if it lacks the value."""
+    """Returns the expression that an event and its neighbours match; None without that value."""
     attributes = attributes_of(orjson.loads(event.record))
     values: dict[str, list[str | None]] = {
         "principal": [attributes.principal_arn],
@@ -356,7 +356,7 @@ class EventExport:
     """The call for files of events.
 
     Args:
-        services: what operations use.
+        services: the features that operations use.
     """
 
     def __init__(self, services: Services) -> None:
@@ -381,7 +381,7 @@ class EventExport:
 async def _all(
     request: Request, history: History, search: Search, page: Page
 ) -> AsyncIterator[Sequence[FoundEvent]]:
-    """Yields the events of all pages; a file breaks off when its session ends."""
+    """Yields the events of all pages; stops with an error when the session ends."""
     while True:
         yield page.events
         if page.next_token is None:

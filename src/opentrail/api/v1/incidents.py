@@ -36,7 +36,7 @@ from opentrail.who.shapes import IncidentDetail, IncidentRow
 
 #: Source of the events about incidents that are marked as expected.
 INSIGHTS_SOURCE = "insights.opentrail.internal"
-#: Maximum records that are compared with what a scan finds.
+#: Maximum recorded incidents that a scan compares with its own.
 _MAX_RECORDS = 100_000
 #: Maximum time from the start of an incident to its end.
 _MAX_INCIDENT = timedelta(days=2)
@@ -50,7 +50,7 @@ _MAX_NOTE_LENGTH = 1_000
 
 
 class InsightsState(TypedDict):
-    """What Insights is doing, and its progress."""
+    """The state of Insights, and its progress."""
 
     state: str
     daysLearned: int
@@ -67,7 +67,7 @@ class InsightsState(TypedDict):
 
 
 class Scan(TypedDict):
-    """The incidents that were found in old events, and the number of those that were recorded."""
+    """The incidents that a scan of old events found, and the number of recorded ones."""
 
     incidents: list[IncidentRow]
     known: int
@@ -77,9 +77,9 @@ class Incidents:
     """The calls about incidents.
 
     Args:
-        services: what operations use.
-        insights: what watches.
-        account: returns the account in which it is recorded who marks an incident as expected.
+        services: the features that operations use.
+        insights: watches for incidents.
+        account: returns the account that events about expected incidents belong to.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Incidents:
 
     @route("GET", "/insights/status", VIEWER, "see what Insights has learned")
     async def status(self, request: Request) -> InsightsState:
-        """Returns what Insights is doing, and how far it is."""
+        """Returns the state of Insights, and its progress."""
         status = await self._insights.status()
         since, until = status.known_since, status.watched_until
         sees_all = caller_of(request).accounts is None
@@ -122,10 +122,10 @@ class Incidents:
         is_followed=True,
     )
     async def scan(self, request: Request) -> Scan:
-        """Finds and records incidents in old events; `since` is when they begin.
+        """Finds and records incidents in events from the time `since` on.
 
-        Days are its progress. Incidents that are recorded already, or overlap recorded ones of the
-        same key, are left out.
+        Its progress counts days. It leaves out incidents that are already recorded, or that overlap
+        recorded ones of the same key.
         """
         since = search_in(request.query_params, self._services.clock.now()).start
         if since is None:
@@ -164,7 +164,7 @@ class Incidents:
 
     @route("GET", "/insights/{id}", VIEWER, "see one incident")
     async def show(self, request: Request) -> IncidentDetail:
-        """Returns one incident with its record and its calls of each minute."""
+        """Returns one incident with its record and its calls per minute."""
         history, now = seen_by(request, self._services).history, self._services.clock.now()
         incident = await _find(history, request, now)
         begin = incident.start - _MINUTES_BEFORE * _MINUTE
@@ -190,7 +190,7 @@ class Incidents:
     async def expect(self, request: Request, body: Json) -> IncidentRow:
         """Marks an incident as expected, with a note.
 
-        Only more calls than these, or fewer, are reported again.
+        Later, Insights reports only more calls than these, or fewer.
         """
         note = body.get("note", "")
         if not isinstance(note, str) or len(note) > _MAX_NOTE_LENGTH:

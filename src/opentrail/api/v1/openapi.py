@@ -1,4 +1,4 @@
-"""The description of the JSON API in OpenAPI 3.1, from its routes and their answers."""
+"""The OpenAPI 3.1 description of the JSON API, from its routes and their answers."""
 
 from __future__ import annotations
 

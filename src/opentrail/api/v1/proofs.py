@@ -28,16 +28,16 @@ from opentrail.who.event_rows import find_event
 _KIND = "ConsoleVerification"
 #: Maximum findings of a trail; further ones are counted.
 _MAX_FINDINGS = 20
-#: What a line of `opentrail validate` begins with if an object is not valid.
+#: Prefix of lines of `opentrail validate` about invalid objects.
 _BAD = "NOT GOOD"
 
 
 class DamagedObject(TypedDict):
-    """An object of a trail's bucket that is not as it was delivered."""
+    """An object in a trail's bucket that differs from the delivered one."""
 
     name: str
     reason: str
-    #: The event whose proof it broke, if that is how it was found.
+    #: The event whose proof found the damage; None if a verification found it.
     event: str | None
 
 
@@ -64,7 +64,7 @@ class Verifications:
         return msgspec.convert(stored.document, Verification) if stored else None
 
     async def note(self, trail: Trail, is_valid: bool, lines: list[str]) -> None:
-        """Stores what `opentrail validate` found, in place of earlier findings."""
+        """Replaces the findings of a trail by new ones of `opentrail validate`."""
         cells = [line.split("\t") for line in lines]
         bad: list[DamagedObject] = [
             {"name": row[2], "reason": row[3], "event": None}
@@ -74,7 +74,7 @@ class Verifications:
         await self._put(trail, is_valid, bad[:_MAX_FINDINGS], max(len(bad) - _MAX_FINDINGS, 0))
 
     async def note_broken(self, trail: Trail, event_id: str, proof: Mapping[str, Any]) -> None:
-        """Adds that the proof of an event is broken."""
+        """Adds a finding: the proof of an event is broken."""
         verification = await self.of(trail)
         name = f"s3://{proof['bucket']}/{proof['fault'] or ''}"
         finding: DamagedObject = {"name": name, "reason": proof["message"], "event": event_id}
@@ -96,14 +96,14 @@ class Verifications:
         await self._control.apply([Put(_KIND, trail.uid, {**document})])
 
 
-#: Answers questions in the form of `app/event_prover.py`, in their order.
+#: Answers questions in the form of `app/event_prover.py`, in order.
 Prove = Callable[[Json], Awaitable[list[Any]]]
-#: How long after an event a trail may have been created that delivers it: calls last.
+#: Maximum time between an event and the creation of a trail that delivers it: calls take time.
 _MAX_CALL_TIME = timedelta(hours=1)
 
 
 class Proof(TypedDict):
-    """What a trail's bucket proves of an event."""
+    """The proof of an event from a trail's bucket."""
 
     trail: str
     arn: str
@@ -112,12 +112,12 @@ class Proof(TypedDict):
     bucket: str
     key: str | None
     digestKey: str | None
-    #: The object that is not as it was delivered.
+    #: The object that differs from the delivered one.
     fault: str | None
 
 
 class EventProofs(TypedDict):
-    """The proofs of an event, one of each trail; none of an event that was imported."""
+    """The proofs of an event, one per trail; an imported event has none."""
 
     trails: list[Proof]
     imported: bool
@@ -133,7 +133,7 @@ class Proofs:
 
     @route("POST", "/events/{id}/proof", AUDITOR, "prove an event")
     async def of(self, request: Request) -> EventProofs:
-        """Returns for each trail that delivers an event what its bucket proves."""
+        """Returns the proof of an event from the bucket of each trail that delivers it."""
         history = seen_by(request, self._services).history
         event = await find_event(history, request.path_params["id"])
         if event.is_imported:
@@ -162,7 +162,7 @@ class Proofs:
     async def _question(
         self, trail: Trail, event: FoundEvent, attributes: Attributes, entries: list[Entry]
     ) -> Json | None:
-        """Returns what is to be proven; None if the trail cannot have delivered the event."""
+        """Returns the question to prove; None if the trail cannot have delivered the event."""
         folder = LOG_KINDS.get(attributes.category)
         is_near = trail.multi_region or attributes.region == trail.home_region
         created = parse_time(trail.created_at) if trail.created_at else attributes.event_time
@@ -196,7 +196,7 @@ class Proofs:
         }
 
     async def _is_delivered(self, trail: Trail, place: DeliveryPlace, position: int) -> bool:
-        """Returns whether the log file that has a position must be in the bucket."""
+        """Returns whether the log file with a position must be in the bucket."""
         state = await load_state(self._services.control, trail.uid)
         if state.position < position:
             return False
@@ -208,14 +208,14 @@ class Proofs:
         )
 
     async def _chain_of(self, trail: Trail, place: DeliveryPlace) -> Json | None:
-        """Returns what is known of the chain of a place; None if it has no digest."""
+        """Returns the state of the digest chain of a place; None if it has no digest."""
         for chain in await self._services.deliveries.known_digests(trail):
             if (chain["organization"], chain["account"], chain["region"]) == astuple(place):
                 return chain
         return None
 
     async def _answer_all(self, questions: list[Json]) -> list[Any]:
-        """Returns the answers; what is still to be delivered is not searched for."""
+        """Returns the answers; does not search for undelivered log files."""
         ready = [question for question in questions if not _is_to_come(question)]
         proven = iter(
             await self._prove({"questions": ready, "keys": await self._keys()}) if ready else ()
@@ -236,7 +236,7 @@ class Proofs:
 
 
 def _writes_to(trail: Trail, question: Json) -> bool:
-    """Returns whether a trail writes log files to the folder that a question is about."""
+    """Returns whether a trail writes log files to the folder in a question."""
     places = [(trail.bucket, trail.prefix, trail.organization)]
     places += [(span.bucket, span.prefix, span.organization) for span in trail.spans]
     return (question["bucket"], question["prefix"], question["organization"]) in places

@@ -1,4 +1,4 @@
-"""Questions that agents ask through `opentrail mcp`: each is recorded before it is answered."""
+"""Questions that agents ask through `opentrail mcp`, which records each before answering it."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Asker(TypedDict):
 
 
 class AgentQuestions:
-    """The calls of agents: whose token they have, and a question that is recorded.
+    """The calls of agents: see the user of a token, record a question.
 
     Args:
-        journal: where the record becomes durable.
-        clock: the time of it.
-        account: returns the account in which it is recorded.
+        journal: makes the record durable.
+        clock: the time of the record.
+        account: returns the account that the record belongs to.
     """
 
     def __init__(self, journal: JournalWriter, clock: Clock, account: Callable[[], str]) -> None:
@@ -56,13 +56,13 @@ class AgentQuestions:
 
     @route("GET", "/caller", VIEWER, "see whose token you have")
     async def caller(self, request: Request) -> Asker:
-        """Returns the user who asks, and the user's role."""
+        """Returns the user of the token, and the user's role."""
         caller = caller_of(request)
         return {"user": caller.name, "role": role_name(caller.role)}
 
     @route("POST", "/questions", VIEWER, "record a question of an agent", body=_EXAMPLE)
     async def record(self, request: Request, body: Json) -> RecordedQuestion:
-        """Returns once it is durable who asked what, through which agent, and the rows answered."""
+        """Returns once a record is durable of the user, question, agent and number of rows."""
         tool, arguments = body.get("tool"), body.get("argumentsSha256")
         rows, failed = body.get("rows"), body.get("failed", False)
         if not isinstance(tool, str) or not _TOOL.fullmatch(tool):
@@ -96,7 +96,7 @@ class AgentQuestions:
 
 
 def _text_in(body: Json, member: str) -> str:
-    """Returns what an agent says of itself, cut; `unknown` if it says nothing."""
+    """Returns an agent's name or version, truncated; `unknown` without one."""
     text = body.get(member) or "unknown"
     if not isinstance(text, str):
         raise invalid_parameter(f"{member} must be a string")

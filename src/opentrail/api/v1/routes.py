@@ -1,4 +1,4 @@
-"""Routes of the JSON API: each is declared beside its handler, with the role that it needs."""
+"""Routes of the JSON API, each declared with its handler and the role that it needs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ OPERATOR = ConsoleRole.OPERATOR
 ADMIN = ConsoleRole.ADMIN
 #: Parameters of a search.
 SEARCH = ("expression", "since", "until", "account", "region", "categories")
-#: Parameter of a query → what it says.
+#: Query parameter → its description.
 PARAMETERS = {
     "account": "an account id",
     "after": "the position after which the answer begins",
     "again": "`true`: these records may have been sent before",
     "buckets": "number of periods",
-    "by": "what both have in common: `principal`, `resource`, `ip` or `key`",
+    "by": "the property that both share: `principal`, `resource`, `ip` or `key`",
     "categories": "`all` or `management` (default)",
     "cursor": "`next` of the previous page",
     "defaults": "default conditions; the answer counts the events that they hide",
@@ -37,7 +37,7 @@ PARAMETERS = {
     "last": "number of earlier events to begin with",
     "limit": "maximum number of results",
     "name": "a name or ARN",
-    "nearest": "`true`: names that no event has are found if they differ in case only",
+    "nearest": "`true`: a name that no event has matches names that differ in case only",
     "prefix": "prefix of the values or names",
     "region": "a Region",
     "since": "the earliest time, such as `2020-01-01T09:00:00Z`",
@@ -48,30 +48,30 @@ PARAMETERS = {
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One route: what it needs, and what it is for."""
+    """One route, its requirements and its purpose."""
 
     method: str
     #: Below `PREFIX`.
     path: str
-    #: The least role that the caller needs. None: any caller, signed in or not.
+    #: The least role that the caller needs. None: any caller may use it, signed in or not.
     least: ConsoleRole | None
     purpose: str
-    #: Names of the query's parameters.
+    #: Names of the query parameters.
     query: tuple[str, ...]
-    #: An example of the JSON object in the body; None: the handler reads the body, if there is any.
+    #: An example of the JSON object in the body; None: the handler reads the body, if any.
     body: str | None
     #: Whether the caller must be allowed to see all accounts.
     all_accounts: bool
-    #: Whether only the server's token opens it, no session: what it does is not recorded as a call,
-    #: or outlives the user.
+    #: Whether it needs the server's token and no session is enough, because its effects are not
+    #: recorded as a call, or outlive the user.
     token_only: bool = False
-    #: Whether clients may follow its progress: see `progress`.
+    #: Whether clients may follow its progress, see `answers.py`.
     is_followed: bool = False
-    #: What it answers; it describes the query's parameters. None: `PARAMETERS` describes them.
+    #: The question it answers, which describes the query parameters. None: `PARAMETERS` does.
     question: type[Question] | None = None
 
     def parameter_schemas(self) -> dict[str, dict[str, Any]]:
-        """Returns the JSON schema of each of the query's parameters, with its description."""
+        """Returns the JSON schema of each query parameter, with its description."""
         if self.question is not None:
             described = parameters(self.question)
             return {name: described[name] for name in self.query}
@@ -91,10 +91,10 @@ def route(
     is_followed: bool = False,
     question: type[Question] | None = None,
 ) -> Callable[[H], H]:
-    """Declares a method of a group as the handler of a route; the arguments are those of `Rule`.
+    """Declares a method of a group as the handler of a route; takes the arguments of `Rule`.
 
     The handler gets the request, and the object in its body if there is an example of one. It
-    returns a response, or a JSON document whose shape its annotation says.
+    returns a response, or a JSON document of its annotated shape.
     """
 
     def declare(handler: H) -> H:

@@ -1,4 +1,4 @@
-"""The JSON API: routes, those of questions among them, who may call them, and errors as answers."""
+"""The JSON API: routes, authentication, and error answers."""
 
 from __future__ import annotations
 
@@ -52,18 +52,18 @@ class QuestionRoutes:
     """The calls that ask one question each.
 
     Args:
-        services: what operations use.
-        missing: returns a description of each range that event history lacks.
+        services: the features that operations use.
+        missing: describes each range missing from event history.
     """
 
     def __init__(self, services: Services, missing: Callable[[], list[str]]) -> None:
         self._services = services
         self._missing = missing
-        #: Held by an answer that holds thousands of events.
+        #: Held by an answer with thousands of events in memory.
         self._turns = {question: asyncio.Lock() for _, question in load_all()}
 
     def asked(self, request: Request) -> Asked:
-        """Returns what answers a request."""
+        """Returns the features that answer a request."""
         history = seen_by(request, self._services).history
         follow = partial(report, request) if is_followed(request) else None
         return Asked(
@@ -117,8 +117,8 @@ class JsonApi:
     Args:
         groups: objects with methods that are declared by `routes.route`.
         token: the server's, in `server.json`, which only the server's own user can read.
-        sessions: authenticates browsers; None: the server has no web console.
-        user_tokens: authenticates programs by personal tokens; None: users have none.
+        sessions: authenticates browsers; None without a web console.
+        user_tokens: authenticates programs by personal tokens; None: users have no tokens.
         account: returns the account that the parameter `account=own` means.
     """
 
@@ -170,7 +170,7 @@ class JsonApi:
             except (TimeoutError, OpentrailError) as error:
                 described = describe_error(error, request_id, shows_cause=is_by_token(request))
                 response = error_response(*described, request_id)
-            except asyncio.CancelledError:  # which uvicorn would log as an error of ours
+            except asyncio.CancelledError:  # uvicorn would log it as our error
                 stopping = ("ServiceUnavailable", "The server is stopping.", 503)
                 response = error_response(*stopping, request_id)
             return with_headers(response, request_id)
@@ -188,10 +188,10 @@ class JsonApi:
         )
 
     async def _authenticate(self, request: Request, rule: Rule) -> None:
-        """Returns if the caller may use a route; handlers then know the caller.
+        """Returns if the caller may use a route, and stores the caller for handlers.
 
         Raises:
-            CloudTrailError: the caller is not known, or may not.
+            CloudTrailError: the caller is unknown or not allowed.
         """
         token = bearer_token(request)
         by_token = token is not None and hmac.compare_digest(token.encode(), self._token)

@@ -1,4 +1,4 @@
-"""The state of the server: what is recorded, how soon it is visible, and what is wrong."""
+"""The state of the server: positions, freshness and problems."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from opentrail.history.event_history import Search
 
 
 class VisibleAfter(TypedDict):
-    """Milliseconds until records were visible, of the last minute; None: there were none."""
+    """Milliseconds until records of the last minute were visible; None without records."""
 
     p50Ms: float | None
     p99Ms: float | None
 
 
 class HealthSummary(TypedDict):
-    """What is recorded, how soon it is visible, and what is wrong."""
+    """The recorded and visible positions, the freshness, and the problems."""
 
     status: Literal["ok", "degraded", "failing"]
-    #: What is wrong, in words.
+    #: The problems, in words.
     degradations: list[str]
     #: Positions up to which calls are recorded and visible.
     recorded: int
@@ -41,10 +41,10 @@ class State:
     """The calls about the state of the server.
 
     Args:
-        services: what operations use.
+        services: the features that operations use.
         health: returns the body of `/health`.
-        status: returns what `opentrail status` shows.
-        freshness: returns quantiles and the seconds until records were visible, recently.
+        status: returns the answer for `opentrail status`.
+        freshness: returns quantiles of the seconds until recent records were visible.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class State:
 
     @route("GET", "/health", VIEWER, "see whether the server is healthy")
     async def health(self, request: Request) -> HealthSummary:
-        """Returns what is recorded, how soon it is visible, and what is wrong.
+        """Returns the recorded and visible positions, the freshness, and the problems.
 
-        A caller of some accounts gets the number of their events, up to the most that are counted,
+        A caller limited to some accounts gets the number of their events, up to the counting limit,
         and nothing about other accounts.
         """
         state = await self._health()

@@ -1,4 +1,4 @@
-"""Who was behind a resource, what a principal does, and what became of a resource."""
+"""Stories of resources and principals, and the original callers behind events."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from opentrail.who.shapes import (
     SentencePart,
 )
 
-#: Maximum newest events of a principal whose user agents are counted.
+#: Maximum newest events of a principal for the count of its user agents.
 _MAX_AGENTS_OF = 1_000
 #: Maximum values in each list.
 _MAX_VALUES = 10
@@ -48,7 +48,7 @@ _MAX_ROWS_OF_RESOURCE = 200
 
 
 class LifeStory(TypedDict):
-    """Who created, changed and deleted something."""
+    """The creator, the last changes and the deletion of a resource or principal."""
 
     #: In words, in the order in which it happened; the last of several changes.
     sentences: list[str]
@@ -59,12 +59,12 @@ class LifeStory(TypedDict):
 
 
 class Principal(TypedDict):
-    """What a principal does, and when."""
+    """The calls of a principal: their number, values and times."""
 
     arn: str
-    #: Of the user, or of the role of a session.
+    #: The story of the user, or of the role of a session.
     story: LifeStory
-    #: What it is, in a few words.
+    #: A short description of the principal.
     sentence: str
     first: str
     last: str
@@ -73,7 +73,7 @@ class Principal(TypedDict):
     ips: list[CountedValue]
     keys: list[CountedValue]
     agents: list[CountedValue]
-    #: Number of newest events that `agents` are of.
+    #: Number of newest events that `agents` counts.
     agentsOf: int
     #: Events by weekday (Monday first) and hour, in UTC.
     hours: list[list[int]]
@@ -81,54 +81,55 @@ class Principal(TypedDict):
 
 
 class ResourceStory(TypedDict):
-    """What became of a resource, in sentences, and the events that name it."""
+    """The story of a resource in sentences, and the events that name it."""
 
-    #: What `who` answers, if anything.
+    #: The answer of `who`; empty if it has none.
     sentences: list[str]
     story: LifeStory
     answers: list[ResourceLife]
     events: list[EventRow]
-    #: Whether `events` are all of them, not only the newest ones.
+    #: Whether `events` is complete, not only the newest events.
     complete: bool
 
 
 class NameAnswer(TypedDict):
-    """Who made what has a name, else what the user of that name did last; and what came after."""
+    """The creator of a named resource, else the last action of that user; and later changes."""
 
-    #: The name as events have it.
+    #: The name as spelled in events.
     name: str
-    #: In words, with its time in UTC; None: nothing is known of the name.
+    #: In words, with its time in UTC; None if the name is unknown.
     sentence: str | None
-    #: The same without its time.
+    #: The sentence without its time.
     clause: str | None
     #: The event that the sentence describes.
     event: EventRow | None
-    #: What resources of the name are, in words: `IAM user`.
+    #: Types of the name's resources, in words: `IAM user`.
     types: list[str]
-    #: The original caller behind a role, in words; None: there is none, or it is not recorded.
+    #: The original caller behind a role, in words; None: no role, or the caller is not recorded.
     behind: str | None
     #: Number of changes after the creation, and the last of them in words.
     changes: int
-    #: Whether `changes` are all.
+    #: Whether `changes` counts all changes.
     complete: bool
     lastChange: str | None
-    #: Numbers of calls of the user of that name, and of those that failed; at most 10,000.
+    #: Numbers of calls and failed calls of the user of that name; at most 10,000.
     calls: int
     failed: int
 
 
 class CallerChain(TypedDict):
-    """The calls that led to the caller of an event, and what the same caller did next."""
+    """The calls that led to the caller of an event, and the caller's next calls."""
 
-    #: Newest first: each issued the credentials that the one before it, or the event, used.
+    #: Newest first: each call issued the credentials of the call before it, or of the event.
     steps: list[EventRow]
     #: The original caller, in words; None: it is not recorded.
     origin: str | None
     kind: Literal["human", "service", "unknown"]
-    #: How the chain ends, in words.
+    #: The end of the chain, in words.
     end: str
-    #: What the sessions carry: the source identity, None if there is none, and tags by key.
+    #: The source identity of the sessions; None without one.
     sourceIdentity: str | None
+    #: The session tags: key → value.
     sessionTags: dict[str, str]
     #: Oldest first.
     next: list[EventRow]
@@ -138,7 +139,7 @@ class OriginRow(TypedDict):
     """The original caller behind the credentials of an event."""
 
     kind: Literal["human", "service"]
-    #: Such as `IAM user John`.
+    #: The caller, such as `IAM user John`.
     words: str
     #: The parts of `words`.
     parts: list[SentencePart]
@@ -154,19 +155,19 @@ class Stories:
     """The calls about principals and resources.
 
     Args:
-        services: what operations use.
-        missing: returns a description of each range that event history lacks.
+        services: the features that operations use.
+        missing: describes each range missing from event history.
     """
 
     def __init__(self, services: Services, missing: Callable[[], list[str]]) -> None:
         self._services = services
         self._missing = missing
-        #: Held by an answer that holds thousands of events.
+        #: Held by an answer with thousands of events in memory.
         self._turn = asyncio.Lock()
 
     @route("GET", "/answer", VIEWER, "look up a name", query=("name",))
     async def answer(self, request: Request) -> NameAnswer:
-        """Returns who made what has a name, and what the user of that name did."""
+        """Returns the creator of a named resource, or the last action of that user."""
         name = request.query_params.get("name", "").strip()
         if not name:
             raise invalid_parameter("name must be given")
@@ -178,7 +179,7 @@ class Stories:
 
     @route("GET", "/events/{id}/caller", VIEWER, "see who was behind a call")
     async def caller(self, request: Request) -> CallerChain:
-        """Returns the calls that led to the caller of an event, and what the caller did next."""
+        """Returns the calls that led to the caller of an event, and the caller's next calls."""
         history = seen_by(request, self._services).history
         event = await find_event(history, request.path_params["id"])
         record = orjson.loads(event.record)
@@ -195,7 +196,7 @@ class Stories:
 
     @route("GET", "/events/origins", VIEWER, "see who was behind some calls", query=("ids",))
     async def origins(self, request: Request) -> Origins:
-        """Returns the original callers of events; those that are not recorded are left out."""
+        """Returns the original callers of events; leaves out events without a recorded one."""
         ids = request.query_params.get("ids", "").split(",")
         if len(ids) > _MAX_ORIGINS:
             message = f"ids must be at most {_MAX_ORIGINS} event IDs, not {len(ids)}"
@@ -215,7 +216,7 @@ class Stories:
 
     @route("GET", "/principals/{arn:path}", VIEWER, "see a principal")
     async def principal(self, request: Request) -> Principal:
-        """Returns what a principal does, and when."""
+        """Returns the numbers, values and times of a principal's calls."""
         async with self._turn:
             return await self._principal(request)
 
@@ -271,7 +272,7 @@ class Stories:
 
 
 async def _life_story(history: History, answer: ResourceStories) -> LifeStory:
-    """Returns what `who` answers of the first resource of a name."""
+    """Returns the answer of `who` about the first resource of a name."""
     first = answer["answers"][0] if answer["answers"] else None
     changes = _changes_in(first, first["changed"]) if first else []
     makers = await _rows_of_evidence(history, changes[:1])
@@ -283,7 +284,7 @@ async def _life_story(history: History, answer: ResourceStories) -> LifeStory:
 
 
 def _changes_in(life: Ends, last: ProvenSentence | None = None) -> list[ProvenSentence]:
-    """Returns what `who` answers of the changes of a resource, in order."""
+    """Returns the answer of `who` about the changes of a resource, in order."""
     return [each for each in (life["created"], *life["renamed"], last, life["deleted"]) if each]
 
 
@@ -292,7 +293,7 @@ def _sentences(changes: Iterable[ProvenSentence]) -> list[str]:
 
 
 async def _same_but_case(history: History, name: str) -> str | None:
-    """Returns the resource or user whose name differs from another one in case only."""
+    """Returns the resource or user whose name differs from this one in case only."""
     expressions = [
         Compare((field,), "=", literal(name), is_field=True)
         for field in ("resource_names", "username")
@@ -305,7 +306,7 @@ async def _same_but_case(history: History, name: str) -> str | None:
 
 
 async def _answer(history: History, name: str, stories: ResourceStories) -> NameAnswer:
-    """Returns what `who` answers, and what the user of the name did."""
+    """Returns the answer of `who`, and the last action of the user of the name."""
     by_name = Compare(("username",), "=", literal(name), is_field=True)
     failures = And((by_name, Is("failure")))
     calls = await history.count_events(Search(expression=by_name))
@@ -347,7 +348,7 @@ async def _answer(history: History, name: str, stories: ResourceStories) -> Name
 async def _rows_of_evidence(
     history: History, statements: Iterable[ProvenSentence]
 ) -> list[EventRow]:
-    """Returns the rows of the events that prove some statements, in the order of these."""
+    """Returns the rows of the events that prove statements, in the order of the statements."""
     ids = [str(statement["evidence"]["eventId"]) for statement in statements]
     return await rows_of([await find_event(history, event_id) for event_id in ids])
 

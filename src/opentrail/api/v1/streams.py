@@ -1,7 +1,6 @@
-"""Lines of JSON as they become ready: all events of a search, and new events as they come.
+"""Streams of JSON lines: all events of a search, and new events as they arrive.
 
-A response is lines of JSON, written as fast as the client reads; it holds at most two pages in
-memory.
+A response writes lines as fast as the client reads, and holds at most two pages in memory.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _MIN_PAGE = 50
 _MAX_PAGE = 2_000
 #: Target size of a page in bytes of records.
 _PAGE_BYTES = 8_000_000
-#: `limit` is unlimited; `last` is not, because its events are held in memory.
+#: No limit for `limit`; `last` has one, because its events are in memory.
 _UNLIMITED = 10**18
 #: Maximum seconds in which the entries of one read are searched.
 _MATCH_SECONDS = 10.0
@@ -60,8 +59,8 @@ class Streams:
     """The streaming responses of a server.
 
     Args:
-        services: what operations use.
-        missing: returns a description of each range that event history lacks.
+        services: the features that operations use.
+        missing: describes each range missing from event history.
     """
 
     def __init__(self, services: Services, missing: Callable[[], list[str]] = list) -> None:
@@ -71,7 +70,7 @@ class Streams:
         self._running: set[asyncio.Future[None]] = set()
 
     async def end(self) -> None:
-        """Ends all streams with an error line; clients that do not read are cut off."""
+        """Ends all streams with an error line; disconnects clients that do not read."""
         self._stopping.set()
         if self._running:
             _, stuck = await asyncio.wait(self._running, timeout=_STOP_SECONDS)
@@ -85,7 +84,7 @@ class Streams:
     async def events(self, request: Request) -> Response:
         """Streams every event of a search, newest first.
 
-        The last line has their number, and what event history lacks if it lacks anything.
+        The last line has their number, and any ranges missing from event history.
         """
         search = search_in(request.query_params, self._services.clock.now())
         limit = count_in(request.query_params, "limit", _UNLIMITED) or _UNLIMITED
@@ -124,7 +123,7 @@ class Streams:
             if next_page is not None:
                 next_page.cancel()
 
-    # Events as they come
+    # New events
 
     @route(
         "GET",
@@ -136,8 +135,8 @@ class Streams:
     async def tail(self, request: Request) -> Response:
         """Streams events in the order of the journal as they become durable.
 
-        A line without an event has the position that has been searched. The first one also has what
-        event history lacks, if it lacks anything and earlier events were asked for.
+        A line without an event has the last searched position. If the request asks for earlier
+        events, the first such line also has any ranges missing from event history.
         """
         query = request.query_params
         if "since" in query or "until" in query:
@@ -159,7 +158,7 @@ class Streams:
     async def _last(
         self, request: Request, search: Search, count: int
     ) -> tuple[int, list[FoundEvent]]:
-        """Returns a position, and the last events up to it in the order of the journal."""
+        """Returns a position, and the last events up to it in journal order."""
         history = seen_by(request, self._services).history
         await history.search(search, 1)  # waits until history has the newest record
         position = await history.follower.cursor()
@@ -261,7 +260,7 @@ class _Streamed(StreamingResponse):
 
 
 def _next_size(size: int, size_bytes: int) -> int:
-    """Returns the number of events for the next page, from number and bytes of the last one."""
+    """Returns the size of the next page, from the number and bytes of events on the last one."""
     fitting = size * _PAGE_BYTES // max(1, size_bytes)
     return max(_MIN_PAGE, min(_MAX_PAGE, size * 4, fitting))
 

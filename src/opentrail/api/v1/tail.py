@@ -1,4 +1,4 @@
-"""New events: as server-sent events for an open page, and what was recorded between two marks."""
+"""New events: as server-sent events for an open page, and records between two marks."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _INTERVAL_SECONDS = 0.25
 _HEARTBEAT_SECONDS = 15.0
 #: Maximum entries per read.
 _MAX_ENTRIES = 1_000
-#: Maximum entries by which a page may be late; more are left out.
+#: Maximum entries by which a page may lag; it skips more.
 _MAX_LATE_ENTRIES = 20_000
 
 
 class Tail:
-    """The calls that end only when their page is closed, or the server stops."""
+    """The calls that end only when the page closes or the server stops."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -52,8 +52,8 @@ class Tail:
     async def answer(self, request: Request) -> StreamingResponse:
         """Streams events in the order in which they become durable.
 
-        It begins after `Last-Event-ID` or `after`, a position of the journal; otherwise with what
-        comes.
+        The stream begins after the journal position in `Last-Event-ID` or `after`, otherwise with
+        the next event.
         """
         query = dict(request.query_params)
         if "since" in query or "until" in query:
@@ -72,9 +72,9 @@ class Tail:
     ) -> AsyncIterator[bytes]:
         journal, loop = self._services.journal, asyncio.get_running_loop()
         caller = caller_of(request)
-        yield b"id: %d\n\n" % position  # a page that comes back before the first event resumes here
+        yield b"id: %d\n\n" % position  # a page that reconnects before the first event resumes here
         written = loop.time()
-        # A page that is open uses its session; one that was signed out gets no more events.
+        # An open page keeps its session in use; a signed-out page gets no more events.
         while not self._stopping.is_set() and await is_signed_in(request):
             late = journal.head - position
             if late > _MAX_LATE_ENTRIES:
@@ -85,7 +85,7 @@ class Tail:
                 position = entries[-1].position
                 try:
                     events = await matching_events(caller, search, entries)
-                except CloudTrailError:  # the page misses these, and shows the following ones
+                except CloudTrailError:  # the page skips these events and continues
                     events = []
                     yield _message(position, "gap", {"skipped": len(entries)})
                 if events:
@@ -98,7 +98,7 @@ class Tail:
                 await self._wait_for_events()
 
     async def _wait_for_events(self) -> None:
-        """Lets events gather; a server that stops does not wait for it."""
+        """Lets events gather; returns early when the server stops."""
         try:
             async with asyncio.timeout(_INTERVAL_SECONDS):
                 await self._stopping.wait()
@@ -117,7 +117,7 @@ MAX_POSITIONS = 1_000
 
 
 class Mark(TypedDict):
-    """The position of the newest durable record, 0 if there is none."""
+    """The position of the newest durable record, 0 without records."""
 
     position: int
 
@@ -131,7 +131,7 @@ class MarkedRecords(TypedDict):
 
 
 class Marks:
-    """The calls that set a mark and read what was recorded after it."""
+    """The calls that set a mark and read the records after it."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -151,9 +151,8 @@ class Marks:
     async def records(self, request: Request) -> MarkedRecords:
         """Returns the records after a mark, oldest first, up to the mark `until` or the newest one.
 
-        They are of all accounts and Regions unless `account`, `region` or `expression` selects.
-        `position` is as far as the answer extends; unless it is `complete`, the next answer
-        continues there.
+        The answer covers all accounts and Regions unless `account`, `region` or `expression`
+        selects some. It ends at `position`; unless it is `complete`, continue there.
 
         Raises:
             CloudTrailError: a parameter is invalid.

@@ -1,6 +1,6 @@
-"""Changes of trails, by calls of the CloudTrail API that are recorded as any other.
+"""Changes of trails, by calls of the CloudTrail API that are recorded like any other call.
 
-CloudTrail is turned on in one step: bucket, policy, topic, trail, logging.
+One step turns CloudTrail on: bucket, policy, topic, trail, logging.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from opentrail.core.trail import (
 from opentrail.core.version import __version__
 
 _OPERATIONS = {"start": "StartLogging", "stop": "StopLogging", "delete": "DeleteTrail"}
-#: What operations of CloudTrail that only read begin with.
+#: Prefixes of read-only CloudTrail operations.
 _READS = ("Describe", "Get", "List", "Lookup")
 #: Error code → what to do about it on the command line.
 _HINTS = {
@@ -63,10 +63,10 @@ class TrailAdministration:
     """Calls the CloudTrail API with the server's own key, in its account.
 
     Args:
-        services: what operations use.
+        services: the features that operations use.
         endpoint: this server's own endpoint.
         account: returns the account of the server's key.
-        region: the Region that is called if the caller names none.
+        region: the default Region of calls.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class TrailAdministration:
         body='{"name": "my-trail", "bucket": "my-bucket"}',
     )
     async def turn_on(self, request: Request, body: Json) -> Response:
-        """Turns CloudTrail on as a person wishes; a line of JSON for each step."""
+        """Turns CloudTrail on; answers with a JSON line for each step."""
         self._require_own_account(request)
         wish = Wish.of(body)
         steps = await self._steps(request, wish, self._region_of(request))
@@ -122,7 +122,7 @@ class TrailAdministration:
         """Returns the answer to an action: list, show, create, start, stop or delete.
 
         Raises:
-            CloudTrailError: the action is unknown, or was refused.
+            CloudTrailError: the action is unknown or refused.
         """
         action = body.get("action")
         if action == "list":
@@ -155,7 +155,7 @@ class TrailAdministration:
         """Returns the steps that make a trail.
 
         Raises:
-            CloudTrailError: a trail has this name, or there is no room for one.
+            CloudTrailError: a trail has this name, or the account has its maximum of trails.
         """
         new = Trail(
             "", wish.name, self._account(), region, wish.bucket, multi_region=wish.all_regions
@@ -194,7 +194,7 @@ class TrailAdministration:
 
 
 def _as_caller(request: Request) -> ConsoleCaller:
-    """Returns on whose behalf a call is made, as its record says it."""
+    """Returns the caller for whom a call is made, in the form that its record shows."""
     caller = caller_of(request)
     name = None if caller == SERVER_OPERATOR else caller.name
     if is_by_program(request):
@@ -204,7 +204,7 @@ def _as_caller(request: Request) -> ConsoleCaller:
 
 # Turning CloudTrail on
 
-#: Codes of errors of calls that find nothing.
+#: Error codes of calls that find nothing.
 _MISSING = ("404", "NoSuchBucket", "NoSuchBucketPolicy", "NotFound", "NotFoundException")
 _SERVICE = {"Service": "cloudtrail.amazonaws.com"}
 
@@ -215,7 +215,7 @@ ConsoleCaller = tuple[str, str | None]
 
 
 class OwnEndpoint(Protocol):
-    """The endpoint as a client sees it: every call is recorded."""
+    """The endpoint, called like any client calls it, so every call is recorded."""
 
     async def call(
         self,
@@ -231,7 +231,7 @@ class OwnEndpoint(Protocol):
             service: its name in botocore, such as `s3`.
             operation: the operation, such as `CreateBucket`.
             region: the Region to call.
-            caller: on whose behalf it is called.
+            caller: the caller for whom it is called.
             arguments: the operation's input.
 
         Raises:
@@ -242,16 +242,16 @@ class OwnEndpoint(Protocol):
     async def cloudtrail(
         self, operation: str, region: str, caller: ConsoleCaller, body: bytes
     ) -> tuple[int, bytes]:
-        """Return status and body of the answer of the CloudTrail API, in JSON 1.1.
+        """Return status and body of the CloudTrail API's answer, in JSON 1.1.
 
         Raises:
-            ServiceError: it did not answer.
+            ServiceError: the endpoint did not answer.
         """
         ...
 
 
 class Wish(msgspec.Struct, frozen=True, rename="camel"):
-    """What the page "Turn On CloudTrail" asks for."""
+    """The request of the page "Turn On CloudTrail"."""
 
     name: str
     bucket: str
@@ -265,10 +265,10 @@ class Wish(msgspec.Struct, frozen=True, rename="camel"):
 
     @classmethod
     def of(cls, body: dict[str, Any]) -> Wish:
-        """Returns what a request asks for.
+        """Parses the body of a request.
 
         Raises:
-            CloudTrailError: a member is unknown, missing, not of its type, or not a valid name.
+            CloudTrailError: a member is unknown, missing, of another type, or an invalid name.
         """
         members = {field.encode_name: field.type for field in msgspec.structs.fields(cls)}
         for member, value in body.items():
@@ -283,7 +283,7 @@ class Wish(msgspec.Struct, frozen=True, rename="camel"):
         for member in ("name", "bucket"):
             if not values.get(member):
                 raise invalid_parameter(f"{member} must be given")
-        # CreateTrail checks them as well, but after the bucket is made.
+        # CreateTrail checks them as well, but only after the bucket exists.
         check_trail_name(values["name"])
         check_bucket_name(values["bucket"])
         if prefix := values.get("prefix"):
@@ -301,13 +301,13 @@ class TurningOn:
     ) -> None:
         self._endpoint = endpoint
         self._region, self._account, self._caller = region, account, caller
-        #: What was made: its name, and the call that removes it.
+        #: Name of each created resource, and the call that removes it.
         self._made: list[tuple[str, Callable[[], Awaitable[object]]]] = []
 
     async def steps(self, wish: Wish) -> AsyncIterator[bytes]:
-        """Yields a line of JSON for each step; a step that fails is the last one.
+        """Yields a JSON line for each step; a failed step is the last one.
 
-        What earlier steps made is then removed again, and the error says so.
+        After a failure it removes the resources of earlier steps, and the error says so.
         """
         steps: list[tuple[str, Callable[[Wish], Awaitable[object]]]] = []
         if wish.create_bucket:
@@ -330,7 +330,7 @@ class TurningOn:
         return await self._endpoint.call(service, operation, self._region, self._caller, arguments)
 
     async def _remove_all(self) -> AsyncIterator[str]:
-        """Removes what was made, the last one first, and yields the result of each."""
+        """Removes the created resources, newest first, and yields the result of each."""
         for name, remove in reversed(self._made):
             try:
                 await remove()
@@ -340,7 +340,7 @@ class TurningOn:
                 yield f"the new {name} was removed again"
 
     async def _is_missing(self, service: str, operation: str, **arguments: Any) -> bool:
-        """Returns whether a call finds nothing of that name; not if it is refused."""
+        """Returns whether a call finds nothing; a refused call does not count."""
         try:
             await self._call(service, operation, **arguments)
         except ServiceError as error:
@@ -361,7 +361,7 @@ class TurningOn:
             self._made.append((f"bucket {wish.bucket}", remove))
 
     async def _allow_delivery(self, wish: Wish) -> None:
-        """Lets CloudTrail deliver to a bucket without a policy; a policy that it has stays."""
+        """Lets CloudTrail deliver to a bucket without a policy; keeps an existing policy."""
         if not self._made and not await self._is_missing(
             "s3", "GetBucketPolicy", Bucket=wish.bucket
         ):
@@ -370,7 +370,7 @@ class TurningOn:
         try:
             await self._call("s3", "PutBucketPolicy", Bucket=wish.bucket, Policy=policy)
         except ServiceError as error:
-            # A store without bucket policies lets opentrail deliver by its own credentials.
+            # A store without bucket policies lets opentrail deliver with its own credentials.
             if error.code not in ("NotImplemented", "501", "MethodNotAllowed"):
                 raise
 
@@ -405,7 +405,7 @@ class TurningOn:
 
 
 def delivery_policy(bucket: str, prefix: str, account: str) -> dict[str, Any]:
-    """Returns the policy with which CloudTrail may deliver to a bucket."""
+    """Returns the policy that lets CloudTrail deliver to a bucket."""
     folder = f"{prefix}/AWSLogs" if prefix else "AWSLogs"
     return {
         "Version": "2012-10-17",

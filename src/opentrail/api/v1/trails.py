@@ -1,4 +1,4 @@
-"""Trails: a list with their health, their digests, and what delivers and verifies them now."""
+"""Trails: their list with health, their digests, and calls that deliver or verify now."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class TrailState(TypedDict):
     latestDigest: str | None
     validation: bool
     insights: bool
-    #: None: files are encrypted as the bucket says.
+    #: None: files are encrypted as the bucket is configured.
     kmsKey: str | None
-    #: ARN of the topic that announces files.
+    #: ARN of the topic that announces new files.
     topic: str | None
-    #: ARN of the log group that events are sent to.
+    #: ARN of the log group that receives events.
     logGroup: str | None
 
 
@@ -88,7 +88,7 @@ async def trail_state(control: ControlStore, trail: Trail) -> TrailState:
 async def trail_problems(control: ControlStore, trails: TrailRegistry) -> list[dict[str, str]]:
     """Returns the problems of trails as `{"trail": ARN, "problem": text}`, empty if all work.
 
-    Deleted trails that have something left to deliver are among them.
+    This includes deleted trails with events left to deliver.
     """
     problems = []
     for stored in await trails.all_and_retired():
@@ -129,7 +129,7 @@ async def all_trails(
     account: str | None = None,
     may_see: Callable[[str], bool] = lambda _account: True,
 ) -> list[Trail]:
-    """Returns the trails of one account or of all that may be seen, by name."""
+    """Returns the trails of one account or of all visible accounts, by name."""
     visible = [stored.trail for stored in await trails.all(account)]
     visible = [trail for trail in visible if may_see(trail.account)]
     return sorted(visible, key=lambda trail: (trail.name, trail.arn))
@@ -141,10 +141,10 @@ async def find_trail(
     account: str | None,
     may_see: Callable[[str], bool] = lambda _account: True,
 ) -> Trail:
-    """Returns the trail with a name or ARN, of one account or of any that may be seen.
+    """Returns the trail with a name or ARN, of one account or of any visible account.
 
     Raises:
-        CloudTrailError: there is none, or there are several.
+        CloudTrailError: there is no such trail, or there are several.
     """
     visible = await all_trails(trails, account, may_see)
     fitting = [trail for trail in visible if name in (trail.name, trail.arn)]
@@ -161,9 +161,9 @@ async def find_trail(
 #: Verifies a trail; returns whether all is valid, and the verifier's lines.
 Verify = Callable[[str], Awaitable[tuple[bool, list[str]]]]
 _EXAMPLE = '{"name": "my-trail"}'
-#: Maximum events that selectors are tried on, and names of events that they leave out.
+#: Maximum events in a preview of selectors, and maximum names of events that they leave out.
 _MAX_PREVIEWED, _MAX_LEFT_OUT = 10_000, 5
-#: The categories of events that selectors are about.
+#: The event categories that selectors cover.
 _SELECTED = (MANAGEMENT, DATA, NETWORK_ACTIVITY)
 
 
@@ -180,14 +180,14 @@ class TrailList(TypedDict):
 
 
 class TrailDigests(TypedDict):
-    """The digests that a trail must have: the first ones of its chains, and the newest."""
+    """The digests that a trail must have: the first digest of each chain, and the newest."""
 
     trail: str
     chains: list[dict[str, Any]]
 
 
 class DeliveredFiles(TypedDict):
-    """The keys of the files that were delivered."""
+    """The keys of the delivered files."""
 
     trail: str
     logFiles: list[str]
@@ -195,20 +195,20 @@ class DeliveredFiles(TypedDict):
 
 
 class Verified(TypedDict):
-    """What the verifier says of a trail."""
+    """The verifier's result for a trail."""
 
     valid: bool
     lines: list[str]
 
 
 class SelectorPreview(TypedDict):
-    """How many of the newest events of the last day some event selectors select."""
+    """The number of the newest events of the last day that event selectors select."""
 
     events: int
     selected: int
-    #: Whether `events` are all of the day.
+    #: Whether `events` counts all events of the day.
     complete: bool
-    #: The most frequent names of events that are not selected.
+    #: The most frequent names of unselected events.
     leftOut: list[CountedValue]
 
 
@@ -216,16 +216,16 @@ class Trails:
     """The calls about trails that the CloudTrail API does not have.
 
     Args:
-        services: what operations use.
+        services: the features that operations use.
         verify: verifies the trail of an ARN.
-        verifications: what was found last.
+        verifications: the latest findings.
     """
 
     def __init__(self, services: Services, verify: Verify, verifications: Verifications) -> None:
         self._services = services
         self._verify = verify
         self._verifications = verifications
-        #: Held by a preview, which holds thousands of events.
+        #: Held by a preview, which has thousands of events in memory.
         self._turn = asyncio.Lock()
 
     @route("GET", "/trails", AUDITOR, "see trails")
@@ -250,10 +250,10 @@ class Trails:
         body='{"EventSelectors": [{"ReadWriteType": "WriteOnly"}]}',
     )
     async def preview(self, request: Request, body: Json) -> SelectorPreview:
-        """Returns how many of the newest events of the last day some event selectors select.
+        """Returns the number of the newest events of the last day that event selectors select.
 
-        The body has the members of `PutEventSelectors`. Events of all Regions and of the accounts
-        that the caller may see are counted, imported ones included.
+        The body has the members of `PutEventSelectors`. The count includes all Regions, all
+        accounts that the caller may see, and imported events.
         """
         selection = _selection_in(body)
         since = self._services.clock.now() - timedelta(days=1)
@@ -265,7 +265,7 @@ class Trails:
 
     @route("POST", "/trails/verify", AUDITOR, "verify a trail", body=_EXAMPLE)
     async def verify(self, request: Request, body: Json) -> Verified:
-        """Verifies the log files and digests of a trail, and returns what the verifier says."""
+        """Verifies the log files and digests of a trail, and returns the verifier's lines."""
         trail = await self._named_in(request, body)
         is_valid, lines = await self._verify(trail.arn)
         await self._verifications.note(trail, is_valid, lines)
@@ -297,7 +297,7 @@ def _selection_in(body: Json) -> Selection:
     """Returns the selection that the members of `PutEventSelectors` describe.
 
     Raises:
-        CloudTrailError: they are not in that form, or describe none that a trail can have.
+        CloudTrailError: they have another form, or describe a selection that no trail can have.
     """
     try:
         return read_selection(body, SelectorOwner.TRAIL)

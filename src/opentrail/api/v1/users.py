@@ -19,7 +19,7 @@ Act = Callable[[str], Awaitable[None]]
 EndSessions = Callable[[str], Awaitable[int]]
 
 _MEMBERS = ("name", "role", "accounts")
-#: What may be done to a user, and the name of its event.
+#: Action on a user → the name of its event.
 ACTIONS = {
     "disable": "DisableConsoleUser",
     "enable": "EnableConsoleUser",
@@ -51,16 +51,16 @@ class ChangedUser(TypedDict, total=False):
 
     user: User
     password: str
-    #: Ended sessions, if only these were to end.
+    #: Number of ended sessions, only for the action `end-sessions`.
     endedSessions: int
 
 
 class UserAdministration:
-    """Manages users; what a user may no longer do ends with its sessions.
+    """Manages users; each change of a user also ends the user's sessions.
 
     Args:
         users: the users.
-        changes: records what is asked for.
+        changes: records requested changes.
         end_sessions: ends all sessions of the user of a name.
         remove_tokens: removes all personal tokens of the user of a name.
     """
@@ -90,7 +90,7 @@ class UserAdministration:
 
         Raises:
             CloudTrailError: `InvalidParameterException`, which names the member.
-            UsageError: a value is not valid, or there is such a user.
+            UsageError: a value is invalid, or the user already exists.
         """
         for member in body:
             if member not in _MEMBERS:
@@ -141,7 +141,7 @@ class UserAdministration:
         if action != "delete":
             return {**answer, "user": _user_of(user)}
         await self._remove_tokens(name)
-        # The last step: after a failure before it, the user is there to be deleted again.
+        # The last step, so that after a failure an administrator can delete the user again.
         await self._users.delete(name)
         return answer
 
@@ -221,7 +221,7 @@ class UserTokenAdministration:
         body='{"user": "ann", "name": "laptop"}',
     )
     async def remove(self, request: Request, body: Json) -> Json:
-        """Removes a personal token, which is not valid from then on."""
+        """Removes a personal token, which immediately becomes invalid."""
         user, name = text_in(body, "user"), text_in(body, "name")
         await self._changes.record(request, "RemovePersonalToken", {"user": user, "name": name})
         await self._tokens.remove(user, name)

@@ -1,4 +1,4 @@
-"""Saved views of event history: states of its page under names that everyone here sees."""
+"""Saved views of event history: states of its page under names that all users see."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from opentrail.ports.collection import Codec, Collection, Item
 _KIND = "ConsoleView"
 #: Maximum number of views.
 _MAX_VIEWS = 100
-#: Maximum characters of a name.
+#: Maximum characters in a name.
 _MAX_NAME_LENGTH = 128
 #: Maximum bytes of a state.
 _MAX_STATE_BYTES = 4_000
-#: Members of a state: the parts of the page's address that a view keeps.
+#: Members of a state: the parts of the page's address that a view saves.
 _MEMBERS = (
     *("expression", "last", "since", "until"),
     *("account", "region", "categories", "columns"),
@@ -41,7 +41,7 @@ _FORMS = {
 
 
 class ViewState(TypedDict, total=False):
-    """What a saved view keeps of the address of the console's Event history."""
+    """The parts of the Event history address that a view saves."""
 
     expression: str
     last: str
@@ -68,10 +68,10 @@ class SavedViews(TypedDict):
 
 
 class _View(msgspec.Struct, frozen=True):
-    """A view as it is stored."""
+    """A stored view."""
 
     state: dict[str, Any]
-    #: Ids of the accounts that who saved it may see; None: all.
+    #: Ids of the accounts that its author may see; None: all.
     accounts: list[str] | None = None
 
 
@@ -86,7 +86,7 @@ class Views:
 
     @route("GET", "/views", VIEWER, "use saved views")
     async def all(self, request: Request) -> SavedViews:
-        """Returns the views, by name; a user of some accounts gets what such users saved."""
+        """Returns the views, by name, whose authors see no more accounts than the caller."""
         user = caller_of(request)
         items = await self._views.items()
         return {"views": [_row(item) for item in items if _may_see(user, item.value)]}
@@ -99,7 +99,7 @@ class Views:
         body='{"state": {"last": "7d"}, "expected": 0}',
     )
     async def save(self, request: Request, body: Json) -> SavedView:
-        """Stores a view: a new one if `expected` is 0, else in place of that version."""
+        """Stores a view: a new one if `expected` is 0, otherwise it replaces that version."""
         name = _name(request)
         state = self._state(body)
         expected = _expected(body)
@@ -148,7 +148,7 @@ class Views:
         return cast(ViewState, members)
 
     def _check(self, state: Mapping[str, str]) -> None:
-        """Raises `CloudTrailError` if a member's text is not valid."""
+        """Raises `CloudTrailError` if a member's value is invalid."""
         for member, (form, meaning) in _FORMS.items():
             if member in state and not form.fullmatch(state[member]):
                 raise invalid_parameter(f"state.{member} must be {meaning}, not {state[member]!r}")
@@ -167,7 +167,7 @@ def _row(item: Item[_View]) -> SavedView:
 
 
 def _may_see(user: ApiCaller, view: _View) -> bool:
-    """Returns whether a view was saved by a user who may see no more than this one."""
+    """Returns whether a user may see all accounts that the view's author may see."""
     if user.accounts is None:
         return True
     return view.accounts is not None and set(view.accounts) <= set(user.accounts)
@@ -182,10 +182,10 @@ def _check_members(where: str, body: Json, names: Sequence[str]) -> None:
 
 
 def _name(request: Request) -> str:
-    """Returns the name in a path, normalized, so that names that look alike are equal."""
+    """Returns the name in a path, normalized, so that lookalike names are equal."""
     name = unicodedata.normalize("NFC", request.path_params["name"])
     is_visible = name.isprintable() and name == name.strip()
-    # Browsers take . and .. in an address for folders.
+    # Browsers resolve . and .. in an address as folders.
     if not 1 <= len(name) <= _MAX_NAME_LENGTH or not is_visible or name in (".", ".."):
         raise invalid_parameter(
             f"name must have 1 to {_MAX_NAME_LENGTH} visible characters, without blanks at its"
