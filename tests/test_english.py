@@ -15,8 +15,8 @@ LIMITS = {
     "README.md": 0.1,
     "CONTRIBUTING.md": 0.1,
     "CHANGELOG.md": 0.1,
-    "docs": 1.4,
-    "src": 2.8,
+    "docs": 1.2,
+    "src": 0.7,
     "console/src": 4.0,
     "tests": 0.3,
 }

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 from opentrail.core.errors import OpentrailError, StorageFailed, UsageError
 from opentrail.core.version import __version__
 
-#: Minimum likeness of words, 0 to 1.
+#: Minimum similarity of words, 0 to 1.
 _LIKE = 0.6
 _WRONG_USE = 2
 _MISSING = "the following arguments are required: "
@@ -36,7 +36,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        # The innermost parser that read arguments is the one that knows the rest.
+        # The innermost parser that read arguments knows the remaining ones.
         self.set_defaults(parser=self)
 
     def parse_args(  # type: ignore[override]
@@ -52,7 +52,7 @@ class CommandParser(argparse.ArgumentParser):
         return options
 
     def _hint(self, unknown: str, flags: Sequence[str]) -> str:
-        """Returns what an unknown argument may have meant; empty if nothing is known."""
+        """Returns a suggestion for an unknown argument, or an empty string."""
         flag = unknown.partition("=")[0]
         if flag in flags:
             return f"; {flag} comes after the command: {self.prog} {flag}"
@@ -64,7 +64,7 @@ class CommandParser(argparse.ArgumentParser):
         return _like(unknown, flags)
 
     def error(self, message: str) -> NoReturn:
-        """Ends the program with what is wrong; where all is missing, with the help."""
+        """Ends the program with an error, or with the help if all arguments are missing."""
         is_bare = message in (f"{_MISSING}COMMAND", f"{_MISSING}ACTION")
         (self.print_help if is_bare else self.print_usage)(sys.stderr)
         self.exit(_WRONG_USE, f"{self.prog}: error: {message}\n")
@@ -82,7 +82,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def _like(word: str, words: Iterable[str]) -> str:
-    """Returns a question for the word that is most like another one; empty if none is."""
+    """Returns a question that suggests the most similar word, or an empty string."""
     near = get_close_matches(word.partition("=")[0], words, 1, _LIKE)
     return f"; did you mean {near[0]}?" if near else ""
 
@@ -93,12 +93,12 @@ _FOLDERS = ("DIR",)
 
 
 class _Command(NamedTuple):
-    """A command, whose module in `opentrail.commands` is imported only when it is needed."""
+    """A command; its module in `opentrail.commands` is imported only when needed."""
 
     text: str
-    #: What only its own help says.
+    #: Additional text for its own help.
     more: str = ""
-    #: Its module, if that has another name.
+    #: Its module, if named differently.
     module: str | None = None
     #: The function that adds its arguments and sets `run`.
     function: str = "add_arguments"
@@ -254,7 +254,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     """Returns the parser; its result has the function `run`, which takes that result.
 
     Args:
-        only: the one command whose arguments are needed, since that imports its module; else all.
+        only: the one command whose module to import for its arguments; None: all.
     """
     root = CommandParser(
         prog="opentrail", description="Records every call to an AWS-compatible endpoint."
@@ -276,7 +276,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
 
 
 def _add_questions(commands: Any, only: str | None) -> None:
-    """Adds the commands that ask one question each, unless only another one is needed."""
+    """Adds the commands of the questions, or only the needed one."""
     if only in _COMMANDS and only != "help":
         return
     from opentrail.questions.question import load, names
@@ -288,10 +288,10 @@ def _add_questions(commands: Any, only: str | None) -> None:
 
 
 def _require_command_first(typed: Sequence[str]) -> None:
-    """Checks that no flag of a command is before the command.
+    """Checks that no flag of a command precedes the command.
 
     Raises:
-        UsageError: one is.
+        UsageError: a flag precedes its command.
     """
     flag = typed[0].partition("=")[0] if typed else ""
     command = next((each for each in typed if each in _COMMANDS), None)
@@ -300,7 +300,7 @@ def _require_command_first(typed: Sequence[str]) -> None:
 
 
 def _open_closed_streams() -> None:
-    """Opens standard streams that were closed, so that a write to them has a clear error."""
+    """Opens closed standard streams, so that writing to them fails with a clear error."""
     for name, number in (("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:
             with contextlib.suppress(OSError):
@@ -391,7 +391,7 @@ def _choices(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPars
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """Yields the arguments of a parser and of all that it has."""
+    """Yields the arguments of a parser and of its subparsers."""
     yield from parser._actions
     for command in _choices(parser).values():
         yield from _actions(command)

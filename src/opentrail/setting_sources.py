@@ -15,11 +15,11 @@ from opentrail.core.selectors.selection import Selection, records_all_management
 from opentrail.setting_values import read_networks
 from opentrail.settings import ROLES, SETTINGS, Settings, UpstreamAccess
 
-#: Maximum of `recorders`, to catch typing errors.
+#: Maximum of `recorders`, to catch typos.
 MAX_RECORDERS = 256
 #: Characters of an integration key of PagerDuty.
 _ROUTING_KEY_SIZE = 32
-#: Minimum of `history_size`: the newest events are in the journal until a file has them.
+#: Minimum of `history_size`, because the journal needs space until events are in a file.
 MIN_HISTORY_BYTES = 50 * 10**6
 
 
@@ -32,7 +32,7 @@ def load(
     """Returns the settings: flag before environment before file before default.
 
     Raises:
-        UsageError: a value is wrong; the text names the setting and what was expected.
+        UsageError: a value is invalid; the message names the setting and the expected form.
     """
     config = config or _path(environment.get("OPENTRAIL_CONFIG"))
     settings = defaults or Settings()

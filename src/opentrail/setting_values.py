@@ -1,7 +1,7 @@
 """Reads values of settings.
 
-Each function gets a value as a flag, a variable or a file has it, and the source that errors name;
-it returns what `Settings` has, or raises `UsageError`.
+Each function gets the value from a flag, a variable or a file, and the source that errors name; it
+returns the value for `Settings`, or raises `UsageError`.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def read_insights_types(value: Any, source: str) -> tuple[str, ...]:
 
 
 def read_database(value: Any, source: str) -> str:
-    """Returns `sqlite` or a URL; no message contains the URL, as it may have a password."""
+    """Returns `sqlite` or a URL; messages never contain the URL, which may have a password."""
     form = "sqlite or postgresql://USER:PASSWORD@HOST/DATABASE"
     if not isinstance(value, str):
         raise UsageError(f"{source} must be {form}")
@@ -146,7 +146,7 @@ def read_issuer(value: Any, source: str) -> str:
 
 
 def read_console_url(value: Any, source: str) -> str:
-    """Returns the address of the console as browsers write it in `Origin`."""
+    """Returns the address of the console in the form of browsers' `Origin`."""
     try:
         parts = urlsplit(value if isinstance(value, str) else "")
         host, port = parts.hostname, parts.port
@@ -159,7 +159,7 @@ def read_console_url(value: Any, source: str) -> str:
 
 
 def _is_origin(parts: SplitResult) -> bool:
-    """Returns whether a URL has a scheme and a host, and nothing else but perhaps a port."""
+    """Returns whether a URL has only a scheme, a host and optionally a port."""
     has_more = parts.username is not None or parts.query or parts.fragment
     return parts.scheme == "https" and parts.path in ("", "/") and not has_more
 
@@ -182,7 +182,7 @@ def read_secret(value: Any, source: str) -> str:
 
 
 def _parts_of(value: Any) -> SplitResult | None:
-    """Returns the parts of an HTTP URL; None if it is none."""
+    """Returns the parts of an HTTP URL; None for other values."""
     try:
         parts = urlsplit(value)
         _ = parts.port
@@ -202,7 +202,7 @@ def read_collector(value: Any, source: str) -> str:
 
 
 def read_webhook(value: Any, source: str) -> str:
-    """Reads a URL; no message has it, since a path or query may be a secret."""
+    """Reads a URL; messages never contain it, since a path or query may be a secret."""
     parts = _parts_of(value)
     if parts is None or not value.isprintable():
         raise UsageError(f"{source} must be a URL such as https://alerts.example/opentrail")
@@ -212,7 +212,7 @@ def read_webhook(value: Any, source: str) -> str:
 
 
 def read_headers(value: Any, source: str) -> dict[str, str]:
-    """Reads `NAME=VALUE,NAME=VALUE`, or a table; no message has a value, which may be a secret."""
+    """Reads `NAME=VALUE,NAME=VALUE`, or a table; messages never contain values, maybe secrets."""
     if source.startswith("--"):
         raise UsageError(
             f"{source} would be seen by other users of this machine; set OPENTRAIL_OTLP_HEADERS"

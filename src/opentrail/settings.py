@@ -1,4 +1,4 @@
-"""Every setting: its default, its flag, what reads its value."""
+"""Every setting: its default, its flag, the function that reads its value."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Address:
         """Returns the address in `HOST:PORT`.
 
         Raises:
-            UsageError: it is not of that form.
+            UsageError: the string has another form.
         """
         host, colon, port = text.rpartition(":")
         digits = port.isascii() and port.isdigit()
@@ -65,7 +65,7 @@ class Address:
 
     def name_url(self, port: int, tls: bool = False) -> str:
         """Returns the address as a URL that names this machine to others."""
-        is_any = self.host in ("0.0.0.0", "::")  # noqa: S104 - it is compared
+        is_any = self.host in ("0.0.0.0", "::")  # noqa: S104 - only a comparison
         return Address(socket.gethostname() if is_any else self.host, port).url(tls=tls)
 
     def url(self, port: int | None = None, tls: bool = False) -> str:
@@ -79,13 +79,13 @@ class Address:
 class UpstreamAccess:
     """Credentials for a service's upstream, from the file only (`[upstream.SERVICE]`).
 
-    Those of `s3` are what trails are delivered with.
+    Trails deliver with the credentials of `s3`.
     """
 
     access_key_id: str
     secret_access_key: str
     session_token: str | None = None
-    #: Region that calls are signed for; without it, the caller's own.
+    #: Region that calls are signed for; default: the caller's Region.
     region: str | None = None
     #: Whether calls to this upstream are re-signed with these credentials.
     resign: bool = False
@@ -102,16 +102,16 @@ _SETTING = "setting"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How a setting is given, besides in the file: by `OPENTRAIL_NAME`, and perhaps by a flag."""
+    """A setting's variable `OPENTRAIL_NAME` and flag; every setting is also valid in the file."""
 
-    #: Group of its flag; None: it has none, since other users of the machine see flags.
+    #: Group of its flag; None: no flag, since other users of the machine see flags.
     group: str | None
     #: Placeholder and help of the flag; the help may have `{d.…}`, a default.
     metavar: str
     help: str
-    #: Returns the value of what was given, which a source names in errors.
+    #: Parses the value from a source, which errors name.
     read: Callable[[Any, str], Any] | None
-    #: The valid values, where nothing reads them.
+    #: The valid values, if `read` is None.
     choices: tuple[str, ...]
 
 
@@ -119,12 +119,12 @@ def _setting(
     default: Any,
     group: str | None = None,
     metavar: str = "",
-    help: str = "",  # noqa: A002 - as argparse has it
+    help: str = "",  # noqa: A002 - argparse's name
     read: Callable[[Any, str], Any] | None = None,
     choices: tuple[str, ...] = (),
-    repr: bool = True,  # noqa: A002 - as dataclasses have it
+    repr: bool = True,  # noqa: A002 - the name in dataclasses
 ) -> Any:
-    """Declares a field of `Settings` with a default; the rest is as in `Setting`."""
+    """Declares a field of `Settings` with a default; `Setting` describes the other arguments."""
     metadata = {_SETTING: Setting(group, metavar, help, read, choices)}
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata, repr=repr)
@@ -164,8 +164,8 @@ class Settings:
         "the AWS endpoint ({d.listen.host}:{d.listen.port})",
         read=_read_address,
     )
-    #: Address of console, health, metrics and the command line's API; one that is not loopback
-    #: needs TLS and `--auth enforced`.
+    #: Address of console, health, metrics and the command line's API; an address other than
+    #: loopback needs TLS and `--auth enforced`.
     console_listen: Address = _setting(
         Address("127.0.0.1", 4748),
         _ADDRESSES,
@@ -194,8 +194,8 @@ class Settings:
         "timeout of an upstream ({d.upstream_timeout:g})",
         read=read_number,
     )
-    #: `on`: at the start, GET requests without credentials find out what answers behind each
-    #: upstream; `off`: nothing is sent to an upstream but the calls of clients.
+    #: `on`: at the start, opentrail identifies each upstream with GET requests without credentials;
+    #: `off`: it sends nothing to an upstream but the calls of clients.
     upstream_check: str = _setting(
         "on",
         _ADDRESSES,
@@ -207,7 +207,7 @@ class Settings:
     upstream_ca: Path | None = _setting(
         None, _ADDRESSES, "FILE", "PEM file with the authorities of https upstreams", read=read_file
     )
-    #: Networks of proxies whose `X-Forwarded-For` is trusted for the caller's address.
+    #: Networks of trusted proxies, whose `X-Forwarded-For` gives the caller's address.
     trusted_proxies: tuple[str, ...] = _setting(
         (),
         _ADDRESSES,
@@ -215,9 +215,9 @@ class Settings:
         "proxies whose X-Forwarded-For counts: 10.0.0.0/8,…",
         read=read_networks,
     )
-    #: Private networks, such as that of containers, whose hosts may call with `--auth permissive`
-    #: and without TLS: they can call as any user, and read what others send. Other hosts cannot
-    #: connect.
+    #: Private networks, such as a container network, whose hosts may call with `--auth permissive`
+    #: and without TLS: they can call as any user, and read other hosts' traffic. Hosts in other
+    #: networks cannot connect.
     insecure_trusted_networks: tuple[str, ...] = _setting(
         (),
         _ADDRESSES,
@@ -245,8 +245,8 @@ class Settings:
         "permissive (default) or enforced: verify signatures",
         choices=("permissive", "enforced"),
     )
-    #: With `--auth enforced`, calls of keys that are not in the key directory: `forward` leaves
-    #: them to the upstream, `refuse` refuses them.
+    #: With `--auth enforced`, the handling of calls with keys that are not in the key directory:
+    #: `forward` leaves them to the upstream, `refuse` refuses them.
     unknown_keys: str = _setting(
         "forward",
         _CALLERS,
@@ -275,7 +275,8 @@ class Settings:
         read=read_text,
     )
     #: Claim of the id token, or path into its objects, with the ids of the accounts that a user may
-    #: see, or `*` for all; users without either are refused. None: all users may see all accounts.
+    #: see, or `*` for all; opentrail refuses users without either. None: all users may see all
+    #: accounts.
     oidc_accounts_claim: str | None = _setting(
         None, _CALLERS, "NAME", "claim with the accounts that a user may see", read=read_text
     )
@@ -298,7 +299,7 @@ class Settings:
         read=read_database,
         repr=False,
     )
-    #: Where the records of calls are kept first: `sqlite` (in the data directory), or
+    #: The first store of call records: `sqlite` (in the data directory), or
     #: `postgresql://USER:PASSWORD@HOST,HOST/DATABASE`, for this server alone. A password is refused
     #: in the flag, where other users of the machine could see it.
     journal: str = _setting(
@@ -309,20 +310,20 @@ class Settings:
         read=read_database,
         repr=False,
     )
-    #: Where several servers keep the files of event history that each of them needs:
-    #: `s3://BUCKET/PREFIX`, in the S3 that trails deliver to. It needs journal and control store on
-    #: PostgreSQL.
+    #: Shared place of several servers for the files of event history: `s3://BUCKET/PREFIX`, in the
+    #: S3 that trails deliver to. It needs journal and control store on PostgreSQL.
     files: str | None = _setting(
         None, _DATA, "s3://…", "history files that several servers share, in S3", read=read_place
     )
-    #: Bytes of the files there that this server keeps on its disk, beside their indexes; None: all.
-    #: With a unit: `20GB`. What a lookup needs is downloaded, the least recently used is deleted.
+    #: Maximum size of this server's local copies of these files, without their indexes, with a
+    #: unit: `20GB`; None: no limit. Lookups download the files that they need; the least recently
+    #: used files are deleted.
     history_cache: int | None = _setting(
         None, _DATA, "SIZE", "local cache of these files, such as 20GB (all)", read=read_size
     )
-    #: What a server of a cluster does besides answering and recording calls. `all` and `worker`
-    #: keep event history, and one of them works for all servers; `query` keeps event history only;
-    #: `recorder` does neither, and needs less memory and disk.
+    #: Tasks of a server in a cluster besides answering and recording calls. `all` and `worker`
+    #: have event history, and one such server works for all servers; `query` has event history
+    #: only; `recorder` has no other task, and needs less memory and disk.
     role: str = _setting(
         "all",
         _DATA,
@@ -330,11 +331,11 @@ class Settings:
         "role in a cluster: all, recorder, worker or query",
         choices=("all", "recorder", "worker", "query"),
     )
-    #: Recorder processes that share the port, when one core is not enough.
+    #: Recorder processes that share the port, for more calls than one core can record.
     recorders: int = _setting(1, _DATA, "N", "recorder processes ({d.recorders})", read=_read_whole)
-    #: `all` calls are recorded, or those that one of these advanced event selectors matches: a JSON
-    #: file with a list of them, or `[[record]]` tables in the file. The others are passed on,
-    #: counted, and leave nothing else.
+    #: `all` records all calls. Advanced event selectors, as a JSON file with a list or as
+    #: `[[record]]` tables in the file, record only matching calls; opentrail forwards and counts
+    #: the others, and stores nothing else about them.
     record: str | Selection = _setting(
         "all",
         _DATA,
@@ -362,18 +363,18 @@ class Settings:
         "days that event history shows ({d.history_retention_days})",
         read=_read_whole,
     )
-    #: Days that event history shows data and network activity events; at most
-    #: `--history-retention-days`, which is the default.
+    #: Days that event history shows data and network activity events; default and maximum are
+    #: `--history-retention-days`.
     data_event_days: int | None = _setting(
         None, _DATA, "N", "the same for data events (--history-retention-days)", read=_read_whole
     )
     #: Bytes that the journal and event history may take in the data directory, such as `50GB`;
-    #: None: no limit. Beyond it the oldest data events expire, then the oldest others.
+    #: None: no limit. Beyond it the oldest data events expire, then the oldest other events.
     history_size: int | None = _setting(
         None, _DATA, "SIZE", "disk space for records, such as 50GB (no limit)", read=read_size
     )
-    #: What expires while the disk is more than 90 % full: `data`, the oldest data events; `all`,
-    #: the oldest others when no data event is left; `off`, nothing.
+    #: Events that expire while the disk is more than 90 % full: `data`, the oldest data events;
+    #: `all`, also the oldest other events when no data event is left; `off`, nothing.
     disk_full_expiry: str = _setting(
         "data",
         _DATA,
@@ -413,8 +414,8 @@ class Settings:
         "maximum trails in a Region ({d.trails_per_region}, as on AWS)",
         read=_read_whole,
     )
-    #: `permissive`: a bucket that can be written to may be a trail's; `enforced`: its policy must
-    #: allow CloudTrail to deliver, as AWS demands.
+    #: `permissive`: a trail may use any writable bucket; `enforced`: the bucket policy must allow
+    #: CloudTrail to deliver, as AWS demands.
     bucket_policy_check: str = _setting(
         "permissive",
         _TRAILS,
@@ -422,9 +423,9 @@ class Settings:
         "permissive (default) or enforced, as AWS",
         choices=("permissive", "enforced"),
     )
-    #: Whose events organization trails have: `upstream` asks AWS Organizations there (the sandbox
-    #: does); `off`: there is no organization. An `[organization]` table in the file describes it
-    #: by `id`, `management_account` and `accounts`.
+    #: Source of the accounts of organization trails: `upstream` asks AWS Organizations there (the
+    #: sandbox does); `off`: there is no organization. An `[organization]` table in the file
+    #: describes it by `id`, `management_account` and `accounts`.
     organization: str | Organization = _setting(
         "off",
         _TRAILS,
@@ -436,7 +437,7 @@ class Settings:
     event_bridge: str = _setting(
         "auto", _TRAILS, "MODE", "auto (default): rules get events; or off", choices=("auto", "off")
     )
-    #: Collector of OpenTelemetry that gets all events as logs (OTLP/HTTP with JSON), such as
+    #: OpenTelemetry collector that gets all events as logs (OTLP/HTTP with JSON), such as
     #: `http://127.0.0.1:4318`; none by default.
     otlp_endpoint: str | None = _setting(
         None, _TRAILS, "URL", "OpenTelemetry collector for all events, as logs", read=read_collector
@@ -444,8 +445,8 @@ class Settings:
     #: Headers for it, such as `Authorization=Bearer TOKEN,X-Scope-OrgID=1`; refused in the flag,
     #: where other users of the machine could see them.
     otlp_headers: Mapping[str, str] = _setting({}, read=read_headers, repr=False)
-    #: Body of these logs: `record`, the exact record; `ocsf`, the event as OCSF 1.5 has it; `none`,
-    #: only the attributes.
+    #: Body of these logs: `record`, the exact record; `ocsf`, the event in the form of OCSF 1.5;
+    #: `none`, only the attributes.
     otlp_body: str = _setting(
         "record",
         _TRAILS,
@@ -453,7 +454,8 @@ class Settings:
         "body of these logs: record (default), ocsf or none",
         choices=("record", "ocsf", "none"),
     )
-    #: `on`: unusual activity is recorded for event history; `off`: only for trails that want it.
+    #: `on`: opentrail records unusual activity for event history; `off`: only for trails with
+    #: Insights.
     insights: str = _setting(
         "on",
         _ACTIVITY,
@@ -461,7 +463,7 @@ class Settings:
         "on (default): record unusual activity; or off",
         choices=("on", "off"),
     )
-    #: How unusual activity must be: `balanced`, `strict` (fewer alarms) or `aws` (more).
+    #: Threshold for unusual activity: `balanced`, `strict` (fewer alarms) or `aws` (more).
     insights_preset: str = _setting(
         "balanced",
         _ACTIVITY,
@@ -475,14 +477,14 @@ class Settings:
         (), _ACTIVITY, "NAMES", "types about principals to record, or all", read=read_insights_types
     )
     #: Webhook that gets each match of a detection, such as `https://alerts.example/opentrail`; none
-    #: by default. It must have an address of the internet, or of `--detections-webhook-networks`.
+    #: by default. Its address must be on the internet or in `--detections-webhook-networks`.
     detections_webhook: str | None = _setting(
         None, _ACTIVITY, "URL", "webhook for matches of detections", read=read_webhook, repr=False
     )
-    #: Signs the requests to it (HMAC-SHA-256); refused in the flag, where other users of the
-    #: machine could see it.
+    #: Key that signs requests to the webhook (HMAC-SHA-256); refused in the flag, where other users
+    #: of the machine could see it.
     detections_webhook_secret: str | None = _setting(None, read=read_secret, repr=False)
-    #: Private networks, such as `10.0.0.0/8`, to which requests to it may go.
+    #: Private networks, such as `10.0.0.0/8`, that the webhook may be in.
     detections_webhook_networks: tuple[str, ...] = _setting(
         (),
         _ACTIVITY,
@@ -490,8 +492,9 @@ class Settings:
         "private networks that the webhook may be in",
         read=read_private_networks,
     )
-    #: What it gets: `opentrail`, the event of each match; `slack`, `teams`, `pagerduty` or
-    #: `alertmanager`, an alert in the form of that service, at most one per rule and minute.
+    #: Form of the webhook's messages: `opentrail`, the event of each match; `slack`, `teams`,
+    #: `pagerduty` or `alertmanager`, an alert in the form of that service, at most one per rule and
+    #: minute.
     detections_webhook_form: str = _setting(
         "opentrail",
         _ACTIVITY,
@@ -502,11 +505,11 @@ class Settings:
     #: Integration key of a PagerDuty service, for the form `pagerduty`; refused in the flag, where
     #: other users of the machine could see it.
     detections_webhook_routing_key: str | None = _setting(None, read=read_secret, repr=False)
-    #: Whether it gets insights, too: unusual activity that begins or ends, and first uses.
+    #: Whether the webhook also gets insights: beginning or ending unusual activity, and first uses.
     detections_webhook_insights: str = _setting(
-        "off", _ACTIVITY, "MODE", "off (default); on: it gets insights, too", choices=("on", "off")
+        "off", _ACTIVITY, "MODE", "off (default); on: it also gets insights", choices=("on", "off")
     )
-    #: Roles of the console: text in the claim → viewer, auditor, operator or admin.
+    #: Roles of the console: string in the claim → viewer, auditor, operator or admin.
     oidc_roles: Mapping[str, str] = field(default_factory=dict)
     #: Known keys: access key id → identity (`[directory.KEY-ID]`).
     directory: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -1,6 +1,6 @@
-"""`opentrail keys`, `policies` and `directory`: access keys, what users and roles may do, names.
+"""`opentrail keys`, `policies` and `directory`: access keys, policies, and identities of keys.
 
-The commands ask a server; if none runs, they change the control store itself.
+The commands call a server; if none runs, they change the control store directly.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DIRECTORY = "/api/v1/directory"
 
 
 def add_administration(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of an action: they say which server, or which data directory."""
+    """Adds the arguments that name the server or data directory of an action."""
     parser.add_argument("--config", metavar="FILE", help="settings, if no server runs")
     add_client(parser)
 
@@ -36,12 +36,12 @@ def administer(options: argparse.Namespace, path: str, arguments: dict[str, Any]
     """Returns the answer to an action.
 
     Args:
-        options: says which server, or which data directory.
+        options: names the server or data directory.
         path: `KEYS`, `POLICIES` or `DIRECTORY`.
         arguments: the action and its parameters.
 
     Raises:
-        UsageError: there is no data directory, or a parameter is wrong.
+        UsageError: there is no data directory, or a parameter is invalid.
         DataDirectoryInUse: a server is using it.
     """
     folder = data_dir_of(options)
@@ -93,9 +93,9 @@ async def _offline(
 
 
 def policy_of(text: str) -> dict[str, str]:
-    """Returns the parameters of a policy that is given by its name, or by a file with its document.
+    """Returns the parameters of a policy from its name, or from the file with its document.
 
-    A file is one whose name ends in `.json`; the policy has its name without that.
+    A name with the suffix `.json` is a file; the policy has the file's name without the suffix.
 
     Raises:
         UsageError: the file cannot be read.
@@ -179,7 +179,7 @@ def _lines_of_keys(options: argparse.Namespace, answer: dict[str, Any]) -> list[
 
 
 def _arguments_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the action with its parameters; those that are not given are left out."""
+    """Returns the action with the given parameters."""
     flags = vars(options)
     names = ("key", "user", "root", "principal", "account")
     arguments: dict[str, Any] = {"action": options.action}
@@ -204,7 +204,7 @@ def _seconds(text: str, name: str) -> int:
 
 
 def _secrets(options: argparse.Namespace) -> dict[str, Any]:
-    """Reads the secret and the session token: arguments could be seen by other users."""
+    """Reads the secret and the session token, since other users could see arguments."""
     if sys.stdin.isatty():
         secret = getpass.getpass("secret access key: ")
         token = getpass.getpass("session token: ") if options.session_token else ""
@@ -308,7 +308,7 @@ def _list_of_policies(answer: dict[str, Any]) -> list[str]:
 
 # Names of keys
 
-#: What looks like an id of AWS's; these have 20 characters.
+#: Names that look like AWS's key ids, which have 20 characters.
 _OF_AWS = re.compile(r"(AKIA|ASIA)[A-Z0-9]*")
 _AWS_CHARACTERS = 20
 _GIVEN = ("key", "user", "root", "account", "arn", "principal_id")
@@ -355,7 +355,7 @@ def _run_directory(options: argparse.Namespace) -> int:
 
 
 def _warn_of_cut(key: str) -> None:
-    """Says that a key's id is shorter or longer than AWS's, since then no call is by it."""
+    """Warns about a key id shorter or longer than AWS's, since no call has such a key."""
     if _OF_AWS.fullmatch(key) and len(key) != _AWS_CHARACTERS:
         sys.stderr.write(
             f"opentrail: {printable(key)} has {len(key)} characters, AWS's key ids have "

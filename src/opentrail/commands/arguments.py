@@ -1,4 +1,4 @@
-"""What arguments of several commands share."""
+"""Arguments of several commands."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 from opentrail.core.event import is_account
 
-#: From this number of words on, each is a term of its own.
+#: From this number of words on, each is a separate term.
 _SEVERAL = 2
-#: A comparison whose value has spaces, and no quotes.
+#: A comparison whose value has spaces but no quotes.
 _FIELD_AND_VALUE = re.compile(
     r"""(?P<field>[\w.]+(?:!=|=|:))"""
     r"""(?P<value>[^\s"()=<>!]+(?:\s+[^\s"()=<>!]+)+)"""
 )
-#: Words that begin another term.
-#: What `--since` takes: see `core/event.py`, `parse_moment`.
+#: Values of `--since`: see `core/event.py`, `parse_moment`.
 SINCE_HELP = "from this time on: 1d, 30m, 2020-01-01, 2020-01-01T09:00:00Z"
+#: Words that begin another term.
 _OTHER_TERMS = re.compile(r"(?:^|\s)(?:AND|OR|NOT|IN|is:\w+|last|since|until)(?:\s|$)", re.I)
 
 
@@ -46,7 +46,7 @@ def account_id(text: str) -> str:
 
 
 def region_name(text: str) -> str:
-    """Returns the name of a Region; raises `ArgumentTypeError` for what cannot be one."""
+    """Returns the name of a Region; raises `ArgumentTypeError` for anything else."""
     if not re.fullmatch(r"[\w-]+", text, re.ASCII):
         what = "a Region has letters, digits and hyphens, such as eu-central-1"
         raise argparse.ArgumentTypeError(f"{what}, not {text!r}")
@@ -60,7 +60,7 @@ def add_client(parser: argparse.ArgumentParser) -> None:
 
 
 class _Words(argparse.Action):
-    """Stores the words of an expression as one text; None if there are none."""
+    """Stores the words of an expression as one string; None without words."""
 
     def __call__(
         self,
@@ -74,7 +74,7 @@ class _Words(argparse.Action):
 
 
 def _quoted(word: str) -> str:
-    """Returns a word with the quotes around its value that a shell has taken away.
+    """Restores the quotes around a word's value that the shell removed.
 
     >>> _quoted("user=Mary Ann"), _quoted("user=Mary last 2h"), _quoted("user=Mary")
     ('user="Mary Ann"', 'user=Mary last 2h', 'user=Mary')

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def add_question(command: argparse.ArgumentParser, name: str) -> None:
-    """Adds the arguments of a question: those that must be given by position, others as flags.
+    """Adds the arguments of a question: required ones by position, others as flags.
 
     Sets `run`, which prints the answer as JSON, or as fields and tables.
     """
@@ -73,7 +73,7 @@ def run(name: str, options: argparse.Namespace) -> int:
 
 
 def answer_to(name: str, options: argparse.Namespace) -> Any:
-    """Returns the server's answer to a question with the arguments that were typed.
+    """Returns the server's answer to a question with the user's arguments.
 
     Raises:
         OpentrailError: as `Console.ask`.
@@ -97,7 +97,7 @@ def _sent(value: Any) -> str | None:
 
 
 def print_plain(answer: Mapping[str, Any]) -> None:
-    """Prints an answer: each list of objects as a table, and the rest as fields before it."""
+    """Prints an answer: fields first, then each list of objects as a table."""
     tables = {name: value for name, value in answer.items() if _is_table(value)}
     fields = {name: value for name, value in answer.items() if name not in tables}
     print_fields({_words(name): _shown(value) for name, value in fields.items()})
@@ -131,11 +131,11 @@ def _shown(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-# Answers with a form of their own
+# Answers with their own form
 
 
 def run_explain(options: argparse.Namespace) -> int:
-    """Prints what a record says of why its call was denied; the exit code is 1 if it was not."""
+    """Prints why a call was denied; the exit code is 1 if it was not denied."""
     denial: ExplainedDenial = answer_to("explain", options)
     if options.json:
         print(json.dumps(denial))
@@ -178,7 +178,7 @@ def run_who(options: argparse.Namespace) -> int:
 
 
 def run_timeline(options: argparse.Namespace) -> int:
-    """Prints a timeline, oldest first; the exit code is 1 if nothing happened."""
+    """Prints a timeline, oldest first; the exit code is 1 without events."""
     timeline: Timeline = answer_to("timeline", options)
     warn_of_missing(timeline)
     if options.json:
@@ -211,13 +211,13 @@ def _print_timeline(timeline: Timeline) -> None:
 
 
 def _period(first: str, last: str) -> str:
-    """Returns when calls began and ended, in 17 characters: `09:00:00-09:14:59`."""
+    """Returns start and end of calls in 17 characters: `09:00:00-09:14:59`."""
     if first == last:
         return f"{first[11:19]:17}"
     return f"{first[11:19]}-{last[11:19]}"
 
 
-#: Questions whose answers are printed in forms of their own.
+#: Questions whose answers have their own printed form.
 _RUNS = {"explain": run_explain, "timeline": run_timeline, "who": run_who}
 add_explain_arguments = partial(add_question, name="explain")
 add_timeline_arguments = partial(add_question, name="timeline")

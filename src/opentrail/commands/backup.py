@@ -1,4 +1,4 @@
-"""`opentrail backup` and `opentrail restore`: a data directory in one file, and back."""
+"""`opentrail backup` and `opentrail restore`: save a data directory in one file, and restore it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from opentrail.setting_sources import from_environment
 
 PASSPHRASE_VARIABLE = "OPENTRAIL_BACKUP_PASSPHRASE"  # noqa: S105 - a name
 _CONTEXT = "the keys of a backup"
-#: Parameters of scrypt, which are stored beside what they protect (64 MB, about 0.2 s).
+#: Parameters of scrypt (64 MB, about 0.2 s), stored next to the sealed keys.
 _SCRYPT = {"n": 2**16, "r": 8, "p": 1}
 _SCRYPT_MEMORY = 128 * 1024 * 1024
 _SALT_BYTES = 16
@@ -65,11 +65,11 @@ def add_restore_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Writes a backup of a data directory; the exit code is 1 if that has damage.
+    """Writes a backup of a data directory; the exit code is 1 if the data are damaged.
 
     Raises:
         UsageError: there is no data directory, or the passphrase is missing.
-        StorageFailed: something cannot be read or written.
+        StorageFailed: a file cannot be read or written.
     """
     data = DataDirectory(data_dir_of(options))
     if not data.journal.is_dir():
@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def run_restore(options: argparse.Namespace) -> int:
-    """Makes a data directory of a backup; the exit code is 1 if that has damage.
+    """Restores a data directory from a backup; the exit code is 1 if the data are damaged.
 
     Raises:
         UsageError: the folder is not empty, or the passphrase is missing or wrong.
@@ -107,11 +107,11 @@ def run_restore(options: argparse.Namespace) -> int:
     if not source.is_file():
         raise UsageError(f"there is no backup {source}")
     root = data_dir_of(options)
-    target = root.resolve()  # as `.` and a symbolic link cannot be replaced
+    target = root.resolve()  # a rename cannot replace `.` or a symbolic link
     if root.exists() and (not root.is_dir() or _files_in(root)):
         raise UsageError(f"{root} is not empty; name a new folder with --data-dir DIR")
     settings = from_environment({"data_dir": str(root)}, options.config)
-    # Inside a folder that exists: it may be a mount point, which nothing can replace.
+    # Restore inside an existing folder, since a rename cannot replace a mount point.
     is_present = target.exists()
     parent = target if is_present else target.parent
     restored = parent / f".{target.name}.restoring-{os.getpid()}"
@@ -128,7 +128,7 @@ def run_restore(options: argparse.Namespace) -> int:
         journal_place(settings, data).restore(data.journal, manifest.position, damage)
         control_place(settings, data).restore()
         if is_present:
-            # No server starts with a part of the files: this version is replaced last.
+            # Replace this version last, so that no server starts with a part of the files.
             write_durably(target / "version", b"being restored\n")
             for path in sorted(restored.iterdir(), key=lambda path: path.name == "version"):
                 path.rename(target / path.name)
@@ -145,7 +145,7 @@ def run_restore(options: argparse.Namespace) -> int:
 
 
 def _files_in(folder: Path) -> list[Path]:
-    """Returns what a folder has, besides what an empty file system has."""
+    """Returns the entries of a folder, without the default entries of a file system."""
     return [path for path in folder.iterdir() if path.name != "lost+found"]
 
 

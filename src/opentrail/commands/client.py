@@ -21,7 +21,7 @@ from opentrail.core.errors import OpentrailError, TokenRefused, TryLater, UsageE
 from opentrail.wire.pinning import direct_opener
 
 _ANSWER_SECONDS = 120.0
-#: HTTP statuses of a server, or a load balancer in front of it, that may recover soon.
+#: HTTP statuses of a server, or of its load balancer, that may recover soon.
 _LATER = (429, 502, 503, 504)
 _CODES_OF_WRONG_USE = (
     "EventNotFound",
@@ -32,7 +32,7 @@ _CODES_OF_WRONG_USE = (
 )
 _READ = 256 * 1024
 
-#: Is called with a number of bytes, days or events that the server has read, and with their total.
+#: Called with the number of bytes, days or events that the server has read, and their total.
 OnProgress = Callable[[int, int | None], None]
 
 
@@ -58,8 +58,8 @@ class Console:
         """Returns the server's JSON answer, an object; a body makes it a POST.
 
         Raises:
-            TryLater: the server cannot be reached or is overloaded.
-            UsageError: the request is wrong.
+            TryLater: the server is unreachable or overloaded.
+            UsageError: the request is invalid.
             OpentrailError: the server refuses the request.
         """
         parts = None if body is None else [json.dumps(body).encode()]
@@ -73,7 +73,7 @@ class Console:
         seconds: float,
         on_progress: OnProgress = lambda _read, _total: None,
     ) -> Any:
-        """Returns the JSON answer to a POST of bytes, given in parts; raises as `ask`."""
+        """Returns the JSON answer to a POST of bytes in parts; raises as `ask`."""
         return self._answer(path, parts, "application/octet-stream", seconds, on_progress)
 
     def _answer(
@@ -84,7 +84,7 @@ class Console:
         seconds: float,
         on_progress: OnProgress | None,
     ) -> Any:
-        """Returns the JSON answer; `on_progress` is called with what the server has read so far."""
+        """Returns the JSON answer; calls `on_progress` with the server's progress."""
         accept = "application/x-ndjson" if on_progress else "*/*"
         with self._open(path, parts, content_type, seconds, accept) as answer:
             if not on_progress or "ndjson" not in answer.headers.get("Content-Type", ""):
@@ -100,10 +100,10 @@ class Console:
         raise TryLater(f"the answer of {self.url} was cut")
 
     def health(self) -> dict[str, Any]:
-        """Returns the answer of `/health`, also from a server that is not healthy.
+        """Returns the answer of `/health`, also from an unhealthy server.
 
         Raises:
-            TryLater: the server cannot be reached.
+            TryLater: the server is unreachable.
             OpentrailError: the answer is not from an opentrail server.
         """
         try:
@@ -127,7 +127,7 @@ class Console:
         """Yields the JSON lines of a streamed answer, in lists as they arrive.
 
         Raises:
-            TryLater: as `ask`; also after `seconds` without data, or when the connection is cut.
+            TryLater: as `ask`; also after `seconds` without data, or when the connection closes.
                 An answer without an end marker may stop without an error.
             UsageError, OpentrailError: as `ask`.
         """
@@ -169,7 +169,7 @@ def _translate_errors(url: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Returns why a connection failed, in words."""
+    """Returns the reason for a failed connection, in words."""
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, TimeoutError):
         return "it took too long"
@@ -207,8 +207,8 @@ def ask(
     """Returns the server's JSON answer, an object; a body makes it a POST.
 
     Raises:
-        UsageError: no server is found, or the request is wrong.
-        OpentrailError: the server cannot be reached or refuses the request.
+        UsageError: no server is found, or the request is invalid.
+        OpentrailError: the server is unreachable or refuses the request.
     """
     return find(options).ask(path, query, body)
 
@@ -229,7 +229,7 @@ def _foreign(url: str) -> str:
 
 
 def data_dir_of(options: argparse.Namespace) -> Path:
-    """Returns the data directory of `--data-dir`, of the environment, or the default."""
+    """Returns the data directory from `--data-dir`, the environment, or the default."""
     return Path(options.data_dir or os.environ.get("OPENTRAIL_DATA_DIR") or "opentrail-data")
 
 
@@ -268,7 +268,7 @@ def find(options: argparse.Namespace) -> Console:
 
 
 def find_as(options: argparse.Namespace, token: str) -> Console:
-    """Returns the server, as `find` does, to be asked with the token of a user.
+    """Returns the server that `find` returns, with a user's token.
 
     Raises:
         UsageError: no server is found.

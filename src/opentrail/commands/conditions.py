@@ -1,4 +1,4 @@
-"""The conditions of a search, and the defaults of what the user leaves out."""
+"""The conditions of a search, and their defaults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from opentrail.core.expression import ExpressionError, fields_in, parse
 
 
 def conditions_of(options: argparse.Namespace) -> dict[str, str | None]:
-    """Returns the query of a search, with defaults for what flags and expression do not set."""
+    """Returns the query of a search, with defaults for conditions without a flag or term."""
     query = {
         "expression": options.expression,
         "since": vars(options).get("since"),
@@ -26,7 +26,7 @@ def conditions_of(options: argparse.Namespace) -> dict[str, str | None]:
 
 
 def since_of(text: str, now: datetime) -> str:
-    """Returns a time as the API takes it; `90d` is 90 days ago."""
+    """Returns a time in the API's form; `90d` is 90 days ago."""
     try:
         return format_time(parse_moment(text, now))
     except ValueError as error:
@@ -34,13 +34,13 @@ def since_of(text: str, now: datetime) -> str:
 
 
 def own_region() -> str:
-    """Returns the Region of the environment, else the default one."""
+    """Returns the Region from the environment, or the default one."""
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     return region or "us-east-1"
 
 
 def defaults_of(options: argparse.Namespace) -> dict[str, str | None]:
-    """Returns the conditions that neither a flag nor the expression sets."""
+    """Returns the defaults of conditions that neither a flag nor the expression sets."""
     usual = {"account": "own", "region": own_region(), "categories": None}
     flags = {
         "account": options.account or options.all_accounts,
@@ -52,7 +52,7 @@ def defaults_of(options: argparse.Namespace) -> dict[str, str | None]:
 
 
 def _named_in(expression: str | None) -> set[str]:
-    """Returns the conditions with defaults that an expression sets itself."""
+    """Returns the conditions with defaults that an expression sets."""
     try:
         fields = fields_in(parse(expression or "", datetime.now(UTC)))
     except ExpressionError:
@@ -62,6 +62,6 @@ def _named_in(expression: str | None) -> set[str]:
 
 
 def require_one_form(options: argparse.Namespace) -> None:
-    """Raises `UsageError` where both JSON and CSV are asked for."""
+    """Raises `UsageError` for both `--json` and `--csv`."""
     if options.json and options.csv:
         raise UsageError("--json and --csv exclude each other")

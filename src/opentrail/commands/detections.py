@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar="RULES",
             help="a file or folder of Sigma rules, starter:NAME, or starter:all",
         )
-    starter = actions.add("starter", "list the rules that opentrail comes with, or print one")
+    starter = actions.add("starter", "list opentrail's own rules, or print one")
     starter.add_argument("name", nargs="?", metavar="NAME", help="name of a starter rule")
     starter.add_argument("--json", action="store_true", help="print JSON")
     listing = actions.add("list", "list the enabled rules and their number of matches")
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     """Runs `opentrail detections` and returns its exit code: 1 if a rule was refused.
 
     Raises:
-        UsageError: an argument is wrong, or no server is found.
+        UsageError: an argument is invalid, or no server is found.
     """
     actions = {
         "test": _test,
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _read(options: argparse.Namespace) -> tuple[list[DetectionRule], Mapping[str, str]]:
-    """Returns the rules of the files, and why others are refused, which it prints as well."""
+    """Returns the rules in files, and the reasons for refused ones, which it also prints."""
     found = read(options.rules)
     for name, reasons in found.warnings.items():
         for reason in reasons:
@@ -159,7 +159,7 @@ def _list(options: argparse.Namespace) -> int:
         line = f"{rule['name']} ({rule['level']}): {least}{counted(rule['matches'], 'match')}{last}"
         sys.stdout.write(printable(line) + "\n")
     if not answer["rules"]:
-        sys.stderr.write("no rules are enabled: 'opentrail detections enable RULES' does it\n")
+        sys.stderr.write("no rules are enabled: 'opentrail detections enable RULES' enables some\n")
     return 0
 
 
@@ -184,7 +184,7 @@ def records(options: argparse.Namespace, expression: str) -> Iterator[Record]:
     """Yields the records that an expression finds, newest first, in all accounts and Regions.
 
     Args:
-        options: those of `add_client`, and `since`.
+        options: the options of `add_client`, and `since`.
         expression: a search expression; "" finds all events.
     """
     query = {

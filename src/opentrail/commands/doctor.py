@@ -1,4 +1,4 @@
-"""`opentrail doctor`: checks for common problems, and fixes what it can."""
+"""`opentrail doctor`: checks for common problems, and fixes some of them."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from opentrail.core.version import __version__
 from opentrail.setting_sources import from_environment
 from opentrail.settings import Settings
 
-#: Free disk space below which there is a warning.
+#: Free bytes on the disk below which doctor warns.
 _LITTLE_SPACE = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The result of a check: `ok`, `warning` or `problem`; `mend` mends it, and may say how."""
+    """The result of a check: `ok`, `warning` or `problem`; `mend` fixes it, and may say how."""
 
     level: str
     subject: str
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints what was found; the exit code is 1 if a problem remains."""
+    """Prints the findings; the exit code is 1 if a problem remains."""
     folder = data_dir_of(options)
     findings = [
         _mend(finding) if options.fix else finding for finding in _findings(options, folder)
@@ -220,7 +220,7 @@ def _trails(status: Mapping[str, Any]) -> Iterator[Diagnosis]:
 
 
 def _environment(console: Console, environment: Mapping[str, str]) -> Iterator[Diagnosis]:
-    """Checks the settings with which aws-cli and SDKs in this terminal would call."""
+    """Checks the settings of aws-cli and SDKs in this terminal."""
     endpoint = console.aws_endpoint
     if endpoint is None:
         return

@@ -1,4 +1,4 @@
-"""`opentrail exec`: run a command, record its calls, and print what it did."""
+"""`opentrail exec`: run a command, record its calls, and print a summary."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from opentrail.core.text import counted, printable
 from opentrail.setting_values import read_upstreams
 
 _ENDPOINT = "AWS_ENDPOINT_URL"
-#: Variables of AWS that the command keeps in front of the built-in moto.
+#: AWS's variables that the command inherits with the built-in moto.
 _KEPT = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PAGER")
-#: Signals that are passed on to the command.
+#: Signals to forward to the command.
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-#: Signals that a terminal sends to the command as well.
+#: Signals that a terminal also sends to the command.
 _OF_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 #: Maximum lines of one list of the summary.
 _MAX_LINES = 20
-#: Exit codes of a shell for a command that is not there, and base of those of signals.
+#: A shell's exit code for a missing command, and its base of exit codes for signals.
 _NOT_FOUND, _BY_SIGNAL = 127, 128
 
 Record = Mapping[str, Any]
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--upstream",
         metavar="[SERVICE=]URL",
         action="append",
-        help="where the calls go; repeatable; AWS_ENDPOINT_URL by default, else a built-in moto",
+        help="target of the calls; repeatable (AWS_ENDPOINT_URL, or a built-in moto)",
     )
     add("--policy", metavar="FILE", help="write a policy that allows the command's calls")
     add("--ndjson", metavar="FILE", help="write all records, one per line")
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     """Runs a command and prints its calls on standard error; returns the command's exit code.
 
     Raises:
-        UsageError: there is no such command, or a file cannot be written.
+        UsageError: the command is missing, or a file cannot be written.
         OpentrailError: the server did not start.
     """
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
@@ -136,10 +136,10 @@ def _server(
 
 
 def _upstreams_in(environment: Mapping[str, str]) -> Iterator[str]:
-    """Yields the upstreams that the variables of AWS name: for all services, and for single ones.
+    """Yields the upstreams in AWS's variables, for all services and for single ones.
 
     Raises:
-        UsageError: a variable is for a service that botocore does not know.
+        UsageError: botocore does not know the service of a variable.
     """
     if environment.get(_ENDPOINT):
         yield environment[_ENDPOINT]
@@ -156,7 +156,7 @@ def _upstreams_in(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def _names_by_id() -> dict[str, str]:
-    """Returns botocore's names of services by their ids in variables: `CLOUDWATCH_LOGS`."""
+    """Returns botocore's service names by their ids in variables, such as `CLOUDWATCH_LOGS`."""
     from opentrail.wire.service_models import ServiceCatalog
 
     services = ServiceCatalog().services.values()
@@ -164,7 +164,10 @@ def _names_by_id() -> dict[str, str]:
 
 
 def _environment(endpoint: str, is_sandbox: bool) -> dict[str, str]:
-    """Returns the variables of the command: its calls go to the endpoint, those of moto only."""
+    """Returns the variables that send the command's calls to the endpoint.
+
+    With the built-in moto, they also replace the user's credentials and configuration.
+    """
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -180,7 +183,7 @@ def _environment(endpoint: str, is_sandbox: bool) -> dict[str, str]:
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Runs a command with this one's terminal; returns its exit code, as a shell has it."""
+    """Runs a command in this terminal; returns its exit code, as a shell would."""
     process: subprocess.Popen[bytes] | None = None
 
     def forward(number: int, _frame: FrameType | None) -> None:
@@ -206,11 +209,11 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> int:
     return code if code >= 0 else _BY_SIGNAL - code
 
 
-# What it did
+# The summary
 
 
 def _did(records: Sequence[Record]) -> dict[str, Any]:
-    """Returns the summary of calls: how many, what they changed, what was denied and failed."""
+    """Returns the summary of calls: their number, changes, denials and errors."""
     # These imports would delay the start of the server.
     from opentrail.permissions.outcomes import is_denied
     from opentrail.who.sentence import action_of

@@ -49,11 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Writes the events that match into files, prints their number and returns the exit code.
+    """Writes matching events into files, prints their number and returns the exit code.
 
     Raises:
         UsageError: the folder is not empty, no server is found, or the search is invalid.
-        OpentrailError: the export is incomplete; the files that exist are complete.
+        OpentrailError: the export is incomplete; its existing files are complete.
     """
     conditions = conditions_of(options)
     kind = next(kind for kind in KINDS if getattr(options, kind) is not None)
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
 def _export(answer: Iterator[list[Any]], parts: Parts, progress: Progress) -> int:
     """Writes all events of an answer and returns their number, checked against its last line.
 
-    What the answer lacks is printed on standard error.
+    Prints on standard error the ranges missing from the answer.
     """
     count = 0
     for lines in answer:
@@ -104,7 +104,7 @@ def _check_count(end: Mapping[str, Any], count: int) -> int:
     if "error" in end:
         raise OpentrailError(printable(str(end["error"])))
     if end.get("events") != count:
-        raise OpentrailError(f"the server counts {end.get('events')} events, {count} came")
+        raise OpentrailError(f"the server counts {end.get('events')} events, but sent {count}")
     return count
 
 
@@ -122,7 +122,7 @@ Row = tuple[Any, ...]
 
 
 def row_of(event: StreamedEvent) -> Row:
-    """Returns an event in the form of LookupEvents as a row, in the order of `COLUMNS`."""
+    """Returns the row of an event in the form of LookupEvents, in the order of `COLUMNS`."""
     record = event["CloudTrailEvent"]
     attributes = attributes_of(orjson.loads(record))
     return (
@@ -158,7 +158,7 @@ def record_line(event: StreamedEvent) -> str:
 
 
 def ocsf_line(event: StreamedEvent) -> str:
-    """Returns an event as the Open Cybersecurity Schema Framework has it."""
+    """Returns an event in the form of the Open Cybersecurity Schema Framework."""
     return orjson.dumps(ocsf_event(orjson.loads(event["CloudTrailEvent"]))).decode() + "\n"
 
 
@@ -174,9 +174,9 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-#: Maximum events of a file.
+#: Maximum events in a file.
 MAX_ROWS = 250_000
-#: Maximum bytes of the records of a file; Parquet needs a tenth of the bytes.
+#: Maximum bytes of records in a file; Parquet needs a tenth of the bytes.
 MAX_BYTES = 128_000_000
 #: An empty file that marks a complete export for Spark and others.
 SUCCESS = "_SUCCESS"
@@ -189,7 +189,7 @@ class PartFile(Protocol):
     def add(self, rows: Sequence[Any]) -> None: ...
 
     def finish(self) -> None:
-        """Returns once the file is written, not yet durably."""
+        """Returns once the file is written, but not necessarily durable."""
         ...
 
     def close(self) -> None:
@@ -225,7 +225,7 @@ class CsvFile(NdjsonFile):
         self._writer.writerows(rows)
 
 
-#: Kind → the end of a file's name, its file, and the function that makes a row.
+#: Kind → suffix of the file name, the file's class, and the function that makes a row.
 KINDS: dict[str, tuple[str, Callable[[Path], PartFile], Callable[[StreamedEvent], Any]]] = {
     "parquet": ("parquet", ParquetFile, row_of),
     "ndjson": ("ndjson", NdjsonFile, record_line),
@@ -239,7 +239,7 @@ class Parts:
     """The files of one export in a folder.
 
     Raises:
-        UsageError: the folder is not empty and may not be overwritten.
+        UsageError: the folder is not empty, and `overwrite` is false.
         StorageFailed: a file cannot be written.
     """
 
@@ -267,7 +267,7 @@ class Parts:
             )
 
     def begin(self) -> None:
-        """Creates the folder and removes the files of an earlier export; other files stay."""
+        """Creates the folder and removes only the files of an earlier export."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for file in self.folder.iterdir():
@@ -278,7 +278,7 @@ class Parts:
             raise self._write_error(error) from error
 
     def add(self, events: Sequence[StreamedEvent]) -> None:
-        """Adds events; a full file is finished and the next one opened."""
+        """Adds events; finishes a full file and opens the next one."""
         rows = []
         try:
             for event in events:

@@ -27,7 +27,7 @@ from opentrail.imports.json_records import DIGEST_FILE
 
 #: Seconds between updates of the progress.
 _LOOK = 0.25
-#: Seconds that the end waits for the thread that counts, which may be listing a bucket.
+#: Maximum seconds to wait at the end for the counting thread, which may be listing a bucket.
 _LAST_WAIT = 1.0
 
 Answer = dict[str, Any]
@@ -91,7 +91,7 @@ def _losses(path: str | None) -> Iterator[TextIO | None]:
 
 @contextlib.contextmanager
 def _count_ahead(paths: list[str], progress: Progress) -> Iterator[None]:
-    """Counts all bytes in a thread, for the remaining time."""
+    """Counts all bytes in a thread, to show the remaining time."""
     ended = threading.Event()
 
     def count() -> None:
@@ -187,7 +187,7 @@ _COUNTS = ("lines", "imported", "doubled")
 def batches(
     pieces: Iterable[BatchFile | NotSent], note: Callable[[NotSent], None]
 ) -> Iterator[list[BatchFile]]:
-    """Yields the files of each request; passes what is not sent to `note`."""
+    """Yields the files of each request; passes files that are not sent to `note`."""
 
     def sent() -> Iterator[BatchFile]:
         for piece in pieces:
@@ -200,16 +200,16 @@ def batches(
 
 
 def _unpacked_size(file: BatchFile) -> int:
-    """Returns a guess of the bytes of a file once it is unpacked."""
+    """Estimates the unpacked size of a file in bytes."""
     return len(file.content) * (_UNPACKED_RATIO if file.content.startswith(_GZIP) else 1)
 
 
 class Sender:
-    """Sends batches to a server and retries across its restarts; safe for threads.
+    """Sends batches to a server and retries across its restarts; thread-safe.
 
     Args:
         find: finds the server, called for each attempt.
-        on_wait: called with the reason for a retry, and with an empty string after success.
+        on_wait: takes the reason for a retry, and an empty string after success.
     """
 
     def __init__(
@@ -231,12 +231,12 @@ class Sender:
     def send(
         self, batch: list[BatchFile], on_progress: OnProgress = lambda _read, _total: None
     ) -> list[Answer]:
-        """Returns the outcome of each file once it is durable.
+        """Returns the outcome of each file once its events are durable.
 
-        `on_progress` is called with the bytes of the batch that the server has read.
+        Calls `on_progress` with the bytes of the batch that the server has read.
 
         Raises:
-            TryLater: the server was not reached or overloaded in all attempts.
+            TryLater: the server was unreachable or overloaded in all attempts.
             OpentrailError: the server refuses the batch or does not account for every line.
         """
         parts = [part for file in batch for part in (header_of(file), file.content)]
@@ -280,9 +280,9 @@ def _check_outcomes(answer: dict[str, Any], batch: list[BatchFile]) -> list[Answ
     return files
 
 
-#: Maximum rejected lines of a reason that are printed.
+#: Maximum printed lines per reason for rejection.
 _MAX_PRINTED_OF_REASON = 3
-#: Maximum rejected lines that are printed.
+#: Maximum printed rejected lines.
 _MAX_PRINTED = 20
 _NO_RECORDS = "file without records"
 
@@ -306,7 +306,7 @@ class Totals:
             if not answer["lines"]:
                 self.skipped[_NO_RECORDS] += 1
         self.lines += answer["lines"]
-        if answer["state"] == "known":  # imported earlier, so all its events are doubled now
+        if answer["state"] == "known":  # imported before, so all its events are duplicates
             self.doubled += answer["imported"] + answer["doubled"]
         else:
             self.imported += answer["imported"]
@@ -315,7 +315,7 @@ class Totals:
             self._note_loss(file.name, line["line"], str(line["reason"]), str(line["detail"]))
 
     def note_not_sent(self, file: NotSent) -> None:
-        """Counts a file that was not sent, as a rejected line if it may have held records."""
+        """Counts an unsent file, as a rejected line if it may have had records."""
         if not file.is_lost:
             self.skipped[file.reason] += 1
             return
@@ -338,7 +338,7 @@ class Totals:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing but digest files, which hold no events, was rejected."""
+        """Whether only digest files, which have no events, were rejected."""
         return set(self.reasons) <= {DIGEST_FILE}
 
     def as_json(self) -> dict[str, Any]:
@@ -368,7 +368,7 @@ class Totals:
         return "\n".join(lines)
 
     def sum(self) -> str:
-        """Returns the sum in which every line is counted once (guarantee N5)."""
+        """Returns the sum that counts every line once (guarantee N5)."""
         lines = "1 line" if self.lines == 1 else f"{self.lines:,} lines"
         return (
             f"{lines} = {self.imported:,} imported + {self.doubled:,} doubled"

@@ -1,4 +1,4 @@
-"""Finds the files to import and reads them; large NDJSON files are read in parts."""
+"""Finds the files to import and reads them, large NDJSON files in parts."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """A file, or the rest of one, that is not sent: lost if it may hold records, else skipped."""
+    """An unsent file, or the rest of one: lost if it may have records, otherwise skipped."""
 
     name: str
     reason: str
@@ -85,7 +85,7 @@ def check(paths: Sequence[str]) -> None:
 def find_files(
     paths: Sequence[str], s3: Callable[[], S3Reader] = S3Reader
 ) -> Iterator[Found | NotSent]:
-    """Yields the files of the paths in their order, those of a folder sorted.
+    """Yields the files of the paths in their order, with the files of a folder sorted.
 
     Raises:
         ObjectStoreError: a bucket cannot be listed.
@@ -122,7 +122,7 @@ def _object(reader: S3Reader, bucket: str, key: str) -> Callable[[], Stream]:
 
 
 def _in_folder(folder: Path) -> Iterator[Found | NotSent]:
-    """Yields the files under a folder; links are not followed, they may lead outside."""
+    """Yields the files under a folder; ignores symbolic links, which may lead outside."""
     waiting = [folder]
     while waiting:
         path = waiting.pop()
@@ -141,7 +141,7 @@ def _in_folder(folder: Path) -> Iterator[Found | NotSent]:
 
 
 def _named_file(path: Path) -> Found | NotSent:
-    """Returns the file or pipe of a path that is not a folder."""
+    """Returns the file or pipe of a path other than a folder."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISFIFO(mode):
@@ -154,7 +154,7 @@ def _named_file(path: Path) -> Found | NotSent:
 
 
 class _Pipe:
-    """A named pipe; it is read once a process has opened it for writing."""
+    """A named pipe; reading starts once a process has opened it for writing."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -173,7 +173,7 @@ class _Pipe:
             try:
                 if part := os.read(self._descriptor, _PIPE_READ_BYTES):
                     return part
-            except BlockingIOError:  # a writer has opened it and not written yet
+            except BlockingIOError:  # a writer has opened it but not written yet
                 return b""
             waiting.poll(_PIPE_INTERVAL_MILLISECONDS)
         raise OSError(errno.EAGAIN, f"no process opened the pipe within {PIPE_SECONDS} seconds")
@@ -204,22 +204,22 @@ def _reason(error: OSError) -> str:
 
 
 TOO_LARGE = "larger than 512 MiB"
-#: Minimum bytes of a file that is read in parts; bytes of a part, which ends with a line.
+#: Minimum bytes of a file to read in parts, and bytes of a part, which ends with a line.
 PIECE = 16 << 20
 #: Concurrent downloads.
 _READERS = 8
 #: Maximum files read ahead.
 _MAX_WAITING = 64
-#: Maximum bytes of the files read ahead.
+#: Maximum bytes of files read ahead.
 _MAX_WAITING_BYTES = 64 << 20
-#: Lines to try: a file holds lines if one of them is a JSON object.
+#: Number of first lines to test: a file has lines if one of them is a JSON object.
 _TRIED_LINES = 20
 
 Piece = BatchFile | NotSent
 
 
 def read_all(sources: Iterable[Found | NotSent]) -> Generator[Piece]:
-    """Yields the parts of all files in order; objects of a bucket are read ahead concurrently."""
+    """Yields the parts of all files in order; reads objects of a bucket ahead concurrently."""
     waiting: deque[tuple[int, Found | NotSent | Future[list[Piece]]]] = deque()
     size = 0
     pool = ThreadPoolExecutor(_READERS)
@@ -260,13 +260,13 @@ def pieces(source: Found) -> Iterator[Piece]:
         with contextlib.closing(source.open()) as stream:
             head = _read(stream, PIECE)
             if not head:
-                # A gzip file of no content has a header: this one has lost its content.
+                # Even an empty gzip file has a header, so this one lost its content.
                 yield NotSent(source.name, EMPTY, is_lost=source.name.endswith(".gz"))
             elif len(head) < PIECE:
                 yield BatchFile(source.name, head)
             elif _holds_lines(head):
                 lines = _lines(source.name, head, stream)
-                del head  # frees memory: the first part holds a copy
+                del head  # frees memory, since the first part has a copy
                 for piece in lines:
                     yield piece
                     if isinstance(piece, BatchFile):

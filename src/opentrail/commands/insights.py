@@ -1,4 +1,4 @@
-"""`opentrail insights`: incidents in sentences, and one of them with a chart and its calls."""
+"""`opentrail insights`: a list of incidents, and one incident with a chart and its calls."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _STATES = {
 }
 _BARS = "▁▂▃▄▅▆▇█"
 _CHART_LINES = 8
-#: How long a scan may take.
+#: Timeout of a scan.
 _SCAN_SECONDS = 24 * 3600.0
 _MAX_EVENTS = "10000"
 
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the action that the user chose and returns the exit code."""
+    """Runs `opentrail insights` and returns its exit code."""
     needs_id = options.action in ("show", "expected")
     if needs_id and not options.id:
         what = f"insights {options.action} needs the ID of an incident"
@@ -150,14 +150,14 @@ def _path(incident: str) -> str:
 
 
 def show_status(options: argparse.Namespace) -> int:
-    """Prints what Insights is doing and how far it is."""
+    """Prints the state and progress of Insights."""
     status = ask(options, "/api/v1/insights/status", {})
     if options.json:
         sys.stdout.write(json.dumps(status) + "\n")
         return 0
     lines = {"state": _STATES[status["state"]].format(**status)}
     if status["watchedUntil"]:
-        if status["keys"] is not None:  # as for a user who may not see all accounts
+        if status["keys"] is not None:  # None for a user who may not see all accounts
             lines["watches"] = f"{counted(status['keys'], 'API')} and error codes of APIs"
         lines["events from"] = status["knownSince"]
         lines["counted until"] = status["watchedUntil"]
@@ -220,7 +220,7 @@ def _print_extension(extension: Mapping[str, Any]) -> None:
 def chart(counts: Sequence[int], baseline: float, room: int) -> list[str]:
     """Returns the lines of a bar chart of calls per minute, at most `room` characters wide.
 
-    Where there is not room for every minute, a bar is the largest of several.
+    If the minutes do not fit, each bar is the maximum of several minutes.
     """
     width = max(10, min(room, 100) - 8)
     step = -(-len(counts) // width) if counts else 1
@@ -238,7 +238,7 @@ def chart(counts: Sequence[int], baseline: float, room: int) -> list[str]:
 
 
 def _cell(height: float) -> str:
-    """Returns a character that is filled from below up to a height of 0 to 1."""
+    """Returns the block character for a height of 0 to 1."""
     if height <= 0:
         return " "
     return _BARS[min(len(_BARS), max(1, round(height * len(_BARS)))) - 1]
@@ -250,7 +250,7 @@ def _print_attributions(context: Mapping[str, Any]) -> None:
         "userAgent": "user agents",
         "errorCode": "error codes",
     }
-    for attribution in context.get("attributions", ()):  # older records have none
+    for attribution in context.get("attributions", ()):  # missing in older records
         usual = {entry["value"]: entry["average"] for entry in attribution.get("baseline", ())}
         sys.stdout.write(f"\n  {names.get(attribution['attribute'], attribution['attribute'])}\n")
         for entry in attribution["insight"]:
@@ -262,7 +262,7 @@ def _print_attributions(context: Mapping[str, Any]) -> None:
 
 
 def _print_calls(options: argparse.Namespace, incident: IncidentDetail) -> int:
-    """Prints the calls, or errors, of an incident as `lookup` does."""
+    """Prints the calls, or errors, of an incident in the form of `lookup`."""
     query = {
         "expression": search_for(incident),
         "since": incident["start"],
@@ -303,7 +303,7 @@ def _conditions_of_principal(extension: Mapping[str, Any]) -> list[str]:
     if extension["type"] not in BURST_TYPES:
         return [f'eventID = "{extension["eventID"]}"']
     arn = extension["principal"]
-    # A role's ARN has no session's name, the event's has.
+    # An event's ARN has the session name after the role's ARN.
     conditions = [f'(userIdentity.arn = "{arn}" OR userIdentity.arn = "{arn}/*")']
     if extension["type"] == ACCESS_DENIED:
         conditions.append("(" + " OR ".join(f'errorCode = "{code}"' for code in DENIED) + ")")

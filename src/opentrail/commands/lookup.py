@@ -23,7 +23,7 @@ from opentrail.commands.rendering import (
 if TYPE_CHECKING:
     from opentrail.who.shapes import FoundEvents
 
-#: Part of the record of a caller with an unknown access key.
+#: Part of records of callers with an unknown access key.
 _UNKNOWN_CALLER = '"userIdentity":{"type":"Unknown"'
 
 
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the events that match, newest first, and returns the exit code."""
+    """Prints matching events, newest first, and returns the exit code."""
     require_one_form(options)
     defaults = ",".join(defaults_of(options)) or None
     query = {**conditions_of(options), "defaults": defaults, "nearest": "true"}

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Answers until the agent's program ends standard input, or over HTTP until it is stopped.
+    """Answers until the agent's program closes standard input, or over HTTP until a signal.
 
     Raises:
         UsageError: no server is found, or the MCP package is not installed.
@@ -42,13 +42,13 @@ def run(options: argparse.Namespace) -> int:
         return _answer_over_http(options, address)
 
     find(options)  # fails immediately if there is no server
-    # Found again for each question: it may have been started again, with another token.
+    # Find the server for each question, since a restart changes its token.
     opentrail.mcp.server.OpentrailMcpServer(partial(ask, options)).run()
     return 0
 
 
 def _answer_over_http(options: argparse.Namespace, address: Address) -> int:
-    # Here, because the MCP server over standard input does not need it.
+    # Imported here, because the MCP server over standard input does not need it.
     from opentrail.app.console_server import serve_until_signal
     from opentrail.mcp.http import (
         PATH,
@@ -59,7 +59,7 @@ def _answer_over_http(options: argparse.Namespace, address: Address) -> int:
     from opentrail.mcp.server import OpentrailMcpServer
 
     def user_of(token: str) -> str | None:
-        """Returns the user of a personal token; the server's own token is refused."""
+        """Returns the user of a personal token; refuses the server's own token."""
         if not token.startswith(PREFIX):
             return None
         try:

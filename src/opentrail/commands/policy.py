@@ -1,4 +1,4 @@
-"""`opentrail policy`: policies for what principals were seen to do, and what they would change."""
+"""`opentrail policy`: generates policies from recorded calls, and tests policies on them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = Actions(parser)
     generating = actions.add("generate", "print a policy that allows the past calls of a principal")
     add_question(generating, "policy-for")
-    testing = actions.add("test", "list which past calls a policy would have refused")
+    testing = actions.add("test", "list the past calls that a policy would have refused")
     testing.add_argument("policy", metavar="FILE.json", help="the policy, or a list of them")
     testing.add_argument(
         "--principal", metavar="PRINCIPAL", required=True, help="name or ARN of a user or role"
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     """Runs `opentrail policy` and returns its exit code.
 
     Raises:
-        UsageError: an argument or the policy is wrong, or no server is found.
+        UsageError: an argument or the policy is invalid, or no server is found.
     """
     _require_principal(options)
     return {"generate": _generate, "test": _test, "unused": _list_unused}[options.action](options)
@@ -75,7 +75,7 @@ def documents_of(path: Path) -> list[dict[str, Any]]:
     """Returns the valid policies of a file: a document, or a list of them.
 
     Raises:
-        UsageError: it cannot be read, or a document is not valid.
+        UsageError: the file cannot be read, or a document is invalid.
     """
     try:
         document = json.loads(path.read_bytes())
@@ -99,7 +99,7 @@ def _require_calls(options: argparse.Namespace, calls: int) -> None:
 
 
 def _warn(answer: CallBasis) -> None:
-    """Prints on standard error what an answer lacks."""
+    """Prints on standard error the limits of an answer."""
     warn_of_missing(answer)
     if answer["warning"]:
         sys.stderr.write(f"opentrail: {answer['warning']}\n")
@@ -122,7 +122,7 @@ def _generate(options: argparse.Namespace) -> int:
 
 
 def _describe(made: PolicyOfCalls) -> None:
-    """Prints what a generated policy rests on, and what it leaves open."""
+    """Prints the calls behind a generated policy, and its uncertainties."""
     out = sys.stderr.write
     calls, refused = made["calls"], made["refusedByIt"]
     out(

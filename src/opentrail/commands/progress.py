@@ -1,6 +1,6 @@
-"""Progress of long work: a bar on a terminal, else a line every ten seconds.
+"""Progress of long work: a bar on a terminal, otherwise a line every ten seconds.
 
-Not the bar of `rich`: its import takes 60 ms, and lines without a terminal need the same texts.
+It does not use `rich`, whose import takes 60 ms, and which has no lines without a terminal.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import TextIO
 
 #: Seconds between updates on a terminal.
 _REDRAW_SECONDS = 0.2
-#: Seconds between lines elsewhere.
+#: Seconds between lines without a terminal.
 _LINE_SECONDS = 10.0
-#: Seconds over which the rate is measured.
+#: Seconds of the window for rates.
 _WINDOW = 30.0
 #: Minimum width of the bar in characters.
 _MIN_BAR = 10
 #: Maximum width of the bar in characters.
 _MAX_BAR = 40
-#: From this rate on, it has no decimals.
+#: Minimum rate shown without decimals.
 _WHOLE_RATE = 10
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -31,9 +31,9 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 class Progress:
     """Shows bytes, records (`noun` gives their name), rate and remaining time.
 
-    The owner sets `total`, the number of bytes, once it is known, and `waiting`, the reason for a
-    delay. `under_way` has the bytes that are read of work that is not finished, by any key. Without
-    `has_bytes` all numbers are records.
+    The owner sets `total`, the number of bytes, once known, and `waiting`, the reason for a delay.
+    `under_way` has the bytes read of unfinished work, by any key. Without `has_bytes` all numbers
+    are records.
     """
 
     def __init__(
@@ -65,20 +65,20 @@ class Progress:
         self.show()
 
     def reach(self, read: int, total: int | None) -> None:
-        """Shows how much of the total is read."""
+        """Shows the part of the total that is read."""
         self.total = total
         self.under_way["call"] = read
         self.show()
 
     def _note(self, now: float) -> None:
-        """Notes a moment for the rates. What is read is never less than before."""
+        """Adds a measurement for the rates; the number read never decreases."""
         size = max(self._past[-1][1], self._bytes + sum([*self.under_way.values()]))
         self._past.append((now, size, self._records))
         while len(self._past) > 2 and now - self._past[0][0] > _WINDOW:
             self._past.popleft()
 
     def show(self) -> None:
-        """Redraws the bar or writes a line, if that is due."""
+        """Redraws the bar or writes a line, if due."""
         now = self._clock()
         if now - self._shown_at < (_REDRAW_SECONDS if self._is_terminal else _LINE_SECONDS):
             return
@@ -122,7 +122,7 @@ class Progress:
             parts = [f"{speed:,.0f}/s" if speed >= _WHOLE_RATE else f"{speed:.2g}/s"]
         if not self.total:
             return ", ".join([self._amount(read), *parts])
-        # What is read is not yet written.
+        # The server has read these bytes, but not written them yet.
         share = min(99 if self.under_way else 100, int(100 * read / self.total))
         parts.insert(0, f"{share}% of {self._amount(self.total)}")
         if speed > 0:
@@ -135,7 +135,7 @@ class Progress:
 
 @contextlib.contextmanager
 def call_progress(noun: str) -> Iterator[Progress]:
-    """Shows on standard error the progress that is passed to `reach`."""
+    """Shows the progress passed to `reach` on standard error."""
     progress = Progress(sys.stderr, noun=noun, has_bytes=False)
     try:
         yield progress
@@ -144,7 +144,7 @@ def call_progress(noun: str) -> Iterator[Progress]:
 
 
 def _size(count: float) -> str:
-    """Returns a number of bytes as text.
+    """Returns a number of bytes with a unit.
 
     >>> _size(999), _size(1_200_000)
     ('999 B', '1.2 MB')
@@ -157,7 +157,7 @@ def _size(count: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Returns a duration as text.
+    """Returns a duration as minutes and seconds.
 
     >>> _duration(59.6), _duration(3725)
     ('1:00', '1:02:05')

@@ -31,7 +31,7 @@ _COLUMNS = ("Event time", "User name", "Event name", "Event source", "Resource n
 _MIN_WIDTHS = (20, 8, 18, 8, 14, 6)
 #: Columns to leave out on a narrow terminal, in this order.
 _EXPENDABLE = (3, 4, 1)
-#: Columns that are not shortened while others can be: time and event name.
+#: Columns to shorten last: time and event name.
 _PRECIOUS = (0, 2)
 #: Minimum width of a table on a terminal.
 _MIN_ROOM = 40
@@ -55,12 +55,12 @@ _CSV = (
     "Request ID",
 )
 
-#: How to name callers that are unknown.
 #: Maximum former resources of a name.
 _MAX_FORMER = 3
+#: Describes how to name unknown callers.
 NAMING = "name access keys by 'opentrail directory add KEY-ID --user NAME'"
 
-#: Levels and states, and the colors in which a terminal shows them: red, yellow, green.
+#: Level or state → its terminal color: red, yellow, green.
 _COLORS = {
     **dict.fromkeys(("problem", "failing", "Failing", "NOT GOOD"), 31),
     **dict.fromkeys(("warning", "degraded"), 33),
@@ -78,7 +78,7 @@ def print_records(events: Sequence[EventDocument]) -> None:
 
 
 def one_line(text: str) -> str:
-    r"""Returns JSON on one line: its line breaks are whitespace, never inside strings.
+    r"""Returns JSON on one line; its line breaks are whitespace, never inside strings.
 
     >>> one_line('{\n  "a": 1\r\n}')
     '{   "a": 1  }'
@@ -95,7 +95,7 @@ def _escape(text: str) -> str:
 
 
 def print_events(events: Sequence[EventDocument]) -> None:
-    """Prints a table: as wide as the terminal, or complete without one."""
+    """Prints a table, as wide as the terminal, or complete without a terminal."""
     rows = [_row(event) for event in events]
     if sys.stdout.isatty():
         _print_to_fit(rows)
@@ -112,7 +112,7 @@ def print_events(events: Sequence[EventDocument]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints a table of columns that are as wide as their longest cell."""
+    """Prints a table whose columns are as wide as their longest cell."""
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
     for row in (columns, *cells):
@@ -129,7 +129,7 @@ def print_findings(findings: Sequence[tuple[str, str, str]]) -> None:
 
 
 def color_text(text: str, level: str) -> str:
-    """Returns text in the color of a level, if standard output is a terminal that has colors."""
+    """Returns text in the color of a level, if standard output is a terminal with colors."""
     color = _COLORS.get(level)
     is_plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
     if color is None or is_plain or not sys.stdout.isatty():
@@ -138,7 +138,7 @@ def color_text(text: str, level: str) -> str:
 
 
 def print_fields(fields: Mapping[str, str | None]) -> None:
-    """Prints names with their values, but those that are None."""
+    """Prints names with their values, except None."""
     present = {name: value for name, value in fields.items() if value is not None}
     width = max(map(len, present), default=0)
     for name, value in present.items():
@@ -146,7 +146,7 @@ def print_fields(fields: Mapping[str, str | None]) -> None:
 
 
 def _print_to_fit(rows: Sequence[tuple[str, ...]]) -> None:
-    from rich.console import Console  # takes 50 ms, which a server would take longer to start
+    from rich.console import Console  # takes 50 ms, which would delay the start of a server
     from rich.table import Table
     from rich.text import Text
 
@@ -207,7 +207,7 @@ def _row(event: EventDocument) -> tuple[str, ...]:
 
 
 def _short_names(resources: Sequence[DocumentResource]) -> list[str]:
-    """Returns names without the ARNs of resources that are named already."""
+    """Returns names without the ARNs of already named resources."""
     names = list(dict.fromkeys(str(resource["ResourceName"]) for resource in resources))
     plain = [name for name in names if not name.startswith("arn:")]
     return [name for name in names if name in plain or not _names_one_of(name, plain)]
@@ -245,7 +245,7 @@ def _names_one_of(arn: str, names: Sequence[str]) -> bool:
 
 
 def print_status(status: dict[str, Any]) -> None:
-    """Prints the state of a server, its trails, and everything that it has lost."""
+    """Prints the state of a server, its trails, and its losses."""
     journal, history, disk = status["journal"], status["history"], status["disk"]
     newest = status["newestEvent"]
     out = sys.stdout.write
@@ -291,7 +291,7 @@ def print_status(status: dict[str, Any]) -> None:
     if journal["unverified"]:
         out(f"\nNot verified: {printable(journal['unverified'])}\n")
     if history and not history["responding"]:
-        reason = printable(history.get("failure") or "another one is started soon")
+        reason = printable(history.get("failure") or "it restarts soon")
         out(f"\nThe history process does not answer: {reason}\n")
     if journal["lost"]:
         out("\nLost by the journal:\n")
@@ -325,7 +325,7 @@ def _parts(disk: dict[str, Any]) -> str:
 
 
 def _growth(disk: dict[str, Any]) -> str | None:
-    """Returns the bytes a day by category, and how long the disk lasts."""
+    """Returns the bytes per day by category, and the days until the disk is full."""
     rates = [
         f"{printable(name)} {_gigabytes(size)}"
         for name, size in sorted(disk["bytesPerDay"].items())
@@ -366,13 +366,13 @@ def _describe_loss(loss: dict[str, Any]) -> str:
 
 
 def warn_of_missing(answer: Mapping[str, Any]) -> None:
-    """Prints on standard error what is missing from an answer."""
+    """Prints on standard error the ranges missing from an answer."""
     for what in answer.get("missing", ()):
         sys.stderr.write(f"opentrail: missing: {printable(what)}\n")
 
 
 def warn_of_truncated(answer: SearchHints) -> None:
-    """Prints on standard error that an answer lacks older events."""
+    """Prints on standard error that older events are missing from an answer."""
     if answer.get("truncated"):
         sys.stderr.write(
             "opentrail: older events are left out: the records are too large for one answer;"
@@ -381,7 +381,7 @@ def warn_of_truncated(answer: SearchHints) -> None:
 
 
 def warn_of_hidden(answer: SearchHints) -> None:
-    """Prints on standard error which events the defaults hide, and which flags show them."""
+    """Prints on standard error the number of hidden events, and the flags that show them."""
     hidden = answer.get("hidden")
     if hidden:
         more = "" if hidden["complete"] else "at least "
@@ -393,7 +393,7 @@ def warn_of_hidden(answer: SearchHints) -> None:
 
 
 def warn_of_nearest(answer: Mapping[str, Any]) -> None:
-    """Prints on standard error which other values are shown, or are like the searched ones."""
+    """Prints on standard error the values that replace, or are similar to, the searched ones."""
     for item in answer.get("corrected", ()):
         value, nearest = printable(item["value"]), printable(item["nearest"])
         sys.stderr.write(f"opentrail: no {item['label']} is {value}; shown is {nearest}\n")
@@ -404,7 +404,7 @@ def warn_of_nearest(answer: Mapping[str, Any]) -> None:
 
 
 def warn_of_parts(answer: SearchHints) -> None:
-    """Prints on standard error how many more events have the words as parts of words."""
+    """Prints on standard error the number of events with the words as parts of words."""
     if parts := answer.get("parts"):
         number = counted(parts["events"], "more event")
         number = number if parts["complete"] else f"at least {number}"
@@ -421,7 +421,7 @@ def _quoted(word: str) -> str:
 
 
 def warn_of_types(answer: WhoAnswer, wanted: str) -> None:
-    """Prints on standard error which types resources of a name have, if none has the wanted one."""
+    """Prints on standard error the types of a name's resources, if none has the wanted type."""
     if types := answer.get("types"):
         name, kind = printable(answer["resource"]), printable(wanted)
         question = f"did you mean --type {' or '.join(map(_quoted, types))}?"
@@ -429,12 +429,12 @@ def warn_of_types(answer: WhoAnswer, wanted: str) -> None:
 
 
 def print_naming_hint() -> None:
-    """Prints on standard error how to name callers that are unknown."""
+    """Prints on standard error how to name unknown callers."""
     sys.stderr.write(f"some callers are unknown to the server; {NAMING}\n")
 
 
 def print_answer(answer: WhoAnswer, name: str) -> None:
-    """Prints who created, changed and deleted a resource, with the evidence."""
+    """Prints who created, changed and deleted a resource, with evidence."""
     if not answer["sentence"]:
         count = answer["events"]
         events = "1 event names it" if count == 1 else f"{count:,} events name it"
@@ -494,7 +494,7 @@ def _print_former(lives: Sequence[FormerLife]) -> None:
 
 
 def _session_words(caller: CredentialChain) -> list[str]:
-    """Returns what the sessions of a caller carry, in words."""
+    """Describes the source identity and tags of a caller's sessions."""
     words = []
     if identity := caller["sourceIdentity"]:
         words.append(f"the sessions carry the source identity {identity}")

@@ -1,10 +1,10 @@
 """The sandbox's upstreams, as child processes: moto, and SeaweedFS for durable S3.
 
 python -m opentrail.commands.sandbox                      serves moto on a free port
-python -m opentrail.commands.sandbox --port NUMBER        serves moto on this one
+python -m opentrail.commands.sandbox --port NUMBER        serves moto on this port
 python -m opentrail.commands.sandbox PROGRAM ARGUMENT…    runs a program
 
-Both end when their standard input ends, see `adapters/parent.py`.
+Both end when their standard input closes, see `adapters/parent.py`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from opentrail.wire.pinning import direct_opener
 
 
 class ReservedPort:
-    """A port of this machine that no other program is given.
+    """A port of this machine that no other program gets.
 
-    It is bound and not listened on, so that connections are refused until a server, which may bind
-    it too, listens there. Where two sockets cannot be bound to one address, another program may get
-    the port before the server.
+    A socket is bound to it but does not listen, so connections are refused until a server, which
+    can also bind the port, listens there. Where two sockets cannot share an address, another
+    program may get the port before the server.
     """
 
     def __init__(self) -> None:
@@ -47,26 +47,26 @@ class ReservedPort:
             self._socket.close()
 
     def release(self) -> None:
-        """Leaves the port to other programs."""
+        """Frees the port for other programs."""
         self._socket.close()
 
 
 ADMIN_KEY_ID = key_for_account(DEFAULT_ACCOUNT)
-#: moto checks no signatures: any secret works.
-ADMIN_SECRET = "opentrail-sandbox"  # noqa: S105 - of a sandbox on this machine alone
+#: moto does not verify signatures, so any secret works.
+ADMIN_SECRET = "opentrail-sandbox"  # noqa: S105 - only for a sandbox on this machine
 #: The admin's entry in the directory; the id has the form of IAM's user ids.
 ADMIN = {"user": "admin", "principal_id": f"{key_for_account(DEFAULT_ACCOUNT, 'AIDA')}A"}
 _SEAWEED_SECONDS = 60.0
-#: Time for a program to end before it is killed.
+#: Seconds before a stopping program is killed.
 _STOP_SECONDS = 2.0
-#: Time for moto to forget what it has.
+#: Timeout of a reset of moto.
 _RESET_SECONDS = 30.0
 _open_directly = direct_opener().open
 
 
 @dataclass(slots=True)
 class BuiltInUpstream:
-    """A running upstream; it ends when its standard input is closed."""
+    """A running upstream; it ends when its standard input closes."""
 
     process: subprocess.Popen[bytes]
     url: str
@@ -89,16 +89,16 @@ def start_moto() -> BuiltInUpstream:
 
 
 def reset_moto(url: str) -> None:
-    """Removes all that moto has.
+    """Removes all resources in moto.
 
     Raises:
-        OSError: it does not answer.
+        OSError: moto does not answer.
     """
     _open_directly(f"{url}/moto-api/reset", b"", _RESET_SECONDS).close()
 
 
 def begin_moto(port: ReservedPort | None = None) -> BuiltInUpstream:
-    """Begins to start moto; its URL is known at once if it has a port.
+    """Begins to start moto; its URL is known immediately if a port is given.
 
     Raises:
         UsageError: the extra `opentrail[sandbox]` is not installed.
@@ -111,10 +111,10 @@ def begin_moto(port: ReservedPort | None = None) -> BuiltInUpstream:
 
 
 def wait_for_moto(moto: BuiltInUpstream) -> None:
-    """Waits until a moto that was begun answers, and sets its URL.
+    """Waits until a starting moto answers, and sets its URL.
 
     Raises:
-        OpentrailError: it did not start.
+        OpentrailError: moto did not start.
     """
     output = moto.process.stdout
     moto.url = output.readline().decode().strip() if output else ""
@@ -126,11 +126,11 @@ def wait_for_moto(moto: BuiltInUpstream) -> None:
 def start_seaweedfs(folder: Path) -> BuiltInUpstream:
     """Starts SeaweedFS on free ports; its data are in `folder` and survive a restart.
 
-    Only the sandbox admin's key may use it; signatures are checked.
+    It verifies signatures and accepts only the sandbox admin's key.
 
     Raises:
         UsageError: the extra `opentrail[sandbox-s3]` is not installed.
-        OpentrailError: it did not start.
+        OpentrailError: SeaweedFS did not start.
     """
     program = Path(sys.executable).parent / "weed"
     if not program.exists():
@@ -157,7 +157,7 @@ def start_seaweedfs(folder: Path) -> BuiltInUpstream:
 
 
 def _weed_arguments(folder: Path, access: Path, ports: dict[str, ReservedPort]) -> list[str]:
-    """Returns the command line of `weed server`; its ports are named by their flags."""
+    """Returns the command line of `weed server`; `ports` maps flags to ports."""
     return [
         "server",
         f"-dir={folder}",
@@ -180,8 +180,8 @@ def _weed_arguments(folder: Path, access: Path, ports: dict[str, ReservedPort]) 
 def _wait_for_seaweedfs(child: BuiltInUpstream, master: str, folder: Path) -> None:
     """Waits until its S3 answers and its master knows the volumes.
 
-    S3 answers first. The volumes register again every 5 s: until then, what was stored in an
-    earlier run cannot be read, and S3 answers 500.
+    S3 answers first. The volumes register within 5 s; before that, reads of objects from an
+    earlier run fail with status 500.
     """
     end = time.monotonic() + _SEAWEED_SECONDS
     while time.monotonic() < end and child.process.poll() is None:
@@ -196,7 +196,7 @@ def _answers(url: str) -> bool:
     try:
         _open_directly(url, timeout=2).close()
     except urllib.error.HTTPError:
-        return True  # it refuses the unsigned call, so it is running
+        return True  # a running S3 refuses the unsigned call
     except OSError:
         return False
     return True
@@ -218,7 +218,7 @@ def _start(
         stdin=subprocess.PIPE,
         stdout=output,
         stderr=errors,
-        start_new_session=True,  # Ctrl-C is for us, who then stop it
+        start_new_session=True,  # Ctrl-C reaches only this process, which then stops the child
         # A missing profile, or an endpoint, would affect moto's own clients.
         env={name: text for name, text in os.environ.items() if not name.startswith("AWS_")},
     )
@@ -244,7 +244,9 @@ def _run_program(command: list[str]) -> int:
         wait_for_end_of_parent()
         program.terminate()
         try:
-            program.wait(_STOP_SECONDS)  # SeaweedFS would take 15 s; what it answered is on disk
+            program.wait(
+                _STOP_SECONDS
+            )  # SeaweedFS would take 15 s; its answered writes are on disk
         except subprocess.TimeoutExpired:
             program.kill()
 

@@ -68,7 +68,7 @@ def _add_flags(parser: argparse.ArgumentParser, defaults: Settings, organization
 
 
 def run(options: argparse.Namespace) -> int:
-    """Records calls until it is stopped."""
+    """Records calls until a signal."""
     settings = _settings(options)
     from opentrail.app.upstreams import UpstreamCheck  # as slow to load as the server
 
@@ -78,8 +78,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _serve(settings: Settings, when_ready: Callable[[Server], None], **options: Any) -> None:
-    """Loads the server and runs it; loading takes half a second, so settings are checked first."""
-    gc.disable()  # until it is ready: loading makes objects that stay
+    """Loads the server and runs it; checks settings first, since loading takes half a second."""
+    gc.disable()  # until the server is ready, since loading makes long-lived objects
     from opentrail.app.server import serve
     from opentrail.app.wings.register import WINGS
 
@@ -87,7 +87,7 @@ def _serve(settings: Settings, when_ready: Callable[[Server], None], **options: 
 
 
 def run_sandbox(options: argparse.Namespace) -> int:
-    """Records calls in front of a built-in upstream until it is stopped."""
+    """Records calls in front of a built-in upstream until a signal."""
     if options.s3 not in (None, "moto", "seaweedfs"):
         raise UsageError(f"--s3 must be one of moto, seaweedfs, not {options.s3!r}")
     settings = _settings(options, SANDBOX_DEFAULTS)
@@ -145,7 +145,7 @@ def _announce_serve(check: UpstreamCheck | None, server: Server) -> None:
 
 
 def _emulator_keys(settings: Settings) -> Iterator[str]:
-    """Yields the lines with which a terminal finds the keys of an AWS Emulator behind a server."""
+    """Yields shell lines that set the keys of an AWS Emulator behind a server."""
     from opentrail.app.upstreams import emulator_of
 
     emulator = emulator_of(settings, "")
@@ -155,7 +155,7 @@ def _emulator_keys(settings: Settings) -> Iterator[str]:
 
 
 def _exports(server: Server) -> Iterator[str]:
-    """Yields the lines with which a terminal finds the server's data and commands."""
+    """Yields shell lines that set the server's data directory and the path of its commands."""
     yield f"export OPENTRAIL_DATA_DIR={shlex.quote(str(server.settings.data_dir.resolve()))}"
     commands = _own_commands()
     if commands is not None:
@@ -163,8 +163,8 @@ def _exports(server: Server) -> Iterator[str]:
 
 
 def _own_commands() -> Path | None:
-    """Returns the folder of the command `opentrail`, unless a terminal finds it already."""
-    own = Path(sys.prefix) / "commands"  # made by scripts/set_up.sh: without this `python`
+    """Returns the folder of the command `opentrail`; None if PATH already has it."""
+    own = Path(sys.prefix) / "commands"  # made by scripts/set_up.sh, without this `python`
     folder = own if own.is_dir() else Path(sys.executable).parent
     program = folder / "opentrail"
     program_on_path = shutil.which("opentrail")

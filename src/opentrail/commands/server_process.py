@@ -1,6 +1,6 @@
-"""A server that a command or a test session starts for itself, and what its clients need.
+"""A private server of a command or a test session, and the variables of its clients.
 
-It runs as a child process; a test session starts it again where tests changed it.
+It runs as a child process; a test session restarts it after tests that changed it.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from opentrail.commands.client import Console, find
 from opentrail.commands.sandbox import ADMIN, ADMIN_KEY_ID, ADMIN_SECRET, ReservedPort
 from opentrail.core.errors import OpentrailError
 
-#: The user that the server knows.
+#: Credentials of the server's known user.
 ADMIN_ACCESS = {"AWS_ACCESS_KEY_ID": ADMIN_KEY_ID, "AWS_SECRET_ACCESS_KEY": ADMIN_SECRET}
 _REGION = "us-east-1"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.02
-#: Lines of the server's output in an error.
+#: Maximum lines of the server's output in an error.
 _SHOWN_LINES = 20
-#: Documents that every server writes, and what it learns from calls about users and keys.
+#: Kinds of documents that every server writes, or that it learns from calls.
 _OWN_KINDS = frozenset({"event-bus", "iam-user", "identity", "place", "upstream"})
 _OWN_MARKS = frozenset({("mark", "journal"), ("mark", "store")})
 
 
 def environment_of(endpoint: str, access: Mapping[str, str]) -> dict[str, str]:
-    """Returns the variables with which an AWS client calls an endpoint, and reads no files."""
+    """Returns the variables that make an AWS client call an endpoint and read no files."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
         **access,
@@ -47,7 +47,7 @@ def environment_of(endpoint: str, access: Mapping[str, str]) -> dict[str, str]:
 
 
 def reached_directly(environment: Mapping[str, str]) -> dict[str, str]:
-    """Returns the variables with which a client reaches this machine without a proxy."""
+    """Returns the variables that make a client reach this machine without a proxy."""
     names = ("NO_PROXY", "no_proxy")
     hosts = {name: [environment[name]] if environment.get(name) else [] for name in names}
     return {name: ",".join([*hosts[name], "127.0.0.1", "localhost"]) for name in names}
@@ -56,9 +56,8 @@ def reached_directly(environment: Mapping[str, str]) -> dict[str, str]:
 class ServerProcess:
     """A server in front of upstreams, with its data in `folder`; its endpoint has `port`.
 
-    An upstream is a URL, or `SERVICE=URL` for one service.
-
-    A new one after `restart` has the same addresses and no data.
+    An upstream is a URL, or `SERVICE=URL` for one service. `restart` starts a server at the same
+    addresses, without data.
     """
 
     def __init__(self, folder: Path, upstreams: Sequence[str], port: ReservedPort) -> None:
@@ -71,20 +70,20 @@ class ServerProcess:
 
     @property
     def data_dir(self) -> Path:
-        """The data directory of the server that runs."""
+        """The data directory of the running server."""
         return self._folder / ("data" if self._count < 2 else f"data-{self._count}")
 
     def start(self) -> Console:
         """Starts a server without data and returns its address once it answers.
 
         Raises:
-            OpentrailError: it did not start.
+            OpentrailError: the server did not start.
         """
         self._count += 1
         log, config = self._folder / "server.log", self._folder / "opentrail.toml"
         names = "\n".join(f'{name} = "{value}"' for name, value in ADMIN.items())
         config.write_text(f"[directory.{ADMIN_KEY_ID}]\n{names}\n")
-        # -P: modules of the folder that pytest runs in are not for the server.
+        # -P, so that the server does not import modules of pytest's folder.
         command = [sys.executable, "-P", "-m", parent.__name__, "serve"]
         command += ["--data-dir", str(self.data_dir), "--listen", self._port.address]
         command += ["--console-listen", self._console_port.address]
@@ -94,16 +93,16 @@ class ServerProcess:
         with log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - this package in this environment
                 command,
-                stdin=subprocess.PIPE,  # it ends with this pipe, see `parent`
+                stdin=subprocess.PIPE,  # the server ends with this pipe, see `parent`
                 stdout=output,
                 stderr=output,
                 env=others,
-                start_new_session=True,  # Ctrl-C is for its parent, which then stops it
+                start_new_session=True,  # Ctrl-C reaches only the parent, which then stops it
             )
         return _when_ready(self._process, self.data_dir, log)
 
     def is_changed(self) -> bool:
-        """Returns whether trails, keys, policies, users or anything else was made or set."""
+        """Returns whether trails, keys, policies, users or other state was changed."""
         from opentrail.adapters.at_rest import stored_keys
 
         keys = stored_keys(self.data_dir / "state.db")
@@ -113,15 +112,15 @@ class ServerProcess:
         """Stops the server and starts one without data at the same addresses.
 
         Raises:
-            OpentrailError: it did not start.
+            OpentrailError: the server did not start.
         """
-        self._end(signal.SIGKILL)  # nothing of its data is needed, nor what it has to deliver
+        self._end(signal.SIGKILL)  # its data and pending deliveries are not needed
         return self.start()
 
     def stop(self, discards: bool = False) -> None:
-        """Stops the server, and leaves its console's port to others.
+        """Stops the server, and frees its console's port.
 
-        With `discards` it waits for no deliveries: its data are not needed any more.
+        With `discards`, it does not wait for deliveries, since its data are no longer needed.
         """
         self._end(signal.SIGKILL if discards else signal.SIGTERM)
         self._console_port.release()
@@ -149,7 +148,7 @@ def _when_ready(process: subprocess.Popen[bytes], data: Path, log: Path) -> Cons
                 console = find(argparse.Namespace(endpoint=None, data_dir=str(data)))
                 console.health()
             except OpentrailError:
-                pass  # the file is not whole yet, or the server does not answer yet
+                pass  # the file is incomplete, or the server does not answer yet
             else:
                 return console
         time.sleep(_POLL_SECONDS)

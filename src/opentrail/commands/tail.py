@@ -1,4 +1,4 @@
-"""Prints events as they are recorded, across restarts of the server and of the command."""
+"""Prints new events, across restarts of the server and of the command."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Lines = list[Any]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_conditions(parser, with_times=False)
     add = parser.add_argument
-    add("--last", metavar="N", help="start with the last N events that match")
+    add("--last", metavar="N", help="start with the last N matching events")
     add("--after", metavar="POSITION", help="start after this position")
     add("--resume", metavar="FILE", help="store the position in FILE, and continue from it")
     add("--csv", action="store_true", help="print CSV")
@@ -77,10 +77,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 class Interrupts:
-    """Defers the first interrupt while lines are printed, so that no line is printed twice.
+    """Defers the first interrupt while printing lines, so that no line is printed twice.
 
-    The second interrupt is immediate. The first is remembered: `KeyboardInterrupt` raised in a
-    finalizer would be lost. The check in `deferred` runs every few seconds.
+    The second interrupt is immediate. The first one sets a flag, because Python would lose a
+    `KeyboardInterrupt` raised in a finalizer. `deferred` checks the flag every few seconds.
     """
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class Interrupts:
         self._before: Any = None
 
     def __enter__(self) -> Interrupts:
-        """Installs the handler in the main thread, the only one with signals."""
+        """Installs the handler in the main thread, which alone receives signals."""
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGINT, self._note)
         return self
@@ -109,7 +109,7 @@ class Interrupts:
         """Defers interrupts within the block.
 
         Raises:
-            KeyboardInterrupt: there was an interrupt, before or within the block.
+            KeyboardInterrupt: an interrupt occurred before or within the block.
         """
         if self._count:
             raise KeyboardInterrupt
@@ -130,7 +130,7 @@ def follow(
 ) -> Iterator[Lines]:
     """Yields lines without end; reconnects at the position of `cursor` after a failure.
 
-    What event history lacks is printed on standard error, once.
+    Prints the ranges missing from event history on standard error, once.
     """
     failures, chance = 0, random.SystemRandom()
     warned: list[str] = []
@@ -163,7 +163,7 @@ def follow(
 
 
 def _find_again(find_server: Callable[[], Console], cursor: TailCursor) -> Console:
-    """Returns the server; after the first connection a missing server is retried."""
+    """Returns the server; after the first connection, a missing server is a reason to retry."""
     try:
         return find_server()
     except UsageError as error:
@@ -181,7 +181,7 @@ def _without_error(lines: Lines) -> Lines:
     for number, line in enumerate(lines):
         if "error" in line:
             if number:
-                return lines[:number]  # the connection ends after it, which is retried
+                return lines[:number]  # the connection then ends, and `follow` retries
             raise TryLater(str(line["error"]))
     return lines
 
@@ -207,7 +207,7 @@ def _print_csv_rows(events: Lines) -> None:
 
 
 def _check_reader() -> None:
-    """Raises BrokenPipeError if the reader of standard output is gone, as in `tail | head`."""
+    """Raises BrokenPipeError if the reader of standard output has exited, as in `tail | head`."""
     try:
         descriptor = sys.stdout.fileno()
     except OSError:
@@ -219,7 +219,7 @@ def _check_reader() -> None:
 
 
 class TailCursor:
-    """The position up to which all matching events are printed, stored in a file if given."""
+    """The position up to which all matching events are printed, optionally stored in a file."""
 
     def __init__(self, file: str | None = None) -> None:
         self._file = None if file is None else Path(file)

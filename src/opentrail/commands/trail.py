@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the action that the user chose and returns the exit code."""
+    """Runs `opentrail trail` and returns its exit code."""
     if options.action == "flush":
         return _flush(options)
     if options.action == "create":
@@ -71,10 +71,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Checks the names of a new trail, before anything is made.
+    """Checks the names of a new trail before creating anything.
 
     Raises:
-        UsageError: one is not valid.
+        UsageError: a name is invalid.
     """
     checks: tuple[tuple[str, str | None, Callable[[str], None]], ...] = (
         ("NAME", options.name, check_trail_name),

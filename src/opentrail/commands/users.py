@@ -57,7 +57,7 @@ def _add_tokens(actions: Actions) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the action that a person chose."""
+    """Runs `opentrail users` and returns its exit code."""
     if options.action == "list":
         answer = ask(options, _PATH, {})
     elif options.action == "create":
@@ -99,7 +99,7 @@ def _print_users(users: list[dict[str, Any]]) -> None:
 
 
 def _run_on_tokens(options: argparse.Namespace) -> int:
-    """Runs the action on personal tokens that a person chose."""
+    """Runs `opentrail users token` and returns its exit code."""
     if options.action == "list":
         answer = ask(options, _TOKENS, {})
     elif options.action == "add":

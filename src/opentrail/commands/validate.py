@@ -121,7 +121,7 @@ class _Setting:
         signatures = read_signatures(Path(options.signatures)) if options.signatures else {}
         keys = self._keys()
         chains = read_checkpoint(Path(options.checkpoint)) if options.checkpoint else []
-        # The server's state is read before the listing, so that it is not newer.
+        # Read the server's state before the listing, so that it is not newer.
         chains += self._known_by_server()
         wanted = Wanted(options.account, options.region, options.trail)
         sources = self._sources()
@@ -196,7 +196,7 @@ class _Setting:
 
 
 def _is_trail_name(source: str) -> bool:
-    """Returns whether a source could be the name of a trail and not a path."""
+    """Returns whether a source could be a trail name instead of a path."""
     return _TRAIL_NAME.fullmatch(source) is not None and not Path(source).exists()
 
 

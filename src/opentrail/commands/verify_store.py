@@ -36,8 +36,8 @@ def run(options: argparse.Namespace) -> int:
     """Verifies the data directory, prints the damage and returns the exit code.
 
     Raises:
-        UsageError: the folder is not a data directory, or its journal is not where settings say.
-        StorageFailed: it cannot be read.
+        UsageError: the folder is not a data directory, or the settings name another journal.
+        StorageFailed: a file cannot be read.
     """
     folder = data_dir_of(options)
     journal, history = folder / "journal", folder / "history"
@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
 
 @dataclass
 class _State:
-    """What is known of a data directory before its journal and history are read."""
+    """The state of a data directory before reading its journal and history."""
 
     findings: list[Damage] = field(default_factory=list)
     written: int = 0
@@ -118,7 +118,7 @@ async def _read_state(data: DataDirectory, is_live: bool, journal: JournalSource
 
 
 async def key_problems(folder: Path) -> list[str]:
-    """Returns what is wrong with the signing keys of a data directory.
+    """Returns the problems of the signing keys in a data directory.
 
     Raises:
         StorageFailed: the control store cannot be read.

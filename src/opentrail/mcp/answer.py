@@ -1,7 +1,7 @@
-"""An answer to an agent: what opentrail says, and apart from it the text that callers wrote.
+"""An answer to an agent, which separates opentrail's facts from callers' text.
 
-Callers choose names, user agents and parameters, so any of these may be written to instruct an
-agent that reads them. They are never part of `facts` (guarantee N9).
+Callers choose names, user agents and parameters, so any of these may try to instruct the agent
+that reads them. They are never part of `facts` (guarantee N9).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from opentrail.core.facts import (
     Word,
 )
 
-#: Maximum bytes of an answer, in both of its forms together.
+#: Maximum bytes of an answer, both forms together.
 MAX_ANSWER_BYTES = 24 * 1024
 #: Maximum characters of a value that a caller wrote.
 MAX_VALUE_LENGTH = 512
-#: Maximum characters of such values in answers that would be too large; the first that fits.
+#: Smaller limits for oversized answers, in order; the first sufficient one applies.
 _SHORTER = (128, 32, 8)
-#: Maximum levels of a value that a caller wrote.
+#: Maximum nesting levels of a value that a caller wrote.
 _MAX_VALUE_DEPTH = 30
 #: Maximum bytes of the text around both members.
 _FENCE_BYTES = 200
@@ -41,14 +41,14 @@ _TAG_BYTES = 8
 _SPACES = re.compile(r"\s+")
 #: Unicode categories of control, format, private and surrogate characters.
 _INVISIBLE = ("Cc", "Cf", "Co", "Cs")
-#: Letters and marks that show nothing: fillers, joiners, and variation selectors.
+#: Invisible letters and marks: fillers, joiners, and variation selectors.
 _BLANKS = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 
 
 def clean(text: str, max_length: int = MAX_VALUE_LENGTH) -> str:
-    r"""Returns text on one line, without characters that show nothing or change its direction.
+    r"""Returns text on one line, without invisible characters and changes of direction.
 
     >>> clean("a\x1b[31m\u202eb\n\u200bc")
     'a[31mb c'
@@ -61,7 +61,7 @@ def clean(text: str, max_length: int = MAX_VALUE_LENGTH) -> str:
 
 
 def cleaned(value: Any, max_length: int = MAX_VALUE_LENGTH, depth: int = 0) -> Any:
-    """Returns a JSON value with all of its strings cleaned and cut, names of members included."""
+    """Returns a JSON value with all strings and member names cleaned and truncated."""
     if isinstance(value, str):
         return clean(value, max_length)
     if depth == _MAX_VALUE_DEPTH and isinstance(value, dict | list):
@@ -78,13 +78,13 @@ def cleaned(value: Any, max_length: int = MAX_VALUE_LENGTH, depth: int = 0) -> A
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an agent is answered."""
+    """An answer to an agent."""
 
     #: Words of opentrail, ids, numbers, times, and names from fixed lists.
     facts: Json
-    #: What callers may have written.
+    #: Values that callers may have written.
     untrusted: Json
-    #: The number of events, incidents or trails in it.
+    #: The number of events, incidents or trails in the answer.
     rows: int
 
     def document(self) -> Json:
@@ -92,7 +92,7 @@ class Answer:
         return {"facts": self.facts, "untrusted": self.untrusted}
 
     def text(self) -> str:
-        """Returns the form in text; the tag, new for each answer, cannot be in what it encloses."""
+        """Returns the text form; callers cannot guess its tag, which is new for each answer."""
         tag = secrets.token_hex(_TAG_BYTES)
         return (
             f"{_dump(self.facts)}\n<<<RECORD_DATA {tag}>>>\n{_dump(self.untrusted)}\n"
@@ -106,7 +106,7 @@ class Answer:
 
 
 def first_that_fits(answers: Iterable[Answer]) -> Answer:
-    """Returns the first answer that is small enough; if none is, the last one with values cut."""
+    """Returns the first answer that is small enough, otherwise the last with shorter values."""
     for answer in answers:
         if answer.fits():
             return answer
@@ -127,20 +127,20 @@ def _dump(value: Any) -> str:
 
 
 Row = TypeVar("Row")
-#: Returns whether a value is a fact: it has a form in which nothing can be said.
+#: Returns whether a value is a fact: its form leaves no room for a message.
 IsFact = Callable[[Any], bool]
 #: Maximum names of resources in a row.
 _MAX_RESOURCES = 3
 
 
 def has_form(pattern: str) -> IsFact:
-    """Returns what says whether a value is a string of this form, a regular expression."""
+    """Returns a test for strings that match a regular expression."""
     form = re.compile(pattern)
     return lambda value: isinstance(value, str) and form.fullmatch(value) is not None
 
 
 def _is(fact: Any) -> IsFact:
-    """Returns what says whether a value has the form of a type in `core.facts`."""
+    """Returns a test for values with the form of a type in `core.facts`."""
     return has_form(fact.__metadata__[0].extra[FACT])
 
 
@@ -157,7 +157,7 @@ def _is_flag(value: Any) -> bool:
     return isinstance(value, bool)
 
 
-#: Name in an answer → member of a row of the JSON API, and whether a value is a fact.
+#: Name in an answer → member of a JSON API row, and the test whether a value is a fact.
 _MEMBERS: Mapping[str, tuple[str, IsFact]] = {
     "event_id": ("eventId", is_event_id),
     "time": ("eventTime", is_time),
@@ -168,7 +168,7 @@ _MEMBERS: Mapping[str, tuple[str, IsFact]] = {
     "region": ("region", _is_region),
     "source_ip": ("sourceIp", is_address),
 }
-#: Further ones of an event that is shown alone.
+#: Further members of a single event.
 _MORE: Mapping[str, tuple[str, IsFact]] = {
     "category": ("category", is_name),
     "read_only": ("readOnly", _is_flag),
@@ -179,7 +179,7 @@ _MORE: Mapping[str, tuple[str, IsFact]] = {
 
 
 def split(row: Mapping[str, Any], members: Mapping[str, tuple[str, IsFact]]) -> tuple[Json, Json]:
-    """Returns the facts of a row, and the values that have not the form of a fact."""
+    """Returns the facts of a row, and its other values."""
     facts: Json = {}
     untrusted: Json = {}
     for name, (member, is_fact) in members.items():
@@ -190,7 +190,7 @@ def split(row: Mapping[str, Any], members: Mapping[str, tuple[str, IsFact]]) -> 
 
 
 def split_row(row: Mapping[str, Any]) -> tuple[Json, Json]:
-    """Returns both parts of an event in a list; `row` is one of the JSON API."""
+    """Returns both parts of an event in a list, from a row of the JSON API."""
     facts, untrusted = split(row, _MEMBERS)
     names = [resource["name"] for resource in row["resources"]]
     more = {"what": row["clause"], "principal": row["arn"], "resources": names[:_MAX_RESOURCES]}
@@ -201,7 +201,7 @@ def split_row(row: Mapping[str, Any]) -> tuple[Json, Json]:
 
 
 def split_event(row: Mapping[str, Any]) -> tuple[Json, Json]:
-    """Returns both parts of an event that is shown alone."""
+    """Returns both parts of a single event."""
     facts, untrusted = split_row(row)
     more_facts, more_untrusted = split(row, _MORE)
     agent = {"user_agent": row["userAgent"]} if row["userAgent"] else {}

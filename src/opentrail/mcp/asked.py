@@ -28,10 +28,10 @@ from opentrail.core.secrets.embedded import redact, search_limit
 from opentrail.mcp.answer import Answer, clean, cleaned, first_that_fits
 from opentrail.questions.question import Question, answer_type, expectation, without_null
 
-#: Results of an answer.
+#: Maximum results in an answer.
 MAX_LIMIT = 50
 DEFAULT_LIMIT = 10
-#: Characters of an expression, or of the ARN of an object in S3.
+#: Maximum characters of an expression, or of the ARN of an S3 object.
 MAX_TEXT_LENGTH = 1_200
 Text = Annotated[str, Field(max_length=MAX_TEXT_LENGTH)]
 Account = Annotated[
@@ -57,7 +57,7 @@ _MAX_SHOWN = 60
 
 
 def unknown_argument(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
-    """Returns which argument a tool does not have, and the known ones; None if it has all."""
+    """Returns the error of an unknown argument, with the known ones; None without one."""
     known = list(schema.get("properties", {}))
     for name in arguments:
         if name not in known:
@@ -69,11 +69,11 @@ def unknown_argument(schema: Mapping[str, Any], arguments: Mapping[str, Any]) ->
 
 
 def describe_errors(schema: Mapping[str, Any], errors: Iterable[Mapping[str, Any]]) -> str:
-    """Returns a sentence for each argument that is not valid.
+    """Returns a sentence for each invalid argument.
 
     Args:
         schema: the JSON schema of the tool's arguments.
-        errors: what pydantic found.
+        errors: the errors from pydantic.
     """
     sentences: dict[str, str] = {}
     for error in errors:
@@ -94,14 +94,14 @@ _MAX_ROWS = (50, 20, 10, 5, 2, 1, 0)
 
 
 def answer_of(question: type[Question], answer: Mapping[str, Any]) -> Answer:
-    """Returns a question's answer for an agent: facts, and apart from them callers' text.
+    """Returns a question's answer for an agent, which separates facts from callers' text.
 
-    The type of the answer decides: numbers, choices, and strings whose `Meta` has the form of a
-    fact, if they have that form. An object of a list has its number in both parts.
+    The type of the answer decides. Facts are numbers, choices, and strings that match the form in
+    their `Meta`. An object of a list has its number in both parts.
 
     Args:
-        question: what was asked.
-        answer: the document that the JSON API has answered.
+        question: the question.
+        answer: the answer of the JSON API.
     """
     shape = answer_type(question)
     lists = [value for value in answer.values() if _is_rows(value)]
@@ -129,7 +129,7 @@ def _longest(value: Any) -> int:
 
 
 def merged(facts: Any, untrusted: Any) -> Any:
-    """Returns both parts of an answer as one document, as the JSON API has it but for long text."""
+    """Returns both parts of an answer merged into the JSON API's form, with long text truncated."""
     if isinstance(facts, dict) and isinstance(untrusted, dict):
         parts = {name: merged(facts.get(name), untrusted.get(name)) for name in untrusted}
         return {name: value for name, value in {**facts, **parts}.items() if name != "n"}
@@ -175,9 +175,9 @@ def _split_object(members: Mapping[str, Any], value: Json, most: int) -> tuple[J
 
 
 def _shown(shape: Any, value: Any, most: int) -> Any:
-    """Returns a value without the members of a list, or of an object with any names, beyond `most`.
+    """Returns a value with at most `most` members of each list, and of each object with free names.
 
-    Without those, too, that an agent gets as they are or not at all, and that would be changed.
+    Leaves out values that an agent must get unchanged or not at all, if they would change.
     """
     shape, _ = _plain(shape)
     if get_origin(shape) is list and isinstance(value, list):
@@ -210,7 +210,7 @@ def _split_list(shape: Any, value: list[Any], most: int) -> tuple[Any, Any]:
 
 
 def _plain(shape: Any) -> tuple[Any, list[msgspec.Meta]]:
-    """Returns a type without None and its annotations, and these."""
+    """Returns a type without None and annotations, and its annotations."""
     metas: list[msgspec.Meta] = []
     while True:
         if get_origin(shape) is Annotated:
@@ -228,12 +228,12 @@ def _plain(shape: Any) -> tuple[Any, list[msgspec.Meta]]:
 
 
 def _members(shape: Any) -> Mapping[str, Any]:
-    """Returns the types of an object's members; empty if it is none."""
+    """Returns the types of an object's members; empty for other types."""
     is_struct = isinstance(shape, type) and issubclass(shape, msgspec.Struct)
     return _hints(shape) if is_struct or is_typeddict(shape) else {}
 
 
 @cache
 def _hints(shape: type) -> Mapping[str, Any]:
-    """Returns the types of the members of a class, read once: an answer has thousands of values."""
+    """Returns the types of a class's members, cached because answers have thousands of values."""
     return get_type_hints(shape, include_extras=True)

@@ -1,4 +1,4 @@
-"""The MCP server over HTTP: each request has the personal token of the user who asks."""
+"""The MCP server over HTTP; each request has the personal token of a user."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from opentrail.mcp.server import OpentrailMcpServer
 
-#: Where the protocol is spoken.
+#: Path of the MCP endpoint.
 PATH = "/mcp"
 _MAX_BODY_BYTES = 1_000_000
-#: Maximum open sessions of all users, and of each: one user does not keep the others out.
+#: Maximum open sessions of all users, and of each user, so that no user locks out others.
 _MAX_SESSIONS, MAX_USER_SESSIONS = 1_000, 20
 _SESSION_HEADER = "mcp-session-id"
-#: Seconds until a session ends that is not used.
+#: Seconds until an unused session ends.
 _IDLE_SECONDS = 600.0
 
 
 class PersonalTokenVerifier:
-    """Verifies tokens by asking the server whose they are.
+    """Verifies tokens by asking the server for their users.
 
     Args:
-        user_of: returns the name of a token's user; None if the token is not valid.
+        user_of: returns the name of a token's user; None if the token is invalid.
     """
 
     def __init__(self, user_of: Callable[[str], str | None]) -> None:
@@ -46,10 +46,10 @@ class PersonalTokenVerifier:
 
 
 def token_of_request() -> str:
-    """Returns the token of the request that is answered."""
+    """Returns the token of the current request."""
     token = get_access_token()
     if token is None:
-        raise RuntimeError("a request without a token is never answered")
+        raise RuntimeError("the request has no token")
     return token.token
 
 
@@ -58,7 +58,7 @@ def http_app(server: OpentrailMcpServer, authority: str) -> Starlette:
 
     Args:
         server: the MCP server, which has a verifier of tokens.
-        authority: host and port; requests for others, and from any web page, are refused.
+        authority: host and port; it refuses requests for other hosts, and from any web page.
     """
     app = server.streamable_http_app(
         streamable_http_path=PATH,
@@ -75,16 +75,16 @@ def http_app(server: OpentrailMcpServer, authority: str) -> Starlette:
 
 
 class UserSessions:
-    """Refuses a user who has `MAX_USER_SESSIONS` open sessions another one, with 429."""
+    """Refuses more than `MAX_USER_SESSIONS` open sessions of a user, with 429."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        #: When each session was used last (time.monotonic), by user.
+        #: User → session → time of its last use (time.monotonic).
         self._used: dict[str, dict[str, float]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         user = getattr(scope.get("user"), "username", "")
-        if not user:  # is refused
+        if not user:  # the MCP server refuses it
             await self._app(scope, receive, send)
             return
         now, known = time.monotonic(), self._used.get(user, {})

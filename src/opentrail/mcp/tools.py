@@ -1,7 +1,4 @@
-"""The tools that agents use, each answered from the JSON API of a running server.
-
-Tools only read.
-"""
+"""The tools of agents, which read from the JSON API of a running server and change nothing."""
 
 from __future__ import annotations
 
@@ -43,7 +40,7 @@ class Ask(Protocol):
         """Return the answer; a body makes it a POST.
 
         Raises:
-            OpentrailError: the server refuses the request, or cannot be reached.
+            OpentrailError: the server refuses the request, or is unreachable.
         """
         ...
 
@@ -57,8 +54,8 @@ class Tools:
     """The tools.
 
     Args:
-        ask: asks the JSON API.
-        clock: returns the time at which `2h` ends.
+        ask: sends a request to the JSON API.
+        clock: returns the end of spans such as `2h`.
     """
 
     def __init__(self, ask: Ask, clock: Callable[[], datetime] = now) -> None:
@@ -110,7 +107,7 @@ class Tools:
     def history_of(
         self, resource: str, principal: str, session: str, since: str, limit: int, cursor: str
     ) -> Answer:
-        """Returns what happened to a resource, or what a caller did, equal calls grouped."""
+        """Returns the history of a resource or caller, with equal calls grouped."""
         names: dict[Kind, str] = {
             "resource": resource,
             "principal": principal,
@@ -143,7 +140,7 @@ class Tools:
         return self._shortened(query, page, cursor, grouped)
 
     def verify(self, trail: str) -> Answer:
-        """Returns the state of the store, and what the last verifications of trails found."""
+        """Returns the state of the store, and the findings of the trails' last verifications."""
         health = self._ask("/api/v1/health", {})
         facts: Json = {
             "store": {
@@ -157,7 +154,7 @@ class Tools:
         try:
             trails = self._ask("/api/v1/trails", {})["trails"]
         except OpentrailError as error:
-            # What a viewer may not see; the state of the store is an answer, too.
+            # A viewer may not see trails; answer with the state of the store.
             note = "Trails cannot be seen; this needs the role auditor."
             untrusted["trails"] = str(error)
             return first_that_fits([Answer({**facts, "note": note}, cleaned(untrusted), 0)])
@@ -176,9 +173,9 @@ class Tools:
 
     @search_limit()
     def _event(self, event_id: str) -> tuple[Json, Json]:
-        """Returns the row and the record of an event, without secrets: imported ones have some.
+        """Returns the row and the record of an event, without the secrets of imported events.
 
-        An id is never part of a path: an imported event may have any text as its id.
+        The id is never part of a path, because the id of an imported event can be any string.
         """
         query = {"expression": f"id={quoted(event_id)}", "categories": "all", "limit": "1"}
         rows = self._ask("/api/v1/events/rows", query)["events"]
@@ -188,7 +185,7 @@ class Tools:
         return rows[0], without_secrets(orjson.loads(event["CloudTrailEvent"]))
 
     def _page(self, query: Mapping[str, str | None], limit: int, cursor: str) -> Json:
-        """Returns a page of events; if there are none, with what the search may have meant."""
+        """Returns a page of events; an empty page has suggestions for the search."""
         more = {"limit": str(limit), "cursor": cursor or None}
         page: Json = self._ask("/api/v1/events/rows", {**query, **more})
         if not page["events"] and query["expression"]:
@@ -202,7 +199,7 @@ class Tools:
         cursor: str,
         answer: Callable[[Json, Json], Answer],
     ) -> Answer:
-        """Returns the answer of a page, or of the longest part of it that is small enough."""
+        """Returns the answer with a page, or with as much of it as fits."""
         rows, shown = page["events"], _without_nothing(query)
 
         def is_too_large(count: int) -> bool:
@@ -215,7 +212,7 @@ class Tools:
         return first_that_fits([answer(shown, page)])
 
     def _caller_of(self, row: Json) -> tuple[Json, Json] | None:
-        """Returns how the caller of an event got its credentials; None for an unusual id."""
+        """Returns the origin of the credentials of an event's caller; None for an unusual id."""
         if not is_event_id(row["eventId"]):
             return None
         chain = self._ask(f"/api/v1/events/{row['eventId']}/caller", {})
@@ -225,7 +222,7 @@ class Tools:
         return {"kind": chain["kind"], "steps": steps}, untrusted
 
     def _time(self, name: str, text: str) -> str | None:
-        """Returns a time as the API has it; `2h` is the time two hours ago."""
+        """Returns a time in the form of the API; `2h` is the time two hours ago."""
         if not text:
             return None
         try:
@@ -239,7 +236,7 @@ def _without_nothing(members: Mapping[str, Any]) -> Json:
 
 
 def _missing(answer: Mapping[str, Any]) -> Json:
-    """Returns how many ranges event history lacks, if any."""
+    """Returns the number of ranges missing from event history, if any."""
     return {"missing_ranges": len(answer["missing"])} if answer["missing"] else {}
 
 
@@ -260,7 +257,7 @@ def _event_list(query: Json, page: Json) -> Answer:
 
 
 def _groups_of(rows: Sequence[Json]) -> list[list[Json]]:
-    """Returns rows in groups of the same call, caller and outcome, in order of the newest one."""
+    """Returns rows grouped by call, caller and outcome, in order of the newest row."""
     groups: dict[tuple[Any, ...], list[Json]] = {}
     for row in rows:
         key = (row["eventSource"], row["eventName"], row["arn"], row["errorCode"])
@@ -269,7 +266,7 @@ def _groups_of(rows: Sequence[Json]) -> list[list[Json]]:
 
 
 def _group_parts(rows: Sequence[Json]) -> tuple[Json, Json]:
-    """Returns both parts of a group: the newest event in words, and the ids of all."""
+    """Returns both parts of a group: the newest event in words, and the ids of all events."""
     newest, oldest = rows[0], rows[-1]
     facts, text = split_row(newest)
     if len(rows) > 1:
