@@ -1,4 +1,4 @@
-/** Calls of the server: errors with their request id, cancellation, and what happens without a session. */
+/** Calls of the server: errors with their request id, cancellation, and ended sessions. */
 
 const ROOT = "/api/v1/";
 
@@ -27,7 +27,7 @@ class ConnectionState {
     return () => this.listeners.delete(listener);
   };
   readonly current = (): Connection => this.state;
-  /** Grows each time the connection comes back: what failed before is worth another attempt. */
+  /** Grows each time the connection returns, so that pages repeat failed calls. */
   readonly returns = (): number => this.generation;
 
   report(next: Connection): void {

@@ -1,4 +1,4 @@
-/** Who was behind the temporary credentials of events: one call for the sessions of a list. */
+/** The original callers behind temporary credentials: one call for all sessions of a list. */
 
 import { useRef } from "react";
 import { get } from "./client";
@@ -8,7 +8,7 @@ import { useCall } from "./useCall";
 /** Callers whose credentials another call issued. */
 export const TEMPORARY = new Set(["AssumedRole", "FederatedUser"]);
 
-/** The server answers no more in one call. */
+/** Maximum events in one call of the server. */
 const MAX_ASKED = 200;
 
 /** The original caller of an event: undefined until it is known, null if it is not recorded. */
@@ -35,7 +35,7 @@ export function useOrigins(events: readonly Event[]): OriginOf {
   return (event) => known.get(sessionOf(event) ?? "");
 }
 
-/** What all events with the same temporary credentials have in common; null: the credentials are not temporary. */
+/** The key of an event's temporary credentials; null: the credentials are not temporary. */
 function sessionOf({ principalType, accessKeyId, eventId }: Event): string | null {
   return TEMPORARY.has(principalType ?? "") ? (accessKeyId ?? eventId) : null;
 }

@@ -1,4 +1,4 @@
-/** Follows new events by server-sent events, over fetch: it has status codes, and can resume by position. */
+/** Follows new events as server-sent events, over fetch, which has status codes and can resume by position. */
 
 import { address, ApiError, lines, type Query, send } from "./client";
 import type { Event } from "./types";

@@ -1,4 +1,4 @@
-/** What the server answers, by the names that pages use, and what only pages know. */
+/** Types of the server's answers under the names that pages use, and types of pages alone. */
 
 import type { Proof, SessionInfo } from "./schema";
 

@@ -46,7 +46,7 @@ export function useCall<T>(
       },
     );
     return () => abort.abort();
-    // The caller names what its call depends on.
+    // The caller lists the dependencies of its call.
   }, [...dependencies, attempt, returns]);
 
   const reload = useCallback(() => setAttempt((before) => before + 1), []);

@@ -247,7 +247,7 @@ const NAVIGATION = [
   { path: "/settings", name: "Settings", letter: "s", group: "Settings" },
 ] as const;
 
-/** The pages that a session may see. */
+/** The pages that a session's user may see. */
 function pagesFor(session: Session): (typeof NAVIGATION)[number][] {
   return NAVIGATION.filter(({ path }) => PAGES.every((entry) => !entry.pattern.test(path) || atLeast(session, entry.least)));
 }
@@ -275,7 +275,7 @@ interface Part {
   name: string;
 }
 
-/** Which page the address is below; null: it is one of the navigation. */
+/** The page above an address; null: the page is in the navigation. */
 function partAt(path: string, name: string, query: URLSearchParams): Part | null {
   const section = NAVIGATION.findLast(({ path: start }) => start !== "/" && path.startsWith(`${start}/`));
   if (section) return { section: { name: section.name, href: href(section.path) }, name };

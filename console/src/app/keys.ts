@@ -9,7 +9,7 @@ const layers: { current: Keys }[] = [];
 let first: string | null = null;
 let firstAt = 0;
 
-/** Types of inputs into which nothing is typed. */
+/** Types of inputs that take no text. */
 const NO_TEXT = new Set(["button", "checkbox", "file", "image", "radio", "range", "reset", "submit"]);
 
 function isTyping(target: EventTarget | null): boolean {
@@ -72,7 +72,7 @@ export function TypedText(): null {
   return null;
 }
 
-/** Returns what `TypedText` collected, once. */
+/** Returns the text that `TypedText` collected, once. */
 export function typedText(): string {
   const text = typed;
   typed = "";

@@ -1,8 +1,8 @@
 import { type ComponentType, type ReactNode, useEffect, useState } from "react";
 
 /**
- * A component whose module is loaded when it is first shown; until then something else stands in its place.
- * Shows it once it has loaded: `Suspense` would wait until 300 ms after the last fallback.
+ * A component whose module loads when it is first shown, with a fallback until then.
+ * It appears as soon as it has loaded: `Suspense` would wait until 300 ms after the last fallback.
  */
 export function onDemand<Props extends object>(load: () => Promise<{ default: ComponentType<Props> }>, waiting: ReactNode = null): ComponentType<Props> {
   let Loaded: ComponentType<Props> | null = null;

@@ -1,4 +1,4 @@
-/** What a reader chose in this browser: theme, zone, columns, keys. */
+/** The user's preferences in this browser: theme, zone, columns, keys. */
 
 import { applyDensity, applyMode, Density, Mode } from "@cloudscape-design/global-styles";
 import { useSyncExternalStore } from "react";

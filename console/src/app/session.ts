@@ -31,7 +31,7 @@ export function tokenFromAddress(): string | null {
   return token;
 }
 
-/** Begins or continues a session; an error if the link was no good and there is no older session. */
+/** Begins or continues a session; throws if the link is invalid and there is no older session. */
 export async function begin(token: string | null): Promise<Session | null> {
   let refused: ApiError | null = null;
   if (token !== null) {

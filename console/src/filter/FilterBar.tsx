@@ -30,7 +30,7 @@ export function FilterBar({ expression, onChange, onEnter, onLeave }: Props): Re
   const [active, setActive] = useState(-1);
   const input = useRef<HTMLInputElement>(null);
   const list = useRef<HTMLUListElement>(null);
-  /** What an answer finds when it comes: another expression, or another text. */
+  /** The current expression and edited term, which may have changed when an answer arrives. */
   const now = useRef({ expression, edited, changes: 0 });
   Object.assign(now.current, { expression, edited });
   const id = useId();
@@ -43,7 +43,7 @@ export function FilterBar({ expression, onChange, onEnter, onLeave }: Props): Re
   const isListed = isOpen && suggestions.length > 0;
   useKeys({ "/": () => input.current?.focus() });
 
-  // An invalid expression, from an address, is there to be mended.
+  // Lets the user correct an invalid expression from an address.
   useEffect(() => {
     let [isCurrent, isInvalid] = [true, false];
     void read(expression).then(
@@ -67,7 +67,7 @@ export function FilterBar({ expression, onChange, onEnter, onLeave }: Props): Re
   // Before the alert is painted, so that the next keystroke replaces the mistake.
   useLayoutEffect(() => {
     if (wrong?.at == null) return;
-    // The server counts characters of the text behind the escapes.
+    // The server counts the characters of the unescaped text.
     const characters = [...hidden(typed)];
     const place = (count: number): number => visible(characters.slice(0, count).join("")).length;
     input.current?.setSelectionRange(place(wrong.at), place(wrong.at + wrong.length));

@@ -38,7 +38,7 @@ function short(time: string, zone: string): string {
 interface Props {
   range: Range;
   zone: string;
-  /** Whether there is no room for words. */
+  /** Whether the chooser is too narrow for words. */
   isShort: boolean;
   onChange: (range: Range) => void;
 }

@@ -8,7 +8,7 @@ import { allOf, anyOf, comparison, literal, termTexts } from "./expression";
 
 /** Events that only read are hidden until the reader removes this token, as on AWS's page. */
 export const DEFAULT_EXPRESSION = "is:write";
-/** The range that nobody chose. */
+/** The default range. */
 const AUTO = "auto";
 const ALL_TIME = "all";
 export const NO_RANGE: Range = { last: null, since: null, until: null };
@@ -24,7 +24,7 @@ export interface Range {
 export interface Conditions {
   expression: string;
   range: Range;
-  /** Nobody chose the range: it is the last 24 hours, or the one with the newest events. */
+  /** Whether the range is the default: the last 24 hours, or the range with the newest events. */
   isAuto: boolean;
   account: string | null;
   region: string | null;
@@ -63,13 +63,13 @@ export function readConditions(query: URLSearchParams): Conditions {
   };
 }
 
-/** Whether an address leaves the range to the page. A link with an expression alone is of all time. */
+/** Whether an address leaves the range to the page. A link with only an expression covers all time. */
 function hasNoRange(query: URLSearchParams): boolean {
   if (query.get("last") === AUTO) return true;
   return ["last", "since", "until", "expression"].every((name) => query.get(name) === null);
 }
 
-/** The shortest range of some that has an event. */
+/** The shortest of some ranges that includes a time. */
 export function rangeSince(time: string, lengths: readonly string[], now: number): Range {
   const last = lengths.find((length) => sinceOf(length, now) <= time);
   return last ? { ...NO_RANGE, last } : NO_RANGE;
@@ -122,12 +122,12 @@ function isSame(term: Term, field: string, value: string, include: boolean): boo
   return term.field === field && term.operator === (include ? "=" : "!=") && term.value === literal(value);
 }
 
-/** Whether all events of a search have a value, or all miss it. */
+/** Whether all events of a search have a value, or no event has it. */
 export function hasValue(terms: readonly Term[], field: string, value: string, include: boolean): boolean {
   return terms.some((term) => isSame(term, field, value, include));
 }
 
-/** Takes away the comparison that `withValue` adds. */
+/** Removes the comparison that `withValue` adds. */
 export function withoutValue(terms: readonly Term[], field: string, value: string): string {
   return allOf(...terms.filter((term) => !isSame(term, field, value, true)).map(({ text }) => text));
 }
@@ -139,7 +139,7 @@ export function withValue(expression: string, field: string, value: string, incl
   return allOf(...before, ...(before.includes(added) ? [] : [added]));
 }
 
-/** The only text that is searched for in all values; null: there is none, or there are several. */
+/** The only word or phrase searched for in all values; null: none or several. */
 export function textIn(terms: readonly Term[]): string | null {
   const texts = terms.filter(isText);
   return texts.length === 1 ? (texts[0]?.value ?? null) : null;
@@ -149,7 +149,7 @@ function isText({ field, value }: Term): boolean {
   return field === null && value !== null;
 }
 
-/** The search for events that name something as a resource or as the caller, instead of a text that is anywhere. */
+/** The search for events that name a resource or caller, instead of a word in any value. */
 export function naming(terms: readonly Term[], name: string): string {
   const others = terms.filter((term) => !isText(term)).map(({ text }) => text);
   return allOf(...others, anyOf(...["resourceName", "username"].map((field) => comparison(field, name))));

@@ -63,7 +63,7 @@ function word(text: string): string {
 // Reading
 
 const MAX_KNOWN = 200;
-/** What the server read, by expression. */
+/** Expression → its terms from the server. */
 const known = new Map<string, ExpressionTerms>([["", { terms: [], error: null }]]);
 
 /** Reads an expression; an invalid one is one term. */

@@ -1,4 +1,4 @@
-/** The fields that the filter suggests, with the names that the Event history of AWS has. */
+/** The fields that the filter suggests, with their names in AWS's Event history. */
 
 export interface Field {
   name: string;
@@ -30,7 +30,7 @@ export const FIELDS: readonly Field[] = [
   { name: "requestParameters.", label: "Member of the request" },
 ];
 
-/** The fields whose values may be meant by what someone types without naming one. */
+/** The fields to search for values when the user types text without a field. */
 export function searchedFor(text: string): string[] {
   if (/^arn:/i.test(text)) return ["arn", "resourceName"];
   const keys = /^A[KS]IA/i.test(text) ? ["accessKeyId"] : [];
@@ -40,10 +40,10 @@ export function searchedFor(text: string): string[] {
 /** The last typed word, with the caret at its end. */
 export interface Word {
   start: number;
-  /** The field or path before its operator; null: it has no operator. */
+  /** The field or path before the operator; null without an operator. */
   field: string | null;
   operator: string;
-  /** What follows the operator, or the whole word. */
+  /** The text after the operator, or the whole word. */
   text: string;
 }
 

@@ -7,10 +7,10 @@ import { comparison, isCounted, words } from "./expression";
 import { CATEGORY, type Field, FIELDS, lastWord, searchedFor } from "./fields";
 
 export interface Suggestion {
-  /** What stands instead of the last word. */
+  /** The replacement for the last word. */
   text: string;
   detail: string;
-  /** Whether a value follows: it is no term yet. */
+  /** Whether a value must follow to complete the term. */
   isOpen?: boolean;
   /** Whether it replaces everything typed. */
   isWhole?: boolean;
@@ -33,7 +33,7 @@ export function useSuggestions(typed: string, scope: Query): Suggestion[] {
     return () => abort.abort();
   }, [typed, key]);
   const known = namesOf(typed);
-  // The former values stay while others load, as far as they fit: a choice by the arrow keys keeps its place.
+  // Matching old values stay while new ones load, so that a choice by the arrow keys keeps its place.
   const { text } = lastWord(typed);
   const values = counted.typed === typed ? counted.values : counted.values.filter((value) => value.text.toLowerCase().includes(text.toLowerCase()));
   const counts = new Map(values.map((value) => [value.text, value]));

@@ -14,10 +14,10 @@ import { visible } from "../text/visible";
 const LIMIT = 200;
 const INTERVAL = 1_000;
 const MAX_ROWS = 1_000;
-/** Milliseconds. An event has the time at which its call began, and arrives when the call has ended. */
+/** Milliseconds. An event has the start time of its call, but arrives after the call's end. */
 const LONGEST_CALL = 60_000;
 
-/** The calls since a trail was made, in their order: the first row is its CreateTrail. */
+/** The calls since the creation of a trail, in order; the first row is its CreateTrail. */
 export function since(events: Event[], trail: string | null): Event[] {
   const created = events.findIndex(
     ({ eventName, errorCode, resources }) =>
@@ -26,7 +26,7 @@ export function since(events: Event[], trail: string | null): Event[] {
   return created < 0 ? [] : events.slice(0, created + 1).reverse();
 }
 
-/** Adds newer events to the newest ones, or loads these. */
+/** Loads the newest events, or adds newer ones. */
 async function withNewer(events: Event[], trail: string | null, signal: AbortSignal): Promise<Event[]> {
   const [newest, first] = [events[0], since(events, trail)[0]];
   const from = newest && new Date(Date.parse(newest.eventTime) - LONGEST_CALL).toISOString();

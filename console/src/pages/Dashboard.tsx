@@ -83,7 +83,7 @@ export default function Dashboard(): ReactNode {
 
 type Scope = { account: string | null; region: string | null };
 
-/** Log files that changed after delivery: nothing here matters more. */
+/** Log files that changed after delivery, the most important message here. */
 function BrokenProofs({ trails }: { trails: TrailSummary[] }): ReactNode {
   return trails.map(
     ({ arn, name, verified }) =>
@@ -277,7 +277,7 @@ function Top({ scope }: { scope: Scope }): ReactNode {
   );
 }
 
-/** `position` grows with each searchable event: an answer from before it is out of date. */
+/** `position` grows with each searchable event, which makes earlier answers outdated. */
 function Latest({ scope, position }: { scope: Scope; position: number }): ReactNode {
   const asked = useRef(position);
   const { data, error, reload } = useCall(

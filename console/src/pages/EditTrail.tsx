@@ -29,7 +29,7 @@ interface Stored {
   events: Events;
 }
 
-/** Changes a trail by the calls that it names. */
+/** Changes a trail, and shows the calls that do so. */
 export default function EditTrail(): ReactNode {
   const [name] = useQuery("name");
   const { data, error, reload } = useCall((signal) => load(name ?? "", signal), [name]);
@@ -52,7 +52,7 @@ async function load(name: string, signal: AbortSignal): Promise<Stored> {
   const [settings, selectors, insights] = await Promise.all([
     post<{ Trail: StoredTrail }>("aws/GetTrail", { Name: trail.arn }, region, signal),
     post<StoredSelectors>("aws/GetEventSelectors", { TrailName: trail.arn }, region, signal),
-    // Without any, GetInsightSelectors is an error.
+    // GetInsightSelectors fails for a trail without Insights.
     trail.insights ? post<StoredInsights>("aws/GetInsightSelectors", { TrailName: trail.arn }, region, signal) : { InsightSelectors: [] },
   ]);
   return { arn: trail.arn, region: trail.homeRegion, form: formOf(settings.Trail), events: eventsOf(selectors, insights.InsightSelectors) };

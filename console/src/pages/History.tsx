@@ -37,7 +37,7 @@ const Facets = onDemand(() => import("../parts/Facets"), <aside className="facet
 
 const NEWER_INTERVAL = 5_000;
 const MAX_NEWER = 200;
-/** One and the same list, so that effects do not run again. */
+/** A constant list, so that effects do not run again. */
 const NONE: Event[] = [];
 const MAX_COMPARED = 5;
 const BESIDE_A_PANEL = new Set(["time", "method", "what", "name", "result"]);
@@ -61,10 +61,10 @@ export default function History(): ReactNode {
   const shown = columnsBeside(open !== null, picked ?? PRESETS.Sentences);
   const terms = useTerms(conditions.expression);
   const text = textIn(terms);
-  // The index finds a name. A text search reads all events, so it starts once the answer is there.
+  // The index finds a name. A word search reads all events, so it starts after that answer.
   const answered = useMemo(closedGate, [conditions.expression]);
   const answer = useCall(text === null ? null : (signal) => get<NameAnswer>("answer", { name: text }, signal).finally(answered.open), [text, answered]);
-  // Counting reads all events of a search: it begins when the first page is there.
+  // Counting reads all events of a search, so it starts after the first page.
   const rows = useMemo(closedGate, [query]);
   const page = useCall(
     async (signal) => {
@@ -225,7 +225,7 @@ export default function History(): ReactNode {
   );
 }
 
-/** The focus leaves the filter for the first row of the next page, once all of its events are there. */
+/** Moves the focus from the filter to the first row of the next page, once all its events have loaded. */
 function useFocusAfter(page: Page | null, isLoading: boolean): [RefObject<HTMLDivElement | null>, () => void] {
   const list = useRef<HTMLDivElement>(null);
   const [before, setBefore] = useState<{ page: Page | null } | null>(null);
@@ -275,13 +275,13 @@ interface NothingProps {
   cursor: string | null;
 }
 
-/** What stands in a list without rows. */
+/** The content of an empty list. */
 function Nothing({ page, isWaiting, isSlow, conditions, query, cursor }: NothingProps): ReactNode {
   if (page.loading || isWaiting || !page.data) return isSlow && !page.error ? "Loading events" : <>&nbsp;</>;
   return <Empty conditions={conditions} query={query} cursor={cursor} />;
 }
 
-/** Beside an open event the list keeps time, method, sentence and error. */
+/** Next to an open event, the list shows only time, method, sentence and error. */
 function columnsBeside(isOpen: boolean, shown: readonly string[]): readonly string[] {
   return isOpen ? shown.filter((id) => BESIDE_A_PANEL.has(id)) : shown;
 }
@@ -292,7 +292,7 @@ function columnsIn(text: string | null): string[] | null {
   return found.length ? found : null;
 }
 
-/** Where the events are from; `zone` if the last 24 hours have none. */
+/** The account and Region of the events; `zone` if the last 24 hours have no events. */
 function summary(conditions: Conditions, page: Page | null, zone: string | null): string {
   const account = conditions.account ? `account ${visible(conditions.account)}` : "all accounts";
   const region = conditions.region ? visible(conditions.region) : "all Regions";
@@ -324,7 +324,7 @@ function useSlow(loading: boolean): boolean {
   return slow;
 }
 
-/** How many events arrived since the first page was loaded; they do not shift it. */
+/** The number of events that arrived since the first page loaded; they do not shift it. */
 function useNewer(query: Query, page: Page | null): number {
   const { data } = useCall(
     page &&
@@ -377,7 +377,7 @@ function absoluteLink(query: Query): string {
   return link.href;
 }
 
-/** What a saved view keeps: a relative range stays relative. */
+/** The state to save in a view; a relative range stays relative. */
 function stateOf({ expression, range, account, region, all }: Conditions, columns: readonly string[]): ViewState {
   const { last, since, until } = range;
   const parts = { expression, last, since: last ? null : since, until: last ? null : until, account, region };
@@ -435,7 +435,7 @@ function Actions({ query, selected, onCompare, onRefresh, children }: ActionsPro
   );
 }
 
-/** The cursor of the page from which each page was reached by "Older"; null is the newest page. */
+/** The cursor of the page from which "Older" led to each page; null is the newest page. */
 const CAME_FROM = new Map<string, string | null>();
 
 interface PagingProps {
@@ -443,7 +443,7 @@ interface PagingProps {
   newer: number;
   onRefresh: () => void;
   cursor: string | null;
-  /** The range that nobody chose: pages are of it, also when they are loaded again. */
+  /** The default range, also of reloaded pages. */
   range: Range | null;
 }
 

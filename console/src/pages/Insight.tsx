@@ -41,13 +41,13 @@ const SPANS: [string, string, number][] = [
 ];
 const MAX_BARS = 180;
 
-/** The span of the chart that an incident begins with: short ones close by, long ones from afar. */
+/** The initial span of an incident's chart, which depends on the duration of the incident. */
 export function defaultSpan(length: number): string {
   const hours = length / HOUR;
   return hours < 4 ? "3h" : hours < 12 ? "12h" : hours < 24 ? "1d" : hours < 72 ? "3d" : "1w";
 }
 
-/** The minutes around an incident, added up so that there are not too many bars. */
+/** The minutes around an incident, summed up to limit the number of bars. */
 export function bars(incident: IncidentDetail, length: number): { points: ChartPoint[]; step: number } {
   const start = Date.parse(incident.start);
   const end = incident.end ? Date.parse(incident.end) : start;
@@ -203,7 +203,7 @@ interface Attribution {
   baseline?: { value: string; average: number }[];
 }
 
-/** Where the calls of an incident came from, as its record says; records of types about principals do not. */
+/** The sources of an incident's calls, from its record; records of types about principals have none. */
 function attributionsOf({ record }: IncidentDetail): Attribution[] {
   const details = record.insightDetails as { insightContext?: { attributions?: Attribution[] } } | undefined;
   return details?.insightContext?.attributions ?? [];

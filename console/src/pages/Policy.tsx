@@ -26,7 +26,7 @@ const PERIODS = { "7d": "Last week", "30d": "Last 30 days", "90d": "Last 90 days
 const RESOURCES = { exact: "Exactly those", prefix: "What names have in common", any: "All" };
 const LINES = 24;
 
-/** A policy made from a principal's calls, and policies tested on them. */
+/** Generates a policy from a principal's calls, and tests policies on them. */
 export default function Policy(): ReactNode {
   const { query } = useRoute();
   const principal = query.get("principal") ?? "";
@@ -83,7 +83,7 @@ function Made({ made }: { made: PolicyOfCalls }): ReactNode {
   const notes = [
     ["On every resource, because the records name none", made.unlimited],
     ["Left out, because AWS's authorization data has no such action", made.unverified],
-    ["What it needed is not in its records; add it yourself", made.unmapped],
+    ["Its records do not show the permissions it needs; add them yourself", made.unmapped],
   ] as const;
   return (
     <Container

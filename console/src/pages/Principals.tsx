@@ -183,7 +183,7 @@ function Story({ arn }: { arn: string }): ReactNode {
   );
 }
 
-/** The name of a session's role, whose policies apply to it; of anyone else the ARN. */
+/** For a session the name of its role, whose policies apply to it; otherwise the ARN. */
 function roleOf(arn: string): string {
   return /^arn:[^:]+:sts::\d*:assumed-role\/([^/]+)\//.exec(arn)?.[1] ?? arn;
 }

@@ -68,7 +68,7 @@ function List(): ReactNode {
           <Header
             variant="h1"
             counter={data ? `(${number(data.resources.length)}${data.complete ? "" : "+"})` : undefined}
-            description="What was created, changed or deleted, by the newest event. Enter opens a name."
+            description="Created, changed or deleted resources, in order of the newest event. Enter opens a name."
           >
             Resources
           </Header>

@@ -120,7 +120,7 @@ function Entry({ entry, all }: { entry: TimelineEntry; all: string }): ReactNode
   );
 }
 
-/** The page of the one event, or the list of all of them. */
+/** The page of a single event, or the list of all events. */
 function addressOf({ calls, eventIds, eventName, first, last }: TimelineEntry, all: string): string {
   if (calls === 1) return href(`/events/${encodeURIComponent(eventIds[0] ?? "")}`);
   const expression = `(${all}) AND eventName="${literal(eventName).replaceAll('"', '\\"')}"`;

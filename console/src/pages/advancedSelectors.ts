@@ -3,10 +3,10 @@
 import fieldRules from "./selectorRules.json";
 import { type EventSelector, eventSelectors, type Selection, START_SELECTION } from "./trailPlan";
 
-/** What conditions on a field may be. */
+/** The rules for conditions on a field. */
 export interface FieldRule {
   operators: string[];
-  /** null: any. */
+  /** null: any value. */
   values: string[] | null;
   required: boolean;
   /** Whether there is exactly one value. */
@@ -129,7 +129,7 @@ export function fromBasic(selectors: EventSelector[]): AdvancedSelector[] {
   });
 }
 
-/** The conditions of each selector that a data resource needs: a table's indexes need one besides the table's. */
+/** The conditions of the selectors that a data resource needs: a table also needs a selector for its indexes. */
 function arnConditions(type: string, values: string[]): Condition[][] {
   if (values.some((value) => ALL_RESOURCES.test(value))) return [[]];
   const arn = (operator: string, arns: string[]): Condition[] => [condition("resources.ARN", operator, ...arns)];
@@ -159,7 +159,7 @@ export function selectSame(some: AdvancedSelector[], others: AdvancedSelector[])
   return sorted(some) === sorted(others);
 }
 
-/** What a selector is called where it has no name. */
+/** The label of an unnamed selector. */
 export function titleOf({ name, category, conditions }: AdvancedSelector): string {
   const type = conditions.find(({ field }) => field === "resources.type")?.values[0];
   return name || `${category} events${type ? ` of ${type}` : ""}`;

@@ -11,7 +11,7 @@ export interface TailState {
   paused: boolean;
   /** Newest first. */
   rows: Row[];
-  /** What arrived during the pause, newest first. */
+  /** Events that arrived during the pause, newest first. */
   held: Row[];
 }
 

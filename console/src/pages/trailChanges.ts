@@ -1,10 +1,10 @@
-/** What a changed form of a trail means as calls of the CloudTrail API. */
+/** The calls of the CloudTrail API for a changed form of a trail. */
 
 import { type AdvancedEventSelector, type AdvancedSelector, fromApi, fromBasic, selectSame, titleOf, toApi, toBasic } from "./advancedSelectors";
 import { type EventSelector, eventSelectors, insightSelectors, type Selection, selectionError, START_SELECTION } from "./trailPlan";
 import { type Form, START } from "./turnOn";
 
-/** A trail as GetTrail has it. */
+/** A trail in the form of GetTrail. */
 export interface StoredTrail {
   Name: string;
   TrailARN: string;
@@ -16,24 +16,24 @@ export interface StoredTrail {
   SnsTopicARN?: string;
 }
 
-/** Its selectors as GetEventSelectors has them. */
+/** Its selectors in the form of GetEventSelectors. */
 export interface StoredSelectors {
   EventSelectors?: EventSelector[];
   AdvancedEventSelectors?: AdvancedEventSelector[];
 }
 
-/** A selector of Insights as GetInsightSelectors has it. */
+/** An Insights selector in the form of GetInsightSelectors. */
 export interface InsightSelector {
   InsightType: string;
   EventCategories?: string[];
 }
 
-/** The events of a trail as the form edits them. */
+/** The event selection of a trail in the form. */
 export interface Events {
   kind: "basic" | "advanced";
-  /** What the basic form shows, and the Insights of either kind. */
+  /** The state of the basic form, and Insights for both forms. */
   selection: Selection;
-  /** The trail's basic selectors if they say more than the basic form can show. */
+  /** The trail's basic selectors, if the basic form cannot show them fully. */
   complex: EventSelector[];
   /** Whether these stay unchanged. */
   keepsComplex: boolean;
@@ -47,7 +47,7 @@ export interface Events {
 export interface Change {
   operation: "UpdateTrail" | "PutEventSelectors" | "PutInsightSelectors";
   input: Record<string, unknown>;
-  /** What it changes, in words. */
+  /** The change, in words. */
   text: string;
 }
 
@@ -73,7 +73,7 @@ const DATA: Record<string, { choice: "s3" | "lambda"; value: string }> = {
   "AWS::Lambda::Function": { choice: "lambda", value: "arn:aws:lambda" },
 };
 
-/** Basic selectors as the form shows them; null: they say more than it can. */
+/** Basic selectors in the form; null: the form cannot show them fully. */
 function selectionOf(selectors: EventSelector[]): Selection | null {
   const selector = selectors[0];
   if (!selector || selectors.length > 1 || selector.ExcludeManagementEventSources?.length) return null;
@@ -116,7 +116,7 @@ function basicOf({ complex, keepsComplex, selection }: Events): EventSelector[] 
   return keepsComplex ? complex : eventSelectors(selection);
 }
 
-/** Advanced selectors for the same events, or the ones that basic selectors would have replaced. */
+/** Advanced selectors for the same events, or the trail's previous advanced selectors. */
 export function asAdvanced(events: Events): Events {
   if (events.replaces) return { ...events, kind: "advanced", replaces: false };
   const equal = fromBasic(basicOf(events));
@@ -152,7 +152,7 @@ interface State {
   events: Events;
 }
 
-/** The calls that make a trail what its form says, in their order. */
+/** The calls that apply the form to a trail, in order. */
 export function changesOf(arn: string, before: State, after: State): Change[] {
   return [...update(arn, before.form, after.form), ...selected(arn, before.events, after.events)];
 }

@@ -1,4 +1,4 @@
-/** The events that a new trail delivers, in words, as the API has them, and as commands. */
+/** The events that a new trail delivers: in words, in the API's form, and as commands. */
 
 import { type Form, request } from "./turnOn";
 

@@ -7,7 +7,7 @@ export interface Form {
   allRegions: boolean;
   createBucket: boolean;
   bucket: string;
-  /** Whether the bucket's name was typed, so that it no longer follows the trail's. */
+  /** Whether the user typed the bucket name, which then no longer follows the trail name. */
   bucketEdited: boolean;
   prefix: string;
   encrypt: boolean;
@@ -34,7 +34,7 @@ export const START: Form = {
 const MAX_BUCKET_LENGTH = 63;
 const MIN_LENGTH = 3;
 
-/** The name of a bucket for a trail: lower case, letters, digits and hyphens, 3 to 63 characters. */
+/** A bucket name for a trail: lowercase letters, digits and hyphens, 3 to 63 characters. */
 export function bucketFor(trail: string): string {
   const safe = trail
     .toLowerCase()
@@ -84,7 +84,7 @@ function bucketError(bucket: string): string | null {
   return /\.\./.test(bucket) || /^\d+\.\d+\.\d+\.\d+$/.test(bucket) ? "This is not a valid bucket name." : null;
 }
 
-/** What is sent: everything explicitly, since the API's own defaults differ. */
+/** The body of the request, with all members, since the API's defaults differ. */
 export function request(form: Form): TurnOn {
   return {
     name: form.name,

@@ -31,7 +31,7 @@ import {
 } from "../pages/advancedSelectors";
 import { visible } from "../text/visible";
 
-/** Maximum lines of a field of values; more are scrolled. */
+/** Maximum lines of a field of values; it scrolls beyond that. */
 const MAX_LINES = 8;
 
 interface Props {
@@ -175,7 +175,7 @@ function SelectorFields({ number, isNew, selector, errorOf, onChange, onRemove }
   );
 }
 
-/** What values of resources.ARN look like. */
+/** Examples of values of resources.ARN. */
 const EXAMPLES: Record<string, string> = {
   "AWS::S3::Object": "arn:aws:s3:::my-bucket/",
   "AWS::Lambda::Function": "arn:aws:lambda:us-east-1:123456789012:function:my-function",

@@ -12,7 +12,7 @@ interface Props {
   onOpen: (id: string) => void;
 }
 
-/** What is known of a name that was searched for, above the events that have it. */
+/** The answer about a searched name, above the events that contain it. */
 export default function AnswerCard({ answer, onOpen }: Props): ReactNode {
   const { zone } = usePreferences();
   const { event, sentence, clause, types, behind } = answer;

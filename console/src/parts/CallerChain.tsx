@@ -14,7 +14,7 @@ import { Problem } from "./Problem";
 
 interface Props {
   event: Event;
-  /** What a click on a step opens; without it the link leads to the event's page. */
+  /** Called on a click on a step; without it the link opens the event page. */
   onOpen?: (id: string) => void;
 }
 
@@ -73,7 +73,7 @@ function Step({ step, event, onOpen }: { step: Event; event: Event; onOpen?: (id
   );
 }
 
-/** How long a step was before or after the event. */
+/** The time between a step and the event. */
 function distance(step: Event, event: Event): string {
   const seconds = (Date.parse(step.eventTime) - Date.parse(event.eventTime)) / 1000;
   if (seconds === 0) return "in the same second";

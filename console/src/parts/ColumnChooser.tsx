@@ -12,7 +12,7 @@ import { COLUMNS, columnsOf, PRESETS } from "./columns";
 
 const SIZES = ["50", "100", "200"];
 
-/** Which columns are shown in which order, and the page size. */
+/** Chooses the columns, their order and the page size. */
 export default function ColumnChooser({ shown, onClose }: { shown: readonly string[]; onClose: () => void }): ReactNode {
   const { pageSize } = usePreferences();
   const [chosen, setChosen] = useState([...shown]);

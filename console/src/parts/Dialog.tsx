@@ -9,7 +9,7 @@ import { Problem } from "./Problem";
 
 interface Props {
   header: string;
-  /** What the dialog is for, on its button. */
+  /** The label of the action button. */
   action: string;
   /** Label of the cancel button of a destructive dialog, where it is the primary button. */
   keep?: string;
@@ -47,7 +47,7 @@ export function Dialog({ header, action, keep, disabled, loading, onCancel, onAc
 
 interface FormProps<T> {
   action: string;
-  /** What is said, with the reason, when the server refuses it. */
+  /** The message, followed by the reason, when the server refuses the action. */
   failed: string;
   disabled?: boolean;
   send: () => Promise<T>;

@@ -21,7 +21,7 @@ interface Props {
   refusal: string | null;
 }
 
-/** Which events a trail delivers, by basic or by advanced event selectors. */
+/** The events that a trail delivers, by basic or advanced event selectors. */
 export function EventFields({ events, onChange, problem, attempted, refusal }: Props): ReactNode {
   const isAdvanced = events.kind === "advanced";
   const complete = !isAdvanced || isComplete(events.advanced);

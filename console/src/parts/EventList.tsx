@@ -21,18 +21,18 @@ interface Props {
   shown?: readonly string[];
   /** The event shown next to the list. */
   open?: string | null;
-  /** What a click on an event opens; without it an event opens as a page. */
+  /** Called on a click on an event; without it the event opens as a page. */
   onOpen?: (id: string) => void;
-  /** A text to mark in sentences. */
+  /** A string to highlight in sentences. */
   mark?: string | null;
   selected?: readonly Event[];
   onSelect?: (events: Event[]) => void;
-  /** The keys j and k work wherever the focus is: this is the page's list. */
+  /** Whether this is the page's main list, where the keys j and k work with any focus. */
   isMain?: boolean;
   empty?: ReactNode;
 }
 
-/** Words of a sentence that a row leaves to other columns, or to those who read the event itself. */
+/** Words of a sentence that rows leave out, since other columns or the event itself show them. */
 const UNSEEN = new Set(["actor-type", "session", "method", "refusal"]);
 
 /** Events, one on a line. It is one stop of the Tab key; the arrow keys move between its rows. */
@@ -148,7 +148,7 @@ export function EventList({ label, items, shown = PRESETS.Sentences, open = null
   );
 }
 
-/** What the page does now, which rows that were drawn before do too. */
+/** The page's current handlers, which previously drawn rows also use. */
 interface Handlers {
   onOpen?: (id: string) => void;
   onToggle?: (event: Event) => void;
@@ -156,9 +156,9 @@ interface Handlers {
 
 interface RowProps {
   event: Event;
-  /** Who was behind its temporary credentials, if it is known. */
+  /** The original caller behind its temporary credentials, if known. */
   origin: Origin | null;
-  /** Ids of the columns, so that equal ones are one and the same value. */
+  /** Ids of the columns; equal ids are the same value. */
   columns: string;
   times: Times;
   mark: string | null;
@@ -177,7 +177,7 @@ const Row = memo(
     const target = href(`/events/${encodeURIComponent(event.eventId)}`);
     const onClick = (click: MouseEvent<HTMLElement>): void => {
       if (click.ctrlKey || click.metaKey || click.shiftKey || click.altKey || isControl(click.target)) return;
-      // Ending a text selection is not a click on the row.
+      // The end of a selection of text is not a click on the row.
       const marked = window.getSelection();
       if (click.detail && marked && !marked.isCollapsed && marked.containsNode(click.currentTarget, true)) return;
       click.preventDefault();
@@ -243,7 +243,7 @@ function Cell({ column, event, origin, times, mark }: CellProps): ReactNode {
   );
 }
 
-/** An event's clause in a row: who did what to what, and who was behind the caller. */
+/** An event's clause in a row: caller, action, resource, and original caller. */
 function Clause({ event, origin, mark }: { event: Event; origin: Origin | null; mark: string | null }): ReactNode {
   const [caller, rest] = splitAtCaller(event);
   const object = rest.findIndex(({ kind }) => kind === "object");
@@ -278,7 +278,7 @@ function Words({ parts, mark = null }: { parts: Event["parts"]; mark?: string | 
       );
     }
     if (kind !== "actor" && kind !== "object") return <Marked key={index} text={words} mark={mark} />;
-    // A caller is cut at its end, unless this is where it matches.
+    // Truncates a caller at its end, unless the match is there.
     const isCut = words.length > LONG && (kind === "object" || placeOf(words, mark) >= 0);
     return (
       <b key={index} className={isCut ? `${kind} long` : kind}>
@@ -292,12 +292,12 @@ function placeOf(text: string, mark: string | null): number {
   return mark ? text.toLowerCase().indexOf(mark.toLowerCase()) : -1;
 }
 
-/** Letters of a name that is not cut in its middle. */
+/** Maximum letters of a name that is not truncated in its middle. */
 const LONG = 24;
-/** Letters at the end of a long name that are shown however little room there is. */
+/** Letters at the end of a long name that are always visible. */
 const KEPT = 12;
 
-/** A long name, which is cut in its middle, but not where it matches. */
+/** A long name, truncated in its middle unless the match is there. */
 function Name({ text, mark }: { text: string; mark: string | null }): ReactNode {
   const place = placeOf(text, mark);
   const start = place < 0 ? Math.max(text.length - KEPT, 0) : place;
@@ -329,7 +329,7 @@ function splitAtCaller({ parts }: Event): [Event["parts"], Event["parts"]] {
   return [parts.slice(0, Math.max(space, 0)), parts.slice(Math.max(space, 0))];
 }
 
-/** A text in which each place that has another one, in any case, is marked. */
+/** Text with each occurrence of a string highlighted, in any case. */
 function Marked({ text, mark }: { text: string; mark: string | null }): ReactNode {
   if (!mark) return text;
   const pieces = text.split(new RegExp(`(${mark.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")})`, "i"));

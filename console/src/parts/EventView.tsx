@@ -40,7 +40,7 @@ export function useEvent(id: string): ReturnType<typeof useCall<EventDetail>> {
   return useCall((signal) => get<EventDetail>(`events/${encodeURIComponent(id)}`, {}, signal), [id]);
 }
 
-/** What is known of one event, in tabs, or in sections on a telephone; the heading is the caller's. */
+/** One event, in tabs, or in sections on a phone; the parent component draws the heading. */
 export function EventTabs({ detail, onOpen }: { detail: EventDetail; onOpen: (id: string) => void }): ReactNode {
   const [tab, setTab] = useQuery("tab");
   const narrow = useNarrow();

@@ -18,11 +18,11 @@ interface Props {
   onOpen: (name: string) => void;
   expression: string;
   terms: readonly Term[];
-  /** Whether agents made some of the events, as far as these are shown. */
+  /** Whether agents made some of the visible events. */
   hasAgents: boolean;
 }
 
-/** The most frequent values of the whole result: a click searches for one, with Alt it excludes it. */
+/** The most frequent values of the whole result. A click searches for a value; with Alt, it excludes it. */
 export default function Facets({ values, isCounting, open, onOpen, expression, terms, hasAgents }: Props): ReactNode {
   return (
     <aside className={isCounting ? "facets dimmed" : "facets"} aria-label="Facets">

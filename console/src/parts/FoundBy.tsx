@@ -9,7 +9,7 @@ import { number } from "../text/time";
 import { visible } from "../text/visible";
 import { eventsOf } from "./matchEvents";
 
-/** Which rules found an event, with the way back to their matches; nothing if none did. */
+/** The rules that matched an event, with links to their matches; empty without matches. */
 export function FoundBy({ eventId }: { eventId: string }): ReactNode {
   const { data } = useCall((signal) => get<{ matches: DetectionMatch[] }>("detections/matches", { event: eventId }, signal), [eventId]);
   return data?.matches.map((match) => {

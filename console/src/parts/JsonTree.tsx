@@ -4,7 +4,7 @@ import { decode, type Node, parseJson, size } from "./json";
 
 interface Props {
   text: string;
-  /** Called with the path and the meaning of a value that is chosen for the filter. */
+  /** Called with the path and the parsed value that the user chose for the filter. */
   onPick?: (path: string, value: string) => void;
 }
 

@@ -7,7 +7,7 @@ import type { LifeStory as Story } from "../api/types";
 import { visible } from "../text/visible";
 import { CallerChain } from "./CallerChain";
 
-/** Who created, changed and deleted a resource or a principal, and who was behind that. */
+/** Who created, changed and deleted a resource or a principal, and the original caller. */
 export function LifeStory({ story }: { story: Story }): ReactNode {
   const { sentences, maker, former } = story;
   return (

@@ -16,11 +16,11 @@ import { Problem } from "./Problem";
 interface Props {
   call: Call<{ matches: DetectionMatch[] }>;
   header?: ReactNode;
-  /** Whether the matches are of one rule, which is named above. */
+  /** Whether all matches belong to one rule, whose name is above them. */
   ofOne?: boolean;
 }
 
-/** Matches, newest first, each with the way to its events. */
+/** Matches, newest first, each with a link to its events. */
 export function Matches({ call: { data, error, loading, reload }, header, ofOne = false }: Props): ReactNode {
   const { density, zone } = usePreferences();
   const narrow = useNarrow();

@@ -14,7 +14,7 @@ import { visible } from "../text/visible";
 /** The calls after which a trail no longer logs. */
 const ENDINGS = "is:success eventSource=cloudtrail.amazonaws.com eventName IN (StopLogging, DeleteTrail)";
 
-/** Says that no trail is logging, who stopped the last one, and which events no bucket has. */
+/** Warns that no trail is logging, and shows who stopped the last one and which events no bucket has. */
 export function NoTrailLogs({ trails }: { trails: TrailSummary[] | null }): ReactNode {
   const { zone } = usePreferences();
   const none = trails !== null && !trails.some(({ logging }) => logging);

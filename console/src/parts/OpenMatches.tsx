@@ -16,7 +16,7 @@ import { Level } from "./Level";
 import { Problem } from "./Problem";
 
 const REFRESH_INTERVAL = 30_000;
-/** As many as one answer may have. */
+/** Maximum matches of one answer. */
 const MAX_MATCHES = 200;
 const MAX_RULES = 5;
 
@@ -31,7 +31,7 @@ export function byRule(matches: DetectionMatch[]): [DetectionMatch, number][] {
   return [...found.values()];
 }
 
-/** What rules found in a week. */
+/** The matches of rules in a week. */
 export function OpenMatches({ scope }: { scope: { account: string | null; region: string | null } }): ReactNode {
   const { data, error, reload } = useCall(
     (signal) => get<{ matches: DetectionMatch[] }>("detections/matches", { ...scope, since: sinceOf("7d", Date.now()), limit: MAX_MATCHES }, signal),

@@ -6,7 +6,7 @@ import { visible } from "../text/visible";
 
 /** An error of a call: what failed, the server's words, its request id, and a way to try again. */
 export function Problem({ error, what, onRetry }: { error: ApiError | null; what: string; onRetry?: () => void }): ReactNode {
-  // The page says at its top that there is no session or no server.
+  // The top of the page shows that the session or the server is missing.
   if (!error || error.code === "Unreachable" || error.code === "NoSession") return null;
   return (
     <Alert type="error" header={what} action={onRetry && <Button onClick={onRetry}>Try again</Button>}>

@@ -10,7 +10,7 @@ import { visible } from "../text/visible";
 import { Copy } from "./Copy";
 import { Problem } from "./Problem";
 
-/** Symbol and word of a state: neither needs a colour. */
+/** Symbol and word of a state, both understandable without colour. */
 const STATES: Record<ProofState, [string, string]> = {
   broken: ["⚠", "Broken"],
   proven: ["◈", "Proven"],
@@ -19,7 +19,7 @@ const STATES: Record<ProofState, [string, string]> = {
   unknown: ["?", "Unknown"],
 };
 
-/** The state of an event: one broken proof is worse than any other is good. */
+/** The state of an event: one broken proof outweighs all valid ones. */
 export function overall(proofs: Proof[]): ProofState | null {
   return worstFirst(proofs)[0]?.state ?? null;
 }
@@ -38,7 +38,7 @@ export function ProofBadge({ state }: { state: ProofState }): ReactNode {
   );
 }
 
-/** What the bucket of each trail proves of an event. */
+/** The proof of an event from the bucket of each trail. */
 export default function ProofView({ call: { data, error, reload } }: { call: Call<Proofs> }): ReactNode {
   return (
     <SpaceBetween size="l">

@@ -74,7 +74,7 @@ function Fields({ initial }: { initial: string }): ReactNode {
     <Container>
       <SpaceBetween size="m">
         <FormField label="Rule" description="YAML in the format of Sigma" constraintText="Enabling it replaces an enabled rule of the same name." errorText={wrong && visible(wrong)} controlId="rule" stretch>
-          {/* That of Cloudscape would be loaded with the event history. */}
+          {/* Cloudscape's component would load with the event history. */}
           <textarea id="rule" className="json" style={BOX} value={source} rows={LINES} spellCheck={false} aria-invalid={wrong !== ""} onChange={({ target }) => (setSource(target.value), forget())} />
         </FormField>
         <SpaceBetween direction="horizontal" size="xs">

@@ -37,7 +37,7 @@ export function useRuleTest(): Testing {
   };
 }
 
-/** What a rule would have found. */
+/** The matches of a rule in past events. */
 export function RuleTest({ tested }: { tested: DetectionTest }): ReactNode {
   const { zone } = usePreferences();
   const times = (count: number): string => (count === 1 ? "once" : `${number(count)} times`);

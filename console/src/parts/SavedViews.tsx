@@ -20,7 +20,7 @@ import { Problem } from "./Problem";
 const MAX_NAME_LENGTH = 128;
 
 interface Props {
-  /** The state of the page, which "Save" keeps. */
+  /** The state of the page, which "Save" stores. */
   state: ViewState;
   views: SavedView[];
   zone: string;

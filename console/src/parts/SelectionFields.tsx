@@ -14,7 +14,7 @@ interface Props {
   onChange: (selection: Selection) => void;
 }
 
-/** Which events a new trail delivers. */
+/** The events that a new trail delivers. */
 export function SelectionFields({ selection, onChange, problem }: Props & { problem: string | null }): ReactNode {
   const preview = usePreview(problem ? null : { EventSelectors: eventSelectors(selection) });
   return (

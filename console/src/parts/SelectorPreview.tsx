@@ -8,13 +8,13 @@ import { useCalm } from "../app/calm";
 import { number } from "../text/time";
 import { visible } from "../text/visible";
 
-/** What event selectors, as members of PutEventSelectors, would have selected in the last day; null: no request. */
+/** Counts the events of the last day that event selectors, as members of PutEventSelectors, match; null: no request. */
 export function usePreview(selectors: object | null): Call<Preview> {
   const asked = useCalm(JSON.stringify(selectors), 400);
   return useCall(asked === "null" ? null : (signal) => post<Preview>("trails/preview", JSON.parse(asked), {}, signal), [asked]);
 }
 
-/** How many events of the last day the trail would have delivered. */
+/** The number of events of the last day that the trail would have delivered. */
 export function SelectorPreview({ data, error }: Call<Preview>): ReactNode {
   if (!data || error) return null;
   const { events, selected, complete, leftOut } = data;

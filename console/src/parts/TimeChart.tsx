@@ -22,12 +22,12 @@ export const OUTCOMES: ChartSeries[] = [
 interface Props {
   label: string;
   points: ChartPoint[];
-  /** Milliseconds that a point is long. */
+  /** Milliseconds per point. */
   step: number;
   series: ChartSeries[];
   zone: string;
   height?: number;
-  /** Bars and times only, 48 pixels high; numbers are read by pointing. */
+  /** Whether to show only bars and times, 48 pixels high; pointing at a bar shows its number. */
   isSmall?: boolean;
   /** A period to highlight, such as an incident. */
   marked?: { start: number; end: number };
@@ -38,9 +38,9 @@ interface Props {
 const MARGIN = { top: 8, right: 8, bottom: 20, left: 44 };
 const SMALL_MARGIN = { top: 0, right: 0, bottom: 14, left: 0 };
 const SMALL_HEIGHT = 48;
-/** Pixels that a time below the bars takes. */
+/** Width in pixels of a time below the bars. */
 const TICK_WIDTH = 110;
-/** Pixels at the end of the times that "Show as a table" takes in a small chart. */
+/** Width in pixels of "Show as a table" after the times in a small chart. */
 const SWITCH_WIDTH = 140;
 
 interface Selection {
@@ -204,7 +204,7 @@ export function TimeChart({ label, points, step, series, zone, isSmall = false, 
   );
 }
 
-/** The same as a table, made when it is opened. */
+/** The chart as a table, made when it opens. */
 function Twin({ points, series, zone, step, onSelect, label }: Pick<Props, "points" | "series" | "zone" | "step" | "onSelect" | "label">): ReactNode {
   const [open, setOpen] = useState(false);
   const rows = points.filter(({ values, expected }) => sum(values) > 0 || expected);

@@ -51,7 +51,7 @@ export function MainFields({ form, errors, onChange }: Props): ReactNode {
   );
 }
 
-/** Where an existing trail delivers to. */
+/** The destination of an existing trail. */
 export function DestinationFields({ form, errors, onChange }: Props): ReactNode {
   return (
     <SpaceBetween size="l">

@@ -18,7 +18,7 @@ import { Copy } from "./Copy";
 import { FormDialog } from "./Dialog";
 import { Problem } from "./Problem";
 
-/** Tokens with which programs, such as AI agents, may do what their user may. */
+/** Tokens that give programs, such as AI agents, the permissions of their user. */
 export function UserTokens({ users }: { users: string[] }): ReactNode {
   const { zone } = usePreferences();
   const { data, error, loading, reload } = useCall((signal) => get<PersonalTokenList>("users/tokens", {}, signal), [users.join()]);

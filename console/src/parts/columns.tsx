@@ -4,7 +4,7 @@ import type { Event } from "../api/types";
 import { ago, stamp, zoneName } from "../text/time";
 import { show, visible } from "../text/visible";
 
-/** How times are shown: in a zone, or before a moment. */
+/** The display of times: in a zone, or relative to a moment. */
 export interface Times {
   zone: string;
   now: number | null;
@@ -14,13 +14,13 @@ export interface Times {
 export interface Column {
   id: string;
   label: string;
-  /** Its track in a CSS grid, or what its track is in characters. */
+  /** Its track in a CSS grid, or the track's width in characters. */
   width: string | ((events: readonly Event[], times: Times) => number);
-  /** Its text; a cell whose text does not fit shows it all on hover. */
+  /** Its text; a cell that truncates it shows the whole text on hover. */
   text: (event: Event, times: Times) => string;
-  /** What hovering shows instead of its text. */
+  /** The hover text, if it differs from the cell's. */
   hover?: (event: Event, times: Times) => string;
-  /** What it shows instead of its text. */
+  /** The cell's content, if it is not the text. */
   cell?: (event: Event) => ReactNode;
 }
 
@@ -50,7 +50,7 @@ const OWN_ICON = (
   </svg>
 );
 
-/** How a call was made, as an icon; its text is the sentence's. */
+/** The method of a call, as an icon with the sentence's words. */
 function Method({ method }: { method: Event["method"] }): ReactNode {
   if (!method) return null;
   return method.kind === "opentrail" ? <Icon svg={OWN_ICON} /> : <Icon name={METHOD_ICONS[method.kind]} />;
@@ -130,7 +130,7 @@ export function tracksOf(columns: readonly Column[], events: readonly Event[], t
   return columns.map(({ width }) => (typeof width === "string" ? width : `${width(events, times)}ch`)).join(" ");
 }
 
-/** What the head of a column says. */
+/** The heading of a column. */
 export function headOf({ id, label }: Column, { zone, now }: Times): ReactNode {
   if (id === "method") return <span className="hidden">{label}</span>;
   return id === "time" ? (now === null ? `Time (${zoneName(zone)})` : "Time") : label;

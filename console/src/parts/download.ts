@@ -1,6 +1,6 @@
 /** Files that the browser makes from a page's data. */
 
-/** Milliseconds that a file is kept for the browser to read. */
+/** Milliseconds to keep a file for the browser to read. */
 const KEPT = 30_000;
 
 /** Downloads a string as a file. */
@@ -12,11 +12,11 @@ export function save(name: string, type: string, content: string): void {
   document.body.append(link);
   link.click();
   link.remove();
-  // Browsers read it after the click, some of them later than the next task.
+  // Browsers read it after the click, some of them only after the next task.
   setTimeout(() => URL.revokeObjectURL(link.href), KEPT);
 }
 
-/** Texts that spreadsheets take for formulas begin with one of these; the server's CSV has the same. */
+/** First characters of cells that spreadsheets run as formulas; the server's CSV has the same list. */
 const FORMULA = /^[=+\-@\t\r]/;
 
 function cell(value: string | number | null): string {
@@ -29,7 +29,7 @@ export function csv(rows: (string | number | null)[][]): string {
   return rows.map((row) => `${row.map(cell).join(",")}\r\n`).join("");
 }
 
-/** What the page's style sheet gives the shapes of a chart, and a file needs for itself. */
+/** Properties from the page's style sheet that the file of a chart needs inline. */
 const STYLES = ["fill", "stroke", "stroke-width", "stroke-dasharray", "font-size", "font-family"];
 
 /** The colour behind an element: the background of its nearest ancestor with one. */

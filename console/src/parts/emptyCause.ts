@@ -1,4 +1,4 @@
-/** Which of the reasons for an empty page is the one to name. */
+/** The reason to show for an empty page. */
 
 export interface Removal {
   /** The expression without it. */
@@ -17,7 +17,7 @@ export interface Likeness {
 }
 
 export interface Findings {
-  /** Events that were ever recorded. */
+  /** Number of all recorded events. */
   events: number;
   /** Time of the newest event that matches outside the range. */
   newest: string | null;

@@ -1,4 +1,4 @@
-/** What facets count, in their order. */
+/** The groups of values that facets count, in order. */
 
 export interface Group {
   /** The server's name of the values. */

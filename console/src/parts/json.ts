@@ -47,7 +47,7 @@ export function parseJson(text: string): Node {
   return result;
 }
 
-/** The text that a string means. */
+/** The value of a JSON string. */
 export function decode(source: string): string {
   try {
     return JSON.parse(source);

@@ -14,7 +14,7 @@ interface Switch {
   problem: ReactNode;
 }
 
-/** Enables starter rules and disables rules; asks before a rule is lost that the server has nowhere else. */
+/** Enables starter rules and disables rules; asks before removing a rule that the server cannot restore. */
 export function useSwitch(onChanged: () => void): Switch {
   const [asking, setAsking] = useState<Detection | null>(null);
   const [pending, setPending] = useState<string | null>(null);

@@ -1,4 +1,4 @@
-/** Times are shown in one zone, UTC unless the reader chose another; the server has UTC only. */
+/** Displays times in one zone, UTC unless the user chose another; the server uses only UTC. */
 
 export type Zone = string;
 
@@ -56,7 +56,7 @@ export function stamp(time: string | number | Date | null | undefined, zone: Zon
   return `${p.year}-${p.month}-${p.day} ${p.hour}:${p.minute}:${p.second}`;
 }
 
-/** What happened and when, with the name of the zone. */
+/** A sentence with its time in the zone, and the zone's name. */
 export function spoken({ eventTime, sentence, clause }: { eventTime: string; sentence: string; clause: string }, zone: Zone): string {
   if (zone === UTC || sentence === clause) return sentence;
   const time = new Date(eventTime);
@@ -65,7 +65,7 @@ export function spoken({ eventTime, sentence, clause }: { eventTime: string; sen
   return `On ${date} at ${clock} (${zoneName(zone)}), ${clause}`;
 }
 
-/** A round time as short as it can be said: `09:00`, `Jan 2` for a midnight, `2021` for the first of a year. */
+/** The shortest form of a round time: `09:00`, `Jan 2` for a midnight, `2021` for the first of a year. */
 export function tick(time: number, zone: Zone): string {
   const p = parts(new Date(time), zone);
   if (p.hour !== "00" || p.minute !== "00") return `${p.hour}:${p.minute}`;
@@ -78,7 +78,7 @@ const DAY = 1_440 * MINUTE;
 const ROUND = [1, 5, 15, 30, 60, 180, 360, 720, 1_440, 2 * 1_440, 7 * 1_440, 14 * 1_440].map((minutes) => minutes * MINUTE);
 const MONTHS = [1, 3, 6, 12, 60, 120];
 
-/** The times between two that are round in a zone, at most so many: full hours, midnights, first days of months. */
+/** Round times in a zone between two times, up to a maximum: full hours, midnights, first days of months. */
 export function roundTimes(start: number, end: number, zone: Zone, most: number): number[] {
   const length = end - start;
   if (!(length > 0) || most < 1) return [];
@@ -109,7 +109,7 @@ function firstDays(start: number, end: number, zone: Zone, months: number): numb
   }
 }
 
-/** The time at which clocks of a zone show what clocks of UTC show at `wall`. */
+/** The time when clocks in a zone show the same as UTC clocks at `wall`. */
 function fromWall(wall: number, zone: Zone): number {
   const guess = wall - offsetMinutes(new Date(wall), zone) * MINUTE;
   return wall - offsetMinutes(new Date(guess), zone) * MINUTE;
@@ -158,7 +158,7 @@ export function rate(value: number): string {
   return new Intl.NumberFormat("en-US", { maximumSignificantDigits: 3 }).format(value);
 }
 
-/** Reads `2020-01-01 09:00:00`, or a part of it, in a zone; null if it is not a time. The end of a day if asked. */
+/** Reads `2020-01-01 09:00:00`, or a part of it, in a zone; null if it is not a time. Optionally the end of a day. */
 export function fromZone(text: string, zone: Zone, isEnd: boolean): string | null {
   const found = /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d))?)?Z?$/.exec(text.trim());
   if (!found) return null;

@@ -1,4 +1,4 @@
-/** Text from records is hostile: invisible and reordering characters are shown as escapes. */
+/** Text from records may be hostile, so invisible and reordering characters are shown as escapes. */
 
 // Controls, soft hyphen, bidirectional marks and overrides, zero-width and invisible characters, tags.
 const HIDDEN =
@@ -25,7 +25,7 @@ export function show(value: string | null | undefined): string {
   return value === null || value === undefined || value === "" ? "–" : visible(value);
 }
 
-/** A sentence that begins with words of the server, such as `role release`. */
+/** Capitalizes words of the server, such as `role release`, to begin a sentence. */
 export function capitalized(words: string): string {
   return words.replace(/^./u, (letter) => letter.toUpperCase());
 }
