@@ -16,8 +16,8 @@ LIMITS = {
     "CONTRIBUTING.md": 0.1,
     "CHANGELOG.md": 0.1,
     "docs": 1.2,
-    "src": 0.7,
-    "console/src": 4.0,
+    "src": 0.3,
+    "console/src": 0.2,
     "tests": 0.3,
 }
 #: A rate so far below its limit must lower it.

@@ -1,6 +1,6 @@
 /** What the server answers. Made by scripts/reference.py; do not edit. */
 
-/** The agent or tool that made a call, as its caller says. */
+/** The agent or tool that made a call, according to its caller. */
 export interface AgentRow {
   delegator: string | null;
   kind: "agent" | "ci" | "iac" | "scanner" | "tool" | "workflow";
@@ -14,7 +14,7 @@ export interface Asker {
   user: string;
 }
 
-/** What the record of an event says, without sentences. */
+/** The data in the record of an event, without sentences. */
 export interface CallRow {
   accessKeyId: string | null;
   account: string;
@@ -209,7 +209,7 @@ export interface DetectionTest {
   warnings: string[];
 }
 
-/** A resource as LookupEvents has it. */
+/** A resource in the form of LookupEvents. */
 export interface DocumentResource {
   ResourceName: string;
   ResourceType?: string;
@@ -227,7 +227,7 @@ export interface EventDetail {
   record: string;
 }
 
-/** An event as LookupEvents has it. */
+/** An event in the form of LookupEvents. */
 export interface EventDocument {
   AccessKeyId?: string;
   CloudTrailEvent: string;
@@ -262,7 +262,7 @@ export interface EventProofs {
   trails: Proof[];
 }
 
-/** An event as lists and the head of its page show it. */
+/** An event in lists and in the head of its page. */
 export interface EventRow {
   accessKeyId: string | null;
   account: string;
@@ -322,7 +322,7 @@ export interface FormerLife {
   renamed: ProvenSentence[];
 }
 
-/** Events in the form of LookupEvents, newest first, and hints on the search. */
+/** Events in the form of LookupEvents, newest first, and hints about the search. */
 export interface FoundEvents {
   corrected?: NearestRow[];
   events: EventDocument[];
@@ -344,7 +344,7 @@ export interface HealthSummary {
   visible: number;
 }
 
-/** Events that a search finds without its default conditions. */
+/** Events hidden by the default conditions of a search. */
 export interface HiddenEvents {
   complete: boolean;
   count: number;
@@ -352,7 +352,7 @@ export interface HiddenEvents {
   regions: string[];
 }
 
-/** An incident with its record, and its calls of each minute in a period around it. */
+/** An incident with its record, and the calls per minute in a period around it. */
 export interface IncidentDetail {
   account: string;
   average: number;
@@ -456,7 +456,7 @@ export interface ListedPrincipal {
   name: string;
 }
 
-/** A resource in the list of those that events name. */
+/** A resource in the list of named resources. */
 export interface ListedResource {
   aliases: string[];
   counted: boolean;
@@ -478,7 +478,7 @@ export interface MarkedRecords {
   records: unknown[];
 }
 
-/** How a call was made. */
+/** The method of a call. */
 export interface MethodRow {
   kind: "cli" | "code" | "console" | "opentrail" | "other" | "sdk" | "service";
   name: string;
@@ -499,7 +499,7 @@ export interface NameAnswer {
   types: string[];
 }
 
-/** A searched value that no event has, and the value of events that is most like it. */
+/** A searched value that no event has, and the most similar value in events. */
 export interface NearestRow {
   difference: "case" | "letters";
   events: number;
@@ -733,7 +733,7 @@ export interface SelectorPreview {
   selected: number;
 }
 
-/** Words of a clause with the spaces around them; `kind` says what they name. */
+/** Words of a clause with the spaces around them, and the `kind` of thing that they name. */
 export interface SentencePart {
   kind: "actor" | "actor-type" | "agent" | "method" | "object" | "object-type" | "plain" | "refusal" | "session" | "verb";
   text: string;

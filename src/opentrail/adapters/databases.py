@@ -70,11 +70,11 @@ class SilentBlockers:
                 ended = connection.execute(_END_SILENT_BLOCKERS, [blocked, self._seconds])
                 for pid, application, address, _ in ended.fetchall():
                     log.warning(
-                        "a session that blocked others was ended: its client was silent",
+                        "ended a session of a silent client that blocked other sessions",
                         extra={"pid": pid, "application": application, "address": address},
                     )
         except Exception as error:  # noqa: BLE001 - the driver is optional; a retry may succeed
-            log.debug("blocking sessions are not known", extra={"error": str(error)})
+            log.debug("blocking sessions unknown", extra={"error": str(error)})
         finally:
             self._looking.release()
 

@@ -35,7 +35,7 @@ _MAX_ANSWER_BYTES = 1_000_000
 #: Maximum concurrent requests: anyone may cause them, and each has a thread while the provider
 #: hangs.
 _MAX_REQUESTS = 2
-#: How long a provider's published addresses are used.
+#: Lifetime of a provider's cached addresses.
 _DISCOVERED = timedelta(minutes=5)
 #: Maximum difference of the provider's clock, in seconds.
 _LEEWAY = 60

@@ -199,14 +199,14 @@ class Cluster:
         if lease is None:
             return
         self.worker_control.lease = lease
-        log.info("this server is the worker of the cluster now", extra={"epoch": lease.epoch})
+        log.info("this server became the worker of the cluster", extra={"epoch": lease.epoch})
         try:
             # Renewed from the start: beginning the work may take longer than a lease lasts.
             async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
                 keeping = tasks.create_task(renew_until_lost(self._leases, lease))
                 beginning = tasks.create_task(self._begin(work, stack))
                 keeping.add_done_callback(lambda _: beginning.cancel())
-            log.warning("another server is the worker of the cluster now")
+            log.warning("another server became the worker of the cluster")
         finally:
             self.worker_control.lease = None
             with suppress(StorageFailed):
@@ -271,9 +271,11 @@ class Cluster:
                 self._fail(str(error))
                 return
             except OpentrailError as error:
-                log.warning("the cluster does not see this server", extra={"error": str(error)})
+                log.warning(
+                    "this server's heartbeat in the cluster failed", extra={"error": str(error)}
+                )
             except Exception:  # unseen, the journal would be trimmed under it
-                log.exception("the cluster does not see this server")
+                log.exception("this server's heartbeat in the cluster failed")
             await asyncio.sleep(_NOTE_SECONDS)
 
     async def servers(self) -> Sequence[ClusterServer]:

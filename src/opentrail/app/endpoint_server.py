@@ -310,7 +310,7 @@ def admitted_peers(settings: Settings, metrics: Metrics) -> Callable[[str], bool
         is_admitted = trusts(address)
         if not is_admitted:
             metrics.refused.labels("network").inc()
-            log.warning("a host outside the trusted networks is cut off", extra={"host": address})
+            log.warning("disconnected a host outside the trusted networks", extra={"host": address})
         return is_admitted
 
     return admits

@@ -52,7 +52,7 @@ class Health:
         #: Why trails, keys and policies cannot be read or changed.
         self.control_failure: str | None = None
         self._kept: Sequence[tuple[int, int, int]] = ()
-        #: How often in a row it did not answer in time, and when it answered last.
+        #: Number of successive late answers, and time of the last answer.
         self._late = 0
         self._answered: float | None = None
         self._asking: asyncio.Task[None] | None = None

@@ -135,7 +135,7 @@ class DataInventory:
         if problem is not None:
             inventory = inventory.with_problem(problem)
         elif inventory.store is not None:
-            inventory = inventory.without("store")  # the former one is back
+            inventory = inventory.without("store")  # the previous store is back
         strange = await asyncio.to_thread(journal_problem, journal.chain_at, written)
         if strange is not None:
             inventory = inventory.with_problem(strange)
@@ -195,7 +195,7 @@ class DataInventory:
 
     @property
     def _is_frozen(self) -> bool:
-        """The notes of the former control store stay until an operator accepts its loss."""
+        """Whether to keep the notes of a lost control store, until an operator accepts the loss."""
         return any(problem.kind in STORE_KINDS for problem in self._inventory.problems)
 
     async def keep(self, fail: Callable[[str], None]) -> None:
@@ -224,7 +224,7 @@ class DataInventory:
         is_accepted = acceptance.exists()
         if is_accepted:
             lost = [problem.text for problem in inventory.problems]
-            log.warning("losses were accepted", extra={"problems": lost})
+            log.warning("an operator accepted losses", extra={"problems": lost})
             inventory = replace(inventory, problems=(), store=None, keys={}, trails={})
         is_frozen = any(problem.kind in STORE_KINDS for problem in inventory.problems)
         if not is_frozen and inventory.store is None:

@@ -339,7 +339,7 @@ class SharedFileCheck:
         self.missing = await missing_files(self._control)
         for name in self.missing:
             if await self._files.upload_own(name):
-                log.warning("a missing history file is in S3 again", extra={"file": name})
+                log.warning("a missing history file reappeared in S3", extra={"file": name})
 
     async def _compare(self) -> None:
         present = await self._files.present()

@@ -48,7 +48,7 @@ _STOP_SECONDS = 9.0
 _ASK_SECONDS = 1.0
 #: A recorder process is killed and replaced after this many seconds of silence.
 _SILENCE_SECONDS = 7.0
-#: How often recorder processes get the journal's state, if it has changed.
+#: Interval at which recorder processes get a changed state of the journal.
 _STATE_SECONDS = 0.1
 #: Maximum identities in one message.
 _MAX_PER_MESSAGE = 5_000

@@ -207,7 +207,7 @@ class SharedFiles:
         if first <= last:
             shared.append(SharedFile(first, last, None, now))
         await self._control.apply([to_list(SHARED_FILE, file) for file in shared])
-        log.info("history files are in S3", extra={"until": last})
+        log.info("history files uploaded to S3", extra={"until": last})
 
     async def _upload_index(self, file: Path) -> str:
         """Uploads the index of a file; returns its SHA-256."""
@@ -320,7 +320,7 @@ class SharedFiles:
                 downloaded, begin = [], file.last
         follows_own = begin in (0, *ends)
         await asyncio.to_thread(self._adopt, downloaded, own, begin, follows_own)
-        log.info("history files were downloaded", extra={"files": len(downloaded), "after": begin})
+        log.info("downloaded history files", extra={"files": len(downloaded), "after": begin})
 
     async def download(self, file: SharedFile) -> Path | None:
         """Returns a file under a name that event history ignores; None if it has expired.

@@ -116,7 +116,7 @@ class SharedImports:
         await asyncio.to_thread(self._replace, unlisted, damaged, downloaded, expired, files)
         self._taken_over = files
         if downloaded:
-            log.info("imported events were downloaded", extra={"files": len(downloaded)})
+            log.info("downloaded imported events", extra={"files": len(downloaded)})
 
     async def publish(self) -> bool:
         """Uploads and lists the files written since `take_over`; returns whether it succeeded.
@@ -190,7 +190,7 @@ class SharedImports:
     ) -> None:
         """Puts downloaded files in the place of invalid ones."""
         for path in unlisted:
-            log.warning("imported events are set aside", extra={"file": path.name})
+            log.warning("set imported events aside", extra={"file": path.name})
             path.replace(path.with_suffix(".unlisted"))
         remove(damaged)
         own = sealed_files(self._history, Series.IMPORTED)

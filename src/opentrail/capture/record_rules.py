@@ -115,7 +115,7 @@ def api_version(service_name: str) -> str | None:
 class OperationTraits:
     """The members of a record that depend on service and operation alone."""
 
-    #: `eventSource`, and its part before `.amazonaws.com`; the latter is '' for unknown services.
+    #: `eventSource`, and its part before `.amazonaws.com`, which is '' for unknown services.
     event_source: str
     source: str
     event_name: str

@@ -176,7 +176,7 @@ NAMESPACES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-#: The ARN of a role session, of which group 1 is without the session; DuckDB also reads it.
+#: The ARN of a role session; group 1 is the ARN without the session. DuckDB also uses the pattern.
 ROLE_SESSION = "^(arn:[^:]*:sts::[^:]*:assumed-role/[^/]+)/.*$"
 _ROLE_SESSION = re.compile(ROLE_SESSION)
 _FORM = re.compile(r"arn:[^:]*:([^:]+):([^:]*):([^:]*):(.+)", re.DOTALL)

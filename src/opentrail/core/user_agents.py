@@ -216,7 +216,7 @@ _WORDS = (
 
 
 def words_of(matches: Callable[[str], bool]) -> list[str]:
-    """Returns words of which a record has one, in any case, if its agent's name matches."""
+    """Returns words of which each record of a matching agent contains one, in any case."""
     return sorted({word for word, name in _WORDS if name is None or matches(name)})
 
 

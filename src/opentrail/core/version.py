@@ -10,7 +10,7 @@ from pathlib import Path
 __version__ = "0.2.0"
 
 #: Version of the formats in the data directory; a server refuses newer data (exit code 4). Each
-#: change of a format raises it, and adds a directory of the former format to the tests: 2: the file
+#: change of a format raises it, and adds a directory of the old format to the tests. In 2, the file
 #: `written` has the revision of `state.db`, which `user_version` counts; names of files of merged
 #: imported events have another hash; a sealed file may miss its expired data events.
 DATA_VERSION = 2

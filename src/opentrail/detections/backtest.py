@@ -40,7 +40,7 @@ class Example(NamedTuple):
 
 @dataclass(slots=True)
 class Backtest:
-    """What a rule would have found."""
+    """The matches of a rule in past events."""
 
     rule: DetectionRule
     matches: int = 0

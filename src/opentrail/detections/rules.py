@@ -226,7 +226,7 @@ def _depth(condition: Condition) -> int:
 
 
 def values_that(condition: Condition, field: str) -> frozenset[str] | None:
-    """Returns lowercase values of a field, one of which every match has; None for any.
+    """Returns the lowercase values that a field of a match can have; None: any value.
 
     >>> sorted(values_that(AnyOf((OneOf("a", ("X",)), OneOf("a", ("y",)))), "a"))
     ['x', 'y']

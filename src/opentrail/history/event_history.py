@@ -65,7 +65,7 @@ class Histogram:
 
 
 def round_period(first: int, last: int, most: int) -> int:
-    """Returns the seconds of the shortest round periods of which `most` contain both times.
+    """Returns the shortest round period, in seconds, so that `most` periods cover both times.
 
     `most` is at least 2: no single period contains times before and after 1970.
 

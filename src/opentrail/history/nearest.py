@@ -176,7 +176,7 @@ def _leaves(record: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 
 def _words(expression: Expression | None) -> Iterator[Text]:
-    """Yields the words of which all or some must occur."""
+    """Yields the searched words outside `NOT`."""
     match expression:
         case And(parts) | Or(parts):
             for part in parts:
@@ -216,7 +216,7 @@ def _other(expression: Expression, values: dict[tuple[str, str], str]) -> Expres
 
 
 def _compared(expression: Expression | None) -> Iterator[Compare]:
-    """Yields the comparisons of which all or one must hold."""
+    """Yields the comparisons with a value outside `NOT`."""
     match expression:
         case And(parts) | Or(parts):
             for part in parts:
@@ -229,7 +229,7 @@ def _compared(expression: Expression | None) -> Iterator[Compare]:
 
 
 def _paths(expression: Expression | None) -> Iterator[tuple[str, ...]]:
-    """Yields the paths of comparisons of which all or one must hold."""
+    """Yields the compared paths outside `NOT`."""
     match expression:
         case And(parts) | Or(parts):
             for part in parts:

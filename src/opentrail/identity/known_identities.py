@@ -41,8 +41,8 @@ _CURSOR_LAG = 10_000
 _YIELD_AFTER = 100
 #: Maximum records whose results are remembered until they are stored; others are parsed again.
 _MAX_TAUGHT = 20_000
-#: Maximum temporary and deleted keys, of which the newest are remembered. Temporary keys expire
-#: after hours on AWS, but not on every emulator, so they are not removed by age.
+#: Maximum remembered temporary and deleted keys; the newest remain. Temporary keys expire after
+#: hours on AWS, but not on every emulator, so opentrail does not remove them by age.
 MAX_SESSIONS = 100_000
 #: Maximum users in memory; the others are read from the control store when they get a key.
 MAX_USERS = 100_000

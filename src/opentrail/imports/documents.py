@@ -56,7 +56,7 @@ _CSV_HINT = "download it as JSON, or use 'aws cloudtrail lookup-events --output 
 RECORD_TOO_LARGE = "no end of a record in 64 MiB"
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
-#: Reasons for which a text may be part of another, or several documents.
+#: Reasons to refuse text that may be a part of a document, or several documents.
 _UNREADABLE = (NOT_JSON, NOT_UTF8, LONE_SURROGATE, TOO_DEEP, NUMBER_TOO_LARGE)
 #: Maximum times that a file is packed.
 _MAX_PACKINGS = 3

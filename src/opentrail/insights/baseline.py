@@ -144,7 +144,7 @@ class Baselines:
     def __init__(self, since: int) -> None:
         #: Keys, and the room for keys in the arrays.
         self.count = self._room = 0
-        #: The minute that was closed last.
+        #: The last closed minute.
         self.now = since - 1
         self._half = since // 30
         self._day = since // DAY

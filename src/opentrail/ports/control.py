@@ -89,10 +89,10 @@ class Lease:
 class Leases(Protocol):
     """Leases that expire; an effect and its fence, the check of the epoch, are one transaction.
 
-    A holder that was paused for longer than its lease still takes itself for the holder when it
-    wakes up. So each of its transactions checks the epoch first, with a lock that lasts until the
-    commit: it changes nothing once another process has acquired the lease, and no other process
-    can acquire it before the commit.
+    After a pause longer than its lease, a process still believes that it is the holder. So each of
+    its transactions checks the epoch first, with a lock that lasts until the commit: it changes
+    nothing once another process has acquired the lease, and no other process can acquire it before
+    the commit.
     """
 
     async def acquire(self, name: str, holder: str) -> Lease | None:

@@ -106,7 +106,7 @@ class Journal(JournalWriter, Protocol):
 
     @property
     def lost(self) -> Sequence[LostPositions]:
-        """The positions that are lost, in order."""
+        """The lost positions, in order."""
         ...
 
     async def newest(self) -> int:

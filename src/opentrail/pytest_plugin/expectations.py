@@ -45,7 +45,7 @@ class ExpectedCall:
     region: Any = ANY
 
     def __str__(self) -> str:
-        """As it is written in a call of `assert_called`."""
+        """The parameter in the form of an argument of `assert_called`."""
         options = {"error": self.error, "user": self.user, "region": self.region}
         stated = {name: value for name, value in options.items() if value is not ANY}
         parts = [

@@ -232,7 +232,7 @@ def opentrail(
     opentrail_server: TestServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Oracle:
-    """What was recorded since the test began; AWS clients made in the test call the server."""
+    """The calls recorded since the test began; AWS clients made in the test call the server."""
     from opentrail.core.errors import OpentrailError
     from opentrail.pytest_plugin.golden import GoldenFolder
     from opentrail.pytest_plugin.oracle import Oracle

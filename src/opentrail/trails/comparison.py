@@ -323,7 +323,7 @@ class BucketComparison:
     ) -> list[BucketDigest]:
         """Returns the digests that end after a time, oldest first."""
         minute = begin.replace(second=0, microsecond=0)
-        # Those of the chain's last minute list log files of that minute.
+        # Digests of the chain's last minute list log files of that minute.
         location = comparison.location(place)
         digests = await self._digests.since(comparison.trail, location, minute - _SECOND)
         for digest in digests:

@@ -231,7 +231,7 @@ class LogDelivery:
     async def _write(
         self, trail: Trail, state: DeliveryState, plan: LogFilePlan, plan_key: str
     ) -> str | None:
-        """Writes a planned file into its bucket; returns its key, or None if no event is left.
+        """Writes a planned file into its bucket; returns its key, or None without events.
 
         Raises:
             ObjectStoreError: the store failed, or the journal has other events than the plan.
@@ -320,7 +320,7 @@ class LogDelivery:
         # Other bytes have another name, so that no key ever gets both. The plan is stored before
         # its object is written.
         about = {"trail": trail.arn, "first": plan.after + 1, "last": plan.until, "count": lost}
-        log.error("records are lost and cannot be delivered", extra=about)
+        log.error("lost records cannot be delivered", extra=about)
         if not entries:
             await self._control.apply([Remove("plan", plan_key)])
             return None

@@ -427,4 +427,4 @@ def _log_lost_positions(trail: Trail, after: int, entries: Sequence[Entry], last
     lost = last - after - len(entries)
     if lost:
         about = {"trail": trail.arn, "first": after + 1, "last": last, "count": lost}
-        log.error("records are lost and cannot be delivered", extra=about)
+        log.error("lost records cannot be delivered", extra=about)

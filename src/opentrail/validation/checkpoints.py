@@ -29,7 +29,7 @@ _VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class KnownDigest:
-    """A digest that is known to exist."""
+    """A digest that existed at an earlier validation."""
 
     bucket: str
     key: str

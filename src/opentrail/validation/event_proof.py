@@ -235,7 +235,7 @@ class EventProver:
             return self._not_found(question, search)
         if not question.is_shared:
             return unlisted[0]
-        # None of these may be this trail's own.
+        # Perhaps none of these belongs to this trail.
         altered = self._altered(question, search)
         if altered is not None or question.is_selected is None:
             return altered

@@ -1,6 +1,8 @@
-"""How calls change resources: tables, which a new row extends.
+"""Calls that change resources.
 
-- `MAKERS`, `UNMAKERS`: calls that create or delete a resource without a name that shows it.
+To support another call, add a row to a table:
+
+- `MAKERS`, `UNMAKERS`: calls whose names do not show that they create or delete a resource.
 - `RENAMES`: calls that rename a resource.
 - `CHANGERS`: calls that change a resource without naming its type.
 """
@@ -185,7 +187,7 @@ def restores(event_name: str, resource_type: str | None) -> bool:
 
 
 def version_of(record: Record) -> int | None:
-    """Returns the number that an answer gives the written version; 1 is the first."""
+    """Returns the number of the written version in an answer; the first version is 1."""
     response = as_object(record.get("responseElements"))
     for part in (response, *map(as_object, response.values())):
         for member in ("version", "revision"):
@@ -195,7 +197,7 @@ def version_of(record: Record) -> int | None:
 
 
 def rename_of(record: Record) -> tuple[str, str] | None:
-    """Returns the former and the new name, if a call renames a resource.
+    """Returns the old and the new name, if a call renames a resource.
 
     >>> asked = {"userName": "Mary", "newUserName": "Maria"}
     >>> rename_of({"eventName": "UpdateUser", "requestParameters": asked})

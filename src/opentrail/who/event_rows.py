@@ -1,4 +1,4 @@
-"""An event as lists, pages and answers show it, and the resources that events name."""
+"""Rows of events for lists, pages and answers, and the resources that events name."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ async def find_event(history: History, event_id: str) -> FoundEvent:
 
 
 async def rows_of(events: Sequence[FoundEvent]) -> list[EventRow]:
-    """Returns the rows of events; in a thread, so that other calls are not delayed."""
+    """Returns the rows of events; works in a thread, so that it does not delay other calls."""
     return await in_thread(lambda: [row_of(event) for event in events])
 
 
 def row_of(event: FoundEvent) -> EventRow:
-    """Returns the content of an event's row and of its page's head."""
+    """Returns the content of an event's row and page head."""
     record = orjson.loads(event.record)
     attributes = attributes_of(record)
     identity = as_object(record.get("userIdentity"))
     session = as_object(as_object(identity.get("sessionContext")).get("attributes"))
-    is_call = "eventName" in record  # others are about calls, not by a caller
+    is_call = "eventName" in record  # other records are about calls and have no caller
     words = parts(record)
     clause = join(words)
     method = method_of(record) if is_call else None
@@ -86,7 +86,7 @@ def row_of(event: FoundEvent) -> EventRow:
 
 
 def agent_row(agent: Agent | None) -> AgentRow | None:
-    """Returns an agent as documents have it."""
+    """Returns an agent in the form of documents."""
     if agent is None:
         return None
     return {
@@ -98,7 +98,7 @@ def agent_row(agent: Agent | None) -> AgentRow | None:
 
 
 def nearest_row(item: Nearest) -> NearestRow:
-    """Returns a searched value and the most similar value of events."""
+    """Returns a searched value and the most similar value in events."""
     return {
         "field": item.field,
         "label": item.label,
@@ -121,7 +121,7 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-#: Maximum events of a resource that are counted.
+#: Maximum events to count for a resource.
 _MAX_COUNTED = 10_000
 #: The form of IAM's unique ids, such as AIDACKCEVSQ6C2EXAMPLE.
 _UNIQUE_ID = re.compile(r"A[A-Z]{3}[A-Z0-9]{12,}")
@@ -165,7 +165,7 @@ async def resource_row(
 
 
 def resources_in(events: Sequence[FoundEvent]) -> list[ResourceNames]:
-    """Returns the resources that events name, by the newest of these."""
+    """Returns the resources that events name, in order of their newest event."""
     named = [one for event in events for one in event.resources]
     types = {one.name: one.type for one in named if one.type}
     names = {(one.type, one.name) for one in named}

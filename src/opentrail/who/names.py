@@ -35,7 +35,7 @@ _OF_PARTS: tuple[tuple[re.Pattern[str], str], ...] = (
 _FROM_SERVICE = re.compile(r"[a-z0-9-]+:[a-z0-9-]*:\d*:.+", re.DOTALL)
 #: The end of an ARN, such as `123456789012:function:f` and `table/t`: account, all, kind.
 _FROM_KIND = re.compile(r"(?:(\d{12}):)?(([\w-]+)[:/].+)", re.DOTALL)
-#: Calls that give tags. Each is searched for alone: a search for one name reads few records.
+#: Calls that add tags. Search for each one separately, since a search for one name reads little.
 TAGGING_CALLS = (
     *("AddTagsToResource", "AllocateAddress", "CreateImage", "CreateInternetGateway"),
     *("CreateNatGateway", "CreateRouteTable", "CreateSecurityGroup", "CreateSnapshot"),
@@ -114,14 +114,14 @@ def readings_of(
 
 
 def _whole(arn: str) -> str:
-    """Returns the ARN of the resource whose part, version or session an ARN names."""
+    """Returns the ARN of the whole resource for an ARN of its part, version or session."""
     for part, whole in _OF_PARTS:
         arn = part.sub(whole, arn)
     return arn
 
 
 def short_name(name: str) -> str:
-    """Returns the name in an ARN, which calls also use; of a secret, without suffix.
+    """Returns the name in an ARN, which calls also use, without the suffix of a secret.
 
     >>> short_name("arn:aws:iam::123456789012:user/staff/Mary"), short_name("Mary")
     ('Mary', 'Mary')
@@ -140,9 +140,9 @@ def tagging(call: str, name: str) -> Expression:
 
 
 def named_by_tag(event: FoundEvent, record: Record, name: str) -> list[Resource]:
-    """Returns the resources to which a call gives the tag `Name` of this value.
+    """Returns the resources to which a call adds the tag `Name` with this value.
 
-    A call may tag some of the resources that it makes: RunInstances its instances or their volumes.
+    A call may tag only some new resources: RunInstances its instances or their volumes.
     """
     parameters = as_object(record.get("requestParameters"))
     listed = objects_in(as_object(parameters.get("tagSpecificationSet")).get("items"))

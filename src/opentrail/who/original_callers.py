@@ -23,7 +23,7 @@ _MAX_STEPS = 10
 _MAX_NEXT = 5
 #: Maximum time from a session's creation to the event of the call that issued its credentials.
 _MAKING = timedelta(minutes=1)
-#: Maximum events of a period that are searched for them.
+#: Maximum events of a period to search for these calls.
 _MAX_IN_WINDOW = 2_000
 #: Periods after a call to search for its caller's next calls, shortest first.
 _WINDOWS = tuple(timedelta(seconds=s) for s in (2, 60, 900, 7_200, 86_400, 90 * 86_400))
@@ -32,7 +32,7 @@ _PEOPLE = ("IAMUser", "Root", "SAMLUser", "WebIdentityUser", "IdentityCenterUser
 
 @dataclass(frozen=True, slots=True)
 class OriginalCaller:
-    """The original caller: the parts of its name, empty if unknown; how the chain ends."""
+    """The original caller: the parts of its name, empty if unknown, and the end of the chain."""
 
     parts: Sequence[Part]
     kind: Literal["human", "service", "unknown"]
@@ -50,7 +50,7 @@ class RoleChain:
 
     steps: Sequence[Record]
     origin: OriginalCaller
-    #: The sessions' source identity, None if there is none, and their tags by key.
+    #: The sessions' source identity, None without one, and their tags by key.
     source_identity: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -86,7 +86,7 @@ def _source_identity(records: Iterable[Record]) -> str | None:
 def _session_tags(steps: Iterable[Record]) -> dict[str, str]:
     """Returns the tags given when sessions were issued; the nearest session's tags are first.
 
-    They are a list in the request, and by key where a provider or an earlier session passes them.
+    Requests list them; providers and earlier sessions pass them by key.
     """
     tags: dict[str, str] = {}
     for step in steps:
@@ -122,11 +122,11 @@ async def _steps(history: History, record: Record) -> tuple[list[Record], Origin
 
 
 async def next_calls(history: History, event: FoundEvent, record: Record) -> list[ProvenSentence]:
-    """Returns the calls that followed, with the same access key, else of the same principal.
+    """Returns the next calls with the same access key, otherwise of the same principal.
 
     Args:
-        history: where events are looked up.
-        event: the call that they followed.
+        history: finds the events.
+        event: the call before them.
         record: that call's record.
     """
     identity = as_object(record.get("userIdentity"))
@@ -152,7 +152,7 @@ async def next_calls(history: History, event: FoundEvent, record: Record) -> lis
 def _follows(other: FoundEvent, event: FoundEvent) -> bool:
     """Returns whether an event came after another.
 
-    Times are whole seconds. Of two events of one second the order is known only if both were
+    Times are whole seconds. The order of two events in one second is known only if both were
     recorded, or both imported.
     """
     if other.event_time != event.event_time:

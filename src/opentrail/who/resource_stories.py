@@ -55,7 +55,7 @@ class Change:
 
     @property
     def record(self) -> Record:
-        """The event's record, parsed each time: a thousand large ones would take gigabytes."""
+        """The event's record, parsed each time; a thousand large ones would take gigabytes."""
         record: Record = orjson.loads(self.event.record)
         return record
 
@@ -70,7 +70,7 @@ class Step(NamedTuple):
     change: Change
     #: Short names of the resource in the call: the name, and the id if the call returns one.
     names: tuple[str, ...]
-    #: The former and the new name, if the call renames a resource.
+    #: The old and the new name, if the call renames a resource.
     rename: tuple[str, str] | None = None
     #: The number of the version that the call wrote; None if not in the answer.
     version: int | None = None
@@ -80,21 +80,21 @@ class Step(NamedTuple):
 class Life:
     """A resource's recorded history from its creation to its deletion."""
 
-    #: Every name that it had, the last one last.
+    #: All its names, in order.
     names: list[str]
     created: Change | None = None
     #: Whether the resource certainly did not exist before `created`.
     is_certain: bool = True
-    #: Renames are among them.
+    #: Changes, including renames.
     changed: list[Change] = field(default_factory=list)
     renamed: list[Change] = field(default_factory=list)
     deleted: Change | None = None
-    #: The names that renames took from it.
+    #: Its old names before renames.
     left: set[str] = field(default_factory=set)
 
     @property
     def name(self) -> str:
-        """The present name, or the last one."""
+        """The current name, or the last one."""
         return self.names[-1] if self.renamed else self.main_change.resource.name
 
     @property
@@ -109,7 +109,7 @@ class Life:
 
     @property
     def main_change(self) -> Change:
-        """The creation if it is recorded, else the last change."""
+        """The creation if recorded, otherwise the last change."""
         return self.created or self.last_change
 
     def has(self, name: str) -> bool:
@@ -135,10 +135,10 @@ class Lives:
                 self._add(step)
 
     def of(self, names: set[str]) -> list[tuple[Life, list[Life]]]:
-        """Returns the present lives that have one of these names, each with the former ones.
+        """Returns the current lives with one of these names, each with the earlier lives.
 
-        If none has it, the last life that had it. Former lives are with the latest present one;
-        both are in the order of their beginnings, latest first.
+        Without a current life, returns the last one with such a name. The latest current life has
+        the earlier ones; both lists are in order of creation, latest first.
         """
         had = [
             life for life in reversed(self._all) if life.ends and not names.isdisjoint(life.names)
@@ -201,7 +201,7 @@ class Lives:
         life.renamed.append(change)
 
     def _life_of(self, names: Iterable[str]) -> Life | None:
-        """Returns the last life of some names; a name that only one life had comes first."""
+        """Returns the last life of some names; prefers a name that only one life had."""
 
         def lives_with(name: str) -> int:
             return sum(name in life.names for life in self._all)
@@ -224,7 +224,7 @@ class Lives:
 _MAX_EVENTS = 1_000
 #: Maximum names of one resource.
 _MAX_NAMES = 8
-#: Maximum create and delete calls that are read if there are too many events.
+#: Maximum create and delete calls to read if there are too many events.
 _MAX_CREATIONS = 5
 #: Maximum calls that may be renames.
 _MAX_RENAMES = 1_000
@@ -242,14 +242,14 @@ _HOLDERS = {
     "AWS::IAM::Policy": ("roleName", "userName", "groupName"),
     "AWS::Logs::LogStream": ("logGroupName",),
 }
-#: The end of the name of a version of a resource, such as the task definition `web:2`.
+#: Suffix of the name of a resource version, such as the task definition `web:2`.
 _VERSION = re.compile(r":\d+\Z")
 #: Accounts and events of renames, by the new name.
 Renames = Mapping[str, Sequence[tuple[str, FoundEvent]]]
 
 
 class ResourceKey(NamedTuple):
-    """Distinguishes resources of one name; `holder` is the bucket of an S3 object, and the like."""
+    """Distinguishes resources of one name; `holder` is, for example, the bucket of an S3 object."""
 
     account: str
     region: str
@@ -258,7 +258,7 @@ class ResourceKey(NamedTuple):
 
 
 class _Resource(NamedTuple):
-    """A resource with the former ones of its name."""
+    """A resource with earlier resources of its name."""
 
     key: ResourceKey
     life: Life
@@ -281,7 +281,7 @@ async def who(
     """Returns who created, changed and deleted the resource that `text` names.
 
     Args:
-        history: where events are looked up.
+        history: finds the events.
         text: a name, an ARN, `AWS::IAM::User Mary`, `user/Mary` and more; see `names.py`.
         kind: narrows to a type, `AWS::IAM::User` or `user`, or to a service, `iam`.
         account: narrows to an account.
@@ -316,7 +316,7 @@ async def _find(history: History, searched: SearchedName, renames: Renames) -> _
 
 
 async def _find_by_tag(history: History, searched: SearchedName, renames: Renames) -> _Found | None:
-    """Returns the resources with a Name tag in event history; None if none has it."""
+    """Returns the resources with a Name tag in event history; None without one."""
     if searched.arn:
         return None
     search = Search(searched.account, categories=(MANAGEMENT,))
@@ -362,7 +362,7 @@ async def _find_events(
 ) -> tuple[list[FoundEvent], bool]:
     """Returns the events that name the resource by any of its known names, newest first.
 
-    The flag says whether all writes are among them.
+    The flag is true if they include all writes.
     """
     events_by_position: dict[int, FoundEvent] = {}
     is_complete = True
@@ -386,9 +386,9 @@ async def _find_events(
 async def _find_by_name(
     history: History, name: str, search: Search
 ) -> tuple[list[FoundEvent], bool]:
-    """Returns events of a name, and whether all writes are among them.
+    """Returns events of a name, and whether they include all writes.
 
-    If there are too many, writes come before reads, and the earliest events are among them.
+    If there are too many, it prefers writes to reads, and includes the earliest events.
     """
     latest = await history.events_of(name, search, _MAX_EVENTS)
     if has_all(latest, _MAX_EVENTS):
@@ -442,7 +442,7 @@ def _resources(searched: SearchedName, events: Sequence[FoundEvent]) -> list[_Re
     groups: dict[ResourceKey, list[Step]] = {}
     for event in reversed(_without_copies(events)):
         about = [r for r in event.resources if r.name in names and searched.matches_type(r.type)]
-        # AssumeRole counts as reading, and makes an access key.
+        # AssumeRole is read-only, but creates an access key.
         makes = any(creates(event.event_name, resource.type) for resource in about)
         matters = makes or not event.read_only or (puts and event.order < puts[0].order)
         if not about or not matters:
@@ -460,7 +460,7 @@ def _resources(searched: SearchedName, events: Sequence[FoundEvent]) -> list[_Re
     ]
 
     def rank(resource: _Resource) -> tuple[bool, datetime, int]:
-        # A resource that has the name comes before a resource that a rename took it from.
+        # A resource with the name comes before a resource that lost it by a rename.
         life = resource.life
         return any(map(life.has, asked)), *life.last_change.event.order
 
@@ -495,7 +495,7 @@ def _steps(
     types = {short_name(resource.name): resource.type for resource in about if resource.type}
     by_key: dict[ResourceKey, list[Resource]] = {}
     for named in about:
-        # A call may name one resource with its type, and by its ARN without.
+        # A call may name one resource twice: with its type, and by its ARN without a type.
         resource = Resource(named.type or types.get(short_name(named.name)), named.name)
         if resource.name not in sources or not creates(event.event_name, resource.type):
             key = _key_of(record, resource)
@@ -532,7 +532,7 @@ def _key_of(record: Record, resource: Resource) -> ResourceKey:
 
 
 def _merge(groups: dict[ResourceKey, list[Step]]) -> list[tuple[ResourceKey, list[Step]]]:
-    """Adds calls without a resource type to the one resource that they can be about."""
+    """Adds calls without a resource type to the only resource that they can change."""
     typed = [key for key in groups if key.type is not None]
     if len(typed) != 1:
         return [*groups.items()]
@@ -569,7 +569,7 @@ async def _answer(history: History, resource: _Resource, is_complete: bool) -> R
 
 
 def _ends(life: Life) -> Ends:
-    """Returns how a life began and ended, and its names between."""
+    """Returns the creation and deletion of a life, and its names."""
     created, deleted = life.created, life.deleted
     return {
         "created": {"certain": life.is_certain, **created.document()} if created else None,

@@ -1,9 +1,9 @@
-"""An event in one sentence: who did what, when, and by which method.
+"""An event in one sentence: caller, action, time and method.
 
-New rows extend the words for calls:
+To support another call, add a row to a table:
 
 - `CALL_PHRASES`: the phrase for a call. `{member}` is a member of the request or of the response; a
-  call without that member is described by its name. Names are shortened from ARNs and URLs.
+  call without that member is described by its name. ARNs and URLs are shortened to names.
 - `VERBS`: the first word of a call's name → the verb for the resource that the rest names.
 """
 
@@ -37,7 +37,7 @@ CALL_PHRASES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "StartLogging": "started logging of trail {name}",
             "StopLogging": "stopped logging of trail {name}",
         },
-        # Of opentrail itself, as are `detections`, `insights` and `mcp`.
+        # opentrail's own services: also `detections`, `insights` and `mcp`.
         "console": {
             "CreateConsoleUser": "created console user {name}",
             "CreatePersonalToken": "created personal token {name} of console user {user}",
@@ -216,7 +216,7 @@ _KINDS = {
 
 #: Mark in the user agent of calls from opentrail's own web console.
 CONSOLE_AGENT = f"opentrail-console/{__version__}"
-#: Services that have well-known names; others are named by their host.
+#: Well-known names of services; the host names other services.
 _SERVICES = {
     "autoscaling": "Amazon EC2 Auto Scaling",
     "cloudformation": "AWS CloudFormation",
@@ -228,7 +228,7 @@ _SERVICES = {
 class Part(NamedTuple):
     """Words of a clause, with the spaces around them, and the thing that they name.
 
-    An `actor-type` may be left out where there is little room: `IAM user`, `AWS service`.
+    Where space is short, you may leave out an `actor-type` such as `IAM user` or `AWS service`.
     """
 
     kind: PartKind
@@ -240,7 +240,7 @@ def sentence(record: Record, resource: Resource | None = None) -> str:
 
     Args:
         record: a complete record.
-        resource: the resource to mention; by default the first that the record names.
+        resource: the resource to mention; default: the first one that the record names.
     """
     moment = parse_time(record["eventTime"])
     hour = moment.strftime("%I").lstrip("0")
@@ -312,7 +312,7 @@ def _named(target: Resource) -> list[Part]:
 
 
 def _main(record: Record) -> Resource | None:
-    """Returns the resource that a call creates, deletes or changes, else the first one named."""
+    """Returns the resource that a call creates, deletes or changes, or the first named one."""
     resources = resources_of(record)
     event_name = str(record["eventName"])
     for resource in resources:
@@ -329,7 +329,7 @@ def _caller(record: Record) -> list[Part]:
     words = actor_parts(record)
     agent = agent_of(record)
     if agent is None or agent["kind"] != "agent" or "AWS service" in join(words):
-        return words  # other tools are methods, and a service has no agent
+        return words  # other tools are methods; services have no agent
     name = next(index for index, part in enumerate(words) if part.kind == "actor")
     return [*words[: name + 1], Part("agent", f"'s agent {agent['name']}"), *words[name + 1 :]]
 
@@ -377,7 +377,7 @@ def _service_actor(host: Any) -> list[Part]:
 
 
 def _session(identity: Mapping[str, Any]) -> list[Part]:
-    """Returns the words for a role's session, or for a federated user and who asked for it."""
+    """Returns the words for a role session, or for a federated user and its issuer."""
     issuer = as_object(as_object(identity.get("sessionContext")).get("sessionIssuer"))
     issued_by, name = issuer.get("userName"), session_name(identity)
     if identity["type"] == "FederatedUser":
@@ -395,7 +395,7 @@ def _session(identity: Mapping[str, Any]) -> list[Part]:
 
 
 def session_name(identity: Mapping[str, Any]) -> str:
-    """Returns the name of a role's session or of a federated user; empty if it is not recorded."""
+    """Returns the name of a role session or federated user; empty if it is not recorded."""
     path = str(identity.get("arn") or "").split("/")
     return str(identity.get("principalId", "")).partition(":")[2] or path[-1]
 
@@ -426,7 +426,7 @@ def method_of(record: Record) -> Method | None:
 
 
 def _console_of(record: Record) -> str:
-    """Returns the console to which a call belongs."""
+    """Returns the console that sent a call."""
     method = method_of(record)
     return OWN_CONSOLE if method and method.name == OWN_CONSOLE else AWS_CONSOLE
 

@@ -1,6 +1,6 @@
-"""The shapes of answers about events, callers, resources and incidents, apart from what makes them.
+"""The shapes of answers about events, callers, resources and incidents.
 
-Commands load them with the questions that have such answers, so this imports little.
+Commands load this module with the questions, so it imports little.
 """
 
 from __future__ import annotations
@@ -43,32 +43,32 @@ class ResourceRow(TypedDict):
 
 
 class SentencePart(TypedDict):
-    """Words of a clause with the spaces around them; `kind` says what they name."""
+    """Words of a clause with the spaces around them, and the `kind` of thing that they name."""
 
     kind: PartKind
     text: str
 
 
 class MethodRow(TypedDict):
-    """How a call was made."""
+    """The method of a call."""
 
     kind: MethodKind
     name: str
 
 
 class AgentRow(TypedDict):
-    """The agent or tool that made a call, as its caller says."""
+    """The agent or tool that made a call, according to its caller."""
 
     name: str
     kind: AgentKind
-    #: The agent's session or run; None: it names none.
+    #: The agent's session or run; None: it does not name one.
     session: str | None
-    #: For whom the agent acts; None: it does not say.
+    #: The user for whom the agent acts; None: it does not name one.
     delegator: str | None
 
 
 class CallRow(TypedDict):
-    """What the record of an event says, without sentences."""
+    """The data in the record of an event, without sentences."""
 
     eventId: EventId
     eventTime: Time
@@ -91,30 +91,30 @@ class CallRow(TypedDict):
 
 
 class EventRow(CallRow):
-    """An event as lists and the head of its page show it."""
+    """An event in lists and in the head of its page."""
 
-    #: What happened, beginning with its time in UTC.
+    #: A description of the event that begins with its time in UTC.
     sentence: str
-    #: The same without its time.
+    #: The sentence without its time.
     clause: str
     #: The parts whose concatenation is `clause`.
     parts: list[SentencePart]
-    #: None: it is not recorded.
+    #: None: the method is not recorded.
     method: MethodRow | None
-    #: None: the call was made by no agent that is known.
+    #: None: no known agent made the call.
     agent: AgentRow | None
 
 
 class NearestRow(TypedDict):
-    """A searched value that no event has, and the value of events that is most like it."""
+    """A searched value that no event has, and the most similar value in events."""
 
     field: str
-    #: What the field is called.
+    #: The field in words.
     label: str
     value: str
     nearest: str
     events: int
-    #: `case`: they differ in case only.
+    #: `case`: the values differ in case only.
     difference: Literal["case", "letters"]
 
 
@@ -147,7 +147,7 @@ class Creation(ProvenSentence):
 class LastChange(ProvenSentence):
     """The last change of a resource."""
 
-    #: Number of changes after the creation, and whether it is the number of all.
+    #: Number of changes after the creation, and whether it counts all changes.
     times: int
     complete: bool
 
@@ -155,20 +155,21 @@ class LastChange(ProvenSentence):
 class CredentialChain(TypedDict):
     """The calls that issued a caller's credentials, back to the original caller."""
 
-    #: Nearest first.
+    #: The calls, nearest first.
     steps: list[ProvenSentence]
     #: The original caller, in words; None: it is not recorded.
     origin: str | None
     kind: Literal["human", "service", "unknown"]
-    #: How the chain ends, in words.
+    #: The end of the chain, in words.
     end: str
-    #: What the sessions carry: the source identity, None if there is none, and tags by key.
+    #: The source identity of the sessions; None without one.
     sourceIdentity: str | None
+    #: The session tags: key → value.
     sessionTags: dict[str, str]
 
 
 class Ends(TypedDict):
-    """How a resource began and ended, and its names between."""
+    """The creation and deletion of a resource, and its names."""
 
     created: Creation | None
     renamed: list[ProvenSentence]
@@ -190,36 +191,36 @@ class ResourceLife(Ends):
     region: Region | None
     changed: LastChange | None
     caller: CredentialChain
-    #: What the caller did next, oldest first.
+    #: The caller's next calls, oldest first.
     next: list[ProvenSentence]
     #: Former resources of the name, the latest first.
     former: list[FormerLife]
 
 
 class ListedResource(TypedDict):
-    """A resource in the list of those that events name."""
+    """A resource in the list of named resources."""
 
     name: str
     type: ResourceType | None
     #: Its other names in the events, such as its ARN.
     aliases: list[str]
-    #: How many events name it; None: a list by prefix counts none.
+    #: The number of events that name it; None in a list by prefix.
     events: int | None
-    #: Whether `events` are all of them; else there are more.
+    #: Whether `events` counts all events; otherwise there are more.
     counted: bool
     #: The newest event that names it.
     latest: EventRow
 
 
 class DocumentResource(TypedDict):
-    """A resource as LookupEvents has it."""
+    """A resource in the form of LookupEvents."""
 
     ResourceType: NotRequired[ResourceType]
     ResourceName: str
 
 
 class EventDocument(TypedDict):
-    """An event as LookupEvents has it."""
+    """An event in the form of LookupEvents."""
 
     EventId: EventId
     EventName: Word
@@ -247,7 +248,7 @@ class StreamedEvent(EventDocument):
 
 
 class HiddenEvents(TypedDict):
-    """Events that a search finds without its default conditions."""
+    """Events hidden by the default conditions of a search."""
 
     count: int
     complete: bool
@@ -262,25 +263,25 @@ class PartsRow(TypedDict):
     words: list[str]
     events: int
     complete: bool
-    #: Members of records that have them.
+    #: Members of records with these words.
     members: list[CountedValue]
 
 
 class SearchHints(TypedDict, total=False):
-    """What a search may have meant, and what it left out."""
+    """Suggestions for a search, and events that it left out."""
 
-    #: Values that differ in case only from the searched ones, in whose place they were found.
+    #: Values that differ in case only from the searched ones, and that the search used instead.
     corrected: list[NearestRow]
     nearest: list[NearestRow]
     parts: PartsRow
     #: Whether older events are left out, since the records are large.
     truncated: bool
-    #: None: there are none.
+    #: None: the defaults hide no events.
     hidden: HiddenEvents | None
 
 
 class FoundEvents(SearchHints):
-    """Events in the form of LookupEvents, newest first, and hints on the search."""
+    """Events in the form of LookupEvents, newest first, and hints about the search."""
 
     events: list[EventDocument]
     #: A description of each range missing from event history.
@@ -290,7 +291,7 @@ class FoundEvents(SearchHints):
 class ResourceStories(TypedDict):
     """Who created, changed and deleted the resources of a name."""
 
-    #: About the first of `answers`; None: there is none.
+    #: Describes the first of `answers`; None without answers.
     sentence: str | None
     #: Number of events that name the resource.
     events: int
@@ -298,7 +299,7 @@ class ResourceStories(TypedDict):
     resource: str
     #: The most recent first.
     answers: list[ResourceLife]
-    #: What proves `sentence`, and the whole record.
+    #: The members that prove `sentence`, and the whole record.
     evidence: NotRequired[RecordEvidence]
     record: NotRequired[RecordText]
     #: If there are no `answers`: the first event that names the resource, if any.
@@ -324,7 +325,7 @@ class IncidentFigures(TypedDict):
     baseline: float
     identity: str | None
     sourceIPAddress: IpAddress | None
-    #: The note with which it was marked as expected; None: it was not.
+    #: The note of an incident marked as expected; None: it is not marked.
     expected: str | None
     extension: Mapping[str, Any] | None
 
@@ -332,7 +333,7 @@ class IncidentFigures(TypedDict):
 class IncidentRow(IncidentFigures):
     """An incident in a list."""
 
-    #: Its minutes up to now, or to its end.
+    #: Its duration in minutes, until now or its end.
     minutes: int
 
 
@@ -340,7 +341,7 @@ _Period = TypedDict("_Period", {"from": str, "until": str})
 
 
 class IncidentDetail(IncidentFigures, _Period):
-    """An incident with its record, and its calls of each minute in a period around it."""
+    """An incident with its record, and the calls per minute in a period around it."""
 
     record: Mapping[str, Any]
     #: Time and number of calls of each minute.

@@ -1,4 +1,4 @@
-"""A timeline: events in the order of their times, calls of one kind in one sentence."""
+"""A timeline: events in order of time, with similar calls in one sentence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from opentrail.who.sentence import Part, join, parts
 
 #: Members of records that are the same in an entry.
 _SAME = ("userAgent", "eventSource", "errorCode")
-#: Longest pause between two calls of one entry.
+#: Maximum pause between two calls of one entry.
 _PAUSE = timedelta(minutes=15)
 #: Maximum event ids, and names of resources, of an entry.
 _MAX_LISTED = 20
@@ -27,14 +27,14 @@ _MAX_ORIGINS = 50
 
 @dataclass(slots=True)
 class CallGroup:
-    """Calls of one operation by one caller, with one outcome, none long after the one before."""
+    """Calls of one operation by one caller with one outcome, made in quick succession."""
 
     first: FoundEvent
-    #: Of the first call.
+    #: The record of the first call.
     record: Record
     #: The last call.
     last: FoundEvent
-    #: Of the first call.
+    #: The sentence about the first call.
     parts: list[Part]
     calls: int = 0
     clauses: set[str] = field(default_factory=set)
@@ -45,7 +45,7 @@ class CallGroup:
     behind: str | None = None
 
     def add(self, event: FoundEvent, words: Sequence[Part]) -> None:
-        """Adds a call, which came after the others."""
+        """Adds a later call."""
         self.calls += 1
         self.last = event
         self.clauses.add(join(words))
@@ -119,7 +119,7 @@ def _kind_of(event: FoundEvent, record: Record) -> tuple[object, ...]:
 
 
 def _credentials_of(identity: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Returns the identity of credentials: sessions of one name may be of different callers."""
+    """Returns the identity of credentials; sessions with one name may have different callers."""
     context = as_object(identity.get("sessionContext"))
     created = as_object(context.get("attributes")).get("creationDate")
     return identity.get("arn"), identity.get("accessKeyId"), created

@@ -34,7 +34,7 @@ class ChunksRefused(Exception):  # noqa: N818 - it is an answer as much as an er
 
 @dataclass(slots=True)
 class SignatureChain:
-    """Signatures, each of which covers the previous one; the first is the request head's.
+    """Signatures that each cover the previous one; the first is the request head's.
 
     `sign` returns the signature of a string in hexadecimal digits, `stamp` is the signed time of
     the request, `scope` is `date/region/service/aws4_request`.

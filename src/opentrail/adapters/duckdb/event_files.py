@@ -174,7 +174,7 @@ class EventFiles(abc.ABC):
                 (file,) = await files_of_child("merge", *paths)
             except CHILD_ERRORS as error:
                 # For example records too large to be in memory together.
-                log.warning("files stay apart", extra={"error": str(error)})
+                log.warning("files not merged", extra={"error": str(error)})
                 for table in run:
                     table.is_not_merged = True
                 return True

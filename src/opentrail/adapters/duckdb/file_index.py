@@ -110,7 +110,7 @@ _ABOUT = ("format", "first", "last", "oldest", "newest", "newest_recorded", "cha
 
 
 class _Header(msgspec.Struct, frozen=True):
-    #: That of the sealed file.
+    #: Format of the sealed file.
     format: int
     first: int
     last: int

@@ -331,7 +331,7 @@ class RecordedEvents(EventFiles):
         return await self._sealed_again(file.first, file.last)
 
     async def _sealed_again(self, first: int, last: int) -> list[EventTable]:
-        log.warning("range is sealed again", extra={"first": first, "last": last})
+        log.warning("sealing a range again", extra={"first": first, "last": last})
         try:
             return await self._sealed(first, last)
         except CHILD_ERRORS as error:

@@ -160,7 +160,7 @@ class _Stop:
 
 
 class RemoteFiles(Protocol):
-    """Files in S3, of which DuckDB reads blocks."""
+    """Files in S3, which DuckDB reads block by block."""
 
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Let DuckDB open the added files."""

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: How often a process is pinged.
+#: Interval between pings of a process.
 _PING_SECONDS = 2.0
 #: Seconds without an answer to a ping after which a process is killed as hung.
 SILENCE_SECONDS = 10.0

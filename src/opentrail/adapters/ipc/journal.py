@@ -57,7 +57,7 @@ class IpcJournalWriter:
 
     @property
     def backlog_seconds(self) -> float:
-        """How long the oldest record has waited."""
+        """The age of the oldest waiting record."""
         return self._batches.seconds_waited(self._loop.time())
 
     async def write(self, entries: Sequence[NewEntry]) -> None:

@@ -222,7 +222,7 @@ def drop_oldest_partition(transaction: Transaction, until: int, keep: int) -> bo
 
 
 def _last_of(transaction: Transaction, name: str) -> int:
-    """Returns the last position in a partition; 0 if none of its batches has one."""
+    """Returns the last position in a partition; 0 without one."""
     rows = transaction.rows(_LAST.format(name=name))
     return int(rows[0][0]) if rows else 0
 

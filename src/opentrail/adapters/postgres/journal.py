@@ -296,7 +296,7 @@ class PostgresJournal:
             self._batches.end()
             batch[0].fail(error)
         except StorageFailed as error:
-            log.error("records are refused", extra={"error": str(error)})
+            log.error("refusing records", extra={"error": str(error)})
             if getattr(error.__cause__, "sqlstate", None) == _DISK_FULL:
                 records = [entry for append in batch for entry in append.entries]
                 self._needed_bytes = len(encode(records))

@@ -196,7 +196,7 @@ class SqliteJournal:
                 )
             ends.append(position)
 
-        # One transaction, and one sync, for all: either all are durable or none is written. After a
+        # One transaction and one sync make either all records durable or write nothing. After a
         # failed sync the outcome is unknown, and nothing more is acknowledged (guarantee D6).
         try:
             self._writer.commit(entries)

@@ -64,7 +64,7 @@ def _warn_of_unknown_types(trail: Trail, selection: Selection) -> None:
     unknown = sorted(selection.resource_types - KNOWN_TYPES)
     if unknown:
         extra = {"trail": trail.arn, "types": unknown}
-        log.warning("event selectors name resource types that are not known", extra=extra)
+        log.warning("event selectors name unknown resource types", extra=extra)
 
 
 @operation(

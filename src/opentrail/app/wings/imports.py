@@ -79,7 +79,7 @@ class KeptHistory:
         """Preserves future and earlier losses."""
         is_failing = False
         while True:
-            failure = "events that the journal has lost are not imported yet"
+            failure = "events lost by the journal are not imported yet"
             is_failing = not await attempt(self.work_off(), failure, is_known=is_failing)
             await asyncio.sleep(_NOTES_SECONDS)
 
@@ -99,11 +99,11 @@ class KeptHistory:
                     files = await self._import(lost.first, lost.last)
                 except Unsupported as error:
                     about = {"first": lost.first, "last": lost.last, "error": str(error)}
-                    log.error("events that the journal has lost cannot be kept", extra=about)
+                    log.error("events lost by the journal cannot be saved", extra=about)
                 await self.store.forget(lost.first, lost.last)
             if events := sum(files.values()):
                 log.warning(
-                    "events that the journal has lost are kept",
+                    "saved events lost by the journal",
                     extra={"first": lost.first, "last": lost.last, "events": events},
                 )
                 await count_kept(self.control, lost.first, lost.last, files)
@@ -127,7 +127,7 @@ class KeptHistory:
                 files[sha256_hex(content)] = outcome["imported"]
             if outcome["rejected"]:
                 about = {"file": name, "rejected": outcome["rejected"]}
-                log.error("events that the journal has lost cannot be imported", extra=about)
+                log.error("events lost by the journal cannot be imported", extra=about)
         return files
 
 
@@ -182,7 +182,7 @@ class Regaining:
                 "files": len(note.document["files"]),
                 "unread": unread,
             }
-            log.warning("event history has the events of log files again", extra=about)
+            log.warning("imported lost events from log files", extra=about)
             await self.control.apply([Remove(REGAINED, note.key)])
 
     async def _import(self, file: dict[str, str]) -> bool:

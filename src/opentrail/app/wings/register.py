@@ -49,7 +49,7 @@ def _source(core: Core) -> Organizations:
 
 
 def agents(core: Core) -> Wing:
-    """Appends questions to the journal before they are answered."""
+    """Appends questions to the journal before the server answers them."""
     engines = core.engines
 
     def groups(_services: Services, _missing: Missing) -> Sequence[object]:

@@ -112,7 +112,7 @@ class Recording:
         """Makes the record of a request and ships it; `failure` is why the request broke off."""
         notes: dict[str, str] = {}
         name, identity = default_name(seen), unknown_caller(seen)
-        # The request was served, so it is recorded even if these functions fail.
+        # Record the served request even if these functions fail.
         try:
             name = _name_of(self.describe(seen))
             identity = _identity_of(self.identify(seen))

@@ -72,7 +72,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole road in one place
         return False
     try:
         call.identify()
-        # 1. May it pass? Nothing of it has been passed on.
+        # 1. May it pass? The upstream has no part of it yet.
         left_out = call.choose() if endpoint.choice is not None else None
         if left_out is not None:
             pass  # it needs no record

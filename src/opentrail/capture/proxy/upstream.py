@@ -359,7 +359,7 @@ class ConnectionPool:
     """A client connection's idle upstream connection, from its latest call.
 
     One is enough: SDKs open separate client connections for each service. More would exhaust the
-    descriptors, of which the limit of connections counts one for the upstream.
+    descriptors, since the limit of connections counts one upstream descriptor per client.
     """
 
     def __init__(self, context: ssl.SSLContext | None) -> None:

@@ -106,7 +106,7 @@ class Form:
         decode: returns the parameters with their secrets, None if it cannot.
         answer: returns `responseElements` of a successful call.
         additional: returns members of `additionalEventData`.
-        deletion: returns the objects that the call deletes, each of which has a record.
+        deletion: returns the deleted objects; each has a record.
     """
 
     parameters: Callable[[Route, Request, Notes], Json | None]

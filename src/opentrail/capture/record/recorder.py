@@ -246,7 +246,9 @@ class Recorder:
         try:
             self._learn(assembled.record)
         except Exception:  # the call is recorded, and has to be answered
-            log.exception("nothing could be learned", extra={"eventID": assembled.entry.event_id})
+            log.exception(
+                "learning from a call failed", extra={"eventID": assembled.entry.event_id}
+            )
 
     def count_lost(self, exchange: Exchange, reason: str) -> None:
         """Counts a call without a record."""

@@ -51,7 +51,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class FieldSelector:
-    """The conditions on one field, all of which must hold."""
+    """The conditions on one field; all must hold."""
 
     field: str
     conditions: tuple[Condition, ...]
