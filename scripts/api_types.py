@@ -19,7 +19,7 @@ def description() -> str:
 
 def types() -> str:
     """Returns an interface for each shape of an answer."""
-    lines = ["/** What the server answers. Made by scripts/reference.py; do not edit. */"]
+    lines = ["/** Types of the server's answers. Made by scripts/reference.py; do not edit. */"]
     for name, schema in describe(GROUPS)["components"]["schemas"].items():
         if text := schema.get("description"):
             lines += ["", f"/** {text} */"]

@@ -53,12 +53,12 @@ def settings_page() -> str:
     lines = [
         MADE,
         "# Settings\n",
-        "Flag before environment before file before default. `[directory.ACCESS-KEY-ID]` tables in",
-        "the file (`user = NAME` or `root = true`; `account`, `arn`, `principal_id`) say who is",
-        "behind a key; `[upstream.SERVICE]` tables (`[upstream.default]` for all others) hold",
-        "`url` and perhaps `access_key_id`, `secret_access_key`, `session_token`, `region`: for",
-        "`s3`, the credentials for delivery; with `resign = true`, those for re-signing calls.",
-        "Both exist in the file only.\n",
+        "A flag overrides the environment, which overrides the file. `[directory.ACCESS-KEY-ID]`",
+        "tables in the file (`user = NAME` or `root = true`; `account`, `arn`, `principal_id`)",
+        "name the owner of a key. `[upstream.SERVICE]` tables (`[upstream.default]` for all other",
+        "services) have `url` and optionally `access_key_id`, `secret_access_key`,",
+        "`session_token` and `region`: for `s3`, the credentials for delivery; with",
+        "`resign = true`, the credentials for re-signing calls. Both tables exist in the file only.\n",
         "| flag | variable | default | effect |",
         "|---|---|---|---|",
     ]
@@ -78,16 +78,15 @@ def settings_page() -> str:
 
 
 def operations_page() -> str:
-    """Returns the table of all operations of AWS's model, with what of each is there."""
+    """Returns the table of all operations in AWS's model, with their implemented parts."""
     model = ServiceCatalog().services["cloudtrail"].model
     assert server.OPERATION_MODULES
     lines = [
         MADE,
         "# Operations\n",
-        f"{len(REGISTER)} of {len(model.operation_names)} operations of the CloudTrail API are",
-        "there. Every other one, and every parameter named below, raises",
-        "`UnsupportedOperationException`.\n",
-        "| operation | there | without |",
+        f"opentrail has {len(REGISTER)} of the {len(model.operation_names)} operations of the CloudTrail API. Other",
+        "operations, and the parameters named below, raise `UnsupportedOperationException`.\n",
+        "| operation | supported | without |",
         "|---|---|---|",
     ]
     for name in sorted(model.operation_names):
@@ -101,19 +100,19 @@ def authorization_page() -> str:
     """Returns the table of the permissions that each operation needs."""
     lines = [
         MADE,
-        "# Authorisation\n",
+        "# Authorization\n",
         "With verified callers, [policies](policies.md) decide on every call of the CloudTrail",
-        "API: those attached to the calling user, or to the role of the calling session, and the",
-        "policy of the resource if it has one. What no policy allows is denied. The root user may",
-        "do everything in its account. A resource of another account that may not be used is",
-        "answered like one that does not exist. Federated users have no policies, so they may do",
-        "nothing. Input is validated first.\n",
+        "API: policies attached to the calling user or to the role of the calling session, and",
+        "the policy of the resource if it has one. Without a policy that allows it, a call is",
+        "denied. The root user may do everything in its account. For a forbidden resource of",
+        "another account, the answer is the same as for a missing resource. Federated users have",
+        "no policies, and so no permissions. opentrail validates the input first.\n",
         "## Operations\n",
-        "A call must be allowed to do the action on every resource that it names: *on* says by",
-        "which member, and `*` means that only a policy for all resources allows it. If no such",
-        "member is given, the resource is `*`, too. A resource with a new id is `TYPE/*`.",
-        "StartQuery names each event data store whose id is in the statement, also in its",
-        "literals.\n",
+        "A call needs permission for the action on every resource that it names. The column *on*",
+        "has the members that name resources; `*` means that only a policy for all resources",
+        "allows the call, as it does for a call without such a member. A resource with a new id is",
+        "`TYPE/*`. StartQuery names each event data store whose id is in the statement, also in",
+        "its literals.\n",
         "| operation | action | access | on | condition keys |",
         "|---|---|---|---|---|",
     ]
@@ -124,16 +123,16 @@ def authorization_page() -> str:
         lines.append(f"| {name} | {actions} | {rule.level.value} | {places} | {keys} |")
     lines += [
         "",
-        "Only trails have tags, so `aws:ResourceTag` is a key of theirs. Every call has the keys",
-        "`aws:CurrentTime`, `aws:EpochTime`, `aws:PrincipalAccount`, `aws:PrincipalArn` (of a",
-        "session: its role's), `aws:PrincipalType` (`Account`, `User`, `AssumedRole` or",
+        "Only trails have tags, and so the key `aws:ResourceTag`. Every call has the keys",
+        "`aws:CurrentTime`, `aws:EpochTime`, `aws:PrincipalAccount`, `aws:PrincipalArn` (for a",
+        "session, its role's ARN), `aws:PrincipalType` (`Account`, `User`, `AssumedRole` or",
         "`FederatedUser`), `aws:RequestedRegion`, `aws:SecureTransport`, `aws:SourceIp`,",
         "`aws:UserAgent`, `aws:ViaAWSService` and `aws:PrincipalIsAWSService` (both `false`).",
         "Users have `aws:username`; root, and roles and users whose ids are known from records,",
-        "have `aws:userid`. Other sessions of roles have `ROLE:SESSION` there, with the name of",
-        "the role in place of its id.\n",
+        "have `aws:userid`. For other role sessions it is `ROLE:SESSION`, with the name of the role",
+        "in place of its id.\n",
         "## AWS managed policies\n",
-        "These are built in. Of each there is only what concerns the actions of CloudTrail.\n",
+        "These policies are built in, each limited to actions of CloudTrail.\n",
         "| name | allows |",
         "|---|---|",
     ]
@@ -189,7 +188,7 @@ def man_page() -> str:
 
 
 def helps(command: argparse.ArgumentParser, width: int) -> Iterator[tuple[str, str]]:
-    """Yields name and help of a command, and of all that it has."""
+    """Yields name and help of a command and its subcommands."""
     command.formatter_class = partial(argparse.HelpFormatter, width=width, max_help_position=34)
     yield command.prog, command.format_help().rstrip()
     for action in command._actions:
@@ -198,13 +197,13 @@ def helps(command: argparse.ArgumentParser, width: int) -> Iterator[tuple[str, s
                 yield from helps(inner, width)
 
 
-#: Characters that a manual page would show as others, or not at all.
+#: Characters that a manual page would change or omit.
 ROFF = str.maketrans({"\\": r"\e", "-": r"\-", "'": r"\(aq", "~": r"\(ti", "`": r"\(ga"})
-#: What the exit code of a command means.
+#: Exit code of a command → meaning.
 EXIT_CODES = {
-    0: "good",
-    1: "the thing asked about is not good, or it failed",
-    2: "wrong use",
+    0: "success",
+    1: "negative result, or failure",
+    2: "invalid arguments or settings",
     3: "the data directory is in use",
     4: "data of a newer version",
     5: "cannot be decided",
@@ -233,7 +232,7 @@ AREAS = {
 
 
 def errors_page() -> str:
-    """Returns every message with which a command can end, by area and exit code."""
+    """Returns every message that can end a command, by area and exit code."""
     listed: dict[str, dict[str, int]] = {area: {} for area in AREAS.values()}
     for file in sorted((ROOT / "src/opentrail").rglob("*.py")):
         parts = file.relative_to(ROOT / "src/opentrail").with_suffix("").parts
@@ -249,11 +248,11 @@ def errors_page() -> str:
         "|---|---|",
         *(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()),
         "",
-        "What the message names, such as a file or a flag, is in capitals below (`SOURCE` or",
-        "`SETTING`: the flag, variable, key or file that a value came from); `…` is anything else.",
-        "[Troubleshooting](../howto/troubleshoot.md) says more about those that are seen most",
-        "often, [records](records.md) lists the error codes in records, and",
-        "[operations](operations.md) describes the API, whose errors are AWS's.",
+        "In the messages below, words in capitals are placeholders, such as for a file or a flag (`SOURCE`",
+        "or `SETTING`: the flag, variable, key or file with the value); `…` is anything else.",
+        "[Troubleshooting](../howto/troubleshoot.md) explains the most frequent messages,",
+        "[records](records.md) lists the error codes in records, and [operations](operations.md)",
+        "describes the API, whose errors are AWS's.",
     ]
     for area, of_area in listed.items():
         lines += [f"\n## {area}\n", "| message | exit code |", "|---|---|"]
@@ -270,7 +269,7 @@ def _kinds(kind: type[errors.OpentrailError]) -> dict[str, type[errors.Opentrail
 
 #: Every kind of error by its name.
 KINDS = _kinds(errors.OpentrailError)
-#: Kinds whose messages are those of services.
+#: Kinds whose messages come from services.
 OF_SERVICES = (errors.CloudTrailError, errors.ObjectStoreError, errors.ServiceError)
 
 
@@ -343,7 +342,7 @@ def console_roles_page() -> str:
 
 
 def hidden_values_page() -> str:
-    """Returns what is hidden, with counts per service."""
+    """Returns the rules for hidden values, with counts per service."""
     counts: dict[str, Counter[str]] = {}
     for one in candidates():
         counts.setdefault(one.service, Counter())[one.hidden_by or "shown"] += 1
@@ -354,35 +353,35 @@ def hidden_values_page() -> str:
     lines = [
         MADE,
         "# Hidden values\n",
-        "What may be a secret does not reach the disk. A member of a request or an answer is",
-        "hidden, with all that is below it, if AWS's model marks it sensitive (*model*), if its",
-        "name says that its texts are secrets (*name*), if it holds environment variables, of",
-        "which the names are shown (*environment*), or if `redaction.toml` lists it (*table*).",
-        "Bytes are never recorded (*bytes*). In maps, in pairs of a name and a value, and in",
-        "documents without a model the names that callers chose decide: a tag `db-password`, a",
-        "patch of `/variables/API_TOKEN`, a header `X-Api-Key`. JSON, YAML, XML, forms, addresses,",
-        "commands of shells and base64 of these are searched as well. A name that only describes",
-        "a secret hides nothing: `password-policy`, `PasswordResetRequired`, `is_secret`, or the",
-        "`name` and `key` of a `secretKeyRef`.\n",
+        "opentrail never writes values that may be secrets to disk. It hides a member of a request",
+        "or an answer, and all values below it, if AWS's model marks the member sensitive",
+        "(*model*), if its name means that its strings are secrets (*name*), if it has environment",
+        "variables, whose names remain visible (*environment*), or if `redaction.toml` lists it",
+        "(*table*). It never records bytes (*bytes*). In maps, in pairs of a name and a value, and",
+        "in documents without a model, the caller's names decide: a tag `db-password`, a patch of",
+        "`/variables/API_TOKEN`, a header `X-Api-Key`. opentrail also searches JSON, YAML, XML,",
+        "forms, addresses, shell commands, and base64 of these. Names that only describe a secret",
+        "do not count: `password-policy`, `PasswordResetRequired`, `is_secret`, or the `name` and",
+        "`key` of a `secretKeyRef`.\n",
         "In commands, scripts, configuration and messages, opentrail hides everything from the",
         "name or option of a secret to the end of its line. It stops earlier at the end of the",
-        "string, list element or query parameter that holds both. Strings, brackets and documents",
-        "(`<<EOF`) that begin on the line are hidden to their end. In",
-        '`bash -c "export PW=a; run" --host h` the host is shown, and `run` is not. Some secrets',
+        "string, list element or query parameter that contains both. It hides strings, brackets",
+        "and documents (`<<EOF`) that begin on the line to their end. In",
+        '`bash -c "export PW=a; run" --host h` the host is visible, and `run` is not. Some secrets',
         "have no name: `redis-cli -a x`, `curl -u user:x`, `IDENTIFIED BY 'x'`, private keys,",
         "webhook addresses. opentrail knows the commands and statements in `free_text.py`.",
-        "[Guarantee S4](../explanation/guarantees.md) says what remains visible.\n",
-        "Of parameters of a template, such as those of a stack of AWS CloudFormation, a value is",
-        "shown only if the template is in the same call and does not say `NoEcho` for it. Values",
-        "of templates at an address, of an earlier call or in a form that opentrail cannot read",
-        "are hidden.\n",
-        "The members counted are those of botocore's models whose type, name or documentation",
-        "suggests a secret. The others (*shown*) were reviewed: `reviewed.toml` says why they may",
-        "be seen. `scripts/secret_members.py --all` lists each one.\n",
-        "Hidden values are replaced by `HIDDEN_DUE_TO_SECURITY_REASONS`, in EC2 by",
-        "`<sensitiveDataRemoved>`, or left out where AWS leaves them out. Session tokens are",
-        "hidden, too, though AWS records those of STS in clear. Tokens of pages and of repeated",
-        "requests are shown.\n",
+        "[Guarantee S4](../explanation/guarantees.md) lists the values that remain visible.\n",
+        "The value of a template parameter, such as a parameter of an AWS CloudFormation stack, is",
+        "visible only if the template is in the same call and does not set `NoEcho` for it. With a",
+        "template at an address, from an earlier call, or in a form that opentrail cannot read,",
+        "values are hidden.\n",
+        "The table counts the members of botocore's models whose type, name or documentation",
+        "suggests a secret. The visible members (*shown*) were reviewed: `reviewed.toml` has the",
+        "reasons. `scripts/secret_members.py --all` lists each member.\n",
+        "`HIDDEN_DUE_TO_SECURITY_REASONS` replaces hidden values, in EC2",
+        "`<sensitiveDataRemoved>`; where AWS leaves them out, so does opentrail. It also hides",
+        "session tokens, though AWS records the tokens of STS in clear. Tokens of pages and of",
+        "repeated requests are visible.\n",
         f"| service | {' | '.join(columns)} |",
         f"|---|{'---|' * len(columns)}",
     ]
@@ -397,9 +396,9 @@ def permissions_page() -> str:
     lines = [
         MADE,
         "# Events and their permissions\n",
-        "`assert_only_allowed` of the [pytest plugin](pytest-plugin.md) asks a policy about the",
-        "permission that a call needs. It has the name of the event but for the events below; the",
-        "API's version at the end of a name (`CreateFunction20150331`) does not count.\n",
+        "`assert_only_allowed` of the [pytest plugin](pytest-plugin.md) evaluates a policy for the",
+        "permission that a call needs. The permission has the name of the event, without an API",
+        "version at its end (`CreateFunction20150331`). Exceptions:\n",
         "| event | permission |",
         "|---|---|",
     ]
@@ -411,15 +410,15 @@ def permissions_page() -> str:
     listed = ", ".join(f"`{event}`" for event in sorted(WITHOUT_PERMISSION))
     lines += [
         "",
-        f"No permission: {listed}. Each object that a",
+        f"These events need no permission: {listed}. Each object that a",
         "`DeleteObjects` names has a `DeleteObject` event.\n",
-        "Further:\n",
+        "Other rules:\n",
         "- `dynamodb:TransactWriteItems` needs the permissions of its items: `PutItem`,",
         "  `UpdateItem`, `DeleteItem`, `ConditionCheckItem`.",
         "- Events of API Gateway need the HTTP method: `apigateway:GET`, `apigateway:POST`.",
-        "- A copy in S3 needs `s3:GetObject` of its source as well; an upload with an ACL or tags",
-        "  `s3:PutObjectAcl` or `s3:PutObjectTagging`; `GetObjectAttributes` needs `s3:GetObject`,",
-        "  too.",
+        "- A copy in S3 also needs `s3:GetObject` for its source; an upload with an ACL or tags",
+        "  `s3:PutObjectAcl` or `s3:PutObjectTagging`; `GetObjectAttributes` also needs",
+        "  `s3:GetObject`.",
         "- Calls of S3 that name a version of an object need",
         "  " + ", ".join(f"`s3:{one}`" for one in sorted(S3_VERSIONED.values())) + ".",
     ]
@@ -427,7 +426,7 @@ def permissions_page() -> str:
 
 
 def selector_rules() -> str:
-    """Returns what the web console's form for the advanced event selectors of a trail offers."""
+    """Returns the fields and values in the web console's form for advanced event selectors."""
     members = ("operators", "values", "required", "single")
     fields_of = {
         category: {
@@ -441,7 +440,7 @@ def selector_rules() -> str:
 
 
 def expressions_text() -> str:
-    """Returns what agents read of search expressions: the table of terms, and the fields."""
+    """Returns the description of search expressions for agents: the table of terms, and the fields."""
     page = (ROOT / "docs/howto/search-events.md").read_text()
     terms = re.search(r"^\| term .*?\n\n", page, re.M | re.S)
     names = re.search(r"^Fields are .*?\n(?=\n)", page, re.M | re.S)
@@ -457,7 +456,7 @@ def expressions_text() -> str:
 
 
 def record_text() -> str:
-    """Returns what agents read of records: their format, and what opentrail adds."""
+    """Returns the description of records for agents: their format, and opentrail's additions."""
     form = (ROOT / "docs/reference/cloudtrail-format.md").read_text()
     section = re.search(r"^## 2 Event record\n(.*?)(?=^## )", form, re.M | re.S)
     assert section
@@ -480,7 +479,7 @@ STARTER = ROOT / "src/opentrail/detections/starter"
 
 @cache
 def starter_rules() -> list[DetectionRule]:
-    """Returns the starter rules as their files have them."""
+    """Returns the starter rules from their files."""
     found = read_rules([STARTER])
     assert not (found.refused or found.warnings), (found.refused, found.warnings)
     return sorted(found.rules, key=lambda rule: rule.name)
@@ -508,9 +507,9 @@ def starter_rules_page() -> str:
     lines = [
         MADE,
         "# Starter rules\n",
-        f"opentrail comes with these {len(starter_rules())} Sigma rules. None is enabled by default:",
-        "[Detect attacks](../howto/detect-attacks.md#enable-the-starter-rules) says how to enable",
-        "them. `opentrail detections starter NAME` prints one. Techniques are those of",
+        f"opentrail ships these {len(starter_rules())} Sigma rules, all disabled by default. To enable them, see",
+        "[Detect attacks](../howto/detect-attacks.md#enable-the-starter-rules). To print one, run",
+        "`opentrail detections starter NAME`. Techniques refer to",
         "[MITRE ATT&CK](https://attack.mitre.org/matrices/enterprise/cloud/iaas/).",
     ]
     for rule in starter_rules():
@@ -524,7 +523,7 @@ def starter_rules_page() -> str:
 
 
 def comparison_page() -> str:
-    """Returns the comparison with the number of operations as it is now."""
+    """Returns the comparison with the current number of operations."""
     page = (ROOT / "docs/explanation/comparison.md").read_text()
     model = ServiceCatalog().services["cloudtrail"].model
     count = f"{len(REGISTER)} of {len(model.operation_names)}"

@@ -15,7 +15,7 @@ LIMITS = {
     "README.md": 0.1,
     "CONTRIBUTING.md": 0.1,
     "CHANGELOG.md": 0.1,
-    "docs": 1.2,
+    "docs": 0.5,
     "src": 0.3,
     "console/src": 0.2,
     "tests": 0.3,

@@ -1,4 +1,4 @@
-/** What the server answers. Made by scripts/reference.py; do not edit. */
+/** Types of the server's answers. Made by scripts/reference.py; do not edit. */
 
 /** The agent or tool that made a call, according to its caller. */
 export interface AgentRow {
