@@ -144,7 +144,7 @@ function Create({ onClose, onCreated }: { onClose: () => void; onCreated: (made:
           onChange={({ detail }) => setRole(detail.selectedOption.value as Role)}
         />
       </FormField>
-      <FormField label="Accounts" description="Ids of the only accounts whose events the user may see; empty: all.">
+      <FormField label="Accounts" description="Ids of the accounts whose events the user may see; empty: all accounts.">
         <Input value={accounts} placeholder="111111111111, 222222222222" onChange={({ detail }) => setAccounts(detail.value)} />
       </FormField>
     </FormDialog>

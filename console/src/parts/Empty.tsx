@@ -62,7 +62,7 @@ function Reason({ cause, zone, terms }: { cause: Cause; zone: string; terms: rea
     case "scope":
       return (
         <Step
-          text="No events match in this account and Region. Elsewhere there are some."
+          text="No events match in this account and Region. Other accounts or Regions have some."
           action="All accounts and Regions"
           onClick={() => changeQuery({ account: null, region: null })}
         />

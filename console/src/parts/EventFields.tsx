@@ -32,7 +32,7 @@ export function EventFields({ events, onChange, problem, attempted, refusal }: P
       {problem && <Alert type="error">{problem}</Alert>}
       <Container
         header={
-          <Header variant="h2" description="Either kind replaces the other.">
+          <Header variant="h2" description="Basic and advanced selectors replace each other.">
             Event selectors
           </Header>
         }
@@ -59,7 +59,7 @@ export function EventFields({ events, onChange, problem, attempted, refusal }: P
       {isAdvanced ? (
         <AdvancedSelectorFields selectors={events.advanced} onChange={(advanced) => onChange({ ...events, advanced })} attempted={attempted} refusal={refusal ?? invalid} />
       ) : events.keepsComplex ? (
-        <Alert type="info" header="The basic event selectors say more than this form can show">
+        <Alert type="info" header="This form cannot show all parts of the basic event selectors">
           They stay as they are. Choose Advanced to edit the advanced ones that select the same events.
         </Alert>
       ) : (

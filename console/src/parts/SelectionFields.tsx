@@ -45,7 +45,7 @@ export function BasicSelectorFields({ selection, onChange }: Props): ReactNode {
           />
         </FormField>
       </Container>
-      <Container header={<Header variant="h2" description="Calls on the contents of resources. There may be very many.">Data events</Header>}>
+      <Container header={<Header variant="h2" description="Calls on the contents of resources, often in very large numbers.">Data events</Header>}>
         <SpaceBetween size="xs">
           <Checkbox checked={selection.s3} onChange={({ detail }) => set({ s3: detail.checked })}>
             Objects of all S3 buckets

@@ -66,7 +66,7 @@ export function DestinationFields({ form, errors, onChange }: Props): ReactNode 
 export function AdvancedFields({ form, errors, onChange }: Props): ReactNode {
   return (
     <SpaceBetween size="l">
-      <FormField label="Log file prefix" errorText={errors.prefix} description="Optional: keys begin with it.">
+      <FormField label="Log file prefix" errorText={errors.prefix} description="Optional: a prefix for the keys of all files.">
         <Input value={form.prefix} onChange={({ detail }) => onChange({ ...form, prefix: detail.value })} />
       </FormField>
       <YesNo label="Encrypt log files" value={form.encrypt} onChange={(encrypt) => onChange({ ...form, encrypt })} />

@@ -98,7 +98,7 @@ function Create({ users, onClose, onCreated }: { users: string[]; onClose: () =>
           onChange={({ detail }) => setUser(detail.selectedOption.value ?? "")}
         />
       </FormField>
-      <FormField label="Name" description="Of the program or its machine, such as laptop.">
+      <FormField label="Name" description="Name of the program or its machine, such as laptop.">
         <Input autoFocus value={name} onChange={({ detail }) => setName(detail.value)} />
       </FormField>
       <FormField label="Valid for" description="Days, 1 to 366">
