@@ -303,7 +303,7 @@ class NamedKeys:
         """Removes an entry.
 
         Raises:
-            UsageError: there is none, or the file has it.
+            UsageError: no key has this name, or the file names it.
         """
         self._refuse_configured(access_key_id)
         await self._stored.delete(access_key_id)

@@ -160,7 +160,7 @@ class ConsoleUsers:
         return await self._users.all()
 
     async def find(self, name: str) -> ConsoleUser | None:
-        """Returns the user of a name; None if there is none."""
+        """Returns the user with a name; None without one."""
         item = await self._users.find(name)
         return item.value if item else None
 

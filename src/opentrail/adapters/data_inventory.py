@@ -111,19 +111,19 @@ class WrittenFile:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
 
     def committed(self, position: int, chain: bytes) -> None:
-        """Notes that the journal is durable up to a position."""
+        """Records the last durable position of the journal."""
         with self._lock:
             self._position, self._chain = position, chain
             self._keep()
 
     def marked(self, position: int) -> None:
-        """Notes the position that was stored in the control store."""
+        """Records the position stored in the control store."""
         with self._lock:
             self._marked = position
             self._keep()
 
     def changed(self, revision: int) -> None:
-        """Notes the last change of the control store."""
+        """Records the last change of the control store."""
         with self._lock:
             self._revision = revision
             self._keep()
@@ -145,7 +145,7 @@ class WrittenFile:
 
 
 NAME = "inventory.json"
-#: An empty file with which an operator accepts a loss.
+#: An empty file, created by an operator to accept a loss.
 ACCEPTED = "losses.accepted"
 _FORMAT = 1
 

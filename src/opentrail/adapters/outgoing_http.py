@@ -70,7 +70,7 @@ _MAX_OTLP_ANSWER_BYTES = 65_536
 _LATER = frozenset({429, 502, 503, 504})
 #: Maximum seconds to honour Retry-After; then the follower retries.
 _MAX_PAUSE = 30.0
-#: Path of a collector's logs, if the URL has none.
+#: Default path of a collector's logs.
 _PATH = "/v1/logs"
 _COLLECTOR_FAILED = "CollectorFailed"
 

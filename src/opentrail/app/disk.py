@@ -118,7 +118,7 @@ class DiskWatch:
         self._measured: tuple[float, int, int] | None = None
         #: Times, and bytes of records by category up to then.
         self._samples: deque[tuple[float, Mapping[str, int]]] = deque()
-        #: Bytes in sealed files per event; None while there is none.
+        #: Bytes in sealed files per event; None without sealed events.
         self.bytes_per_event: float | None = None
         #: Excess after the last expiry.
         self.left_over: Excess | None = None
@@ -163,7 +163,7 @@ class DiskWatch:
     # Required expiry
 
     def excess(self, reason: ExpiryReason) -> Excess | None:
-        """Returns the excess for a reason of `REASONS`; None if there is none.
+        """Returns the excess for a reason of `REASONS`; None without an excess.
 
         For `size`, part of `--history-size` stays free for records that arrive before the next
         check.

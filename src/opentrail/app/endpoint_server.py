@@ -317,7 +317,7 @@ def admitted_peers(settings: Settings, metrics: Metrics) -> Callable[[str], bool
 
 
 def base_hosts(listen: Address) -> set[str]:
-    """Returns the names by which clients may reach the endpoint itself."""
+    """Returns the endpoint's own names for clients."""
     hosts = {"localhost", socket.gethostname()}
     return hosts if listen.host[:1].isdigit() or ":" in listen.host else {*hosts, listen.host}
 

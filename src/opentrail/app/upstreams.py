@@ -65,7 +65,7 @@ def emulator_of(settings: Settings, service: str) -> EmulatorFolder | None:
 
 
 def service_access(settings: Settings, service: str, region: str) -> S3Access:
-    """Returns access to a service's upstream in a Region; without a URL if it has none."""
+    """Returns access to a service's upstream in a Region, possibly without a URL."""
     name = service if service in settings.upstream else ""
     url, ca = settings.upstream.get(name), settings.upstream_ca
     if url is not None:

@@ -1,4 +1,4 @@
-"""The columns of a record by which event history can be searched (cloudtrail-format §6).
+"""The searchable columns of a record in event history (cloudtrail-format §6).
 
 Members of an event's request and answer name resources: tables first, then rules. These decisions
 are cached, because `attributes_of` runs for every call. For members in no table, in order:

@@ -1,4 +1,4 @@
-"""Identities of callers, and how they are learned from records.
+"""Identities of callers, and their extraction from records.
 
 Only key ids, names and ARNs are stored; never a secret or a session token (guarantee S4).
 """
@@ -233,7 +233,7 @@ def identity_by_arn(access_key_id: str, arn: str, user_id: str) -> Identity | No
 
 
 def account_in(answer: Mapping[str, Any] | None) -> str | None:
-    """Returns the account in the ARN of an IAM call's result; None if the answer has none."""
+    """Returns the account in the ARN of an IAM call's result, or None."""
     for made in (answer or {}).values():
         parts = str(made.get("arn")).split(":", 5) if isinstance(made, Mapping) else []
         if len(parts) > 5 and parts[2] == "iam" and is_account(parts[4]):

@@ -59,7 +59,7 @@ async def attempt(
 
     Args:
         work: the work.
-        failure: the message with which an exception is logged.
+        failure: the log message for an exception.
         is_known: whether not to log it, because it also failed the last time.
         about: further fields of the line.
     """
@@ -92,7 +92,7 @@ class _Repeated:
     #: When its repetitions are written.
     due: float
     count: int = 0
-    #: The line of the last repetition, "" if there is none.
+    #: The line of the last repetition, or "".
     line: str = ""
 
 

@@ -1,4 +1,4 @@
-"""Which members of a record name a resource, and of what type (cloudtrail-format §6).
+"""The members of a record that name resources, and the resources' types (cloudtrail-format §6).
 
 AWS's own tables are unpublished; these agree with AWS's public lookups. A row reads: in records of
 this event source, the member of this name (in request or answer, at any of the first two levels)

@@ -353,7 +353,7 @@ _FAMILY = re.compile(FAMILY)
 
 
 def family_of(user_agent: str) -> str | None:
-    """Returns the family of a user agent; None if it has none.
+    """Returns the family of a user agent, or None.
 
     >>> family_of("aws-cli/2.15.30 md/awscrt#0.19.19"), family_of("[Boto3/1.34.69 md/Botocore]")
     ('aws-cli', 'Boto3')

@@ -57,7 +57,7 @@ class Backtest:
         self.examples = nlargest(MAX_EXAMPLES, [*self.examples, example])
 
     def document(self) -> Json:
-        """Returns it as JSON has it."""
+        """Returns the result in JSON's form."""
         return {
             "rule": self.rule.name,
             "title": self.rule.title,

@@ -149,7 +149,7 @@ def _value_test(condition: OneOf | Like | Matches | InNetwork | Compared) -> Fit
 
 
 def values_at(record: Record, field: str) -> Iterator[str]:
-    """Yields the values of a field as strings; objects are their JSON, null is none."""
+    """Yields the values of a field as strings: objects as JSON, and null as no value."""
     return _texts(record, tuple(field.split(".")))
 
 
@@ -351,6 +351,6 @@ class Window:
 
     @property
     def first_position(self) -> int | None:
-        """The position of the first event that may still count; None if there is none."""
+        """The position of the first event that may still count, or None."""
         positions = [event.position for events in self._groups.values() for event in events]
         return min(positions, default=None)

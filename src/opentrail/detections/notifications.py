@@ -37,7 +37,7 @@ class Alerts:
     """Alerts in the form of a service that alerts people.
 
     Args:
-        form: returns the body of an alert, as JSON has it.
+        form: returns the body of an alert, in JSON's form.
         journal: has the events that matched.
         clock: the time, to know when the minute of a rule is over.
         console_url: where users open the console, if that is known.

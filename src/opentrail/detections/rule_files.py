@@ -1,6 +1,6 @@
 """Reads rules: files of Sigma rules, which need pySigma, YAML strings, or the starter rules.
 
-Starter rules come with opentrail; none is enabled by default.
+opentrail ships starter rules, all disabled by default.
 
 `starter/` has each starter rule as Sigma, and all compiled in `compiled.json`, so that using them
 takes no pySigma.
@@ -95,7 +95,7 @@ def starter_rule(name: str) -> DetectionRule:
     """Returns a starter rule.
 
     Raises:
-        UsageError: there is none with this name.
+        UsageError: no starter rule has this name.
     """
     rule = starter_rules().get(name)
     if rule is None:

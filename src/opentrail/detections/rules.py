@@ -211,7 +211,7 @@ def _check(name: str, correlation: Correlation) -> None:
 
 
 def _depth(condition: Condition) -> int:
-    """Returns how deep conditions are nested."""
+    """Returns the nesting depth of conditions."""
     level, depth = [condition], 0
     while level:
         depth += 1

@@ -1,4 +1,4 @@
-"""Event history: who did what in the last 90 days, visible immediately."""
+"""Event history: the events of the last 90 days, visible immediately."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class HistoryFollower:
     """Makes the entries of the journal visible.
 
     Args:
-        store: the store in which they become visible.
+        store: the store that makes them visible.
         clock: the time, to measure the delay.
         metrics: count the delay.
         newest: returns the last durable position.

@@ -65,7 +65,7 @@ _SELECT = "select the whole record (eventJson in Lake), or the columns of a reco
 #: A time as SQL prints it: in UTC, without `T` and `Z`.
 _SQL_TIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(\.\d+)?(?: UTC)?")
 
-#: The columns of a row: name → value, None where it has none.
+#: The columns of a row: name → value or None.
 Row = Mapping[str, str | None]
 
 
@@ -101,7 +101,7 @@ _RESULTS: Mapping[str, Callable[[Mapping[str, Any]], list[Row]]] = {
 
 
 def row_records(document: Mapping[str, Any]) -> Sequence[bytes | InvalidText] | None:
-    """Returns the record of each row of a query's results, or why it has none.
+    """Returns the record of each row of a query's results, or the reason for its absence.
 
     None: the document is something else.
     """
@@ -232,7 +232,7 @@ class ListReader:
         return split(list_text)
 
 
-#: The type of the messages by which CloudWatch Logs checks a destination: they hold no events.
+#: The type of CloudWatch Logs' messages that test a destination and contain no events.
 _CONTROL_MESSAGE = b'"CONTROL_MESSAGE"'
 #: The beginning of AWS's own log files, and their reader.
 LOG_FILE_START = b'{"Records":['

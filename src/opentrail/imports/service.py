@@ -81,7 +81,7 @@ class Imports:
         journal: has records that history does not have yet.
         store: shows imported events.
         reached: stores the number of the last imported event, to detect a missing file.
-        others: the servers that share imported events; None: there are none.
+        others: the servers that share imported events, or None.
     """
 
     def __init__(

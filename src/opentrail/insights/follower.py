@@ -100,7 +100,7 @@ class RemoteWatch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LearningProgress:
-    """What Insights is doing; `learned` of `days` days have been learned."""
+    """The state of Insights, which has learned `learned` of `days` days."""
 
     state: str = "off"
     learned: int = 0
@@ -188,7 +188,7 @@ class Insights:
         self._scanned: tuple[int, int] | None = None
 
     async def status(self) -> InsightsStatus:
-        """Returns what Insights is doing."""
+        """Returns the state of Insights."""
         state, learned, days = astuple(self._progress)
         if state == "off" and self._works_elsewhere():
             state = "elsewhere"

@@ -92,7 +92,7 @@ _MAX_MEMBER_DEPTH = 6
 class NeededResource:
     """A resource that a call needs, as a pattern if its record does not name it fully."""
 
-    #: An ARN, `*`, or a pattern as policies have it.
+    #: An ARN, `*`, or a pattern in the form of policies.
     name: str
     is_pattern: bool = False
 

@@ -149,7 +149,7 @@ def _renamed(parameters: Mapping[str, Any], arns: Sequence[str]) -> Iterator[str
 
 
 def partition_of(record: Mapping[str, Any]) -> str:
-    """Returns the partition of a call's Region, as ARNs have it: `aws`, `aws-cn`, `aws-us-gov`."""
+    """Returns the partition of a call's Region in ARNs: `aws`, `aws-cn`, `aws-us-gov`."""
     region = str(record.get("awsRegion", ""))
     return next((name for begin, name in _PARTITIONS if region.startswith(begin)), "aws")
 
@@ -159,7 +159,7 @@ def _begin(record: Mapping[str, Any]) -> str:
 
 
 def _place(record: Mapping[str, Any]) -> str:
-    """Returns Region and account as ARNs have them."""
+    """Returns Region and account in the form of ARNs."""
     return f"{record.get('awsRegion', '')}:{account_of(record)}"
 
 

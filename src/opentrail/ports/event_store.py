@@ -255,7 +255,7 @@ ExpiryReason = Literal["retention", "size", "disk"]
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """The bytes by which a store must shrink, beginning with the oldest data events.
+    """The bytes that a store must free, beginning with the oldest data events.
 
     With `only_data` no other events go.
     """

@@ -1,4 +1,4 @@
-"""The journal: durable, ordered, numbered records; and how other processes read it."""
+"""The journal of durable, ordered, numbered records, and its readers in other processes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class JournalWriter(Protocol):
 
     @property
     def head(self) -> int:
-        """The position of the last durable record, 0 when there is none."""
+        """The position of the last durable record, 0 without records."""
         ...
 
     @property

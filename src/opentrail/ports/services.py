@@ -97,7 +97,7 @@ class LogCollector(Protocol):
         """Return once the collector has answered; the result is the number of rejected records.
 
         Args:
-            logs: an `ExportLogsServiceRequest`, as JSON has it.
+            logs: an `ExportLogsServiceRequest`, in JSON's form.
 
         Raises:
             ServiceError: it does not answer, or accepts nothing now; it may have the records.
@@ -142,7 +142,7 @@ class BegunSignIn:
     state: str = field(repr=False)
     nonce: str = field(repr=False)
     verifier: str = field(repr=False)
-    #: Where the browser comes back to.
+    #: The address to which the browser returns.
     redirect_uri: str
 
 

@@ -1,4 +1,4 @@
-"""Whether a recorded call is the expected one, and how it differs; whether a policy allows it."""
+"""Compares recorded calls with expected ones, and with policies that should allow them."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class ExpectedCall:
         return differences
 
     def nearness(self, call: RecordedCall) -> tuple[bool, bool, int, float] | None:
-        """Returns how near a call is, the greater the nearer; None if nothing matches."""
+        """Returns the similarity of a call, greater for more similar ones, or None."""
         name = self.action.lower().split(":", 1)[1]
         likeness = max(_likeness(name, event_name.lower()) for event_name in names_of(call))
         is_service = self._has_service(call)

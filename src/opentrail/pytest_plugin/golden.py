@@ -106,7 +106,7 @@ class GoldenFolder:
         return folder / f"{name}.json"
 
     def difference(self, name: str | None, records: Iterable[Mapping[str, Any]], mask: Mask) -> str:
-        """Compares records with a golden trail, or writes it; returns how they differ, else "".
+        """Compares records with a golden trail, or writes it; returns their differences, or "".
 
         Raises:
             UsageError: as `path`, or a pattern of `mask` is not a regular expression.

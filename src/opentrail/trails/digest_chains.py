@@ -206,7 +206,7 @@ class BucketDigests:
         return sorted(digests, key=lambda digest: (digest.end, digest.reference.key))
 
     async def read(self, bucket: str, key: str) -> BucketDigest | None:
-        """Returns a digest; None if there is none.
+        """Returns a digest, or None.
 
         Raises:
             ObjectStoreError: the bucket cannot be read.
@@ -294,7 +294,7 @@ async def continuation(
 
     Args:
         newer: the digests that end after the chain, oldest first.
-        last: the last known digest of the chain; None if it has none.
+        last: the last known digest of the chain, or None.
         begin: the time up to which the chain is known.
         read_digest: returns the digest at a bucket and key, for digests in another bucket.
     """

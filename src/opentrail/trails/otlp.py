@@ -213,7 +213,7 @@ def _attribute(name: str, value: Any) -> Json:
 
 
 def _any_value(value: Any) -> Json:
-    """Returns a value as OTLP has it; numbers are doubles, as the collector's are."""
+    """Returns a value in OTLP's form; numbers are doubles, like the collector's."""
     if value is None:
         return {}
     if isinstance(value, bool):

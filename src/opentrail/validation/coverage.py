@@ -242,7 +242,7 @@ class UnlistedLogs:
     _groups: dict[tuple[Root, LogPlace, Coverage | None], _Group] = field(default_factory=dict)
 
     def classify(self) -> None:
-        """Sorts the files by how their time is covered."""
+        """Sorts the files by the coverage of their times."""
         for chain in self.chains:
             for gap in chain.gaps:
                 gap.logs = 0
@@ -358,7 +358,7 @@ class UnlistedLogs:
 def coverage_of(
     chain: Chain, minute: datetime, now: datetime | None = None
 ) -> tuple[Coverage, UncoveredPeriod | None]:
-    """Returns how a chain covers a minute, and the gap that the minute is in.
+    """Returns a chain's coverage of a minute, and the gap that contains the minute.
 
     Args:
         chain: the chain.
@@ -396,7 +396,7 @@ def longest_wait(good: Sequence[Digest]) -> timedelta:
 def _behind(
     chain: Chain, good: Sequence[Digest], minute: datetime
 ) -> tuple[Coverage, UncoveredPeriod | None]:
-    """Returns how a chain covers a minute after its newest digest."""
+    """Returns a chain's coverage of a minute after its newest digest."""
     if chain.ending is not None:
         is_update = chain.ending.name == "UpdateTrail"
         return (Coverage.UNVALIDATED if is_update else Coverage.ENDED), None

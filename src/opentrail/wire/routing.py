@@ -106,7 +106,7 @@ class Router:
             signing_name = signing_name[:_MAX_NAME]
         form = "form-urlencoded" in request.headers.get("content-type", "")
         if credential is None and form and not request.body_is_whole:
-            return NOTHING  # an unsigned query call names its service in a body that has not come
+            return NOTHING  # the body names the service of an unsigned query call, but is missing
         route = self._other_than_action(request, signing_name)
         if signing_name not in ("s3", "s3express"):
             action = self._action(request, signing_name)
@@ -366,7 +366,7 @@ class _Pattern:
         return True
 
     def score(self, request: Request, path: str, query: Mapping[str, str]) -> tuple[int, ...]:
-        """Returns how well the pattern matches; the greatest wins (cloudtrail-format §10.2)."""
+        """Returns the quality of the match; the greatest wins (cloudtrail-format §10.2)."""
         required = [*(n in query for n in self.required_query)]
         required += [*(n in request.headers for n in self.required_headers)]
         return (

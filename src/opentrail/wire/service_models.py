@@ -23,7 +23,7 @@ _HEAD_BYTES = 8_192
 
 @dataclass(frozen=True, eq=False)
 class Service:
-    """A service as its model's metadata describe it; the model itself comes with `model`.
+    """A service with the metadata of its model; `model` loads the model itself.
 
     A catalog has one of each, which is equal to itself alone: services are keys of several caches.
     """

@@ -117,7 +117,7 @@ def read_credential(request: Request) -> Credential | None:
 
 
 def read_signer_in_body(request: Request) -> Credential | None:
-    """Returns the signer that a form in the body names, None if there is none."""
+    """Returns the signer that a form in the body names, or None."""
     if request.body and b"AWSAccessKeyId=" in request.body[:65536]:
         return _from_form(request)
     return _from_upload_form(request) if request.method == "POST" else None

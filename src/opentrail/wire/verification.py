@@ -47,7 +47,7 @@ _STAMP_FORM = "%Y%m%dT%H%M%SZ"
 _HEADER_NAME = re.compile(rb"[a-z0-9!#$%&'*+.^_`|~-]+")
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _WEEK = 7 * 24 * 3600
-#: Seconds by which a request's time may differ from ours: for S3, and for other services.
+#: Maximum difference in seconds between a request's time and ours: for S3, for other services.
 _S3_WINDOW, _WINDOW = 900, 300
 _PARAMETERS = (
     "X-Amz-Algorithm",
@@ -223,7 +223,7 @@ def verify_form(
         fields: the form's fields before the file, by lowercase name.
         find_secret: looks an access key up; None for an unknown one.
         now: the time, aware.
-        wording: how refusals are worded.
+        wording: the wording of refusals.
 
     Raises:
         SignatureRefused: the policy is not signed by the key that the form names, or has expired.

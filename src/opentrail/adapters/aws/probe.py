@@ -26,7 +26,7 @@ from opentrail.wire.resign import UpstreamCredentials
 
 @dataclass(frozen=True, slots=True)
 class ProbeAnswer:
-    """An upstream's answer to a GET without credentials; `failure` says why there is none."""
+    """An upstream's answer to a GET without credentials, or the reason for a missing answer."""
 
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
@@ -35,7 +35,7 @@ class ProbeAnswer:
 
     @property
     def document(self) -> Mapping[str, object]:
-        """The JSON object of an answer with status 200; empty if there is none."""
+        """The JSON object of an answer with status 200; empty without one."""
         try:
             document = json.loads(self.body) if self.status == 200 else None
         except ValueError:

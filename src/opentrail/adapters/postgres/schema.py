@@ -101,7 +101,7 @@ def create_tables(transaction: Transaction) -> None:
 
 
 def claim(transaction: Transaction, owner: str, data_directory: str, is_new: bool) -> None:
-    """Notes the journal's owner.
+    """Stores the journal's owner.
 
     Args:
         transaction: a transaction.

@@ -75,7 +75,7 @@ def console_settings(
     Args:
         settings: the server's settings.
         console_url: the console's address.
-        account: returns the account of the key with which the console calls the endpoint.
+        account: returns the account of the console's key for the endpoint.
     """
     return ConsoleSettings(account, own_region(settings), _own_names(settings, console_url))
 

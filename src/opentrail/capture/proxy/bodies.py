@@ -38,7 +38,7 @@ class Flow:
 
     _waiting = 0
     _paused = complete = False
-    #: Whether a piece has come.
+    #: Whether a piece has arrived.
     begun = False
     _wake: asyncio.Future[None] | None = None
     broken: Failure | None = None

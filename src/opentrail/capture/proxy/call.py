@@ -362,7 +362,7 @@ class Call:
         self.endpoint.recorder.record_later(exchange)
 
     async def record(self, make: Callable[[], Exchange]) -> str | None:
-        """Returns None once the call's record is durable; else why there is none.
+        """Returns None once the call's record is durable, otherwise the reason for its absence.
 
         `make` returns the exchange. Bodies in files are read into memory one call at a time. An
         excluded call needs none.

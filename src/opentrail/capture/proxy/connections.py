@@ -48,7 +48,7 @@ class Connection(Protocol):
 
     @property
     def body(self) -> BodyProgress | None:
-        """The body being received, None if there is none."""
+        """The body being received, or None."""
 
 
 @dataclass(slots=True)
@@ -73,7 +73,7 @@ class Connections:
     idle_seconds: float = 30.0
     #: Seconds to wait for the first call of a connection when the server ends.
     first_call_seconds: float = 0.5
-    #: Seconds before a body is judged by how fast it arrives.
+    #: Seconds before the minimum speed of a body applies.
     body_grace_seconds: float = 1.0
     max_connections: int = 1_024
     connections: set[Connection] = field(default_factory=set)
@@ -270,7 +270,7 @@ class Handshake:
 
 
 def address_of(transport: asyncio.BaseTransport) -> str:
-    """Returns the IP address of a connection's client, "" if it has none."""
+    """Returns the IP address of a connection's client, or ""."""
     peer = transport.get_extra_info("peername")
     return str(peer[0]) if isinstance(peer, tuple) and peer else ""
 

@@ -123,7 +123,7 @@ class Endpoint(Connections):
     #: Returns a wait for other servers' records of a key; None if there is nothing to wait for.
     #: Without it, the server asks no others.
     meet: Callable[[str], Awaitable[None] | None] | None = None
-    #: Trusted proxies; None: there are none.
+    #: Trusted proxies, or None.
     networks: Networks | None = None
     #: Decides which calls are recorded; None: all.
     choice: Choice | None = None
@@ -219,13 +219,13 @@ class ClientChannel:
             self.await_answer(None)
 
     def begin_answer(self, answer: Flow) -> None:
-        """Notes the answer being passed on, so that it ends soon if the client disconnects."""
+        """Stores the answer being forwarded, so that it ends soon if the client disconnects."""
         self._answer = answer
         if self.lost:
             self._end_answer_soon()
 
     def end_answer(self) -> None:
-        """Notes that the answer has been passed on, or broke off."""
+        """Forgets the answer, which was forwarded or broke off."""
         self._answer = None
 
     def _end_answer_soon(self) -> None:

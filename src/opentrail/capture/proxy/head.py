@@ -1,4 +1,4 @@
-"""Heads of requests and answers: strict checks, and how they are passed on (guarantee N1)."""
+"""Heads of requests and answers: strict checks and forwarding (guarantee N1)."""
 
 from __future__ import annotations
 

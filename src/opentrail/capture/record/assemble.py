@@ -167,7 +167,7 @@ class Assembler:
 
     Args:
         resolve: returns the identity behind an access key id.
-        networks: trusted proxies and VPC endpoints; None: there are none.
+        networks: trusted proxies and VPC endpoints, or None.
         known_account: returns the upstream's own account; None until known.
     """
 
@@ -538,7 +538,7 @@ def _decoded_answer(exchange: Exchange) -> Json | None:
 
 
 def _request_id(exchange: Exchange) -> str:
-    """Returns the upstream's id of the request, a new one if it has none."""
+    """Returns the upstream's id of the request, or a new one."""
     response, text = exchange.response, None
     if response is not None and exchange.described is not None:
         text = response.headers.get("x-request-id")

@@ -87,7 +87,7 @@ class Exchange:
     #: Further members of `additionalEventData.opentrail`.
     notes: Json = field(default_factory=dict)
     signature: Signature = Signature.NOT_CHECKED
-    #: Who was behind the key when the call ended; None: it is looked up for the record.
+    #: The owner of the key when the call ended; None: the record looks it up.
     identity: Identity | None = None
     #: Set for calls to a service other than AWS's.
     described: Described | None = None

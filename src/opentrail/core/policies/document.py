@@ -81,7 +81,7 @@ class Statement:
     stated_resources: tuple[str, ...] = ()
 
     def grade(self, caller: Caller) -> Grade:
-        """Returns how the statement's principal matches a caller."""
+        """Returns the statement's match for a caller."""
         if self.principals is not None:
             return self.principals.grade(caller)
         if self.excepted is not None and self.excepted.excepts(caller):

@@ -48,7 +48,7 @@ KINDS = ("AWS", "Service", "Federated", "CanonicalUser")
 
 
 class Grade(IntEnum):
-    """How a statement's principal matches a caller."""
+    """The match between a statement's principal and a caller."""
 
     #: Not at all.
     NONE = 0
