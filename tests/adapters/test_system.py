@@ -18,9 +18,9 @@ from opentrail.adapters.system import (
     cpu_count,
     is_running,
     low_priority_thread,
-    settle_memory,
+    restore_garbage_collection,
     sync,
-    unsettle_memory,
+    tune_garbage_collection,
 )
 
 
@@ -84,10 +84,10 @@ def test_the_machine_has_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settled_memory_is_not_searched() -> None:
     before = gc.get_freeze_count(), gc.get_threshold()
     try:
-        settle_memory()
+        tune_garbage_collection()
         assert gc.get_freeze_count() > before[0]
         assert gc.get_threshold()[0] > before[1][0]
-        unsettle_memory()
+        restore_garbage_collection()
         assert gc.get_freeze_count() == 0
     finally:
         gc.unfreeze()

@@ -49,7 +49,7 @@ async def fenced_server(url: str, node: str, first: int) -> AsyncIterator[Postgr
     settings = Settings(journal=url, control_store=url)
     cluster = Cluster(settings, control, node, SystemClock(), print)
     journal = PostgresJournal(url, node=node, trim_limit=cluster.sealed_everywhere)
-    await cluster.note("https://localhost", journal.head)
+    await cluster.heartbeat("https://localhost", journal.head)
     has_worked = asyncio.Event()
 
     async def work(_: AsyncExitStack) -> None:

@@ -75,7 +75,7 @@ class Node:
             clock=clock,
             trim_limit=self.cluster.sealed_everywhere,
         )
-        self._databases = (self.journal._inserts, self.journal._orders, self.journal._looks)
+        self._databases = (self.journal._inserts, self.journal._orders, self.journal._queries)
         self.is_paused = False
         #: The connection is lost after the next insert is committed, and before its answer.
         self.loses_next_answer = False
@@ -302,7 +302,7 @@ class ClusterOfNodes(RuleBasedStateMachine):
         node = self.nodes[name]
         if not node.is_paused:
             self.sealed[name] = node.journal.head
-            self._run(lambda: node.cluster.note("http://localhost", self.sealed[name]))
+            self._run(lambda: node.cluster.heartbeat("http://localhost", self.sealed[name]))
 
     @rule(name=NODES)
     def trim(self, name: str) -> None:

@@ -208,11 +208,11 @@ async def test_a_bug_leaves_the_cluster_with_a_worker(
 @asynchronous
 async def test_servers_know_each_other_for_a_day() -> None:
     async with two_servers() as (url, one, other):
-        await one.cluster.note(None, 0)
-        await one.cluster.note("http://one", 120)
-        await other.cluster.note("http://other", 80)
+        await one.cluster.heartbeat(None, 0)
+        await one.cluster.heartbeat("http://one", 120)
+        await other.cluster.heartbeat("http://other", 80)
         await pass_time(other, timedelta(hours=1))
-        await one.cluster.note("http://one", 120)
+        await one.cluster.heartbeat("http://one", 120)
         servers = await one.cluster.servers()
         assert [(server.endpoint, server.sealed) for server in servers] == [
             ("http://one", 120),
@@ -220,7 +220,7 @@ async def test_servers_know_each_other_for_a_day() -> None:
         ]
         one.start()
         await one.works.wait()
-        await one.cluster.look()
+        await one.cluster.refresh()
         shown = one.cluster.document()
         assert shown["isWorker"]
         assert [(s["endpoint"], s["isWorker"], s["isLost"]) for s in shown["servers"]] == [
@@ -241,10 +241,10 @@ async def test_a_servers_own_clock_is_ignored() -> None:
     """PostgreSQL's clock decides whether a server is lost."""
     async with two_servers() as (url, one, _):
         late = Server(url, "late", SettableClock(SystemClock().now() - timedelta(minutes=2)))
-        await one.cluster.note("http://one", 1)
-        await late.cluster.note("http://late", 1)
+        await one.cluster.heartbeat("http://one", 1)
+        await late.cluster.heartbeat("http://late", 1)
         for server in (one, late):
-            await server.cluster.look()
+            await server.cluster.refresh()
             states = server.cluster.document()["servers"]
             assert [state["isLost"] for state in states] == [False, False]
             (problem,) = server.cluster.problems
@@ -256,10 +256,10 @@ async def test_a_servers_own_clock_is_ignored() -> None:
 @asynchronous
 async def test_entries_for_a_starting_server_stay_ten_minutes() -> None:
     async with two_servers() as (url, one, other):
-        await one.cluster.note("http://one", 120)
+        await one.cluster.heartbeat("http://one", 120)
         one.start()
         await one.works.wait()
-        await other.cluster.note(None, 7)
+        await other.cluster.heartbeat(None, 7)
         assert await database_of(url, one.cluster.sealed_everywhere) == 7
         await pass_time(one, timedelta(seconds=601))
         assert await database_of(url, one.cluster.sealed_everywhere) == 120
@@ -268,37 +268,37 @@ async def test_entries_for_a_starting_server_stay_ten_minutes() -> None:
 @asynchronous
 async def test_long_dead_servers_are_removed() -> None:
     async with two_servers() as (_, one, other):
-        await other.cluster.note("http://other", 80)
+        await other.cluster.heartbeat("http://other", 80)
         await pass_time(one, timedelta(days=8))
         with pytest.raises(LeaseLost):
             await one.cluster.forget_servers()
-        await one.cluster.note("http://one", 120)
+        await one.cluster.heartbeat("http://one", 120)
         one.start()
         await one.works.wait()
         await one.cluster.forget_servers()
         assert [stored.key for stored in await one.control.scan("server")] == ["one"]
-        await other.cluster.note("http://other", 80)  # it comes back
+        await other.cluster.heartbeat("http://other", 80)  # it comes back
         assert len(await one.cluster.servers()) == 2
 
 
 @asynchronous
 async def test_servers_without_event_history_do_not_delay_trimming() -> None:
     async with two_servers() as (url, one, other):
-        await one.cluster.note("http://one", 120)
+        await one.cluster.heartbeat("http://one", 120)
         other.cluster._role = "recorder"
-        await other.cluster.note("http://other", None)
+        await other.cluster.heartbeat("http://other", None)
         one.start()
         await one.works.wait()
         assert await database_of(url, one.cluster.sealed_everywhere) == 120
-        await one.cluster.look()
+        await one.cluster.refresh()
         assert [(s["endpoint"], s["role"]) for s in one.cluster.document()["servers"]] == [
             ("http://one", "all"),
             ("http://other", "recorder"),
         ]
         assert one.cluster.problems == []
         await pass_time(other, timedelta(seconds=60))
-        await other.cluster.note("http://other", None)
-        await other.cluster.look()
+        await other.cluster.heartbeat("http://other", None)
+        await other.cluster.refresh()
         assert other.cluster.problems == [
             "no server of the cluster has the role worker or all: nothing is delivered"
         ]
@@ -307,9 +307,9 @@ async def test_servers_without_event_history_do_not_delay_trimming() -> None:
 @asynchronous
 async def test_only_running_servers_delay_trimming_with_s3() -> None:
     async with two_servers() as (url, one, other):
-        await other.cluster.note("http://other", 80)
+        await other.cluster.heartbeat("http://other", 80)
         await pass_time(one, timedelta(hours=1))
-        await one.cluster.note("http://one", 120)
+        await one.cluster.heartbeat("http://one", 120)
         one.start()
         await one.works.wait()
         assert await database_of(url, one.cluster.sealed_everywhere) == 80
@@ -319,11 +319,11 @@ async def test_only_running_servers_delay_trimming_with_s3() -> None:
         assert await database_of(url, one.cluster.sealed_everywhere) == 100
         await one.control.apply([Put(SHARED_FILE, f"{101:020d}", {"last": 150})])
         assert await database_of(url, one.cluster.sealed_everywhere) == 120
-        await other.cluster.note(None, 0)
+        await other.cluster.heartbeat(None, 0)
         await pass_time(
             one, timedelta(seconds=60)
         )  # a starting server may be busy with its downloads
-        await one.cluster.note("http://one", 120)
+        await one.cluster.heartbeat("http://one", 120)
         assert await database_of(url, one.cluster.sealed_everywhere) == 0
 
 
@@ -331,7 +331,7 @@ async def test_only_running_servers_delay_trimming_with_s3() -> None:
 async def test_imported_events_are_copied_before_a_server_joins(tmp_path: Path) -> None:
     async with two_servers() as (_, one, other):
         await one.cluster.require_imports(tmp_path, 5)  # no other server could have them
-        await other.cluster.note("http://other", 0)
+        await other.cluster.heartbeat("http://other", 0)
         with pytest.raises(UsageError, match="copy the files of the folder history"):
             await one.cluster.require_imports(tmp_path, 5)
         await one.cluster.require_imports(tmp_path, 0)
@@ -343,10 +343,10 @@ async def test_later_of_two_servers_with_one_id_ends(
 ) -> None:
     monkeypatch.setattr(module, "_NOTE_SECONDS", 0.05)
     async with two_servers() as (url, one, _other):
-        await one.cluster.note("http://one", 3)
+        await one.cluster.heartbeat("http://one", 3)
         copy = Server(url, "one")
         copy.cluster._started += timedelta(seconds=1)
-        await copy.cluster.note(None, 0)
+        await copy.cluster.heartbeat(None, 0)
         notes = [
             asyncio.create_task(server.cluster.keep_noting("http://one", lambda: 3))
             for server in (one, copy)

@@ -142,7 +142,7 @@ async def test_size_limit_spares_unread_history(tmp_path: Path) -> None:
         kept, store, history, identities, deliveries, alone(tmp_path), allowed
     )
     reader = HistoryFollower(store, clock, Metrics(), kept.newest)
-    progress.note(reader, 120)
+    progress.record(reader, 120)
     await housekeeping.clean_up()
 
     async def found() -> list[int]:

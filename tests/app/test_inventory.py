@@ -352,7 +352,7 @@ async def test_existing_trails_are_in_the_inventory(tmp_path: Path) -> None:
     key, arn = "123456789012/us-east-1/mine", "arn:aws:cloudtrail:us-east-1:123456789012:trail/mine"
     async with opened(tmp_path) as engines:
         await engines.control.apply([Put("trail", key, {"uid": "u"})])
-        await mark_journal(engines.control, engines.journal, engines.inventory.note_marked)
+        await mark_journal(engines.control, engines.journal, engines.inventory.record_marked)
     standing = await standing_of(DataDirectory(tmp_path), None, is_live=False)
     assert standing.inventory is not None
     assert dict(standing.inventory.trails) == {arn: {"uid": "u", "organization": ""}}

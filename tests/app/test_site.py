@@ -47,7 +47,7 @@ async def test_a_site_records_and_names_the_worker(kind: str, tmp_path: Path) ->
         assert site.archive(engines.store) is engines.store
         assert await site.refresh_files(engines.store)
         await site.require_importable()
-        await site.look()
+        await site.refresh()
         is_cluster = kind == CLUSTER
         assert site.learns_from_others == is_cluster
         assert site.is_worker != is_cluster, "a member has to acquire the lease first"

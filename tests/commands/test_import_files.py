@@ -195,7 +195,7 @@ def test_an_interrupt_shows_the_progress_of_the_import(
         raise KeyboardInterrupt
 
     (tmp_path / "a").write_bytes(a_log_file(3))
-    monkeypatch.setattr(import_files, "_settle", settle)
+    monkeypatch.setattr(import_files, "_await_answer", settle)
     assert main(["import", str(tmp_path / "a")]) == 130
     assert "opentrail: interrupted; so far 0 lines" in capsys.readouterr().err
 
@@ -418,10 +418,10 @@ def an_answer(imported: int = 0, doubled: int = 0, *rejected: str, state: str = 
 
 def test_counts_are_added_up_and_printed() -> None:
     totals = Totals()
-    totals.note_sent(BatchFile("a", b""), an_answer(1200, 3, "not JSON", "no eventID", "not JSON"))
-    totals.note_sent(BatchFile("b", b""), an_answer(5, state="known"))
-    totals.note_not_sent(NotSent("c", "symbolic link in a folder", is_lost=False))
-    totals.note_not_sent(NotSent("d", "cannot be read", "Permission denied"))
+    totals.count_sent(BatchFile("a", b""), an_answer(1200, 3, "not JSON", "no eventID", "not JSON"))
+    totals.count_sent(BatchFile("b", b""), an_answer(5, state="known"))
+    totals.count_not_sent(NotSent("c", "symbolic link in a folder", is_lost=False))
+    totals.count_not_sent(NotSent("d", "cannot be read", "Permission denied"))
     assert totals.as_text().splitlines() == [
         "3 files, 1 of them imported before",
         "1,212 lines = 1,200 imported + 8 doubled + 4 rejected",
@@ -440,18 +440,18 @@ def test_counts_are_added_up_and_printed() -> None:
 
 def test_the_pieces_of_a_file_are_one_file() -> None:
     totals = Totals()
-    totals.note_sent(BatchFile("a", b"", 1), an_answer(1))
-    totals.note_sent(BatchFile("a", b"", 2), an_answer(1))
-    totals.note_not_sent(NotSent("a", "cannot be read", line=3))
+    totals.count_sent(BatchFile("a", b"", 1), an_answer(1))
+    totals.count_sent(BatchFile("a", b"", 2), an_answer(1))
+    totals.count_not_sent(NotSent("a", "cannot be read", line=3))
     assert totals.as_json()["files"] == 1
     assert totals.as_text().splitlines()[0] == "1 file"
 
 
 def test_an_empty_file_is_named() -> None:
     totals = Totals()
-    totals.note_sent(BatchFile("a.gz", b"", 1), an_answer())
-    totals.note_sent(BatchFile("b", b"", 1), an_answer(1))
-    totals.note_sent(BatchFile("b", b"", 9), an_answer())  # blank lines at its end
+    totals.count_sent(BatchFile("a.gz", b"", 1), an_answer())
+    totals.count_sent(BatchFile("b", b"", 1), an_answer(1))
+    totals.count_sent(BatchFile("b", b"", 9), an_answer())  # blank lines at its end
     assert totals.as_text().splitlines()[2:] == ["skipped", "        1 file without records"]
     assert totals.is_complete
 
@@ -459,16 +459,16 @@ def test_an_empty_file_is_named() -> None:
 def test_an_import_with_digest_files_only_is_complete() -> None:
     totals = Totals()
     assert totals.is_complete
-    totals.note_sent(BatchFile("a", b""), an_answer(1, 0, DIGEST_FILE))
+    totals.count_sent(BatchFile("a", b""), an_answer(1, 0, DIGEST_FILE))
     assert totals.is_complete
-    totals.note_sent(BatchFile("a", b""), an_answer(1, 0, "not JSON"))
+    totals.count_sent(BatchFile("a", b""), an_answer(1, 0, "not JSON"))
     assert not totals.is_complete
 
 
 def test_first_rejected_lines_are_printed_and_all_written() -> None:
     file = io.StringIO()
     totals = Totals(file)
-    totals.note_sent(BatchFile("é", b""), an_answer(0, 0, *["not JSON"] * 25))
+    totals.count_sent(BatchFile("é", b""), an_answer(0, 0, *["not JSON"] * 25))
     answer = totals.as_text().splitlines()
     assert answer[3:5] == ["é:1: not JSON", "é:2: not JSON"]
     assert answer[-2:] == ["é:3: not JSON", "... and 22 more; --rejected FILE writes all of them"]
@@ -480,13 +480,13 @@ def test_first_rejected_lines_are_printed_and_all_written() -> None:
 
 def test_names_and_reasons_have_no_terminal_controls() -> None:
     totals = Totals()
-    totals.note_sent(BatchFile("\x1b[2J\u202e", b""), an_answer(0, 0, "\x07\n"))
+    totals.count_sent(BatchFile("\x1b[2J\u202e", b""), an_answer(0, 0, "\x07\n"))
     assert all(line.isprintable() for line in totals.as_text().splitlines())
 
 
 def test_counts_as_json_are_complete() -> None:
     totals = Totals()
-    totals.note_sent(BatchFile("a", b""), an_answer(2, 1, "not JSON"))
+    totals.count_sent(BatchFile("a", b""), an_answer(2, 1, "not JSON"))
     assert totals.as_json() == {
         "files": 1,
         "known": 0,

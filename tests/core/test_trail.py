@@ -117,7 +117,9 @@ def test_a_stopped_trail_waits_for_its_calls_position() -> None:
 
 
 def test_a_stopped_span_ends_with_its_last_call() -> None:
-    trail = a_trail().started(41, NOW).stopped("event-stop", LATER).settled("event-stop", 50)
+    trail = (
+        a_trail().started(41, NOW).stopped("event-stop", LATER).with_closed_span("event-stop", 50)
+    )
     (span,) = trail.spans
     assert (span.after, span.until, span.closing_event) == (41, 50, None)
     assert not span.open
@@ -125,7 +127,7 @@ def test_a_stopped_span_ends_with_its_last_call() -> None:
 
 def test_a_changed_trail_delivers_earlier_calls_as_before() -> None:
     trail = replace(a_trail().started(41, NOW), bucket="new-bucket")
-    changed = trail.reconfigured("event-update", 45, LATER).settled("event-update", 50)
+    changed = trail.reconfigured("event-update", 45, LATER).with_closed_span("event-update", 50)
     before, after = changed.spans
     assert (before.bucket, before.after, before.until) == ("my-bucket", 41, 50)
     assert (after.bucket, after.after, after.until) == ("new-bucket", 50, None)
@@ -161,7 +163,13 @@ def test_changing_a_stopped_trail_adds_no_span() -> None:
 
 
 def test_a_restarted_trail_has_a_new_chain() -> None:
-    trail = a_trail().started(1, NOW).stopped("stop", LATER).settled("stop", 5).started(9, LATER)
+    trail = (
+        a_trail()
+        .started(1, NOW)
+        .stopped("stop", LATER)
+        .with_closed_span("stop", 5)
+        .started(9, LATER)
+    )
     assert [(span.after, span.until) for span in trail.spans] == [(1, 5), (9, None)]
     assert not trail.spans[1].continues
 
@@ -169,17 +177,17 @@ def test_a_restarted_trail_has_a_new_chain() -> None:
 def test_two_unsettled_changes_leave_no_gap() -> None:
     trail = a_trail().started(10, NOW)
     trail = trail.reconfigured("first", 12, LATER).reconfigured("second", 12, LATER)
-    trail = trail.settled("first", 13).settled("second", 17)
+    trail = trail.with_closed_span("first", 13).with_closed_span("second", 17)
     assert [(span.after, span.until) for span in trail.spans] == [(10, 13), (13, 17), (17, None)]
 
 
 def test_settling_a_call_that_closed_nothing_changes_nothing() -> None:
     trail = a_trail().started(10, NOW)
-    assert trail.settled("somebody-else", 20) == trail
+    assert trail.with_closed_span("somebody-else", 20) == trail
 
 
 def test_a_span_never_ends_before_it_begins() -> None:
-    trail = a_trail().started(10, NOW).stopped("stop", LATER).settled("stop", 7)
+    trail = a_trail().started(10, NOW).stopped("stop", LATER).with_closed_span("stop", 7)
     assert (trail.spans[0].after, trail.spans[0].until) == (10, 10)
 
 

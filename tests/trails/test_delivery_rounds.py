@@ -219,7 +219,7 @@ async def test_new_server_does_not_end_an_open_span() -> None:
     expected += await world.event(eventID="the-stop", eventName="StopLogging")
     expected[-1] = "the-stop"
     # The answering server must not deliver too early: both would plan the same files.
-    await server_of(world).settle(UID, "the-stop", world.journal.head)
+    await server_of(world).close_span(UID, "the-stop", world.journal.head)
     await world.event(2)
     await other.deliveries.ensure(UID).deliver(flush=True)
     await other.check(expected, chains=1)
@@ -235,7 +235,9 @@ async def test_unseen_entries_are_not_skipped() -> None:
     expected = [await world.start_logging(), *await world.event(3)]
     stored = await world.stored()
     now = stored_time(world.clock.now())
-    ended = stored.trail.stopped("the-stop", now).settled("the-stop", world.journal.head + 2)
+    ended = stored.trail.stopped("the-stop", now).with_closed_span(
+        "the-stop", world.journal.head + 2
+    )
     await world.registry.change(stored, ended)
     await world.deliver()
     expected += await world.event(2)
@@ -398,7 +400,7 @@ def test_settling_a_stop_delivers_the_rest_immediately() -> None:
         await world.registry.change(stored, stored.trail.stopped("the-stop", now))
         await world.event(eventID="the-stop")
         expected.append("the-stop")
-        await world.deliveries.settle(UID, "the-stop", world.journal.head)
+        await world.deliveries.close_span(UID, "the-stop", world.journal.head)
         await world.event(2)
         await eventually(world.digest_keys, 0.01, 1)
         await world.deliveries.stop()

@@ -112,7 +112,7 @@ async def test_ending_a_span_during_account_changes_loses_nothing() -> None:
     await world.members.update()
     await world.event(eventID="a-call")
     expected.append("a-call")
-    await world.settle(stored.trail.uid, "a-call")
+    await world.close_span(stored.trail.uid, "a-call")
     expected += await world.event(recipientAccountId=SECOND)
     await world.deliver()
     await world.check(expected)

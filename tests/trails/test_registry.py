@@ -53,7 +53,7 @@ async def test_trail_with_its_whole_past_is_read_unchanged(
 ) -> None:
     trail = a_trail().started(3, "2020-01-01T09:00:00.000000+00:00")
     trail = replace(trail, bucket="other-bucket").reconfigured("call-1", 5, "2020-01-02")
-    trail = trail.settled("call-1", 6).stopped("call-2", "2020-01-03")
+    trail = trail.with_closed_span("call-1", 6).stopped("call-2", "2020-01-03")
     await registry.add(trail)
     assert (await registry.find(ACCOUNT, REGION, "my-trail")).trail == trail
 

@@ -57,7 +57,7 @@ def test_the_working_server_sees_others_trails_and_stops() -> None:
         await world.event(eventID="the-stop")
         expected.append("the-stop")
         other.wake(trail.uid)
-        await other.settle(trail.uid, "the-stop", world.journal.head)
+        await other.close_span(trail.uid, "the-stop", world.journal.head)
         await eventually(world.log_keys, 0.1, 1)
         await world.event(2)
         await worker.flush(trail)

@@ -196,7 +196,7 @@ class World:
         await self.event(
             eventName="StopLogging", eventID=call, eventSource=OWN, requestParameters=asked
         )
-        await self.settle(stopped.uid, call)
+        await self.close_span(stopped.uid, call)
         return call
 
     async def update(self, name: str = "my-trail", **settings: Any) -> str:
@@ -213,7 +213,7 @@ class World:
         await self.event(
             eventName=event_name, eventID=call, eventSource=OWN, requestParameters=asked
         )
-        await self.settle(changed.uid, call)
+        await self.close_span(changed.uid, call)
         return call
 
     async def delete(self, name: str = "my-trail") -> str:
@@ -226,13 +226,13 @@ class World:
         await self.event(
             eventName="DeleteTrail", eventID=call, eventSource=OWN, requestParameters=asked
         )
-        await self.settle(closed.uid, call)
+        await self.close_span(closed.uid, call)
         return call
 
-    async def settle(self, uid: str, call: str) -> None:
+    async def close_span(self, uid: str, call: str) -> None:
         """Fills in the position of a call that closed a span."""
         head = self.journal.head
-        await self.registry.amend(uid, lambda trail: trail.settled(call, head))
+        await self.registry.amend(uid, lambda trail: trail.with_closed_span(call, head))
 
     async def stored(self, name: str = "my-trail") -> StoredTrail:
         """Returns the stored trail."""

@@ -27,7 +27,7 @@ async def _ended_by(event: dict[str, Any]) -> Trail:
     stopped = stored.trail.stopped("the-end", world.clock.now().isoformat())
     await world.registry.change(stored, stopped)
     await world.event(**{"eventID": "the-end", **event})
-    await world.settle(stopped.uid, "the-end")
+    await world.close_span(stopped.uid, "the-end")
     await world.deliver()
     world.clock.advance(7200)
     await world.start_logging()

@@ -1,4 +1,4 @@
-"""The two databases of a control store: how each runs a transaction, and how it fails."""
+"""The two databases of a control store: their transactions and errors."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ _HAS_TRANSACTION_TIMEOUT = 17_00_00
 #: Transactions with a longer limit run without other servers, such as a migration.
 _MAX_LIMITED_SECONDS = 10.0
 #: Seconds for a connection that looks for blocking sessions.
-_MAX_LOOK_SECONDS = 2
+_MAX_BLOCKER_QUERY_SECONDS = 2
 #: Session settings of PostgreSQL; those in the URL follow and win. PostgreSQL detects a dead client
 #: machine within 4 s.
 _SESSION_SETTINGS = {
@@ -482,12 +482,12 @@ class PostgresDatabase:
             except self.driver.Error:
                 connection.close()
                 raise
-            connection.add_notice_handler(self._note_warning)
+            connection.add_notice_handler(self._store_warning)
             self._session = connection.info.backend_pid
             self._connection = connection
         return self._connection
 
-    def _connect(self, seconds: int = _MAX_LOOK_SECONDS) -> Any:
+    def _connect(self, seconds: int = _MAX_BLOCKER_QUERY_SECONDS) -> Any:
         """Returns a new connection without transactions."""
         return self.driver.connect(
             **{**self.parameters, "connect_timeout": seconds}, autocommit=True
@@ -498,7 +498,7 @@ class PostgresDatabase:
         if self._session is not None:
             self._blockers.end(self._session)
 
-    def _note_warning(self, diagnostic: Any) -> None:
+    def _store_warning(self, diagnostic: Any) -> None:
         if diagnostic.severity_nonlocalized == "WARNING":
             self._warning = diagnostic.message_primary
 
@@ -516,7 +516,7 @@ def _next_revision(connection: sqlite3.Connection) -> int:
 
 
 def revisions_behind(revision: int, other: int) -> int:
-    """Returns the number of transactions by which a revision is behind another one, or 0."""
+    """Returns the number of transactions between a revision and a later one, or 0."""
     behind = (other - revision) % _REVISIONS
     return behind if behind < _REVISIONS // 2 else 0
 

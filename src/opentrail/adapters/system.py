@@ -89,7 +89,7 @@ def is_running(process: int) -> bool:
     return True
 
 
-def settle_memory() -> None:
+def tune_garbage_collection() -> None:
     """Excludes loaded modules from garbage collection, and collects less often.
 
     A call leaves no cycles behind, so there is little to collect; a full collection would delay
@@ -100,8 +100,8 @@ def settle_memory() -> None:
     gc.enable()
 
 
-def unsettle_memory() -> None:
-    """Reverts `settle_memory` before a process ends; otherwise libraries report leaks."""
+def restore_garbage_collection() -> None:
+    """Reverts `tune_garbage_collection` before a process ends; otherwise libraries report leaks."""
     gc.unfreeze()
 
 

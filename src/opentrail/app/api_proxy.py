@@ -109,15 +109,15 @@ class ProxiedCalls:
         only the positions of its records.
         """
         position = self._head() if message.position is None else message.position
-        await self._settle(message.event_id, position)
+        await self._run_actions(message.event_id, position)
 
     async def complete_orphaned(self, owner: object, position: int) -> None:
         """Completes the calls of a process that has ended; their effect starts at `position`."""
         event_ids = [event_id for event_id, (by, _) in self._waiting.items() if by is owner]
         for event_id in event_ids:
-            await self._settle(event_id, position)
+            await self._run_actions(event_id, position)
 
-    async def _settle(self, event_id: str, position: int) -> None:
+    async def _run_actions(self, event_id: str, position: int) -> None:
         _, own = self._waiting.pop(event_id, (None, None))
         for action in own.when_recorded if own else ():
             await action(position)

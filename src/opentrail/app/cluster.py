@@ -91,7 +91,7 @@ class ClusterServer:
     #: By PostgreSQL's clock.
     seen: datetime
     role: str
-    #: Seconds by which its clock is ahead of PostgreSQL's.
+    #: Seconds that its clock is ahead of PostgreSQL's.
     ahead: float = 0.0
 
     def is_lost(self, now: datetime) -> bool:
@@ -148,7 +148,7 @@ class Cluster:
         #: The last measured lead of this server's clock over PostgreSQL's.
         self._ahead = timedelta(0)
         #: The version of this server's note; None before it.
-        self._noted: int | None = None
+        self._heartbeat_version: int | None = None
         self._servers: Sequence[ClusterServer] = ()
         self._worker: str | None = None
         #: The control store, which only the worker can change.
@@ -161,7 +161,7 @@ class Cluster:
 
     @property
     def problems(self) -> list[str]:
-        """Problems of the servers, as of the last `look`."""
+        """Problems of the servers, as of the last `refresh`."""
         now = self._now()
         running = [one for one in self._servers if one.endpoint and not one.is_lost(now)]
         found = [
@@ -224,7 +224,7 @@ class Cluster:
         return self._clock.now() - self._ahead
 
     def _measure(self, transaction: Transaction) -> datetime:
-        """Returns the time of PostgreSQL, and notes this server's lead over it."""
+        """Returns the time of PostgreSQL, and measures this server's lead over it."""
         before = self._clock.now()
         ((now,),) = transaction.rows(_CLOCK)
         self._ahead = before + (self._clock.now() - before) / 2 - now
@@ -232,13 +232,13 @@ class Cluster:
 
     # The servers.
 
-    async def note(self, endpoint: str | None, sealed: int | None) -> None:
-        """Notes this server for the others.
+    async def heartbeat(self, endpoint: str | None, sealed: int | None) -> None:
+        """Stores the state and time of this server, which other servers read.
 
         Args:
             endpoint: its address; None while it starts.
             sealed: the last position in verified files of its event history: the journal
-                is not trimmed beyond it. None: it has none.
+                is not trimmed beyond it. None: it has no files.
 
         Raises:
             DataDirectoryInUse: a server that started earlier has the same id.
@@ -255,18 +255,18 @@ class Cluster:
         }
         stored = await self._control.get(_SERVER, self.node)
         version = stored.version if stored else 0
-        if self._noted is not None and version != self._noted:
+        if self._heartbeat_version is not None and version != self._heartbeat_version:
             others = parse_time(stored.document["started"]) if stored else self._started
             if others < self._started:
                 raise DataDirectoryInUse("a server runs on a copy of this data directory")
         await self._control.apply([Put(_SERVER, self.node, server, expected=version)])
-        self._noted = version + 1
+        self._heartbeat_version = version + 1
 
     async def keep_noting(self, endpoint: str, sealed: Callable[[], int | None]) -> None:
-        """Notes this server periodically, until it is cancelled."""
+        """Sends heartbeats of this server until it is cancelled."""
         while True:
             try:
-                await self.note(endpoint, sealed())
+                await self.heartbeat(endpoint, sealed())
             except DataDirectoryInUse as error:
                 self._fail(str(error))
                 return
@@ -369,13 +369,13 @@ class Cluster:
         age = self._now() - server.seen
         return age <= (KEPT_FOR if server.endpoint else _MAX_START)
 
-    async def look(self) -> None:
-        """Notes the servers and the worker, for `document`."""
+    async def refresh(self) -> None:
+        """Reads the servers and the worker, for `document`."""
         self._servers = await self.servers()
         self._worker = await self._leases.holder(_WORKER)
 
     def document(self) -> dict[str, Any]:
-        """Returns the servers as `/health` shows them, as of the last `look`."""
+        """Returns the servers for `/health`, as of the last `refresh`."""
         now = self._now()
         return {
             "isWorker": self.is_worker,

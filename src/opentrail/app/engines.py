@@ -106,7 +106,7 @@ async def open_engines(
     settings = replace(settings, directory=named_keys.all())
     losses: asyncio.Queue[LostPositions] = asyncio.Queue()
     inventory = DataInventory(data, control, in_file=place.in_file)
-    control.on_commit(inventory.note_changed)
+    control.on_commit(inventory.record_changed)
     stack.push_async_callback(inventory.close)
     objects = S3Objects(partial(store_access, settings))
     site = _site_of(settings, control, data, inventory, clock, objects, metrics, fail)
@@ -115,11 +115,11 @@ async def open_engines(
         fail,
         fail if settings.on_record_failure == "refuse" else _log_broken,
         losses.put_nowait,
-        inventory.note_committed,
+        inventory.record_committed,
     )
     trimmed_journal = await site.open_journal(stack, await site.join(), handlers)
     source = journal_place(settings, data).source()
-    await inventory.judge(trimmed_journal.head, source)
+    await inventory.verify(trimmed_journal.head, source)
     if settings.auth == "enforced":
         inventory.require_store()
     for lost in trimmed_journal.lost:
@@ -135,9 +135,9 @@ async def open_engines(
         max_bytes=file_limits(settings, data.root)[0],
     )
     journal = ArchivedJournal(trimmed_journal, site.archive(store))
-    stack.push_async_callback(mark_journal, control, journal, inventory.note_marked)
+    stack.push_async_callback(mark_journal, control, journal, inventory.record_marked)
     stack.push_async_callback(journal.close)
-    run_beside(stack, keep_mark(control, journal, inventory.note_marked))
+    run_beside(stack, keep_mark(control, journal, inventory.record_marked))
     run_beside(stack, inventory.keep(fail))
     directory = directory_identities(settings.directory)
     identities = Identities(control, directory, is_stored=not site.learns_from_others)

@@ -77,7 +77,7 @@ class Health:
             with suppress(OpentrailError):
                 self.trail_problems = await problems()
                 self._kept = await kept()
-                await self._site.look()
+                await self._site.refresh()
 
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(ask())

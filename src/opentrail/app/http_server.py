@@ -137,18 +137,18 @@ class HttpConnection(HttpToolsProtocol):
         self.body = None
         self._deadline = None
         super().on_message_complete()
-        self._settle()
+        self._await_next_request()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._settle()
+        self._await_next_request()
 
     # Limits
 
     def _is_answered(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
-    def _settle(self) -> None:
+    def _await_next_request(self) -> None:
         """Waits for the next request after the previous one was received and answered."""
         if self.body is None and self._is_answered() and self in self._limits.connections:
             self._limits.end_call(self)

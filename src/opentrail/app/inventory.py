@@ -119,7 +119,7 @@ class DataInventory:
         keys = _key_problems(self._inventory, self._data.keys, self._known_keys, self._in_file)
         return [*(problem.text for problem in self._inventory.problems), *keys]
 
-    async def judge(self, head: int, journal: JournalSource) -> None:
+    async def verify(self, head: int, journal: JournalSource) -> None:
         """Compares control store and journal with the inventory, before anything is added.
 
         Args:
@@ -178,18 +178,18 @@ class DataInventory:
         if await _store_id(self._control) != self._inventory.store:
             raise StateLost(f"the control store was replaced: {_GONE}")
 
-    def note_committed(self, position: int, chain: bytes) -> None:
-        """Notes the last durable position; called by the journal's thread."""
+    def record_committed(self, position: int, chain: bytes) -> None:
+        """Records the last durable position; called by the journal's thread."""
         if self._file is not None:
             self._file.committed(position, chain)
 
-    def note_marked(self, position: int) -> None:
-        """Notes the position marked in the control store."""
+    def record_marked(self, position: int) -> None:
+        """Records the position marked in the control store."""
         if self._file is not None and not self._is_frozen:
             self._file.marked(position)
 
-    def note_changed(self, revision: int) -> None:
-        """Notes a change of the control store; called by the writing thread."""
+    def record_changed(self, revision: int) -> None:
+        """Records a change of the control store; called by the writing thread."""
         if self._file is not None and not self._is_frozen:
             self._file.changed(revision)
 
@@ -213,14 +213,14 @@ class DataInventory:
     async def _try_refresh(self) -> None:
         await attempt(self.refresh(), "the inventory cannot be updated")
 
-    async def refresh(self, judged: DirectoryInventory | None = None) -> None:
+    async def refresh(self, verified: DirectoryInventory | None = None) -> None:
         """Adds new keys and trails to the inventory; applies an acceptance of losses.
 
         Raises:
             StorageFailed: the control store cannot be read or written.
             OSError: the inventory cannot be written.
         """
-        inventory, acceptance = judged or self._inventory, self._data.root / ACCEPTED
+        inventory, acceptance = verified or self._inventory, self._data.root / ACCEPTED
         is_accepted = acceptance.exists()
         if is_accepted:
             lost = [problem.text for problem in inventory.problems]
@@ -252,7 +252,7 @@ class DataInventory:
         )
         await self._store_inventory(inventory)
         if is_accepted:
-            self.note_changed(await self._control.revision())
+            self.record_changed(await self._control.revision())
             await asyncio.to_thread(acceptance.unlink, missing_ok=True)
 
     async def _store_inventory(self, inventory: DirectoryInventory) -> None:

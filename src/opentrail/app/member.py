@@ -114,7 +114,7 @@ class Member:
     # The start.
 
     async def join(self) -> KnownPositions | None:
-        """Downloads missing event history, notes the local files, and returns the known positions.
+        """Downloads missing event history, lists the local files, and returns the known positions.
 
         Runs before the journal is opened, so that entries missing here are not trimmed.
         """
@@ -126,7 +126,7 @@ class Member:
         history, control = self._data.history, self._control
         known = await known_positions(control, history, self._inventory.written, self.files.shared)
         sealed = known.sealed if known else 0
-        await cluster.note(None, sealed if keeps else None)
+        await cluster.heartbeat(None, sealed if keeps else None)
         if keeps:
             await self.files.take_over_imports()
         return known
@@ -191,7 +191,7 @@ class Member:
             run_beside(stack, self.cluster.run_worker(begin))
 
     def announce(self, stack: AsyncExitStack, endpoint: str, sealed: Callable[[], int]) -> None:
-        """Notes this server periodically."""
+        """Sends heartbeats of this server."""
         noted = sealed if self.keeps_history else _nothing_sealed
         run_beside(stack, self.cluster.keep_noting(endpoint, noted))
 
@@ -218,9 +218,9 @@ class Member:
             raise NoHistory
         await self.files.require_importable()
 
-    async def look(self) -> None:
-        """Notes the servers and the worker."""
-        await self.cluster.look()
+    async def refresh(self) -> None:
+        """Reads the servers and the worker."""
+        await self.cluster.refresh()
 
     def document(self) -> dict[str, Any]:
         """Returns the servers."""

@@ -156,7 +156,7 @@ class FilesInS3:
         """Downloads the files missing on this server."""
         with suppress(ObjectStoreError):  # before the first upload, it is retried
             await self._files.claim()
-        await self._cluster.note(None, 0)
+        await self._cluster.heartbeat(None, 0)
         await self._fetch()
 
     @property

@@ -132,7 +132,7 @@ class TrailRebuilding:
             elif name in _OF_DELIVERY and trail.logging:
                 event_id = str(record["eventID"])
                 updated = updated.reconfigured(event_id, position - 1, now)
-                updated = updated.settled(event_id, position)
+                updated = updated.with_closed_span(event_id, position)
             self._trails[arn] = updated
 
     def trails(self, head: int, now: datetime) -> list[Trail]:

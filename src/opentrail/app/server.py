@@ -37,8 +37,8 @@ from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.rsa import SHARED_KINDS
 from opentrail.adapters.system import (
     raise_descriptor_limit,
-    settle_memory,
-    unsettle_memory,
+    restore_garbage_collection,
+    tune_garbage_collection,
 )
 from opentrail.api.cloudtrail.authorizer import Authorizer
 from opentrail.api.cloudtrail.server import CloudTrailApi
@@ -176,10 +176,10 @@ class Server:
                 if self._data.is_full:
                     raise StorageFailed(f"{error}; the disk is full") from error
                 raise
-            settle_memory()
+            tune_garbage_collection()
             when_ready(self)
             await self._stop.wait()
-            unsettle_memory()
+            restore_garbage_collection()
         if self._broken is not None:
             raise StorageFailed(self._broken)
 

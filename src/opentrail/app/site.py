@@ -35,7 +35,7 @@ class Site(Protocol):
 
     #: The control store, for the worker's changes.
     worker_control: ControlStore
-    #: Files of imported events in S3; None: there are none.
+    #: Files of imported events in S3; None: servers do not share events there.
     imports: SharedImports | None
     #: Whether the server has event history.
     keeps_history: bool
@@ -169,12 +169,12 @@ class Site(Protocol):
         """
         ...
 
-    async def look(self) -> None:
-        """Note the servers, for `document`."""
+    async def refresh(self) -> None:
+        """Read the servers, for `document`."""
         ...
 
     def document(self) -> dict[str, Any] | None:
-        """Return the servers as `/health` shows them, as of the last `look`; None: no cluster."""
+        """Return the servers for `/health`, as of the last `refresh`; None: no cluster."""
         ...
 
     async def close(self) -> None:
@@ -260,7 +260,7 @@ class OneServer:
     async def require_importable(self) -> None:
         """Returns."""
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """There are no others."""
 
     def document(self) -> None:

@@ -26,7 +26,7 @@ from opentrail.imports.batch import MAX_FILES, WORKERS, BatchFile, header_of
 from opentrail.imports.json_records import DIGEST_FILE
 
 #: Seconds between updates of the progress.
-_LOOK = 0.25
+_PROGRESS_SECONDS = 0.25
 #: Maximum seconds to wait at the end for the counting thread, which may be listing a bucket.
 _LAST_WAIT = 1.0
 
@@ -127,32 +127,32 @@ def _import(options: argparse.Namespace, totals: Totals, progress: Progress) -> 
     under_way: deque[Sent] = deque()
     pieces = read_all(find_files(options.paths))
     try:
-        for batch in batches(pieces, totals.note_not_sent):
+        for batch in batches(pieces, totals.count_not_sent):
             while len(under_way) >= WORKERS:
-                _settle(under_way.popleft(), totals, progress)
+                _await_answer(under_way.popleft(), totals, progress)
             under_way.append((batch, pool.submit(send, batch)))
         while under_way:
-            _settle(under_way.popleft(), totals, progress)
+            _await_answer(under_way.popleft(), totals, progress)
     finally:
         sender.end()
         pieces.close()
         pool.shutdown(wait=False, cancel_futures=True)
         for files, answers in under_way:
             with contextlib.suppress(OpentrailError, CancelledError):
-                _settle((files, answers), totals, progress)
+                _await_answer((files, answers), totals, progress)
 
 
-def _settle(request: Sent, totals: Totals, progress: Progress) -> None:
+def _await_answer(request: Sent, totals: Totals, progress: Progress) -> None:
     """Waits for a batch's answer and counts it."""
     batch, future = request
     while True:
         try:
-            answers = future.result(_LOOK)
+            answers = future.result(_PROGRESS_SECONDS)
             break
         except FutureTimeout:
             progress.show()
     for file, answer in zip(batch, answers, strict=True):
-        totals.note_sent(file, answer)
+        totals.count_sent(file, answer)
     progress.under_way.pop(id(batch), None)
     size = sum(len(file.content) for file in batch)
     progress.advance(size, sum(answer["lines"] for answer in answers))
@@ -185,14 +185,14 @@ _COUNTS = ("lines", "imported", "doubled")
 
 
 def batches(
-    pieces: Iterable[BatchFile | NotSent], note: Callable[[NotSent], None]
+    pieces: Iterable[BatchFile | NotSent], on_not_sent: Callable[[NotSent], None]
 ) -> Iterator[list[BatchFile]]:
-    """Yields the files of each request; passes files that are not sent to `note`."""
+    """Yields the files of each request; passes files that are not sent to `on_not_sent`."""
 
     def sent() -> Iterator[BatchFile]:
         for piece in pieces:
             if isinstance(piece, NotSent):
-                note(piece)
+                on_not_sent(piece)
             else:
                 yield piece
 
@@ -298,7 +298,7 @@ class Totals:
         self._first: list[dict[str, Any]] = []
         self._losses = losses
 
-    def note_sent(self, file: BatchFile, answer: dict[str, Any]) -> None:
+    def count_sent(self, file: BatchFile, answer: dict[str, Any]) -> None:
         """Counts the lines of a file, or of a part of one, from the server's answer."""
         if file.line == 1:
             self.files += 1
@@ -312,18 +312,18 @@ class Totals:
             self.imported += answer["imported"]
             self.doubled += answer["doubled"]
         for line in answer["rejected"]:
-            self._note_loss(file.name, line["line"], str(line["reason"]), str(line["detail"]))
+            self._record_loss(file.name, line["line"], str(line["reason"]), str(line["detail"]))
 
-    def note_not_sent(self, file: NotSent) -> None:
+    def count_not_sent(self, file: NotSent) -> None:
         """Counts an unsent file, as a rejected line if it may have had records."""
         if not file.is_lost:
             self.skipped[file.reason] += 1
             return
         self.files += file.line == 1
         self.lines += 1
-        self._note_loss(file.name, file.line, file.reason, file.detail)
+        self._record_loss(file.name, file.line, file.reason, file.detail)
 
-    def _note_loss(self, name: str, line: int, reason: str, detail: str) -> None:
+    def _record_loss(self, name: str, line: int, reason: str, detail: str) -> None:
         self.reasons[reason] += 1
         loss = {"name": name, "line": line, "reason": reason, "detail": detail}
         if self.reasons[reason] <= _MAX_PRINTED_OF_REASON and len(self._first) < _MAX_PRINTED:

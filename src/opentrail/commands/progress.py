@@ -61,7 +61,7 @@ class Progress:
         """Adds finished bytes and records."""
         self._bytes += size
         self._records += records
-        self._note(self._clock())
+        self._measure(self._clock())
         self.show()
 
     def reach(self, read: int, total: int | None) -> None:
@@ -70,7 +70,7 @@ class Progress:
         self.under_way["call"] = read
         self.show()
 
-    def _note(self, now: float) -> None:
+    def _measure(self, now: float) -> None:
         """Adds a measurement for the rates; the number read never decreases."""
         size = max(self._past[-1][1], self._bytes + sum([*self.under_way.values()]))
         self._past.append((now, size, self._records))
@@ -83,7 +83,7 @@ class Progress:
         if now - self._shown_at < (_REDRAW_SECONDS if self._is_terminal else _LINE_SECONDS):
             return
         self._shown_at = now
-        self._note(now)
+        self._measure(now)
         if not self._is_terminal:
             self._stream.write(f"{self._text(now)}\n")
         else:

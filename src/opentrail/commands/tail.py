@@ -91,7 +91,7 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         """Installs the handler in the main thread, which alone receives signals."""
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._note)
+            self._before = signal.signal(signal.SIGINT, self._on_interrupt)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -99,7 +99,7 @@ class Interrupts:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
 
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_interrupt(self, _number: int, _frame: FrameType | None) -> None:
         self._count += 1
         if not self._is_deferred or self._count > 1:
             raise KeyboardInterrupt

@@ -304,7 +304,7 @@ class Trail:
         span = replace(changed._span(after, now), continues=True)
         return replace(changed, spans=(*ended_spans, span))
 
-    def settled(self, event_id: str, position: int) -> Self:
+    def with_closed_span(self, event_id: str, position: int) -> Self:
         """Returns the trail with the position of the call `event_id` filled in."""
         spans = list(self.spans)
         for index, span in enumerate(spans):

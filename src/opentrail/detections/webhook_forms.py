@@ -101,7 +101,7 @@ class MatchAlert:
     @property
     def title(self) -> str:
         """The rule's title."""
-        return _printable(_cut(self.last.details["title"], _MAX_VALUE))
+        return _printable(_truncate(self.last.details["title"], _MAX_VALUE))
 
     @property
     def text(self) -> str:
@@ -268,7 +268,7 @@ def pagerduty(alert: Alert, routing_key: str) -> Json:
         "dedup_key": alert.dedup_key,
         "client": "opentrail",
         "payload": {
-            "summary": _cut(alert.text, _MAX_SUMMARY),
+            "summary": _truncate(alert.text, _MAX_SUMMARY),
             "severity": _SEVERITIES.get(alert.level, "info"),
             "source": alert.source,
             "class": alert.name,
@@ -370,7 +370,7 @@ def _value(value: Any) -> str:
     text = str(value)
     if text and len(text) <= _MAX_VALUE and _PLAIN.issuperset(text):
         return text
-    return _printable(json.dumps(_cut(text, _MAX_VALUE), ensure_ascii=False))
+    return _printable(json.dumps(_truncate(text, _MAX_VALUE), ensure_ascii=False))
 
 
 def _printable(text: str) -> str:
@@ -382,5 +382,5 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
-def _cut(text: str, size: int) -> str:
+def _truncate(text: str, size: int) -> str:
     return text if len(text) <= size else f"{text[: size - 1]}…"

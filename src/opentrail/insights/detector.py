@@ -1,4 +1,4 @@
-"""Finds unusual activity: minutes in which a key has more, or fewer, calls than its usual."""
+"""Finds unusual activity: minutes with more, or fewer, calls of a key than usual."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ _MIN_DROP_CALLS = 35
 _MAX_DROP_SHARE = 0.3
 #: Minimum score of a drop, which is the logarithm of expected over actual calls.
 _DROP_FLOOR = 1.8
-#: The number by which it must exceed the highest score of past days.
+#: The amount above the highest score of past days that it needs.
 _DROP_MORE = 0.8
 _WEEK = 7
 #: An incident's calls are learned if the key had incidents on this many days in a row.
@@ -101,7 +101,7 @@ _BUDGET_PER_KEY = 0.001
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """How unusual activity must be."""
+    """The thresholds for unusual activity."""
 
     #: Minimum score of a key, and of an even key ...
     floor: float = 9.0
@@ -218,7 +218,7 @@ class Detector:
         self.expected_drops = {numbers[row] for row in drops if row in numbers}
 
     def close(self, minute: int, rows: Rows, calls: Floats) -> list[Transition]:
-        """Closes the next minute, in which these keys had calls."""
+        """Closes the next minute, with calls of these keys."""
         base = self.baselines
         is_new_half = minute % 30 == 0
         if minute % DAY == 0:
@@ -297,8 +297,8 @@ class Detector:
 
     # The budget of alerts
 
-    def _note(self, row: int, ratio: float) -> bool:
-        """Notes that a key's activity is unusual; returns whether to report it.
+    def _record_ratio(self, row: int, ratio: float) -> bool:
+        """Records a key's unusual activity; returns whether to report it.
 
         The detector reports nothing on the first day, nor below the dial of the key's account.
         """
@@ -308,8 +308,8 @@ class Detector:
         self._ratios[key] = max(ratio, self._ratios.get(key, 0.0))
         return ratio >= self._dials[self._account_of[row]]
 
-    def _note_whole(self, incident: Incident, at: Moment) -> None:
-        """Notes how unusual a rise was as a whole: more than in the minute in which it began."""
+    def _record_whole_rise(self, incident: Incident, at: Moment) -> None:
+        """Records the ratio of a whole rise, which is more unusual than its first minute."""
         if not incident.rises:
             return
         duration = incident.end - incident.start
@@ -319,7 +319,7 @@ class Detector:
         sizes = self.baselines.dispersion(at.rows, expected)
         total = score(sums, expected, sizes[window])
         thresholds = self._thresholds(at, sizes >= _EVEN)
-        self._note(incident.row, float((total / thresholds[window])[0]))
+        self._record_ratio(incident.row, float((total / thresholds[window])[0]))
 
     def _set_dials(self, today: int) -> None:
         """Raises the thresholds of accounts that had more incidents than their budget allows."""
@@ -358,7 +358,7 @@ class Detector:
         if not incident.is_over(minute):
             return []
         del self.incidents[row]
-        self._note_whole(incident, at)
+        self._record_whole_rise(incident, at)
         self._past.setdefault(row, []).append(incident.found // DAY)
         if not incident.rises:
             self._armed[row] = minute + _REARM
@@ -417,7 +417,7 @@ class Detector:
                     ratios[part.sums[: len(WINDOWS), place] <= self.expected_sums[row], place] = 0
             for place, ratio in enumerate(ratios.max(axis=0).tolist()):
                 key = int(high[place])
-                if ratio >= preset.threshold and self._note(int(at.rows[key]), ratio):
+                if ratio >= preset.threshold and self._record_ratio(int(at.rows[key]), ratio):
                     own = ratios[:, place], sums[:, key], expected[:, key]
                     changes[key] = self._rise(at.minute, int(at.rows[key]), *own)
         base.remember(at.rows, scores, 0)
@@ -492,7 +492,7 @@ class Detector:
         changes = []
         for place, ratio in enumerate(ratios.max(axis=0).tolist()):
             row = int(rows[place])
-            if ratio >= self.preset.threshold and self._note(row, ratio):
+            if ratio >= self.preset.threshold and self._record_ratio(row, ratio):
                 own = ratios[:, place], expected[:, place]
                 changes.append(self._drop(minute, row, *own))
         base.remember(rows, scores, first)

@@ -100,11 +100,11 @@ class UserSessions:
             if scope["method"] == "DELETE":
                 del sessions[session]
 
-        async def note(message: Message) -> None:
+        async def record_session(message: Message) -> None:
             if message["type"] == "http.response.start":
                 begun = Headers(raw=message["headers"]).get(_SESSION_HEADER)
                 if session is None and begun is not None:
                     sessions[begun] = now
             await send(message)
 
-        await self._app(scope, receive, note)
+        await self._app(scope, receive, record_session)

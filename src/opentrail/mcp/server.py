@@ -118,7 +118,7 @@ class OpentrailMcpServer(MCPServer[Any]):
             if isinstance(cause, ValidationError):
                 raise ToolError(describe_errors(schemas[name], cause.errors())) from None
             if isinstance(cause, OpentrailError):
-                await self._note_failure(name, arguments, context)
+                await self._record_failure(name, arguments, context)
                 raise ToolError(clean(str(cause))) from cause
             raise
         answered = cast(CallToolResult, result)
@@ -132,7 +132,7 @@ class OpentrailMcpServer(MCPServer[Any]):
             content=answered.content, structured_content=answered.structured_content
         )
 
-    async def _note_failure(
+    async def _record_failure(
         self, name: str, arguments: Mapping[str, Any], context: Context[Any, Any] | None
     ) -> None:
         """Records a refused question, if possible."""

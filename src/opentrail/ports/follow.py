@@ -118,8 +118,8 @@ class FollowedPositions:
     def __init__(self) -> None:
         self._positions: dict[Follower, int] = {}
 
-    def note(self, follower: Follower, position: int) -> None:
-        """Notes that a follower has processed everything up to a position."""
+    def record(self, follower: Follower, position: int) -> None:
+        """Records that a follower has processed everything up to a position."""
         self._positions[follower] = position
 
     def forget(self, follower: Follower) -> None:
@@ -174,7 +174,7 @@ async def _follow(
         try:
             if cursor < 0 or failures:
                 cursor = await follower.cursor()  # it may have lost its state in memory
-            progress.note(follower, cursor)
+            progress.record(follower, cursor)
             entries = await journal.read(cursor, BATCH)
             if not entries:
                 await _more(journal, cursor, flush_now)

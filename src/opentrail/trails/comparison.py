@@ -221,7 +221,7 @@ class BucketComparison:
         ]
         lost = await self._skip_delivered(comparison, head, new, kept_plans)
         if lost:
-            comparison.changes.append(await self._note_lost(trail, new, lost))
+            comparison.changes.append(await self._record_lost(trail, new, lost))
         compared = comparison.state
         compared.compared = stored_time(self._clock.now())
         comparison.changes.append(Put(DELIVERY, trail.uid, compared.document()))
@@ -530,7 +530,7 @@ class BucketComparison:
                 continue
             yield log_file, await asyncio.to_thread(_records_in, content)
 
-    async def _note_lost(self, trail: Trail, logs: Iterable[DeliveredLog], ids: set[str]) -> Put:
+    async def _record_lost(self, trail: Trail, logs: Iterable[DeliveredLog], ids: set[str]) -> Put:
         """Logs events that the journal has lost; returns the change that notes their files."""
         files: list[RegainedFile] = []
         times: list[str] = []

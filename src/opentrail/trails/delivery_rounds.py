@@ -69,7 +69,7 @@ class Deliveries(Protocol):
         """Deliver a trail now instead of after the interval."""
         ...
 
-    async def settle(self, uid: str, event_id: str, position: int) -> None:
+    async def close_span(self, uid: str, event_id: str, position: int) -> None:
         """Set the position of a call that closed a span, and deliver the rest."""
         ...
 
@@ -132,7 +132,7 @@ class TrailWorker:
         #: Start of the logging whose search for other installations' digests is done.
         self._began: str | None = None
         #: Call that closes a span → since when its record is missing.
-        self._unsettled: dict[str, datetime] = {}
+        self._unclosed: dict[str, datetime] = {}
         self.wake = asyncio.Event()
         #: Set after each round, because there may be notes.
         self.sinks: list[asyncio.Event] = []
@@ -160,7 +160,7 @@ class TrailWorker:
             try:
                 await self._compare(trail, state)
             except ObjectStoreError as error:
-                await self._note_failure(state, error)
+                await self._store_failure(state, error)
 
     async def _compare(self, trail: Trail, state: DeliveryState) -> None:
         """Compares the bucket of the newest span with the state, unless that has happened.
@@ -206,12 +206,12 @@ class TrailWorker:
         if trail is None:
             self.finished = True
             return Delivered()
-        trail = await self._settle(trail, head)
+        trail = await self._close_spans(trail, head)
         run = _Round(trail, await load_state(self._control, self.uid), flush)
         try:
             await self._run_round(run, head)
         except ObjectStoreError as error:
-            await self._note_failure(run.state, error, run.digest_failure)
+            await self._store_failure(run.state, error, run.digest_failure)
             since = parse_time(trail.stopped_at) if trail.stopped_at else None
             if not (trail.deleted and self._delivery.retries.is_over(since)):
                 raise
@@ -266,13 +266,13 @@ class TrailWorker:
         await self._prune(trail, state)
 
     async def _finish(self, run: _Round) -> None:
-        """Writes the planned files, and notes the store's failure."""
+        """Writes the planned files; stores a failure of the object store in the round."""
         try:
             run.delivered.logs += await self._delivery.finish_plans(run.trail, run.state, run.held)
         except ObjectStoreError as error:
             run.failure = error
 
-    async def _settle(self, trail: Trail, head: int) -> Trail:
+    async def _close_spans(self, trail: Trail, head: int) -> Trail:
         """Closes spans whose closing call is recorded, if the server that answered it has not.
 
         Another server may still answer a call without a record. If it misses the deadline, the
@@ -282,12 +282,12 @@ class TrailWorker:
         for event_id in [span.closing_event for span in trail.spans if span.closing_event]:
             position = await self._journal.find(event_id)
             if position is None:
-                if now - self._unsettled.setdefault(event_id, now) < _DEADLINE:
+                if now - self._unclosed.setdefault(event_id, now) < _DEADLINE:
                     continue
                 position = head
-            self._unsettled.pop(event_id, None)
-            settled = partial(Trail.settled, event_id=event_id, position=position)
-            trail = await self._registry.amend(self.uid, settled) or trail
+            self._unclosed.pop(event_id, None)
+            closed = partial(Trail.with_closed_span, event_id=event_id, position=position)
+            trail = await self._registry.amend(self.uid, closed) or trail
         return trail
 
     async def _digest(self, run: _Round, span: Span, later: Sequence[Span], has_all: bool) -> bool:
@@ -340,7 +340,7 @@ class TrailWorker:
                 return stored.trail
         return None
 
-    async def _note_failure(
+    async def _store_failure(
         self,
         attempted: DeliveryState,
         error: ObjectStoreError,
@@ -430,9 +430,9 @@ class TrailDeliveries:
         """Delivers a trail now instead of after the interval."""
         self.ensure(uid).wake.set()
 
-    async def settle(self, uid: str, event_id: str, position: int) -> None:
+    async def close_span(self, uid: str, event_id: str, position: int) -> None:
         """Sets the position of a call that closed a span, and delivers the rest."""
-        await self._registry.amend(uid, lambda trail: trail.settled(event_id, position))
+        await self._registry.amend(uid, lambda trail: trail.with_closed_span(event_id, position))
         self.wake(uid)
 
     async def flush(self, trail: Trail) -> Delivered:

@@ -22,7 +22,7 @@ from opentrail.trails.registry import TrailRegistry
 #: Kind of documents with servers' requests to the working server to deliver a trail now.
 _REQUEST = "delivery-request"
 #: Seconds between two checks for trails that other servers have changed, and for requests.
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 #: Seconds between two checks for an answer.
 _POLL_SECONDS = 0.1
 #: Maximum seconds to wait for an answer.
@@ -70,7 +70,7 @@ class SharedDeliveries:
         self._worker_control = worker_control
         self._clock = clock
         #: Polls for requests of other servers while this one works; None while it does not.
-        self._looking: asyncio.Task[None] | None = None
+        self._polling: asyncio.Task[None] | None = None
         #: Answers that are being prepared, by the keys of their requests.
         self._answering: dict[str, asyncio.Task[bool]] = {}
         #: Deliveries for callers of this server.
@@ -82,17 +82,17 @@ class SharedDeliveries:
 
     def ensure(self, uid: str) -> None:
         """Starts delivery of a trail; the working server discovers a new trail automatically."""
-        if self._looking is not None:
+        if self._polling is not None:
             self._local.ensure(uid)
 
     def wake(self, uid: str) -> None:
         """Delivers a trail now instead of after the interval; the working server does, soon."""
-        if self._looking is not None:
+        if self._polling is not None:
             self._local.wake(uid)
 
-    async def settle(self, uid: str, event_id: str, position: int) -> None:
+    async def close_span(self, uid: str, event_id: str, position: int) -> None:
         """Sets the position of a call that closed a span, and delivers the rest."""
-        await self._registry.amend(uid, lambda trail: trail.settled(event_id, position))
+        await self._registry.amend(uid, lambda trail: trail.with_closed_span(event_id, position))
         self.wake(uid)
 
     async def known_digests(self, trail: Trail) -> list[Json]:
@@ -109,7 +109,7 @@ class SharedDeliveries:
         Raises:
             ObjectStoreError: the bucket failed, or no server answered in time.
         """
-        if self._looking is not None:
+        if self._polling is not None:
             work = asyncio.create_task(self._local.flush(trail))
             self._flushing.add(work)
             work.add_done_callback(self._flushing.discard)
@@ -118,8 +118,8 @@ class SharedDeliveries:
             except LeaseLost:
                 pass  # another server works now
             except asyncio.CancelledError:
-                if self._looking is not None or not work.cancelled():
-                    raise  # the caller is gone
+                if self._polling is not None or not work.cancelled():
+                    raise  # the caller has disconnected
         key = secrets.token_hex(16)
         request = _Request(uid=trail.uid, asked=self._clock.now())
         await self._control.apply([Put(_REQUEST, key, request.document(), expected=0)])
@@ -150,27 +150,27 @@ class SharedDeliveries:
     async def start(self) -> None:
         """Begins to work: this server alone may deliver until `stop`."""
         await self._local.start()
-        self._looking = asyncio.create_task(self._keep_looking())
+        self._polling = asyncio.create_task(self._keep_polling())
 
     async def stop(self) -> None:
         """Ends the work; unfinished rounds continue on the next server that works."""
         tasks: list[asyncio.Task[Any]] = [*self._answering.values(), *self._flushing]
-        if self._looking is not None:
-            tasks.append(self._looking)
-        self._looking = None
+        if self._polling is not None:
+            tasks.append(self._polling)
+        self._polling = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._answering, self._versions = {}, {}
         await self._local.stop()
 
-    async def _keep_looking(self) -> None:
+    async def _keep_polling(self) -> None:
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            for look in (self._look_for_trails, self._look_for_requests):
-                await attempt(look(), _UNANSWERED)
+            await asyncio.sleep(_POLL_SECONDS)
+            for poll in (self._poll_trails, self._poll_requests):
+                await attempt(poll(), _UNANSWERED)
 
-    async def _look_for_trails(self) -> None:
+    async def _poll_trails(self) -> None:
         """Delivers trails that other servers have added or changed."""
         trails = await self._registry.all_and_retired()
         versions = {stored.trail.uid: stored.version for stored in trails}
@@ -179,7 +179,7 @@ class SharedDeliveries:
                 self._local.wake(uid)
         self._versions = versions
 
-    async def _look_for_requests(self) -> None:
+    async def _poll_requests(self) -> None:
         for stored in await self._control.scan(_REQUEST):
             request = _Request.of(stored.document)
             if self._clock.now() - request.asked > _EXPIRY:

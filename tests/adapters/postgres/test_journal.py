@@ -267,7 +267,7 @@ async def test_durable_records_get_positions_after_restart() -> None:
         await journal.append(some_new_entries(2))
         journal._over.set()  # stops the ordering
         await journal._ordering
-        journal._looking.cancel()
+        journal._polling.cancel()
         appending = asyncio.create_task(journal.append(some_new_entries(3, 3)))
         unordered = "SELECT count(*) FROM opentrail.batch WHERE first IS NULL"
         await eventually(lambda: execute(url, unordered) == [(1,)])

@@ -22,7 +22,7 @@ async def test_the_latest_verification_replaces_earlier_findings() -> None:
         "trail my-trail: 1/2 valid",
         "not good",
     ]
-    await verifications.note(trail, False, lines)
+    await verifications.store(trail, False, lines)
     found = await verifications.of(trail)
     assert found is not None
     assert found["findings"] == [
@@ -30,7 +30,7 @@ async def test_the_latest_verification_replaces_earlier_findings() -> None:
     ]
     assert (found["at"], found["valid"]) == ("2020-01-01T09:00:00Z", False)
     clock.advance(60)
-    await verifications.note(trail, True, ["good"])
+    await verifications.store(trail, True, ["good"])
     assert await verifications.of(trail) == {
         "at": "2020-01-01T09:01:00Z",
         "valid": True,
@@ -43,7 +43,7 @@ async def test_the_latest_verification_replaces_earlier_findings() -> None:
 @asynchronous
 async def test_many_findings_are_counted() -> None:
     verifications = Verifications(MemoryControl(), SettableClock())
-    await verifications.note(a_trail(), False, [BAD.format(number) for number in range(25)])
+    await verifications.store(a_trail(), False, [BAD.format(number) for number in range(25)])
     found = await verifications.of(a_trail())
     assert found is not None
     assert (len(found["findings"]), found["more"]) == (20, 5)
@@ -52,15 +52,15 @@ async def test_many_findings_are_counted() -> None:
 @asynchronous
 async def test_a_broken_proof_is_kept_until_a_verification() -> None:
     verifications = Verifications(MemoryControl(), SettableClock())
-    await verifications.note(a_trail(), True, [])
+    await verifications.store(a_trail(), True, [])
     for event in ("first", "second", "first"):
-        await verifications.note_broken(a_trail(), event, PROOF)
+        await verifications.add_broken(a_trail(), event, PROOF)
     found = await verifications.of(a_trail())
     assert found is not None
     assert [each["event"] for each in found["findings"]] == ["first", "second"]
     assert found["findings"][0]["name"] == "s3://b/log"
     assert not found["valid"]
-    await verifications.note(a_trail(), True, [])
+    await verifications.store(a_trail(), True, [])
     found = await verifications.of(a_trail())
     assert found is not None
     assert found["findings"] == []

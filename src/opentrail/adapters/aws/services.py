@@ -180,7 +180,7 @@ class CloudWatchLogGroups:
             "startFromHead": True,
         }
 
-        def look(logs: Any) -> bool:
+        def contains_event(logs: Any) -> bool:
             token = None
             while True:
                 more: dict[str, str] = {"nextToken": token} if token else {}
@@ -193,7 +193,7 @@ class CloudWatchLogGroups:
                     return False
                 token = page["nextForwardToken"]
 
-        return await self._call(group_arn, look, stream)
+        return await self._call(group_arn, contains_event, stream)
 
     async def _call(self, group_arn: str, work: Callable[[Any], T], stream: str) -> T:
         region = group_arn.split(":")[3]
@@ -225,13 +225,13 @@ class EventBridgeBus:
     async def rule_states(self, region: str) -> frozenset[str]:
         """Returns the states of the default bus's rules."""
 
-        def look(events: Any) -> frozenset[str]:
+        def read_states(events: Any) -> frozenset[str]:
             pages = events.get_paginator("list_rules").paginate()
             return frozenset(
                 str(rule.get("State")) for page in pages for rule in page.get("Rules", ())
             )
 
-        return await self._clients.call("events", region, look, f"event bus in {region}")
+        return await self._clients.call("events", region, read_states, f"event bus in {region}")
 
     async def put(self, region: str, events: Sequence[BusEvent]) -> list[int]:
         """Returns the indexes of the events rejected by the bus."""
@@ -263,14 +263,14 @@ class KmsKeys:
     async def arn_of(self, key: str, region: str) -> str:
         """Returns the ARN of an enabled key."""
 
-        def look(kms: Any) -> str:
+        def read_arn(kms: Any) -> str:
             described = member(kms.describe_key(KeyId=key), "KeyMetadata")
             if not described.get("Enabled"):
                 state = described.get("KeyState", "Disabled")
                 raise ServiceError("DisabledException", f"key {key} is {state}")
             return str(member(described, "Arn"))
 
-        return await self._clients.call("kms", region, look, f"key {key}")
+        return await self._clients.call("kms", region, read_arn, f"key {key}")
 
 
 # The organization

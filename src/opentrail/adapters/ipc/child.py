@@ -19,7 +19,7 @@ import uvloop
 
 from opentrail.adapters.ipc.link import Handlers, IpcRequest, Link, LinkError
 from opentrail.adapters.parent import end_with_parent
-from opentrail.adapters.system import settle_memory, unsettle_memory
+from opentrail.adapters.system import restore_garbage_collection, tune_garbage_collection
 from opentrail.core.errors import StorageFailed
 from opentrail.core.faults import arm
 from opentrail.core.logs import set_up_logging
@@ -338,9 +338,9 @@ def run_child(serve: Serve, ends: int) -> None:
     os.umask(0o077)
     set_up_logging()
     sockets = [socket.socket(fileno=int(descriptor)) for descriptor in sys.argv[1 : 1 + ends]]
-    settle_memory()
+    tune_garbage_collection()
     uvloop.run(serve(sockets, sys.argv[1 + ends :]))
-    unsettle_memory()
+    restore_garbage_collection()
 
 
 async def until_gone(link: Link, stopped: asyncio.Event) -> None:

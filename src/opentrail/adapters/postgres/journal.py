@@ -66,7 +66,7 @@ _POLL_SECONDS = 0.05
 #: Seconds between two attempts to become the sequencer.
 _ATTEMPT_SECONDS = 1.0
 #: Seconds between polls for positions, without a notification, and for settings.
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 #: Seconds before a range lost with a restored backup is reported: other servers may know more of
 #: it.
 _RESTORED_SECONDS = 3.0
@@ -133,7 +133,7 @@ class PostgresJournal:
         # Separate connections, so that none waits for another.
         self._inserts = SharedDatabase(url)
         self._orders = SharedDatabase(url)
-        self._looks = SharedDatabase(url)
+        self._queries = SharedDatabase(url)
         self.source = PostgresJournalSource(url)
         self._inserts.run_blocking(create_tables)
         leases = PostgresLeases(self._orders, lease_seconds)
@@ -148,7 +148,7 @@ class PostgresJournal:
         #: When the losses at the end were noticed.
         self._lost_since: dict[LostPositions, float] = {}
         self._quorum_commit = self._inserts.run_blocking(has_quorum_commit)
-        self._quorum_commit_due = self._loop.time() + _LOOK_SECONDS
+        self._quorum_commit_due = self._loop.time() + _POLL_SECONDS
         if not self._quorum_commit:
             log.warning(
                 "PostgreSQL acknowledges commits that are on no standby: "
@@ -177,7 +177,7 @@ class PostgresJournal:
         self._unverified: str | None = None
         self._writing = self._loop.create_task(self._write_batches())
         self._ordering = self._loop.create_task(self._keep_ordering())
-        self._looking = self._loop.create_task(self._keep_looking())
+        self._polling = self._loop.create_task(self._keep_polling())
 
     # Its state.
 
@@ -383,7 +383,9 @@ class PostgresJournal:
                     ordered := await self._sequencer.order(self._extent.head)
                 ):
                     self._place(ordered.places)
-                    self._note(replace(self._extent, head=ordered.head, chain=ordered.chain))
+                    self._update_extent(
+                        replace(self._extent, head=ordered.head, chain=ordered.chain)
+                    )
             except OpentrailError as error:
                 log.warning("batches cannot be ordered", extra={"error": str(error)})
                 pause = _REPEAT_SECONDS
@@ -398,20 +400,22 @@ class PostgresJournal:
                 async with asyncio.timeout(pause):
                     await woken.wait()
 
-    async def _keep_looking(self) -> None:
-        """Notes the batches that other processes have ordered, trimmed or found lost."""
+    async def _keep_polling(self) -> None:
+        """Polls for batches that other processes have ordered, trimmed or found lost."""
         while True:
             try:
-                async with aclosing(self._looks.notifications(CHANNEL, _LOOK_SECONDS)) as notified:
+                async with aclosing(
+                    self._queries.notifications(CHANNEL, _POLL_SECONDS)
+                ) as notified:
                     async for _ in notified:
-                        await self._look()
+                        await self._poll()
             except OpentrailError as error:
                 log.warning("the journal cannot be followed", extra={"error": str(error)})
             except Exception:  # calls wait for positions
                 log.exception("the journal could not be followed")
             await asyncio.sleep(_REPEAT_SECONDS)
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         batch_ids = list(self._unordered)
         durable = [batch_id for batch_id in batch_ids if batch_id != self._inserting]
 
@@ -424,15 +428,15 @@ class PostgresJournal:
                 self._quorum_commit = has_quorum_commit(transaction)
             return dict(firsts), read_extent(transaction)
 
-        firsts, extent = await self._looks.run(work)
+        firsts, extent = await self._queries.run(work)
         if extent.head < self._extent.head:
             # A promoted standby may miss the last commits: they are lost, unless this query read
             # the state before them.
-            await self._looks.run(partial(continue_after, position=self._extent.head))
+            await self._queries.run(partial(continue_after, position=self._extent.head))
         if is_due:
-            self._quorum_commit_due = self._loop.time() + _LOOK_SECONDS
+            self._quorum_commit_due = self._loop.time() + _POLL_SECONDS
         self._place({batch_id: first for batch_id, first in firsts.items() if first is not None})
-        self._note(extent)
+        self._update_extent(extent)
         for batch_id in durable:
             if batch_id not in firsts:
                 await self._insert_again(batch_id)
@@ -445,7 +449,7 @@ class PostgresJournal:
         log.warning("a batch is missing; inserting it again", extra={"batch": str(batch_id)})
         self._day = None
         try:
-            await self._looks.run(partial(self._insert, batch_id=batch_id, batch=batch))
+            await self._queries.run(partial(self._insert, batch_id=batch_id, batch=batch))
         except LeaseLost as error:
             self._unordered.pop(batch_id, None)
             batch[0].fail(error)
@@ -459,8 +463,8 @@ class PostgresJournal:
                 position += len(append.entries)
                 append.succeed(position)
 
-    def _note(self, extent: JournalExtent) -> None:
-        """Notes an extent that may be older than the known one; wakes followers."""
+    def _update_extent(self, extent: JournalExtent) -> None:
+        """Merges an extent, which may be older than the known one; wakes followers."""
         known = self._extent
         lost = max(known.lost, extent.lost, key=_extent_of)
         newer = extent if extent.head > known.head else known
@@ -486,15 +490,15 @@ class PostgresJournal:
         """Returns once everything durable on any server has a position: the last one."""
         until = self._loop.time() + MAX_ORDER_SECONDS
         try:
-            number, extent = await self._looks.run(_last_unordered)
+            number, extent = await self._queries.run(_last_unordered)
         except StoreUnreachable:  # PostgreSQL may have restarted since the last poll
-            number, extent = await self._looks.run(_last_unordered)
+            number, extent = await self._queries.run(_last_unordered)
         while number is not None and self._loop.time() < until:
             await asyncio.sleep(_POLL_SECONDS / 5)
             still = partial(_is_unordered, number=number)
-            is_unordered, extent = await self._looks.run(still)
+            is_unordered, extent = await self._queries.run(still)
             number = number if is_unordered else None
-        self._note(extent)
+        self._update_extent(extent)
         if number is not None:
             raise StorageFailed("the sequencer of the journal gives no positions")
         return self.head
@@ -532,14 +536,14 @@ class PostgresJournal:
         self._over.set()
         self._has_unordered.set()
         await self._ordering
-        self._looking.cancel()
-        await asyncio.gather(self._looking, return_exceptions=True)
+        self._polling.cancel()
+        await asyncio.gather(self._polling, return_exceptions=True)
         for batch in self._unordered.values():
             refuse(batch, _UNORDERED)
         self._unordered.clear()
         with suppress(StorageFailed):
             await self._sequencer.close()
-        for opened in (self._inserts, self._orders, self._looks, self.source):
+        for opened in (self._inserts, self._orders, self._queries, self.source):
             await opened.close()
 
     # Checks, repairs and trimming.
@@ -586,7 +590,7 @@ class PostgresJournal:
                 position = error.position
             except StorageFailed:
                 # If it was trimmed, callers learn that from `first`.
-                self._note(await self._looks.run(read_extent))
+                self._update_extent(await self._queries.run(read_extent))
                 raise
 
     async def _lose(self, damage: JournalDamaged) -> None:
@@ -604,7 +608,7 @@ class PostgresJournal:
             transaction.change(LOSE, [at, last, str(damage)])
             return read_extent(transaction)
 
-        self._note(await self._looks.run(work))
+        self._update_extent(await self._queries.run(work))
 
     async def trim(self, until: int, keep: int = 1) -> int:
         """Drops the oldest partitions that are also in the archive; returns their number."""
@@ -616,9 +620,9 @@ class PostgresJournal:
                 limit = min(limit, self._trim_limit(transaction))
             return drop_oldest_partition(transaction, limit, max(1, keep))
 
-        while await self._looks.run(drop):
+        while await self._queries.run(drop):
             count += 1
-        self._note(await self._looks.run(read_extent))
+        self._update_extent(await self._queries.run(read_extent))
         return count
 
 

@@ -55,7 +55,7 @@ def open_newest(files: SegmentFiles, known: KnownPositions | None) -> OpenSegmen
                 if head >= written:
                     return opened
                 reason = "segments of the journal are missing"
-                _note_lost(files, connection, LostPositions(head + 1, written, reason))
+                _record_lost(files, connection, LostPositions(head + 1, written, reason))
                 return connection, written, UNKNOWN_CHAIN
             # The creation of an empty segment was interrupted; it is created again when needed.
             files.remove_newest()
@@ -65,8 +65,8 @@ def open_newest(files: SegmentFiles, known: KnownPositions | None) -> OpenSegmen
         connection = files.create(sealed + 1, UNKNOWN_CHAIN)
         head, reason = max(sealed, written), "all segments of the journal are missing"
         if written > sealed:
-            _note_lost(files, connection, LostPositions(sealed + 1, head, reason))
-        _note_lost(files, connection, LostPositions(head + 1, None, reason))
+            _record_lost(files, connection, LostPositions(sealed + 1, head, reason))
+        _record_lost(files, connection, LostPositions(head + 1, None, reason))
         return connection, head, UNKNOWN_CHAIN
     except (sqlite3.Error, OSError) as error:
         raise StorageFailed(f"journal in {files.folder} cannot be opened: {error}") from error
@@ -112,7 +112,7 @@ def _repair(files: SegmentFiles, segment: Segment, written: int, reason: str) ->
     return connection, *(newest(connection) or (segment.first - 1, UNKNOWN_CHAIN))
 
 
-def _note_lost(files: SegmentFiles, connection: sqlite3.Connection, lost: LostPositions) -> None:
+def _record_lost(files: SegmentFiles, connection: sqlite3.Connection, lost: LostPositions) -> None:
     """Stores lost positions in the newest segment, and reports them."""
     connection.execute("INSERT INTO lost VALUES (?, ?, ?)", (lost.first, lost.last, lost.reason))
     segment = files.segments[-1]

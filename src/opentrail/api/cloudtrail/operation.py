@@ -46,15 +46,15 @@ class OperationCall:
         administrates = await self.services.organizations.administrates(self.account, stored.trail)
         return await trails.find_at_home(self.account, self.region, name_or_arn, administrates)
 
-    def settle_when_recorded(self, trail: Trail) -> None:
+    def close_span_when_recorded(self, trail: Trail) -> None:
         """Ends the span that this call closes at the position of the call's record."""
         if not any(span.closing_event == self.event_id for span in trail.spans):
             return
 
-        async def settle(position: int) -> None:
-            await self.services.deliveries.settle(trail.uid, self.event_id, position)
+        async def close_span(position: int) -> None:
+            await self.services.deliveries.close_span(trail.uid, self.event_id, position)
 
-        self.when_recorded(settle)
+        self.when_recorded(close_span)
 
     def time(self, member: str, code: str = "InvalidTimeRangeException") -> datetime | None:
         """Returns a timestamp member of the input.

@@ -30,7 +30,7 @@ async def _changed(call: OperationCall, stored: StoredTrail, **members: Any) -> 
     trail = replace(stored.trail, **members)
     reconfigured = trail.reconfigured(call.event_id, call.services.journal.head, call.now())
     await call.services.trails.change(stored, reconfigured)
-    call.settle_when_recorded(reconfigured)
+    call.close_span_when_recorded(reconfigured)
     return trail
 
 

@@ -87,7 +87,7 @@ async def update_trail(call: OperationCall) -> Json:
     trail = await _with_checked_settings(call, await _with_organization(call, trail), before)
     reconfigured = trail.reconfigured(call.event_id, call.services.journal.head, call.now())
     await call.services.trails.change(stored, reconfigured)
-    call.settle_when_recorded(reconfigured)
+    call.close_span_when_recorded(reconfigured)
     return _settings(trail)
 
 
@@ -97,7 +97,7 @@ async def delete_trail(call: OperationCall) -> Json:
     stored = await call.trail_to_change(call.input["Name"])
     closed = replace(stored.trail.stopped(call.event_id, call.now()), deleted=True)
     await call.services.trails.retire(stored, closed)
-    call.settle_when_recorded(closed)
+    call.close_span_when_recorded(closed)
     call.services.deliveries.wake(closed.uid)
     return {}
 
@@ -165,7 +165,7 @@ async def stop_logging(call: OperationCall) -> Json:
     if stored.trail.logging:
         stopped = stored.trail.stopped(call.event_id, call.now())
         await call.services.trails.change(stored, stopped)
-        call.settle_when_recorded(stopped)
+        call.close_span_when_recorded(stopped)
     return {}
 
 

@@ -176,7 +176,7 @@ class StoredSessions(Sessions):
         if copy is None or copy.session.expires < now:
             return None
         if now - copy.session.last_used >= _USE_INTERVAL:
-            await self._note_use(key, copy, now)
+            await self._record_use(key, copy, now)
         return copy.session
 
     async def end(self, secret: str) -> None:
@@ -212,7 +212,7 @@ class StoredSessions(Sessions):
         drop_oldest(self._copies)
         return copy
 
-    async def _note_use(self, key: bytes, copy: _Copy, now: datetime) -> None:
+    async def _record_use(self, key: bytes, copy: _Copy, now: datetime) -> None:
         session = replace(copy.session, last_used=now)
         # Another server may have used or ended the session. After a failure, a later use is stored.
         with contextlib.suppress(Conflict, StorageFailed):

@@ -63,7 +63,7 @@ class Verifications:
         stored = await self._control.get(_KIND, trail.uid)
         return msgspec.convert(stored.document, Verification) if stored else None
 
-    async def note(self, trail: Trail, is_valid: bool, lines: list[str]) -> None:
+    async def store(self, trail: Trail, is_valid: bool, lines: list[str]) -> None:
         """Replaces the findings of a trail by new ones of `opentrail validate`."""
         cells = [line.split("\t") for line in lines]
         bad: list[DamagedObject] = [
@@ -73,7 +73,7 @@ class Verifications:
         ]
         await self._put(trail, is_valid, bad[:_MAX_FINDINGS], max(len(bad) - _MAX_FINDINGS, 0))
 
-    async def note_broken(self, trail: Trail, event_id: str, proof: Mapping[str, Any]) -> None:
+    async def add_broken(self, trail: Trail, event_id: str, proof: Mapping[str, Any]) -> None:
         """Adds a finding: the proof of an event is broken."""
         verification = await self.of(trail)
         name = f"s3://{proof['bucket']}/{proof['fault'] or ''}"
@@ -156,7 +156,7 @@ class Proofs:
             about = {"trail": trail.name, "arn": trail.arn}
             proofs.append(msgspec.convert({**answer, **about}, Proof))
             if answer["state"] == "broken":
-                await self._verifications.note_broken(trail, event.event_id, answer)
+                await self._verifications.add_broken(trail, event.event_id, answer)
         return {"trails": proofs, "imported": False}
 
     async def _question(

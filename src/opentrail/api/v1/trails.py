@@ -268,7 +268,7 @@ class Trails:
         """Verifies the log files and digests of a trail, and returns the verifier's lines."""
         trail = await self._named_in(request, body)
         is_valid, lines = await self._verify(trail.arn)
-        await self._verifications.note(trail, is_valid, lines)
+        await self._verifications.store(trail, is_valid, lines)
         return {"valid": is_valid, "lines": lines}
 
     @route("POST", "/trails/flush", OPERATOR, "deliver log files now", body=_EXAMPLE)

@@ -370,7 +370,7 @@ class WsgiRecorder:
 
 
 class _Read:
-    """A request body that notes the bytes a WSGI application reads."""
+    """A request body that records the bytes read by a WSGI application."""
 
     def __init__(self, stream: Any, seen: Seen, announced: str) -> None:
         self._stream = stream
@@ -388,36 +388,36 @@ class _Read:
         """Returns the next bytes; a short read is the last one (PEP 3333)."""
         piece: bytes = self._stream.read(*size)
         size_wanted = size[0] if size else -1
-        return self._note(piece, size_wanted < 0 or len(piece) < size_wanted)
+        return self._record_piece(piece, size_wanted < 0 or len(piece) < size_wanted)
 
     def readline(self, *size: int) -> bytes:
         """Returns the next line, or its start."""
         line: bytes = self._stream.readline(*size)
-        return self._note(line, not line and size != (0,))
+        return self._record_piece(line, not line and size != (0,))
 
     def readlines(self, *hint: int) -> list[bytes]:
         """Returns the remaining lines."""
-        lines = [self._note(line, False) for line in self._stream.readlines(*hint)]
+        lines = [self._record_piece(line, False) for line in self._stream.readlines(*hint)]
         self._at_end = self._at_end or not hint or not lines
         return lines
 
     def __iter__(self) -> Iterator[bytes]:
         """Yields the remaining lines."""
         for line in self._stream:
-            yield self._note(line, False)
+            yield self._record_piece(line, False)
         self._at_end = True
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def _note(self, piece: bytes, is_last: bool) -> bytes:
+    def _record_piece(self, piece: bytes, is_last: bool) -> bytes:
         self._at_end = self._at_end or is_last
         self._seen.take(piece)
         return piece
 
 
 def _seen_of(environ: Json) -> Seen:
-    """Returns a request from a WSGI environment; notes its body as the application reads it."""
+    """Returns a request from a WSGI environment; records its body as the application reads it."""
     headers = {
         name[5:].replace("_", "-").lower(): str(value)
         for name, value in environ.items()

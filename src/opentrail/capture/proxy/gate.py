@@ -277,9 +277,9 @@ class _KeysInFields:
 
     def _search(self, fields: bytes) -> None:
         for value in set(_NAMING_FIELD.findall(b"&" + fields)):
-            self._note(unquote_to_bytes(value))
+            self._add_key(unquote_to_bytes(value))
 
-    def _note(self, value: bytes) -> None:
+    def _add_key(self, value: bytes) -> None:
         key = value.partition(b"/")[0].decode("latin-1").strip()
         if self._find_secret(key) is not None:
             self._known.add(key)
@@ -297,13 +297,13 @@ class _KeysInParts(_KeysInFields):
         super().feed(piece)
         text = self._tail + piece
         for line in {m[1] for m in _FIRST_LINE.finditer(text) if m.end() < len(text)}:
-            self._note(line)
+            self._add_key(line)
         # The next piece may continue the end of this one.
         self._tail = text[-_FIELD_BYTES:]
 
     def refuse_others(self, key_id: str) -> None:
         for match in _FIRST_LINE.finditer(self._tail):
-            self._note(match[1])
+            self._add_key(match[1])
         super().refuse_others(key_id)
 
 

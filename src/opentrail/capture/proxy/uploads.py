@@ -33,7 +33,7 @@ def start_upload(call: Call, upstream: UpstreamConnection, chunks: ChunkSigner |
     """
     upload = _Upload(call, upstream, chunks)
     call.sending = asyncio.get_running_loop().create_task(upload.run())
-    call.sending.add_done_callback(_note_exception)
+    call.sending.add_done_callback(_consume_exception)
 
 
 class _Upload:
@@ -102,7 +102,7 @@ class _Upload:
             raise ConnectionError(str(error)) from error
 
 
-def _note_exception(task: asyncio.Task[None]) -> None:
+def _consume_exception(task: asyncio.Task[None]) -> None:
     """Keeps asyncio from logging the error of a broken body: the record has it."""
     if not task.cancelled():
         task.exception()
