@@ -16,7 +16,7 @@ LIMITS = {
     "CONTRIBUTING.md": 0.1,
     "CHANGELOG.md": 0.1,
     "docs": 0.5,
-    "src": 0.3,
+    "src": 0.6,
     "console/src": 0.2,
     "tests": 0.3,
 }
