@@ -116,6 +116,10 @@ _COMMANDS = {
         module="execute",
     ),
     "lookup": _Command("find events, newest first"),
+    "query": _Command(
+        "query event history by SQL",
+        "The table is event_history, the dialect Trino's; --samples lists examples.",
+    ),
     "who": _Command(
         "show who created, changed and deleted a resource, when and how",
         module="asked",

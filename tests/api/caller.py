@@ -43,11 +43,13 @@ from opentrail.detections.enabled_rules import EnabledRules
 from opentrail.history.event_history import History
 from opentrail.insights.findings import ExpectedIncidents
 from opentrail.insights.follower import Insights
+from opentrail.lake.queries import Queries
 from opentrail.trails.organization_trails import OrganizationAdministration
 from opentrail.wire.message import AsgiApp
 from tests.factories import ACCOUNT, REGION, a_new_entry, a_record, an_identity, catalog
 from tests.fakes import MemoryEvents
 from tests.insights.local_watch import LocalWatch
+from tests.lake.stand_ins import MemoryQueries, StandInEngine
 from tests.trails.world import World
 
 TOKEN = "the-token"
@@ -211,6 +213,7 @@ class Api:
         self.events = MemoryEvents()
         self.history = History(self.events, self.world.clock, self.world.metrics, b"k" * 32)
         self.history.follower.catch_up_to(0)
+        self.engine = StandInEngine()
         self.services = Services(
             self.history,
             self.world.registry,
@@ -221,6 +224,7 @@ class Api:
             self.world.signer,
             self.world.clock,
             OrganizationAdministration(self.world.source, self.world.control),
+            Queries(self.engine, MemoryQueries(), self.world.clock),
         )
         self.insights = Insights(
             LocalWatch(),

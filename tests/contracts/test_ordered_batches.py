@@ -203,7 +203,7 @@ class PostgresEngine:
 
     def rows(self) -> list[Row]:
         columns = "id, n, count, first, chain, epoch"
-        rows = self._execute(f"SELECT {columns} FROM opentrail.batch")  # noqa: S608
+        rows = self._execute(f"SELECT {columns} FROM opentrail.batch")
         return [
             Row(batch_id, n, [b""] * count, first, chain or b"", epoch)
             for batch_id, n, count, first, chain, epoch in rows

@@ -58,7 +58,7 @@ def engine(*, has_tables: bool = False) -> Iterator[Engine]:
 
 def _load(connection: duckdb.DuckDBPyConnection) -> dict[str, Table]:
     schema = (FOLDER / "schema.sql").read_text()
-    columns = {name: body for name, body in _TABLE.findall(schema)}
+    columns = dict(_TABLE.findall(schema))
     tables = {}
     for name in ("eds2", "eds3", "cfg", "activity", "insights"):
         kinds = {}

@@ -82,6 +82,8 @@ class DataDirectory:
         self.lost = root / "lost"
         #: Counts of excluded calls, one file per recorder process and hour.
         self.left_out = root / "left-out"
+        #: Queries and their results.
+        self.queries = root / "queries"
         self.server_file = root / "server.json"
         self._folder = self._lock = -1
 

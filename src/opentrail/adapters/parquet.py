@@ -160,3 +160,40 @@ class OcsfParquetFile(ParquetFile):
         "INSERT INTO events SELECT unnest(event) FROM"  # noqa: S608
         f" (SELECT json_transform(unnest(?::VARCHAR[]), '{_types}') AS event)"
     )
+
+
+#: Trino's types whose texts DuckDB reads; columns of other types stay text.
+_READ_FROM_TEXT = {
+    "boolean": "BOOLEAN",
+    "tinyint": "TINYINT",
+    "smallint": "SMALLINT",
+    "integer": "INTEGER",
+    "bigint": "BIGINT",
+    "double": "DOUBLE",
+    "date": "DATE",
+    "timestamp(3)": "TIMESTAMP",
+    "timestamp(6)": "TIMESTAMP",
+}
+
+
+def write_texts(
+    path: Path, names: Sequence[str], types: Sequence[str], rows: Sequence[Sequence[str | None]]
+) -> None:
+    """Writes rows of texts, whose columns have names and Trino's types.
+
+    Raises:
+        StorageFailed: the file cannot be written.
+    """
+    shown = [
+        f"TRY_CAST(unnest(?::VARCHAR[]) AS {_READ_FROM_TEXT.get(kind, 'VARCHAR')})"
+        f' AS "{name.replace(chr(34), chr(34) * 2)}"'
+        for name, kind in zip(names, types, strict=True)
+    ]
+    lists = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in names]
+    quoted = str(path).replace("'", "''")
+    try:
+        with duckdb.connect(":memory:") as database:
+            database.execute(f"CREATE TABLE texts AS SELECT {', '.join(shown)}", lists)
+            database.execute(f"COPY texts TO '{quoted}' (FORMAT parquet, COMPRESSION zstd)")
+    except duckdb.Error as error:
+        raise StorageFailed(f"{path} cannot be written: {str(error).splitlines()[0]}") from error

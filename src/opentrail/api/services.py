@@ -9,6 +9,7 @@ from opentrail.core.errors import NoHistory, Unsupported
 from opentrail.core.organization import Organization
 from opentrail.core.trail import Trail
 from opentrail.history.event_history import History
+from opentrail.lake.queries import Queries
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import Journal
@@ -84,6 +85,8 @@ class Services:
     signer: Signer
     clock: Clock
     organizations: TrailManagement
+    #: Runs SQL over event history; None: this server does not.
+    queries: Queries | None = None
 
     @property
     def history(self) -> History:

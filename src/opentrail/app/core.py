@@ -21,6 +21,8 @@ from opentrail.adapters.aws.services import (
 )
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.ipc.remote_events import IpcEventStore
+from opentrail.adapters.query_children import QueryChildren
+from opentrail.adapters.query_files import QueryFiles
 from opentrail.adapters.rsa import RsaSigner
 from opentrail.adapters.rsa_verifier import RsaVerifier
 from opentrail.api.services import NoOrganizations, Services
@@ -34,6 +36,7 @@ from opentrail.app.wing import Core, Wing
 from opentrail.core.logs import attempt
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities, directory_identities
+from opentrail.lake.queries import Queries
 from opentrail.ports.event_store import Excess, ExpiredEvents
 from opentrail.ports.follow import FollowedPositions, catch_up, follow
 from opentrail.ports.journal import TrimmedJournal, first_not_lost
@@ -309,7 +312,26 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         signer,
         clock,
         organizations or NoOrganizations(),
+        await _queries(core),
     )
+
+
+async def _queries(core: Core) -> Queries | None:
+    """Returns what runs SQL over event history; a server of a cluster does not."""
+    engines, history = core.engines, core.engines.history
+    if not engines.site.runs_queries:
+        return None
+    files = QueryFiles(core.data.queries)
+    runner = QueryChildren(
+        core.data.history,
+        engines.source,
+        files,
+        lambda: (history.kept_since, history.data_kept_since),
+    )
+    queries = Queries(runner, files, engines.clock)
+    await queries.open()
+    core.stack.push_async_callback(queries.close)
+    return queries
 
 
 async def _record_expired(core: Core) -> None:

@@ -58,6 +58,7 @@ class Member:
 
     learns_from_others = True
     makes_room = False
+    runs_queries = False
 
     def __init__(
         self,

@@ -43,6 +43,8 @@ class Site(Protocol):
     learns_from_others: bool
     #: Whether events expire while they take too much of the disk.
     makes_room: bool
+    #: Whether the server runs SQL: all its events are in its own files.
+    runs_queries: bool
 
     @property
     def cache(self) -> HistoryCache:
@@ -197,6 +199,7 @@ class OneServer:
     keeps_history = True
     learns_from_others = False
     makes_room = True
+    runs_queries = True
     is_worker = True
 
     def __init__(

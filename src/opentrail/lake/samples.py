@@ -75,7 +75,7 @@ SAMPLES = (
         "source-addresses",
         "Addresses from which each principal calls",
         "SELECT userIdentity.arn AS principal,\n"
-        "  array_join(array_agg(DISTINCT sourceIPAddress ORDER BY sourceIPAddress), ', ') AS addresses\n"
+        "  array_agg(DISTINCT sourceIPAddress ORDER BY sourceIPAddress) AS addresses\n"
         "FROM event_history WHERE userIdentity.arn IS NOT NULL\n"
         "GROUP BY userIdentity.arn HAVING count(DISTINCT sourceIPAddress) > 1",
     ),

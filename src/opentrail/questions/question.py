@@ -19,6 +19,7 @@ from opentrail.core.errors import CloudTrailError
 if TYPE_CHECKING:
     from opentrail.history.event_history import History, Search
     from opentrail.history.written_searches import Report
+    from opentrail.lake.queries import Queries
     from opentrail.ports.control import ControlStore
 
 #: Modules of this package that declare no question.
@@ -54,6 +55,12 @@ class Asked:
     max_events: int
     #: A description of each range missing from event history.
     missing: list[str]
+    #: Runs SQL; None on a server that does not.
+    queries: Queries | None = None
+    #: The name of the caller, who alone may see the result again.
+    caller: str = ""
+    #: The accounts whose events the caller may see; None: all.
+    accounts: tuple[str, ...] | None = None
     #: Sends the progress of a question to the client; None: the client does not read it.
     report: Report | None = None
 

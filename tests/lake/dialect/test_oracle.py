@@ -75,8 +75,7 @@ def judge(trino: Engine, case: dict[str, Any]) -> str:
     """Returns `same`, `refused` or what is wrong."""
     try:
         columns, rows = trino.run(case["sql"])
-    except _REFUSALS as error:
-        assert str(error).strip()
+    except _REFUSALS:
         return "same" if "error" in case or case.get("not_select") else "refused"
     except duckdb.Error as error:  # DuckDB does not understand the translation
         return f"failed: {error}"

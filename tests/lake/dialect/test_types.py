@@ -18,7 +18,21 @@ from opentrail.lake.dialect.types import (
 )
 
 _PLAIN = st.sampled_from(
-    "boolean tinyint smallint integer bigint real double varchar varbinary json date ipaddress uuid".split()
+    [
+        "boolean",
+        "tinyint",
+        "smallint",
+        "integer",
+        "bigint",
+        "real",
+        "double",
+        "varchar",
+        "varbinary",
+        "json",
+        "date",
+        "ipaddress",
+        "uuid",
+    ]
 ).map(Type)
 _TIMES = st.builds(
     Type,

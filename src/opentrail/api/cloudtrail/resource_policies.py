@@ -1,4 +1,4 @@
-"""The operations on event data stores, channels and dashboards: their lists, and their policies.
+"""The operations on channels, dashboards and imports: their lists, and policies of resources.
 
 You cannot create these resources yet. Source: "GetResourcePolicy", "PutResourcePolicy" and
 "DeleteResourcePolicy" of the API Reference; "AWS CloudTrail resource-based policy examples".
@@ -23,17 +23,6 @@ from opentrail.core.arns import (
 from opentrail.core.errors import CloudTrailError, Conflict, MalformedPolicy
 from opentrail.core.event import Json
 from opentrail.core.policies import PolicyKind, parse_policy
-
-_PAGE_ERRORS = {
-    "MaxResults": "InvalidMaxResultsException",
-    "NextToken": "InvalidNextTokenException",
-}
-
-
-@operation("ListEventDataStores", errors=_PAGE_ERRORS)
-async def list_event_data_stores(call: OperationCall) -> Json:
-    """Returns an empty list: event data stores cannot be created yet."""
-    return _empty(call, "EventDataStores")
 
 
 @operation("ListChannels", errors={"NextToken": "InvalidNextTokenException"})

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from opentrail.access.resource_policies import ResourcePolicies
-from opentrail.api.cloudtrail import events, resource_policies, selectors, trails
+from opentrail.api.cloudtrail import events, lake, resource_policies, selectors, trails
 from opentrail.api.cloudtrail.authorizer import Authorizer, VerifiedCall
 from opentrail.api.cloudtrail.operation import (
     REGISTER,
@@ -66,7 +66,7 @@ class Replays:
 
 
 #: Modules whose import registers operations.
-OPERATION_MODULES = (events, resource_policies, selectors, trails)
+OPERATION_MODULES = (events, lake, resource_policies, selectors, trails)
 _CONTENT_TYPE = "application/x-amz-json-1.1"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "QUERY"]
 #: Values without effect, which unsupported members may have.

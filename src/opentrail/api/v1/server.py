@@ -35,6 +35,7 @@ from opentrail.api.v1.callers import (
     PersonalTokens,
     SessionAuthenticator,
     bearer_token,
+    caller_of,
     is_by_token,
     require,
     require_all_accounts,
@@ -65,14 +66,17 @@ class QuestionRoutes:
     def asked(self, request: Request) -> Asked:
         """Returns the features that answer a request."""
         history = seen_by(request, self._services).history
-        follow = partial(report, request) if is_followed(request) else None
+        caller = caller_of(request)
         return Asked(
             history,
             self._services.control,
             self._services.clock.now(),
             max_events(request),
             self._missing(),
-            follow,
+            self._services.queries,
+            caller.name,
+            caller.accounts,
+            partial(report, request) if is_followed(request) else None,
         )
 
 

@@ -160,7 +160,7 @@ class Expressions:
         return f"({a} {operator} {b})"
 
     def with_time(self, value: Value, other: Value, node: exp.Expr) -> Value:
-        """Reads a string literal as a time, where it is compared with one, as CloudTrail Lake does."""
+        """Reads a string literal that is compared with a time as one, as CloudTrail Lake does."""
         kinds = ("timestamp", "timestamptz", "date")
         if value.text is None or other.type.name not in kinds:
             return value

@@ -473,7 +473,7 @@ class Statements:
         return f"(SELECT {shown} FROM {source})", [field for _, field in pairs], name
 
     def _record_table(self, table: Table) -> tuple[str, list[Field]]:
-        """Translates a table of records: most columns are computed from JSON where they are used."""
+        """Translates a table of records: most columns are read from JSON where they are used."""
         record = next(self._expressions.names)
         shown, fields = [f"record AS {record}"], []
         for name, value in table.columns:
@@ -725,10 +725,8 @@ class Statements:
                     if scope.grouping is not None:
                         key = scope.grouping.keys.get(value.sql)
                         if key is None:
-                            raise refusal(
-                                each,
-                                f"'{field.name}' must be an aggregate expression or appear in GROUP BY clause",
-                            )
+                            reason = "must be an aggregate expression or appear in GROUP BY clause"
+                            raise refusal(each, f"'{field.name}' {reason}")
                         value = key
                     items.append((value, field.name))
                 continue

@@ -17,7 +17,24 @@ from opentrail.lake.dialect.types import BIGINT, DATE, TIMESTAMPTZ, VARCHAR, com
 _DATE_UNITS = ("day", "week", "month", "quarter", "year")
 _TIME_UNITS = ("millisecond", "second", "minute", "hour", *_DATE_UNITS)
 _EXTRACTS = frozenset(
-    ["year", "quarter", "month", "week", "week_of_year", "day", "day_of_month", "day_of_week", "dow", "day_of_year", "doy", "year_of_week", "yow", "hour", "minute", "second"]
+    [
+        "year",
+        "quarter",
+        "month",
+        "week",
+        "week_of_year",
+        "day",
+        "day_of_month",
+        "day_of_week",
+        "dow",
+        "day_of_year",
+        "doy",
+        "year_of_week",
+        "yow",
+        "hour",
+        "minute",
+        "second",
+    ]
 )
 
 
@@ -102,7 +119,7 @@ def _extract(e: Expressions, node: exp.Extract, scope: Scope) -> Value:
     if unit not in _EXTRACTS:
         raise refusal(
             node,
-            f"Invalid EXTRACT field {unit}, valid fields are: {', '.join(sorted(_EXTRACTS)).upper()}",
+            f"Invalid EXTRACT field {unit}, valid fields: {', '.join(sorted(_EXTRACTS))}",
         )
     call = exp.Anonymous(this=unit, expressions=[node.expression])
     return translate_call(e, call, scope)

@@ -21,7 +21,8 @@ def iso_date(text: str) -> date:
 
 
 _TIMESTAMP = re.compile(
-    r"(\d{4})-(\d{1,2})-(\d{1,2})(?: (\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:\.(\d+))?)?)?(?: ?(UTC|[+-]\d\d:\d\d|[A-Za-z_]+/[A-Za-z_]+))?"
+    r"(\d{4})-(\d{1,2})-(\d{1,2})(?: (\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:\.(\d+))?)?)?"
+    r"(?: ?(UTC|[+-]\d\d:\d\d|[A-Za-z_]+/[A-Za-z_]+))?"
 )
 
 
@@ -170,10 +171,10 @@ def _mysql_pattern(pattern: str) -> re.Pattern[str]:
 
 
 def _moment(found: dict[str, str | None]) -> datetime:
-    numbers = [int(found.get(name) or least) for name, least in (
-        ("year", 1970), ("month", 1), ("day", 1), ("hour", 0), ("minute", 0), ("second", 0))]  # fmt: skip
+    least = {"year": 1970, "month": 1, "day": 1, "hour": 0, "minute": 0, "second": 0}
+    parts = {name: int(found.get(name) or number) for name, number in least.items()}
     fraction = (found.get("fraction") or "0").ljust(3, "0")[:3]
-    return datetime(*numbers) + timedelta(milliseconds=int(fraction))  # type: ignore[arg-type]
+    return datetime(**parts) + timedelta(milliseconds=int(fraction))  # type: ignore[arg-type]
 
 
 @function(T, T, returns="TIMESTAMP")
@@ -240,7 +241,15 @@ def _joda(moment: datetime, word: str) -> str:
     return f"{numbers[letter]:0{width}}"
 
 
-_JODA_PARSED = {"y": "year", "Y": "year", "M": "month", "d": "day", "H": "hour", "m": "minute", "s": "second", "S": "fraction"}  # fmt: skip
+_JODA_PARSED = {
+    **dict.fromkeys("yY", "year"),
+    "M": "month",
+    "d": "day",
+    "H": "hour",
+    "m": "minute",
+    "s": "second",
+    "S": "fraction",
+}
 
 
 @function(T, T, returns="TIMESTAMP")
@@ -271,7 +280,8 @@ def parse_datetime(text: str, pattern: str) -> datetime:
 
 
 _ISO = re.compile(
-    r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?(?:T(\d\d)(?::(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?)?)?(Z|[+-]\d\d(?::?\d\d)?)?"
+    r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?"
+    r"(?:T(\d\d)(?::(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?)?)?(Z|[+-]\d\d(?::?\d\d)?)?"
 )
 
 

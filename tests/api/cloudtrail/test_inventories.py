@@ -8,12 +8,6 @@ from tests.api.caller import Api
 from tests.fakes import asynchronous
 
 
-@pytest.mark.parametrize("given", [{}, {"MaxResults": 1}, {"MaxResults": 1000}])
-@asynchronous
-async def test_event_data_stores_are_empty(given: dict[str, int]) -> None:
-    assert await Api().ok("ListEventDataStores", **given) == {"EventDataStores": []}
-
-
 @pytest.mark.parametrize(
     ("given", "code"),
     [

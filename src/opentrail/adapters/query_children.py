@@ -1,0 +1,100 @@
+"""Runs each query in a process of its own: a statement can end only that process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from opentrail.adapters.query_files import QueryFiles
+from opentrail.core.errors import QueryFailed, StatementRefused
+from opentrail.core.event import micros
+from opentrail.ports.journal import JournalSource
+from opentrail.ports.queries import QueryStatistics, StoredQuery
+
+_MODULE = "opentrail.adapters.duckdb.query_child"
+#: Bytes of memory of a query, and of its result.
+_MEMORY, _RESULT = 512 << 20, 256 << 20
+_LINE_BYTES = 1 << 20
+
+
+class QueryChildren:
+    """A `QueryEngine` that starts a process per query.
+
+    Args:
+        history: the folder of sealed files.
+        journal: has the newest events.
+        files: where results are written.
+        kept_since: returns the times since when events, and data events, are kept.
+    """
+
+    def __init__(
+        self,
+        history: Path,
+        journal: JournalSource,
+        files: QueryFiles,
+        kept_since: Callable[[], tuple[datetime, datetime | None]],
+    ) -> None:
+        self._history = history
+        self._journal = journal
+        self._files = files
+        self._kept_since = kept_since
+
+    async def run(
+        self,
+        query: StoredQuery,
+        tables: Sequence[str],
+        translated: Callable[[list[tuple[str, str]]], None],
+    ) -> QueryStatistics:
+        since, data_since = self._kept_since()
+        job = {
+            "statement": query.statement,
+            "tables": list(tables),
+            "history": str(self._history),
+            "journal": self._journal.address,
+            "accounts": query.accounts,
+            "since": micros(since),
+            "data_since": None if data_since is None else micros(data_since),
+            "result": str(self._files.result(query.id)),
+            "memory": _MEMORY,
+            "result_bytes": _RESULT,
+        }
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", _MODULE),
+            stdin=pipe,
+            stdout=pipe,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **self._journal.environment},
+            limit=_LINE_BYTES,
+        )
+        try:
+            if process.stdin is None or process.stdout is None:
+                raise QueryFailed("its process has no pipes")
+            process.stdin.write(orjson.dumps(job) + b"\n")
+            return await _outcome(process.stdout, translated)
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+async def _outcome(
+    lines: asyncio.StreamReader, translated: Callable[[list[tuple[str, str]]], None]
+) -> QueryStatistics:
+    async for line in lines:
+        answer: dict[str, Any] = orjson.loads(line)
+        if "refused" in answer:
+            raise StatementRefused(answer["refused"])
+        if "failed" in answer:
+            raise QueryFailed(answer["failed"])
+        if "outcome" in answer:
+            return QueryStatistics(**answer["outcome"])
+        translated([(name, kind) for name, kind in answer["columns"]])
+    raise QueryFailed("Query exceeded its memory, or its process was ended")

@@ -1,0 +1,83 @@
+"""Queries and their results in a folder of the data directory.
+
+`ID.json` has a query, `ID.rows` its rows as lines of JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+from pathlib import Path
+
+import msgspec
+import orjson
+
+from opentrail.adapters.files import sync_folder, write_durably
+from opentrail.ports.queries import Row, StoredQuery
+
+log = logging.getLogger(__name__)
+
+#: Places of rows in a file that are remembered: one of so many rows.
+_EVERY = 1_000
+
+
+class QueryFiles:
+    """A `QueryStore` in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        #: Query id → the place of each thousandth row.
+        self._places: dict[str, list[int]] = {}
+
+    def result(self, query_id: str) -> Path:
+        """Returns the file of a query's rows."""
+        return self.folder / f"{query_id}.rows"
+
+    async def all(self) -> list[StoredQuery]:
+        return await asyncio.to_thread(self._all)
+
+    def _all(self) -> list[StoredQuery]:
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        queries = []
+        for path in self.folder.glob("*.json"):
+            try:
+                queries.append(msgspec.json.decode(path.read_bytes(), type=StoredQuery))
+            except (OSError, msgspec.MsgspecError) as error:
+                log.warning(
+                    "a stored query cannot be read", extra={"file": path.name, "error": str(error)}
+                )
+        known = {query.id for query in queries}
+        for path in self.folder.glob("*.*"):
+            if path.suffix == ".tmp" or path.stem not in known:
+                path.unlink(missing_ok=True)
+        return sorted(queries, key=lambda query: query.created)
+
+    async def put(self, query: StoredQuery) -> None:
+        path = self.folder / f"{query.id}.json"
+        await asyncio.to_thread(write_durably, path, msgspec.json.encode(query))
+
+    async def rows(self, query_id: str, first: int, limit: int) -> list[Row]:
+        return await asyncio.to_thread(self._rows, query_id, first, limit)
+
+    def _rows(self, query_id: str, first: int, limit: int) -> list[Row]:
+        with self.result(query_id).open("rb") as file:
+            places = self._places.setdefault(query_id, [0])
+            while len(places) <= first // _EVERY:
+                file.seek(places[-1])
+                skipped = sum(len(line) for line in itertools.islice(file, _EVERY))
+                places.append(places[-1] + skipped)
+            file.seek(places[first // _EVERY])
+            lines = itertools.islice(file, first % _EVERY, first % _EVERY + limit)
+            return [orjson.loads(line) for line in lines]
+
+    async def delete(self, query_id: str) -> None:
+        self._places.pop(query_id, None)
+        await asyncio.to_thread(self._delete, query_id)
+
+    def _delete(self, query_id: str) -> None:
+        for path in (self.result(query_id), self.folder / f"{query_id}.json"):
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+        sync_folder(self.folder)

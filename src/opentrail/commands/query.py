@@ -1,0 +1,114 @@
+"""`opentrail query`: SQL over event history."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from opentrail.commands.arguments import add_client
+from opentrail.commands.client import Console, find
+from opentrail.commands.rendering import print_table, warn_of_missing
+from opentrail.core.errors import OpentrailError, UsageError
+from opentrail.questions.question import path_of
+
+_PATH = f"/api/v1{path_of('query')}"
+_PAGE = 1_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("statement", nargs="?", metavar="SQL", help="a SELECT statement")
+    parser.add_argument("-f", "--file", metavar="FILE", help="read the statement from a file")
+    parser.add_argument("--sample", metavar="NAME", help="run a sample query")
+    parser.add_argument("--samples", action="store_true", help="list the sample queries")
+    parser.add_argument("--csv", action="store_true", help="print CSV")
+    parser.add_argument("--parquet", metavar="FILE", help="write a Parquet file")
+    add_client(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints or writes the whole result; Ctrl-C cancels the query."""
+    if options.samples:
+        return _print_samples()
+    statement = _statement(options)
+    console = find(options)
+    first = _result(console, statement)
+    if first["status"] != "FINISHED":
+        raise OpentrailError(f"query {first['status'].lower()}: {first['error']}")
+    warn_of_missing(first)
+    rows: list[list[str | None]] = first["rows"]
+    while len(rows) < first["total"]:
+        page = _ask(console, {"queryId": first["queryId"], "first": len(rows), "limit": _PAGE})
+        rows += page["rows"]
+    _show(options, first["columns"], rows)
+    return 0
+
+
+def _statement(options: argparse.Namespace) -> str:
+    from opentrail.lake.samples import SAMPLES
+
+    given = [each for each in (options.statement, options.file, options.sample) if each is not None]
+    if len(given) != 1:
+        raise UsageError("query needs one of: a statement, --file, --sample")
+    if options.sample is not None:
+        for sample in SAMPLES:
+            if sample.name == options.sample:
+                return sample.statement
+        raise UsageError(f"there is no sample {options.sample!r}: see opentrail query --samples")
+    if options.file is None:
+        return str(options.statement)
+    try:
+        return sys.stdin.read() if options.file == "-" else Path(options.file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--file {options.file}: {error}") from error
+
+
+def _print_samples() -> int:
+    from opentrail.lake.samples import SAMPLES
+
+    print_table(["Name", "Answers"], [[sample.name, sample.description] for sample in SAMPLES])
+    return 0
+
+
+def _ask(console: Console, body: dict[str, Any]) -> Any:
+    return console.ask(_PATH, {}, body)
+
+
+def _result(console: Console, statement: str) -> Any:
+    """Returns the first page of a result, once the query has ended."""
+    page = _ask(console, {"statement": statement, "limit": _PAGE})
+    shown = sys.stderr.isatty()
+    try:
+        while page["status"] in ("QUEUED", "RUNNING"):
+            if shown:
+                sys.stderr.write("the query is running; Ctrl-C cancels it\n")
+                shown = False
+            page = _ask(console, {"queryId": page["queryId"], "limit": _PAGE})
+    except KeyboardInterrupt:
+        _ask(console, {"queryId": page["queryId"], "cancel": True})
+        raise
+    return page
+
+
+def _show(
+    options: argparse.Namespace, columns: list[dict[str, str]], rows: list[list[str | None]]
+) -> None:
+    names = [column["name"] for column in columns]
+    if options.parquet is not None:
+        from opentrail.adapters.parquet import write_texts
+
+        kinds = [column["type"] for column in columns]
+        write_texts(Path(options.parquet), names, kinds, rows)
+    elif options.json:
+        for row in rows:
+            print(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False))
+    elif options.csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows(rows)
+    else:
+        print_table(names, [[cell if cell is not None else "" for cell in row] for row in rows])

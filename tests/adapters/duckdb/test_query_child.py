@@ -1,0 +1,149 @@
+"""A query's process: what it can reach, and what it does not show of DuckDB."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.adapters.duckdb.worlds import World
+from tests.factories import ACCOUNT
+from tests.fakes import run
+
+
+def answers(root: Path, statement: str, **changes: Any) -> list[dict[str, Any]]:
+    """Runs a statement; returns what its process prints."""
+    job = {
+        "statement": statement,
+        "tables": ["event_history"],
+        "history": str(root / "history"),
+        "journal": str(root / "journal"),
+        "accounts": None,
+        "since": 0,
+        "data_since": None,
+        "result": str(root / "result.rows"),
+        "memory": 256 << 20,
+        "result_bytes": 1 << 20,
+        **changes,
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "opentrail.adapters.duckdb.query_child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(job).encode() + b"\n")
+        process.stdin.flush()
+        printed = process.stdout.read()
+        assert process.wait() == 0
+    return [json.loads(line) for line in printed.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("history")
+
+    async def story() -> None:
+        world = World(folder)
+        await world.write(20)
+        await world.seal((1, 10))
+        await world.journal.close()
+
+    run(story())
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        ({}, "20"),
+        ({"accounts": [ACCOUNT]}, "20"),
+        ({"accounts": ["000000000001"]}, "0"),
+        ({"accounts": []}, "0"),
+        ({"since": 1 << 60}, "0"),
+        ({"data_since": 1 << 60}, "20"),
+    ],
+)
+def test_only_visible_events_are_counted(root: Path, changes: dict[str, Any], count: str) -> None:
+    assert len(answers(root, "SELECT count(*) FROM event_history", **changes)) == 2
+    assert (root / "result.rows").read_text() == f'["{count}"]\n'
+
+
+@pytest.mark.slow
+def test_large_results_fail_without_a_file(root: Path) -> None:
+    (root / "result.rows").unlink(missing_ok=True)
+    text = "SELECT lpad('', 900, 'x') FROM UNNEST(sequence(1, 5000))"
+    printed = answers(root, text)
+    assert printed[-1] == {"failed": "the result is larger than 1 MB: add a LIMIT"}
+    assert not (root / "result.rows").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT lpad('x', 2000000, 'y')",
+        "SELECT repeat('x', 20000000)",
+        "SELECT array_agg(lpad('x', 100000, 'y')) FROM UNNEST(sequence(1, 9999))",
+        "SELECT reduce(sequence(1, 40), 'x', (s, i) -> s || s, s -> s)",
+        "SELECT cast('x' AS bigint)",
+        "SELECT array[1][2]",
+    ],
+)
+def test_failures_tell_nothing_of_the_machine(root: Path, statement: str) -> None:
+    (failure,) = [each["failed"] for each in answers(root, statement) if "failed" in each]
+    assert failure
+    assert len(failure) < 200
+    assert not any(word in failure for word in ("duckdb", "DuckDB", "/", "Python", "UDF", "lake_"))
+
+
+@pytest.mark.slow
+def test_locked_engine_reads_no_files(root: Path, tmp_path: Path) -> None:
+    """Even if the translation let a statement through."""
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    script = f"""
+import duckdb
+from opentrail.adapters.duckdb import query_child
+from opentrail.lake.dialect.statements import Translated
+statements = [
+    "SELECT content FROM read_text('{secret}')",
+    "SELECT * FROM read_csv('{secret}')",
+    "COPY (SELECT 1) TO '{tmp_path}/out.csv'",
+    "ATTACH '{tmp_path}/x.db'",
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "SET enable_external_access = true",
+    "SET memory_limit = '100GB'",
+    "RESET lock_configuration",
+    "SET temp_directory = '{tmp_path}'",
+    "EXPORT DATABASE '{tmp_path}/x'",
+]
+job = query_child.Job(
+    "", ["event_history"], r"{root}/history", r"{root}/journal", None, 0, None, "", 256 << 20, 1
+)
+def tried(job, connection, translated):
+    for statement in statements:
+        try:
+            connection.execute(statement)
+        except duckdb.Error:
+            continue
+        print("passed:", statement)
+    return 0
+query_child._write = lambda job, found, translated: tried(job, found, translated)
+query_child._run(job, Translated("SELECT 1", []))
+print("done", flush=True)
+import os; os._exit(0)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert ran.stdout == "done\n", ran.stderr

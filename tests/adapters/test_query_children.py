@@ -1,0 +1,46 @@
+"""A query's process that ends early is an error, not a result."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from opentrail.adapters.query_children import _outcome
+from opentrail.core.errors import QueryFailed, StatementRefused
+from tests.fakes import asynchronous
+
+
+def lines(*parts: bytes) -> asyncio.StreamReader:
+    reader = asyncio.StreamReader()
+    for part in parts:
+        reader.feed_data(part)
+    reader.feed_eof()
+    return reader
+
+
+_COLUMNS = b'{"columns":[["n","bigint"]]}\n'
+
+
+@pytest.mark.parametrize(
+    ("parts", "error"),
+    [
+        ((), QueryFailed),
+        ((_COLUMNS,), QueryFailed),
+        ((b'{"refused":"line 1:8: no"}\n',), StatementRefused),
+        ((_COLUMNS, b'{"failed":"Division by zero"}\n'), QueryFailed),
+    ],
+)
+@asynchronous
+async def test_no_outcome_is_an_error(parts: tuple[bytes, ...], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        await _outcome(lines(*parts), lambda _: None)
+
+
+@asynchronous
+async def test_columns_come_before_the_outcome() -> None:
+    columns: list[tuple[str, str]] = []
+    found = await _outcome(
+        lines(_COLUMNS, b'{"outcome":{"rows":1,"events":2,"bytes":3}}\n'), columns.extend
+    )
+    assert (columns, found.rows, found.events, found.bytes) == ([("n", "bigint")], 1, 2, 3)

@@ -1,0 +1,124 @@
+"""`opentrail query`: its requests and its output."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from opentrail.cli import main
+from tests.stub_console import StubConsole
+
+Capture = pytest.CaptureFixture[str]
+COLUMNS = [{"name": "eventName", "type": "varchar"}, {"name": "n", "type": "bigint"}]
+PAGE: dict[str, Any] = {
+    "queryId": "q1",
+    "status": "FINISHED",
+    "error": None,
+    "columns": COLUMNS,
+    "rows": [["CreateUser", "2"], [None, "1"]],
+    "total": 2,
+    "eventsScanned": 3,
+    "bytesScanned": 300,
+    "missing": [],
+}
+
+
+def body(console: StubConsole, number: int = -1) -> Any:
+    return json.loads(console.asked[number].body)
+
+
+def test_result_is_a_table(console: StubConsole, capsys: Capture) -> None:
+    console.answers(PAGE)
+    assert main(["query", "SELECT 1"]) == 0
+    assert capsys.readouterr().out == "eventName   n\nCreateUser  2\n            1\n"
+    assert body(console) == {"statement": "SELECT 1", "limit": 1_000}
+
+
+@pytest.mark.parametrize(
+    ("flag", "shown"),
+    [
+        ("--csv", "eventName,n\nCreateUser,2\n,1\n"),
+        ("--json", '{"eventName": "CreateUser", "n": "2"}\n{"eventName": null, "n": "1"}\n'),
+    ],
+)
+def test_other_forms(console: StubConsole, capsys: Capture, flag: str, shown: str) -> None:
+    console.answers(PAGE)
+    assert main(["query", flag, "SELECT 1"]) == 0
+    assert capsys.readouterr().out == shown
+
+
+def test_parquet_has_typed_columns(console: StubConsole, tmp_path: Path) -> None:
+    console.answers(PAGE)
+    file = tmp_path / "out's.parquet"
+    assert main(["query", "--parquet", str(file), "SELECT 1"]) == 0
+    quoted = str(file).replace("'", "''")
+    found = duckdb.sql(f"SELECT * FROM '{quoted}'")
+    assert found.fetchall() == [("CreateUser", 2), (None, 1)]
+    assert [str(kind) for kind in found.types] == ["VARCHAR", "BIGINT"]
+
+
+def test_all_pages_are_read(console: StubConsole, capsys: Capture) -> None:
+    console.answers({**PAGE, "rows": [["a", "1"]]})
+    console.answers({**PAGE, "rows": [["b", "2"]]})
+    assert main(["query", "--csv", "SELECT 1"]) == 0
+    assert capsys.readouterr().out == "eventName,n\na,1\nb,2\n"
+    assert body(console) == {"queryId": "q1", "first": 1, "limit": 1_000}
+
+
+def test_running_query_is_asked_for_again(console: StubConsole, capsys: Capture) -> None:
+    console.answers({**PAGE, "status": "RUNNING", "rows": [], "total": 0})
+    console.answers(PAGE)
+    assert main(["query", "SELECT 1"]) == 0
+    assert "CreateUser" in capsys.readouterr().out
+    assert body(console) == {"queryId": "q1", "limit": 1_000}
+
+
+def test_failed_query_is_an_error(console: StubConsole, capsys: Capture) -> None:
+    console.answers({**PAGE, "status": "FAILED", "error": "Division by zero", "rows": []})
+    assert main(["query", "SELECT 1 / 0"]) == 2
+    assert "query failed: Division by zero" in capsys.readouterr().err
+
+
+def test_refused_statement_is_an_error(console: StubConsole, capsys: Capture) -> None:
+    error = {
+        "error": "line 1:8: Column 'x' cannot be resolved",
+        "code": "InvalidQueryStatementException",
+    }
+    console.answers(error, status=400)
+    assert main(["query", "SELECT x"]) == 2
+    assert "line 1:8: Column 'x' cannot be resolved" in capsys.readouterr().err
+
+
+def test_statement_from_a_file_and_standard_input(
+    console: StubConsole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "query.sql"
+    file.write_text("SELECT 2")
+    console.answers(PAGE)
+    assert main(["query", "-f", str(file)]) == 0
+    assert body(console)["statement"] == "SELECT 2"
+    monkeypatch.setattr("sys.stdin", io.StringIO("SELECT 3"))
+    console.answers(PAGE)
+    assert main(["query", "-f", "-"]) == 0
+    assert body(console)["statement"] == "SELECT 3"
+
+
+def test_samples_are_listed_and_run(console: StubConsole, capsys: Capture) -> None:
+    assert main(["query", "--samples"]) == 0
+    assert "created-users" in capsys.readouterr().out
+    console.answers(PAGE)
+    assert main(["query", "--sample", "created-users"]) == 0
+    assert "CreateUser" in body(console)["statement"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["SELECT 1", "-f", "x"], ["--sample", "nosuch"], ["-f", "/no/such/file"]]
+)
+def test_wrong_use(capsys: Capture, arguments: list[str]) -> None:
+    assert main(["query", *arguments]) == 2
+    assert capsys.readouterr().err.startswith("opentrail")

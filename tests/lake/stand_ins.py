@@ -1,0 +1,59 @@
+"""A query engine whose queries end when a test says so, and a store in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from opentrail.core.errors import QueryFailed, StatementRefused
+from opentrail.ports.queries import QueryStatistics, Row, StoredQuery
+
+
+class StandInEngine:
+    """Refuses statements with `nosuch`, fails those with `fails`; others have the rows 1, 2, 3."""
+
+    def __init__(self) -> None:
+        self.tables: list[Sequence[str]] = []
+        self.running = 0
+        #: Queries with `slow` wait for it.
+        self.go_on = asyncio.Event()
+
+    async def run(
+        self,
+        query: StoredQuery,
+        tables: Sequence[str],
+        translated: Callable[[list[tuple[str, str]]], None],
+    ) -> QueryStatistics:
+        self.tables.append(tables)
+        if "nosuch" in query.statement:
+            raise StatementRefused("line 1:8: Column 'nosuch' cannot be resolved")
+        translated([("n", "integer")])
+        self.running += 1
+        try:
+            if "slow" in query.statement:
+                await self.go_on.wait()
+        finally:
+            self.running -= 1
+        if "fails" in query.statement:
+            raise QueryFailed("Division by zero")
+        return QueryStatistics(3, 10, 1_000)
+
+
+class MemoryQueries:
+    """A `QueryStore` in memory; each result has the rows 1, 2, 3."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, StoredQuery] = {}
+
+    async def all(self) -> list[StoredQuery]:
+        return list(self.stored.values())
+
+    async def put(self, query: StoredQuery) -> None:
+        self.stored[query.id] = query
+
+    async def rows(self, query_id: str, first: int, limit: int) -> list[Row]:
+        rows: list[Row] = [["1"], ["2"], ["3"]]
+        return rows[first : first + limit]
+
+    async def delete(self, query_id: str) -> None:
+        self.stored.pop(query_id, None)
