@@ -28,6 +28,12 @@ PAGE: dict[str, Any] = {
 }
 
 
+def answer_in_turn(console: StubConsole, *pages: dict[str, Any]) -> None:
+    """Makes the stub send one page per request."""
+    rest = list(pages)
+    console.react = lambda _: (200, rest.pop(0))
+
+
 def body(console: StubConsole, number: int = -1) -> Any:
     return json.loads(console.asked[number].body)
 
@@ -63,16 +69,14 @@ def test_parquet_has_typed_columns(console: StubConsole, tmp_path: Path) -> None
 
 
 def test_all_pages_are_read(console: StubConsole, capsys: Capture) -> None:
-    console.answers({**PAGE, "rows": [["a", "1"]]})
-    console.answers({**PAGE, "rows": [["b", "2"]]})
+    answer_in_turn(console, {**PAGE, "rows": [["a", "1"]]}, {**PAGE, "rows": [["b", "2"]]})
     assert main(["query", "--csv", "SELECT 1"]) == 0
     assert capsys.readouterr().out == "eventName,n\na,1\nb,2\n"
     assert body(console) == {"queryId": "q1", "first": 1, "limit": 1_000}
 
 
-def test_running_query_is_asked_for_again(console: StubConsole, capsys: Capture) -> None:
-    console.answers({**PAGE, "status": "RUNNING", "rows": [], "total": 0})
-    console.answers(PAGE)
+def test_command_waits_for_a_running_query(console: StubConsole, capsys: Capture) -> None:
+    answer_in_turn(console, {**PAGE, "status": "RUNNING", "rows": [], "total": 0}, PAGE)
     assert main(["query", "SELECT 1"]) == 0
     assert "CreateUser" in capsys.readouterr().out
     assert body(console) == {"queryId": "q1", "limit": 1_000}
@@ -80,7 +84,7 @@ def test_running_query_is_asked_for_again(console: StubConsole, capsys: Capture)
 
 def test_failed_query_is_an_error(console: StubConsole, capsys: Capture) -> None:
     console.answers({**PAGE, "status": "FAILED", "error": "Division by zero", "rows": []})
-    assert main(["query", "SELECT 1 / 0"]) == 2
+    assert main(["query", "SELECT 1 / 0"]) == 1
     assert "query failed: Division by zero" in capsys.readouterr().err
 
 
@@ -90,7 +94,7 @@ def test_refused_statement_is_an_error(console: StubConsole, capsys: Capture) ->
         "code": "InvalidQueryStatementException",
     }
     console.answers(error, status=400)
-    assert main(["query", "SELECT x"]) == 2
+    assert main(["query", "SELECT x"]) == 1
     assert "line 1:8: Column 'x' cannot be resolved" in capsys.readouterr().err
 
 

@@ -68,13 +68,13 @@ async def test_store_skips_unreadable_queries(tmp_path: Path) -> None:
 
 
 _ALWAYS = datetime(1, 1, 1, tzinfo=UTC)
-#: A text of 100,000 characters, and a hundred million rows.
+#: 100,000 characters; a hundred million rows.
 _LONG = "lpad('x', 100000, 'y')"
 _MANY = "UNNEST(sequence(1, 9999)) a (x), UNNEST(sequence(1, 9999)) b (x)"
 
 
 class Lake:
-    """Event history of which files and the journal have a part each."""
+    """Event history, partly in files and partly in the journal."""
 
     def __init__(self, root: Path) -> None:
         self.world, self.root = World(root), root

@@ -40,7 +40,7 @@ from opentrail.lake.rendering import text
         ("row(Name varchar, n bigint)", {"f0": "a", "f1": 1}, "{name=a, n=1}"),
     ],
 )
-def test_text(kind: str, value: Any, shown: str | None) -> None:
+def test_values_are_shown_as_text(kind: str, value: Any, shown: str | None) -> None:
     parsed = parse_type(kind)
     assert parsed is not None
     assert text(value, parsed) == shown

@@ -19,7 +19,7 @@ from opentrail.ports.queries import Row, StoredQuery
 
 log = logging.getLogger(__name__)
 
-#: Places of rows in a file that are remembered: one of so many rows.
+#: Rows between two remembered places in a file.
 _EVERY = 1_000
 
 
@@ -28,7 +28,7 @@ class QueryFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        #: Query id → the place of each thousandth row.
+        #: Query id → the offsets of every thousandth row.
         self._places: dict[str, list[int]] = {}
 
     def result(self, query_id: str) -> Path:

@@ -62,7 +62,7 @@ _MEMBERS: dict[str, Type] = {
     "tlsDetails": row(*_texts("tlsVersion cipherSuite clientProvidedHostHeader")),
     "sessionCredentialFromConsole": VARCHAR,
 }
-#: Members that event history stores as columns of their own: reading them parses no JSON.
+#: Members that event history also stores as columns, which are read without parsing JSON.
 _STORED = {
     "eventTime": "make_timestamp(event_time * 1000000)",
     "eventSource": "event_source",

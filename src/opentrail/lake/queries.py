@@ -18,7 +18,7 @@ from opentrail.ports.queries import QueryEngine, QueryStatus, QueryStore, Row, S
 
 log = logging.getLogger(__name__)
 
-#: Queries that run at once (cloudtrail-format §8.10).
+#: Maximum queries that run at the same time, as in AWS.
 MAX_ACTIVE = 10
 #: Maximum characters of a statement, in AWS's model.
 MAX_STATEMENT = 10_000
@@ -45,7 +45,7 @@ class Queries:
         self._changed = asyncio.Condition()
 
     async def open(self) -> None:
-        """Reads the stored queries; those that were running have failed."""
+        """Reads the stored queries, and marks running ones as failed."""
         for query in await self._store.all():
             self._queries[query.id] = query
             if query.status in _ACTIVE:
@@ -84,7 +84,7 @@ class Queries:
         now = self._clock.now().timestamp()
         own = None if accounts is None else list(accounts)
         query = StoredQuery(str(uuid.uuid4()), statement, owner, own, "RUNNING", now)
-        # It counts from now on, so that concurrent calls cannot start more than the maximum.
+        # Counted before the first await, so that concurrent calls respect the maximum.
         self._queries[query.id] = query
         valid: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         task = asyncio.create_task(self._run(query, valid))
@@ -124,7 +124,7 @@ class Queries:
             status, error = "FAILED", str(failed)
         except asyncio.CancelledError:
             status = "CANCELLED"
-        except Exception as failed:  # a bug must not leave a query running for ever
+        except Exception as failed:  # a bug must not leave a query running
             log.exception("a query failed unexpectedly")
             status, error = "FAILED", f"the query failed: {failed!r}"
         current = replace(self._queries.get(query.id, query), statistics=statistics)
@@ -173,7 +173,7 @@ class Queries:
         return self._queries.get(query.id, query)
 
     async def rows(self, query: StoredQuery, first: int, limit: int) -> list[Row]:
-        """Returns rows of a finished query; none of others."""
+        """Returns rows of a query; an empty list unless it has finished."""
         if query.status != "FINISHED":
             return []
         return await self._store.rows(query.id, first, limit)

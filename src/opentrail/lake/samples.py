@@ -1,4 +1,4 @@
-"""Sample queries over `event_history`: names, what they answer, and their statements."""
+"""Sample queries over `event_history`: their names, descriptions and statements."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ SAMPLES = (
     ),
     Sample(
         "user-agents",
-        "Programs that call, and how often",
+        "User agents by their number of calls",
         "SELECT split(userAgent, '/')[1] AS program, count(*) AS calls FROM event_history\n"
         "WHERE userAgent IS NOT NULL GROUP BY 1 ORDER BY calls DESC LIMIT 20",
     ),

@@ -1,4 +1,4 @@
-"""A query's process: what it can reach, and what it does not show of DuckDB."""
+"""A query process reads only visible events, and its errors hide DuckDB."""
 
 from __future__ import annotations
 

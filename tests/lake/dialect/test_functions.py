@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from opentrail.lake.dialect import engine as prepared
 from opentrail.lake.dialect.functions import Signature, aggregates, scalars, windows
 from opentrail.lake.dialect.python_functions import FUNCTIONS
 from opentrail.lake.dialect.types import VARCHAR, Type
 from tests.lake.oracle import Engine, engine
 
-#: What a type variable may stand for.
+#: Type variables, and a type for each.
 _BOUND = {
     "T": "varchar",
     "U": "bigint",
@@ -83,4 +84,9 @@ def test_unknown_calls_are_refused_with_what_is_expected(lake: Engine) -> None:
         lake.run("SELECT upper(1)")
     with pytest.raises(Exception, match="line 1:8: Function 'read_csv' not registered"):
         lake.run("SELECT read_csv('x')")
-    assert str(scalars["upper"][0].parameters[0]) == str(VARCHAR)
+    assert scalars["upper"][0].parameters == (VARCHAR,)
+
+
+def test_modules_with_functions_are_loaded() -> None:
+    assert len(FUNCTIONS) > 60
+    assert len(prepared.FUNCTION_MODULES) == 4
