@@ -648,6 +648,25 @@ export interface ProvenSentence {
   sentence: string;
 }
 
+/** A column of a result. */
+export interface QueryColumn {
+  name: string;
+  type: string;
+}
+
+/** The state of a query, and rows of its result. */
+export interface QueryPage {
+  bytesScanned: number;
+  columns: QueryColumn[];
+  error: string | null;
+  eventsScanned: number;
+  missing: string[];
+  queryId: string;
+  rows: ((string | null)[])[];
+  status: "CANCELLED" | "FAILED" | "FINISHED" | "QUEUED" | "RUNNING" | "TIMED_OUT";
+  total: number;
+}
+
 /** The members of a record that prove a sentence. */
 export interface RecordEvidence {
   accessKeyId: string | null;
