@@ -38,6 +38,11 @@ from opentrail.core.version import __version__
 from opentrail.detections.rule_files import (technique_of)
 from opentrail.detections.rules import DetectionRule
 from opentrail.detections.sigma import read_rules
+from opentrail.lake.dialect.expressions import CALLS
+from opentrail.lake.dialect.functions import ALIASES, Signature, aggregates, scalars, windows
+from opentrail.lake.dialect.record_members import lowered
+from opentrail.lake.dialect.statements import EXPRESSION_MODULES
+from opentrail.lake.event_history import TABLE
 from opentrail.permissions.event_actions import ACTION_NAMES, S3_VERSIONED, WITHOUT_PERMISSION
 from opentrail.wire.service_models import ServiceCatalog
 
@@ -522,6 +527,62 @@ def starter_rules_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def sql_page() -> str:
+    """Returns the page of SQL: the table's columns, and each function in each form."""
+    lines = [
+        "# SQL\n",
+        "`event_history` is a table with an event per row, and the columns of CloudTrail Lake. Its",
+        "id in `FROM` is also accepted. The dialect is Trino 476's; [Query event history with SQL]"
+        "(../howto/query-with-sql.md)",
+        "has examples. A statement with anything that is not on this page is refused, with the line",
+        "and column.\n",
+        "## Columns\n",
+        "| column | type |",
+        "|---|---|",
+        *(f"| {name} | `{lowered(value.type)}` |" for name, value in TABLE.columns),
+        "\n## Statements\n",
+        "`WITH [RECURSIVE]`, `SELECT [DISTINCT]`, `FROM`, `JOIN` (inner, left, right, full, cross)"
+        " with `ON` or `USING`,",
+        "`LATERAL`, `UNNEST … [WITH ORDINALITY]`, `VALUES`, `WHERE`, `GROUP BY` (with `ROLLUP`,"
+        " `CUBE` and `GROUPING SETS`),",
+        "`HAVING`, `WINDOW`, `ORDER BY`, `OFFSET`, `LIMIT`, `FETCH FIRST`, `UNION`, `INTERSECT`,"
+        " `EXCEPT`, and subqueries.\n",
+        "A string that is compared with a time is read as one: `eventTime > '2026-01-01 00:00:00'`.",
+        "All times are in UTC; other time zones are refused.\n",
+        "## Types\n",
+        "`boolean`, `tinyint`, `smallint`, `integer`, `bigint`, `real`, `double`, `decimal(p, s)`,"
+        " `varchar`, `varbinary`,",
+        "`json`, `date`, `timestamp(0…6)` with or without time zone, intervals, `ipaddress`, `uuid`,"
+        " `array`, `map`, `row`.\n",
+    ]
+    for title, table in (
+        ("Functions", scalars),
+        ("Aggregate functions", aggregates),
+        ("Window functions", windows),
+    ):
+        lines += [f"## {title}\n", "| function | returns |", "|---|---|"]
+        for name in sorted(table):
+            lines += [f"| `{_form(form)}` | `{form.result}` |" for form in table[name]]
+        lines.append("")
+    # The modules fill the table of calls.
+    others = sorted(CALLS.keys() - scalars.keys()) if EXPRESSION_MODULES else []
+    lines += [
+        "`T`, `U`, `K` and `V` are any type, `O` is a type that can be ordered, `function(T, U)` is"
+        " a lambda from `T` to `U`.",
+        "Arguments are converted as in Trino.\n",
+        "These functions take arguments of several types: "
+        + ", ".join(f"`{name}`" for name in others)
+        + "; also `concat`, `listagg`, `extract`, `cast` and `try_cast`. Other names: "
+        + ", ".join(f"`{name}` for `{of}`" for name, of in sorted(ALIASES.items()))
+        + ".",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _form(form: Signature) -> str:
+    return str(form).replace("|", "\\|")
+
+
 def comparison_page() -> str:
     """Returns the comparison with the current number of operations."""
     page = (ROOT / "docs/explanation/comparison.md").read_text()
@@ -535,6 +596,7 @@ PAGES = {
     "../../src/opentrail/detections/starter/compiled.json": compiled_starter_rules,
     "starter-rules.md": starter_rules_page,
     "settings.md": settings_page,
+    "sql.md": sql_page,
     "operations.md": operations_page,
     "authorization.md": authorization_page,
     "command-line.md": command_line_page,
