@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,11 @@ def text(value: Any, kind: Type) -> str | None:
         return None
     render = _TEXTS.get(kind.name)
     return str(value) if render is None else render(value, kind)
+
+
+def renderers(kinds: Sequence[Type]) -> list[Callable[[Any, Type], str | None] | None]:
+    """Returns what shows the values of each column; None: they are text."""
+    return [None if kind.name in ("varchar", "json") else text for kind in kinds]
 
 
 def _inside(value: Any, kind: Type) -> str:
@@ -49,9 +54,9 @@ def _row(value: dict[str, Any], kind: Type) -> str:
 
 
 def _time(value: datetime, kind: Type) -> str:
-    shown = value.strftime("%Y-%m-%d %H:%M:%S")
-    if kind.precision:
-        shown = f"{shown}.{value.microsecond:06}"[: 20 + kind.precision]
+    shown = value.isoformat(" ", "microseconds")
+    # 19 characters, a point, and the digits
+    shown = shown[: 20 + kind.precision] if kind.precision else shown[:19]
     return f"{shown} UTC" if kind.name == "timestamptz" else shown
 
 

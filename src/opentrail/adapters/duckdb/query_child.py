@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from opentrail.lake.dialect import engine
 from opentrail.lake.dialect.scopes import Tables
 from opentrail.lake.dialect.statements import Translated, translate
 from opentrail.lake.event_history import TABLE, VIEW
-from opentrail.lake.rendering import text
+from opentrail.lake.rendering import renderers
 from opentrail.ports.event_store import DATA_CATEGORIES
 
 #: Calls and lookups have priority over queries.
@@ -40,6 +40,7 @@ _NICENESS = 19
 #: Memory of a process beyond that of the query itself.
 _OVERHEAD = 1 << 30
 _STEP = 1_000
+_LINES = orjson.OPT_APPEND_NEWLINE
 #: A position beyond any journal.
 _END = 2**62
 _COLUMNS = (
@@ -233,20 +234,28 @@ def _read_journal(
 def _write(job: Job, found: duckdb.DuckDBPyConnection, translated: Translated) -> int:
     """Writes the rows as lines of JSON, lists of texts, and syncs them; returns their number."""
     kinds = [column.type for column in translated.columns]
+    rendered = [
+        (number, render, kind)
+        for number, (render, kind) in enumerate(zip(renderers(kinds), kinds, strict=True))
+        if render is not None
+    ]
+
+    def shown(row: Sequence[Any]) -> Sequence[str | None]:
+        texts = list(row)
+        for number, render, kind in rendered:
+            texts[number] = render(texts[number], kind)
+        return texts
+
     final, rows, size = Path(job.result), 0, 0
     temporary = final.with_suffix(".tmp")
     with temporary.open("wb") as file:
         while batch := found.fetchmany(_STEP):
-            for row in batch:
-                line = orjson.dumps(
-                    [text(value, kind) for value, kind in zip(row, kinds, strict=True)]
-                )
-                size += len(line) + 1
-                if size > job.result_bytes:
-                    raise StorageFailed(
-                        f"the result is larger than {job.result_bytes >> 20} MB: add a LIMIT"
-                    )
-                file.write(line + b"\n")
+            lines = b"".join(orjson.dumps(shown(row), option=_LINES) for row in batch)
+            size += len(lines)
+            if size > job.result_bytes:
+                limit = job.result_bytes >> 20
+                raise StorageFailed(f"the result is larger than {limit} MB: add a LIMIT")
+            file.write(lines)
             rows += len(batch)
         file.flush()
         sync(file.fileno())

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from opentrail.lake.dialect.scopes import Value
+from opentrail.lake.dialect.scopes import RecordColumn, Value
 from opentrail.lake.dialect.types import Type
 
 
 def record_member(value: Value, name: str, kind: Type) -> Value:
     """Returns a member of a value that stands for a part of the record."""
-    return member((*(value.path or ()), name), kind, value.record)
+    record = value.record or RecordColumn("record")
+    return member((*(value.path or ()), name), kind, record)
 
 
-def member(path: tuple[str, ...], kind: Type, record: str = "record") -> Value:
+def member(path: tuple[str, ...], kind: Type, record: RecordColumn | None = None) -> Value:
     """Returns what the record has at a path, as a type; JSON's null is NULL."""
     names = (name.replace("~", "~0").replace("/", "~1").replace("'", "''") for name in path)
-    sql = _typed(record, "'/" + "/".join(names) + "'", kind)
+    pointer = "'/" + "/".join(names) + "'"
+    if record is None:  # the columns of a table, which each reference binds to a record
+        return Value("", kind, path=path)
+    if kind.args:
+        sql = _typed(record.name, pointer, kind)
+    else:
+        sql = _converted(record.member(pointer), kind)
     return Value(sql, kind, path=path, record=record)
 
 
@@ -38,7 +45,10 @@ def _typed(text: str, pointer: str, kind: Type) -> str:
         )
         objects = f"lake_objects(lake_part({text}, {pointer}))"
         return f"list_transform({objects}, lambda o_: {{{members}}})"
-    found = f"lake_member({text}, {pointer})"
+    return _converted(f"lake_member({text}, {pointer})", kind)
+
+
+def _converted(found: str, kind: Type) -> str:
     if kind.name == "timestamp":
         return f"lake_moment({found})"
     if kind.name == "boolean":

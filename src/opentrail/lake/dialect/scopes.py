@@ -2,11 +2,54 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from opentrail.lake.dialect.types import Type
+
+
+@dataclass(slots=True, eq=False)
+class RecordColumn:
+    """A column with records, and a column with the members of it that a statement uses.
+
+    One call extracts all members, so that DuckDB parses each record once.
+    """
+
+    name: str
+    pointers: list[str] = field(default_factory=list)
+    #: In the names that `complete` replaces: no literal of a statement has it.
+    _mark: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    def member(self, pointer: str) -> str:
+        """Returns the expression of a member, by its JSON pointer."""
+        if pointer not in self.pointers:
+            self.pointers.append(pointer)
+        return f"{self._mark}[{self.pointers.index(pointer) + 1}]"
+
+    @property
+    def columns(self) -> str:
+        """What SELECT has for it until `complete`."""
+        return f"columns_{self._mark}"
+
+    def complete(self, sql: str) -> str:
+        """Returns a whole translation with the columns, of which it extracts what it uses."""
+        pattern = rf"\b{self._mark}\[(\d+)\]"
+        used = {int(number) for number in re.findall(pattern, sql)}
+        numbers = {number: str(place) for place, number in enumerate(sorted(used), 1)}
+        columns = f"record AS {self.name}"
+        if used:
+            pointers = ", ".join(self.pointers[number - 1] for number in sorted(used))
+            extracted = f"TRY(json_extract_string(record, [{pointers}]))"
+            columns += f", {extracted} AS {self.name}_members"
+        sql = re.sub(
+            pattern,
+            lambda found: f"{self.name}_members[{numbers[int(found[1])]}]",
+            sql,
+        )
+        return sql.replace(self.columns, columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,15 +60,15 @@ class Value:
         sql: DuckDB's expression.
         type: Trino's type of it.
         text: the value of a string literal.
-        path: members of the record's JSON that a column of events stands for.
+        path: the members of the record's JSON that lead to the value.
+        record: the column of the record, if there is a path.
     """
 
     sql: str
     type: Type
     text: str | None = None
     path: tuple[str, ...] | None = None
-    #: The column with the record, if there is a path.
-    record: str = "record"
+    record: RecordColumn | None = None
 
 
 @dataclass(frozen=True, slots=True)

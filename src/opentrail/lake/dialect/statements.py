@@ -32,6 +32,7 @@ from opentrail.lake.dialect.scopes import (
     Catalog,
     Field,
     Grouping,
+    RecordColumn,
     Scope,
     Table,
     Value,
@@ -290,6 +291,7 @@ class Statements:
         self._catalog = catalog
         self._expressions = Expressions(self._subquery)
         self._tables = (f"t{n}" for n in count(1))
+        self._records: list[RecordColumn] = []
         self._depth = 0
 
     def translate(self, tree: exp.Expr) -> Translated:
@@ -299,6 +301,8 @@ class Statements:
             for n, each in enumerate(fields)
         ]
         shown = ", ".join(each.value.sql for each in fields)
+        for record in self._records:
+            sql, shown = record.complete(sql), record.complete(shown)
         # DuckDB keeps the order of a subquery that is only projected.
         return Translated(f"SELECT {shown} FROM ({sql})", columns)
 
@@ -474,8 +478,9 @@ class Statements:
 
     def _record_table(self, table: Table) -> tuple[str, list[Field]]:
         """Translates a table of records: most columns are read from JSON where they are used."""
-        record = next(self._expressions.names)
-        shown, fields = [f"record AS {record}"], []
+        record = RecordColumn(next(self._expressions.names))
+        self._records.append(record)
+        shown, fields = [record.columns], []
         for name, value in table.columns:
             if value.path is None:
                 sql, field = self._new(value, name)
