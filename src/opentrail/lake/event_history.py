@@ -65,9 +65,14 @@ _MEMBERS: dict[str, Type] = {
 #: Members that event history also stores as columns, which are read without parsing JSON.
 _STORED = {
     "eventTime": "make_timestamp(event_time * 1000000)",
-    "eventSource": "event_source",
-    "eventName": "event_name",
+    "eventSource": (
+        "CASE WHEN category = 'Insight' THEN record ->> '/eventSource' ELSE event_source END"
+    ),
+    # Of an Insights event, the column has the name of the unusual call.
+    "eventName": "CASE WHEN category = 'Insight' THEN record ->> '/eventName' ELSE event_name END",
     "errorCode": "error_code",
+    "awsRegion": "nullif(region, '')",
+    "sourceIPAddress": "source_ip",
 }
 
 

@@ -44,18 +44,19 @@ _LINES = orjson.OPT_APPEND_NEWLINE
 #: A position beyond any journal.
 _END = 2**62
 _COLUMNS = (
-    "position, recorded_at, event_time, event_name, event_source, error_code, category, account,"
-    " record"
+    "position, recorded_at, event_time, event_name, event_source, error_code, source_ip, category,"
+    " account, region, record"
 )
 _TAIL = (
     "CREATE TABLE tail (position BIGINT, recorded_at BIGINT, event_time BIGINT, event_name VARCHAR,"
-    " event_source VARCHAR, error_code VARCHAR, category VARCHAR, account VARCHAR, record VARCHAR)"
+    " event_source VARCHAR, error_code VARCHAR, source_ip VARCHAR, category VARCHAR,"
+    " account VARCHAR, region VARCHAR, record VARCHAR)"
 )
 _FILL = (
     "INSERT INTO tail SELECT position, recorded_at,"
     " CAST(floor(epoch(TRY_CAST(record ->> '/eventTime' AS TIMESTAMP))) AS BIGINT),"
     " record ->> '/eventName', record ->> '/eventSource', record ->> '/errorCode',"
-    " category, account, record FROM (SELECT unnest(?::BIGINT[]) AS position,"
+    " record ->> '/sourceIPAddress', category, account, record ->> '/awsRegion', record FROM (SELECT unnest(?::BIGINT[]) AS position,"
     " unnest(?::BIGINT[]) AS recorded_at, unnest(?::VARCHAR[]) AS category,"
     " unnest(?::VARCHAR[]) AS account, unnest(?::VARCHAR[]) AS record)"
 )
