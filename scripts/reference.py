@@ -43,6 +43,7 @@ from opentrail.lake.dialect.functions import ALIASES, Signature, aggregates, sca
 from opentrail.lake.dialect.record_members import lowered
 from opentrail.lake.dialect.statements import EXPRESSION_MODULES
 from opentrail.lake.event_history import TABLE
+from opentrail.lake.samples import SAMPLES
 from opentrail.permissions.event_actions import ACTION_NAMES, S3_VERSIONED, WITHOUT_PERMISSION
 from opentrail.wire.service_models import ServiceCatalog
 
@@ -579,6 +580,11 @@ def sql_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def sample_queries() -> str:
+    """Returns the sample queries, for the console."""
+    return json.dumps([sample._asdict() for sample in SAMPLES], indent=2) + "\n"
+
+
 def _form(form: Signature) -> str:
     return str(form).replace("|", "\\|")
 
@@ -597,6 +603,7 @@ PAGES = {
     "starter-rules.md": starter_rules_page,
     "settings.md": settings_page,
     "sql.md": sql_page,
+    "../../console/src/pages/sampleQueries.json": sample_queries,
     "operations.md": operations_page,
     "authorization.md": authorization_page,
     "command-line.md": command_line_page,

@@ -46,7 +46,7 @@ class Engine:
 
 @contextmanager
 def engine(*, has_tables: bool = False) -> Iterator[Engine]:
-    """Opens an engine, with the oracle's tables or none."""
+    """Opens an engine; `has_tables` loads the tables of the oracle."""
     connection = duckdb.connect(":memory:", config={"threads": 1})
     try:
         tables = _load(connection) if has_tables else {}

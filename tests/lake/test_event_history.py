@@ -1,4 +1,4 @@
-"""The table `event_history` shows what is in the record."""
+"""The columns of `event_history` have the values of the record."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_text_columns_have_the_members_of_the_record(history: Engine, name: str)
 
 
 @pytest.mark.parametrize("name", ["requestParameters", "responseElements", "additionalEventData"])
-def test_maps_have_texts_or_json(history: Engine, name: str) -> None:
+def test_maps_have_strings_or_json(history: Engine, name: str) -> None:
     _, rows = history.run(f"SELECT eventJson, {name}, cardinality({name}) FROM event_history")
     for record, value, size in rows:
         wanted = json.loads(record).get(name)

@@ -424,3 +424,28 @@ def test_a_new_link_continues_a_page_without_session(console: Browser, server: O
     page.bring_to_front()
     expect(page.get_by_role("heading", name="Trails", level=1).first).to_be_visible()
     console.problems.clear()
+
+
+def test_sql_page_shows_results_and_errors(console: Browser, server: Opentrail) -> None:
+    record = a_record(eventID=event_id(77), eventName="CreateUser")
+    ServerShipper.of_data_dir(server.data_dir).ship(record_bytes(record))
+    page = console.page
+    console.go("sql")
+    statement = page.get_by_role("textbox", name="Statement")
+    statement.fill("SELECT eventSource,\n  nosuch FROM event_history")
+    page.get_by_role("button", name="Run").click()
+    expect(page.get_by_text("line 2:3: Column 'nosuch' cannot be resolved")).to_be_visible()
+    selected = "(e) => e.value.slice(e.selectionStart, e.selectionEnd)"
+    assert statement.evaluate(selected) == "nosuch"
+    assert all("400" in problem for problem in console.problems)
+    console.problems.clear()
+
+    statement.fill("SELECT eventName, count(*) AS calls FROM event_history GROUP BY eventName")
+    statement.press("Control+Enter")
+    table = page.get_by_role("table", name="Result")
+    expect(table.get_by_role("cell", name="CreateUser").first).to_be_visible()
+    page.reload()
+    expect(statement).to_have_value(re.compile("count"))
+    page.get_by_role("button", name="Samples and recent statements").click()
+    page.get_by_role("option", name="Errors by operation and code").click()
+    expect(statement).to_have_value(re.compile("errorCode"))

@@ -37,6 +37,7 @@ PAGES = {
     "resources": "Resources",
     "resources?name=user-1": "user-1",
     "timeline?name=user-1": "Timeline of user-1",
+    "sql": "SQL",
     "policy?principal=John": "Least privilege of John",
     "trails": "Trails",
     "trails/view?name={arn}": TRAIL,

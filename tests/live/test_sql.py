@@ -52,7 +52,7 @@ def finished(cloudtrail: Any, statement: str) -> Any:
     return eventually(results, "the query ends")
 
 
-def test_every_client_gets_the_same_rows_at_once(server: Opentrail) -> None:
+def test_clients_get_the_same_rows_right_after_a_call(server: Opentrail) -> None:
     create(server, "Mary")
     create(server, "Pete")
     names = ["Mary", "Pete"]

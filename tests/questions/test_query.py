@@ -25,7 +25,7 @@ async def answer(api: Api, caller: str = "ada", **given: object) -> QueryPage:
 
 
 @asynchronous
-async def test_statement_is_answered_with_its_first_rows() -> None:
+async def test_answer_has_the_first_rows() -> None:
     page = await answer(Api(), statement="SELECT n FROM event_history", limit=2)
     assert (page["status"], page["rows"], page["total"]) == ("FINISHED", [["1"], ["2"]], 3)
     assert page["columns"] == [{"name": "n", "type": "integer"}]

@@ -32,6 +32,7 @@ export type {
   PrincipalList,
   ListedPrincipal,
   Proof,
+  QueryPage,
   ResourceList,
   ListedResource,
   ResourceStory,

@@ -35,6 +35,7 @@ export const PAGES: PageEntry[] = [
   page(/^\/policy$/, "Least privilege", () => import("../pages/Policy"), "auditor"),
   page(/^\/resources$/, "Resources", () => import("../pages/Resources")),
   page(/^\/timeline$/, "Timeline", () => import("../pages/Timeline")),
+  page(/^\/sql$/, "SQL", () => import("../pages/Sql")),
   page(/^\/trails$/, "Trails", () => import("../pages/Trails"), "auditor"),
   page(/^\/trails\/view$/, "Trail", () => import("../pages/Trail"), "auditor"),
   page(/^\/trails\/edit$/, "Edit trail", () => import("../pages/EditTrail"), "operator"),

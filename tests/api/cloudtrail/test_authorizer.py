@@ -557,7 +557,7 @@ async def a_store_shared_with(principal: Any, effect: str = "Allow") -> Api:
     statement = {
         "Effect": effect,
         "Principal": {"AWS": principal},
-        "Action": "cloudtrail:GetEventDataStore",
+        "Action": "cloudtrail:UpdateEventDataStore",
         "Resource": STORE,
     }
     text = json.dumps({"Statement": statement})
@@ -565,10 +565,10 @@ async def a_store_shared_with(principal: Any, effect: str = "Allow") -> Api:
     return api
 
 
-async def get_store(api: Api, identity: Identity) -> str:
-    """Returns the code of the error: opentrail has no stores yet."""
+async def update_store(api: Api, identity: Identity) -> str:
+    """Returns the code of the error: opentrail cannot change stores yet."""
     code, _ = await api.error(
-        "GetEventDataStore", identity=identity, account=identity.account, EventDataStore=STORE
+        "UpdateEventDataStore", identity=identity, account=identity.account, EventDataStore=STORE
     )
     return code
 
@@ -580,8 +580,8 @@ ALLOWED = "UnsupportedOperationException"
 async def test_a_stores_policy_allows_users_of_its_account() -> None:
     ann, bob = user("ann"), user("bob")
     api = await a_store_shared_with(arn_of(ann))
-    assert await get_store(api, ann) == ALLOWED
-    assert await get_store(api, bob) == "AccessDeniedException"
+    assert await update_store(api, ann) == ALLOWED
+    assert await update_store(api, bob) == "AccessDeniedException"
 
 
 @asynchronous
@@ -590,13 +590,13 @@ async def test_sharing_a_store_needs_both_policies() -> None:
     missing = "EventDataStoreNotFoundException"
     for principal in (OTHER, arn_of(stranger)):
         api = await a_store_shared_with(principal)
-        assert await get_store(api, stranger) == missing
+        assert await update_store(api, stranger) == missing
         await api.policies.attach(arn_of(stranger), "AdministratorAccess")
-        assert await get_store(api, stranger) == ALLOWED
-        assert await get_store(api, user("ann", "333344445555")) == missing
+        assert await update_store(api, stranger) == ALLOWED
+        assert await update_store(api, user("ann", "333344445555")) == missing
         owner = Identity(KEY, ACCOUNT, root(ACCOUNT))
         await api.ok("DeleteResourcePolicy", identity=owner, ResourceArn=STORE)
-        assert await get_store(api, stranger) == missing
+        assert await update_store(api, stranger) == missing
 
 
 @asynchronous
@@ -604,7 +604,7 @@ async def test_the_policy_of_a_store_denies_an_administrator() -> None:
     ann = user("ann")
     api = await a_store_shared_with(arn_of(ann), "Deny")
     await api.policies.attach(arn_of(ann), "AdministratorAccess")
-    code, text = await api.error("GetEventDataStore", identity=ann, EventDataStore="a-store")
+    code, text = await api.error("UpdateEventDataStore", identity=ann, EventDataStore="a-store")
     assert code == "AccessDeniedException"
     assert text.endswith("with an explicit deny in a resource-based policy")
 

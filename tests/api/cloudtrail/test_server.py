@@ -143,6 +143,11 @@ NESTED: dict[str, Any] = {
     "MaxEventSize": "Large",
     "ContextKeySelectors": [{"Type": "TagContext", "Equals": ["team"]}],
     "AggregationConfigurations": [{"Templates": ["USER_ACTIONS"], "EventCategory": "Data"}],
+    "DeliveryS3Uri": "s3://my-bucket/results",
+    "EventDataStoreOwnerAccountId": "210987654321",
+    "QueryAlias": "my-alias",
+    "QueryParameters": ["2026-01-01"],
+    "RefreshId": "12345678901234567890",
 }
 
 
@@ -170,6 +175,7 @@ async def test_an_unsupported_parameter_is_named(name: str, member: str) -> None
         "Name": "my-trail",
         "S3BucketName": "my-bucket",
         "InsightSelectors": [],
+        "QueryId": "00000000-0000-4000-8000-000000000000",
         member: a_value_for(name, member),
     }
     if member == "AggregationConfigurations":  # of a trail, the others are of stores

@@ -79,7 +79,7 @@ def test_python_functions_return_null_for_null(lake: Engine, name: str) -> None:
     assert lake.connection.execute(f"SELECT lake_{name}({nulls})").fetchone() == (None,)
 
 
-def test_unknown_calls_are_refused_with_what_is_expected(lake: Engine) -> None:
+def test_refusal_of_a_call_lists_its_forms(lake: Engine) -> None:
     with pytest.raises(Exception, match=r"line 1:8: .*Expected: upper\(varchar\)"):
         lake.run("SELECT upper(1)")
     with pytest.raises(Exception, match="line 1:8: Function 'read_csv' not registered"):

@@ -137,7 +137,7 @@ def lake() -> Iterator[Engine]:
 
 
 @pytest.mark.parametrize("statement", REFUSED, ids=lambda each: each[:60])
-def test_what_is_not_allowed_is_refused(statement: str) -> None:
+def test_translation_refuses_other_statements(statement: str) -> None:
     with pytest.raises(StatementRefused):
         translate(statement, Tables({"own": _OWN}))
 
@@ -158,7 +158,7 @@ def test_what_is_not_allowed_is_refused(statement: str) -> None:
         ("SELECT 'x' WHERE " + " OR ".join(["1 = 1"] * 500), [["x"]]),
     ],
 )
-def test_statements_are_answered(lake: Engine, statement: str, rows: list[list[object]]) -> None:
+def test_statements_have_their_rows(lake: Engine, statement: str, rows: list[list[object]]) -> None:
     assert lake.run(statement)[1] == rows
 
 

@@ -29,6 +29,7 @@ from opentrail.adapters.system import sync
 from opentrail.core.errors import JournalDamaged, OpentrailError, StatementRefused, StorageFailed
 from opentrail.core.event import micros
 from opentrail.lake.dialect import engine
+from opentrail.lake.dialect.record_members import lowered
 from opentrail.lake.dialect.scopes import Tables
 from opentrail.lake.dialect.statements import Translated, translate
 from opentrail.lake.event_history import TABLE, VIEW
@@ -97,7 +98,7 @@ def main() -> None:
     except StatementRefused as error:
         _print({"refused": str(error)})
         return
-    _print({"columns": [[each.name, str(each.type)] for each in translated.columns]})
+    _print({"columns": [[each.name, str(lowered(each.type))] for each in translated.columns]})
     try:
         _print({"outcome": _run(job, translated)})
     except duckdb.Error as error:
