@@ -533,14 +533,14 @@ def sql_page() -> str:
     lines = [
         "# SQL\n",
         "`event_history` is a table with an event per row, and the columns of CloudTrail Lake. Its",
-        "id in `FROM` is also accepted. The dialect is Trino 476's; [Query event history with SQL]"
+        "id in `FROM` is also accepted. The dialect is that of Trino 476; [Query event history with SQL]"
         "(../howto/query-with-sql.md)",
         "has examples. A statement with anything that is not on this page is refused, with the line",
         "and column.\n",
         "## Columns\n",
         "| column | type |",
         "|---|---|",
-        *(f"| {name} | `{lowered(value.type)}` |" for name, value in TABLE.columns),
+        *(f"| `{name}` | `{lowered(value.type)}` |" for name, value in TABLE.columns),
         "\n## Statements\n",
         "`WITH [RECURSIVE]`, `SELECT [DISTINCT]`, `FROM`, `JOIN` (inner, left, right, full, cross)"
         " with `ON` or `USING`,",
