@@ -27,8 +27,8 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return installed(folder, PACKAGE) / "awslabs.cloudtrail-mcp-server"
 
 
-async def look_up(command: Path, server: Opentrail, **arguments: Any) -> list[dict[str, Any]]:
-    """Returns the events on all pages of a lookup."""
+def program_for(command: Path, server: Opentrail) -> StdioServerParameters:
+    """Returns the program with the server as AWS's endpoint."""
     environment = clean_environment(
         AWS_ENDPOINT_URL=server.url,
         AWS_ACCESS_KEY_ID="x",
@@ -36,9 +36,13 @@ async def look_up(command: Path, server: Opentrail, **arguments: Any) -> list[di
         AWS_REGION="us-east-1",
         FASTMCP_LOG_LEVEL="ERROR",
     )
-    program = StdioServerParameters(command=str(command), env=environment)
+    return StdioServerParameters(command=str(command), env=environment)
+
+
+async def look_up(command: Path, server: Opentrail, **arguments: Any) -> list[dict[str, Any]]:
+    """Returns the events on all pages of a lookup."""
     events = []
-    async with Client(stdio_client(program)) as client:
+    async with Client(stdio_client(program_for(command, server))) as client:
         token: dict[str, str] = {}
         while True:
             result = await client.call_tool("lookup_events", arguments | token)
@@ -72,3 +76,28 @@ async def test_it_finds_a_users_creator_on_all_pages(command: Path, tmp_path: Pa
         events = await look_up(command, server, **by_name, **span, max_results=10)
         assert [event["EventId"] for event in events] == [record["eventID"] for record in ours]
         assert len(events) == 26
+
+
+@asynchronous
+async def test_it_queries_event_history_as_a_lake(command: Path, tmp_path: Path) -> None:
+    with opentrail_server(tmp_path / "data", command="sandbox") as server:
+        server.boto("iam").create_user(UserName="Mary")
+        async with Client(stdio_client(program_for(command, server))) as client:
+            listed = await client.call_tool("list_event_data_stores", {})
+            assert isinstance(listed, CallToolResult)
+            store = json.loads(text_of(listed))
+            assert store["name"] == "event_history"
+            store_id = store["event_data_store_arn"].rpartition("/")[2]
+            columns = "element_at(requestParameters, 'userName') AS name, errorCode"
+            statement = f"SELECT {columns} FROM {store_id} WHERE eventName = 'CreateUser'"  # noqa: S608
+            found = await client.call_tool("lake_query", {"sql": statement})
+            assert isinstance(found, CallToolResult)
+            assert not found.is_error, text_of(found)
+            answer = json.loads(text_of(found))
+            assert answer["query_status"] == "FINISHED"
+            assert answer["query_result_rows"] == [[{"name": "Mary"}, {"errorCode": ""}]]
+            query = {"query_id": answer["query_id"]}
+            for tool in ("get_query_status", "get_query_results"):
+                result = await client.call_tool(tool, query)
+                assert isinstance(result, CallToolResult)
+                assert "FINISHED" in text_of(result)

@@ -20,7 +20,8 @@ def load(made: Engine, records: list[dict[str, Any]]) -> None:
         " CAST(epoch(CAST(record ->> '/eventTime' AS TIMESTAMP)) AS BIGINT) AS event_time,"
         " record ->> '/eventName' AS event_name, record ->> '/eventSource' AS event_source,"
         " record ->> '/errorCode' AS error_code, record ->> '/awsRegion' AS region,"
-        " record ->> '/sourceIPAddress' AS source_ip, record ->> '/eventCategory' AS category FROM (SELECT unnest(?::VARCHAR[]) AS record)",
+        " record ->> '/sourceIPAddress' AS source_ip, record ->> '/eventCategory' AS category"
+        " FROM (SELECT unnest(?::VARCHAR[]) AS record)",
         [[json.dumps(each) for each in records]],
     )
 

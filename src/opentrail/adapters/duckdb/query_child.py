@@ -57,7 +57,8 @@ _FILL = (
     "INSERT INTO tail SELECT position, recorded_at,"
     " CAST(floor(epoch(TRY_CAST(record ->> '/eventTime' AS TIMESTAMP))) AS BIGINT),"
     " record ->> '/eventName', record ->> '/eventSource', record ->> '/errorCode',"
-    " record ->> '/sourceIPAddress', category, account, record ->> '/awsRegion', record FROM (SELECT unnest(?::BIGINT[]) AS position,"
+    " record ->> '/sourceIPAddress', category, account, record ->> '/awsRegion', record"
+    " FROM (SELECT unnest(?::BIGINT[]) AS position,"
     " unnest(?::BIGINT[]) AS recorded_at, unnest(?::VARCHAR[]) AS category,"
     " unnest(?::VARCHAR[]) AS account, unnest(?::VARCHAR[]) AS record)"
 )

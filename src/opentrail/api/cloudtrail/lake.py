@@ -149,7 +149,8 @@ async def get_query_results(call: OperationCall) -> Json:
             "BytesScanned": query.statistics.bytes if query.statistics else 0,
         },
         "QueryResultRows": [
-            [{name: text} for (name, _), text in zip(query.columns, row, strict=True)]
+            # NULL is an empty string, as clients expect strings.
+            [{name: text or ""} for (name, _), text in zip(query.columns, row, strict=True)]
             for row in rows
         ],
     }
