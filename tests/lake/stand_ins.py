@@ -44,6 +44,7 @@ class MemoryQueries:
 
     def __init__(self) -> None:
         self.stored: dict[str, StoredQuery] = {}
+        self.result_bytes = 6
 
     async def all(self) -> list[StoredQuery]:
         return list(self.stored.values())
@@ -55,5 +56,9 @@ class MemoryQueries:
         rows: list[Row] = [["1"], ["2"], ["3"]]
         return rows[first : first + limit]
 
-    async def delete(self, query_id: str) -> None:
+    async def size(self) -> int:
+        return self.result_bytes * len(self.stored)
+
+    async def delete(self, query_id: str) -> int:
         self.stored.pop(query_id, None)
+        return self.result_bytes

@@ -9,7 +9,7 @@ import pytest
 
 from opentrail.core.errors import CloudTrailError
 from opentrail.lake.event_history import store_id
-from opentrail.lake.queries import MAX_ACTIVE, MAX_STATEMENT, Queries
+from opentrail.lake.queries import MAX_ACTIVE, MAX_RESULT_BYTES, MAX_STATEMENT, Queries
 from opentrail.ports.queries import StoredQuery
 from tests.factories import ACCOUNT, MOMENT
 from tests.fakes import SettableClock, asynchronous
@@ -122,3 +122,15 @@ async def test_queries_expire_after_a_week() -> None:
     new = await world.started()
     assert [query.id for query in world.queries.of(ACCOUNT)] == [new.id]
     assert old.id not in world.store.stored
+
+
+@asynchronous
+async def test_oldest_results_make_room() -> None:
+    world = World()
+    world.store.result_bytes = MAX_RESULT_BYTES // 3
+    for second in range(5):
+        world.clock.moment = MOMENT + timedelta(seconds=second)
+        await world.queries.wait(await world.started(), 60)
+    kept = sorted(query.created - MOMENT.timestamp() for query in world.queries.of(ACCOUNT))
+    assert kept == [1, 2, 3, 4]
+    assert len(world.store.stored) == 4

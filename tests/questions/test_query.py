@@ -56,7 +56,7 @@ async def test_query_sees_the_callers_accounts() -> None:
     await question.answer(asked(api, "ada", ("111111111111",)))
     queries = api.services.queries
     assert queries is not None
-    assert queries.of("ada")[0].accounts == ["111111111111"]
+    assert queries.of("user ada")[0].accounts == ["111111111111"]
 
 
 @asynchronous

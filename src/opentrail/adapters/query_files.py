@@ -72,12 +72,20 @@ class QueryFiles:
             lines = itertools.islice(file, first % _EVERY, first % _EVERY + limit)
             return [orjson.loads(line) for line in lines]
 
-    async def delete(self, query_id: str) -> None:
-        self._places.pop(query_id, None)
-        await asyncio.to_thread(self._delete, query_id)
+    async def size(self) -> int:
+        return await asyncio.to_thread(
+            lambda: sum(path.stat().st_size for path in self.folder.glob("*.rows"))
+        )
 
-    def _delete(self, query_id: str) -> None:
-        for path in (self.result(query_id), self.folder / f"{query_id}.json"):
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
+    async def delete(self, query_id: str) -> int:
+        self._places.pop(query_id, None)
+        return await asyncio.to_thread(self._delete, query_id)
+
+    def _delete(self, query_id: str) -> int:
+        result, size = self.result(query_id), 0
+        with contextlib.suppress(FileNotFoundError):
+            size = result.stat().st_size
+        for path in (result, self.folder / f"{query_id}.json"):
+            path.unlink(missing_ok=True)
         sync_folder(self.folder)
+        return size

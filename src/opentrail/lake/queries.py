@@ -23,6 +23,10 @@ MAX_ACTIVE = 10
 #: Maximum characters of a statement, in AWS's model.
 MAX_STATEMENT = 10_000
 KEPT = timedelta(days=7)
+#: Bytes of all results, beyond which the oldest are deleted.
+MAX_RESULT_BYTES = 4 << 30
+#: Maximum stored queries; the oldest are deleted.
+MAX_STORED = 10_000
 _DEADLINE = timedelta(hours=1)
 _ACTIVE: tuple[QueryStatus, ...] = ("QUEUED", "RUNNING")
 
@@ -111,7 +115,7 @@ class Queries:
         try:
             await self._store.put(query)
             async with asyncio.timeout(_DEADLINE.total_seconds()):
-                tables = [NAME, *map(store_id, query.accounts or [query.owner])]
+                tables = [NAME, *map(store_id, query.accounts or [])]
                 statistics = await self._engine.run(query, tables, translated)
         except StatementRefused as refused:
             await self._store.delete(query.id)
@@ -141,11 +145,16 @@ class Queries:
             self._changed.notify_all()
 
     async def _expire(self) -> None:
+        """Deletes queries that are too old, too many, or whose results are too large."""
         oldest = (self._clock.now() - KEPT).timestamp()
-        for query in [each for each in self._queries.values() if each.created < oldest]:
-            if query.status not in _ACTIVE:
-                del self._queries[query.id]
-                await self._store.delete(query.id)
+        ended = [each for each in self._queries.values() if each.status not in _ACTIVE]
+        excess = await self._store.size() - MAX_RESULT_BYTES
+        for number, query in enumerate(sorted(ended, key=lambda each: each.created)):
+            is_surplus = len(ended) - number > MAX_STORED or excess > 0
+            if query.created >= oldest and not is_surplus:
+                break
+            del self._queries[query.id]
+            excess -= await self._store.delete(query.id)
 
     def find(self, query_id: str, owner: str) -> StoredQuery:
         """Returns a query of an owner.

@@ -88,6 +88,10 @@ class QueryStore(Protocol):
         """Return rows of a result, from a row number on."""
         ...
 
-    async def delete(self, query_id: str) -> None:
-        """Delete a query and its result."""
+    async def size(self) -> int:
+        """Return the bytes of all results."""
+        ...
+
+    async def delete(self, query_id: str) -> int:
+        """Delete a query and its result; return the bytes of the result."""
         ...

@@ -75,11 +75,11 @@ class RunQuery(Question, frozen=True, kw_only=True):
             message = "statement or queryId must be given, and not both"
             raise CloudTrailError("InvalidParameterException", message)
         if self.queryId is not None:
-            query = queries.find(self.queryId, asked.caller)
+            query = queries.find(self.queryId, _owner(asked))
             if self.cancel:
                 query = await queries.cancel(query)
         else:
-            query = await queries.start(self.statement or "", asked.caller, asked.accounts)
+            query = await queries.start(self.statement or "", _owner(asked), asked.accounts)
         query = await queries.wait(query, _WAIT_SECONDS)
         statistics = query.statistics
         return {
@@ -93,3 +93,8 @@ class RunQuery(Question, frozen=True, kw_only=True):
             "bytesScanned": statistics.bytes if statistics else 0,
             "missing": asked.missing,
         }
+
+
+def _owner(asked: Asked) -> str:
+    """Returns the owner of a user's queries: never an account's, whatever the user's name."""
+    return f"user {asked.caller}"

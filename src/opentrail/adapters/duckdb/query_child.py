@@ -24,7 +24,13 @@ import orjson
 from opentrail.adapters.files import sync_folder
 from opentrail.adapters.journal_source import open_source
 from opentrail.adapters.parent import end_with_parent
-from opentrail.adapters.sealed_file_names import SealedFile, Series, attaching, sealed_files
+from opentrail.adapters.sealed_file_names import (
+    SealedFile,
+    Series,
+    attaching,
+    read_name,
+    sealed_files,
+)
 from opentrail.adapters.system import sync
 from opentrail.core.errors import JournalDamaged, OpentrailError, StatementRefused, StorageFailed
 from opentrail.core.event import micros
@@ -64,6 +70,17 @@ _FILL = (
 )
 
 
+#: Attempts to read event history while its files change.
+_ATTEMPTS = 10
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "threads": 1,
+    "temp_directory": "",
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "python_enable_replacements": False,
+}
+
+
 class Job(msgspec.Struct, frozen=True):
     """What to run, and over which events.
 
@@ -92,6 +109,7 @@ class Job(msgspec.Struct, frozen=True):
 def main() -> None:
     job = msgspec.json.decode(_first_line(), type=Job)
     end_with_parent()
+    os.umask(0o077)
     os.nice(_NICENESS)
     resource.setrlimit(resource.RLIMIT_AS, (job.memory + _OVERHEAD, job.memory + _OVERHEAD))
     try:
@@ -136,25 +154,41 @@ def _reason(error: duckdb.Error) -> str:
 
 
 def _run(job: Job, translated: Translated) -> dict[str, int]:
-    connection = duckdb.connect(
-        ":memory:",
-        config={
-            "threads": 1,
-            "memory_limit": f"{job.memory >> 20}MB",
-            "temp_directory": "",
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-            "python_enable_replacements": False,
-        },
-    )
-    connection.execute("SET enable_progress_bar = false")
-    scanned = _attach(connection, job)
+    connection, scanned = _opened(job)
     engine.prepare(connection)
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     (events,) = connection.execute(f"SELECT count(*) FROM {VIEW}").fetchone() or (0,)
     rows = _write(job, connection.execute(translated.sql), translated)
     return {"rows": rows, "events": events, "bytes": scanned}
+
+
+def _opened(job: Job) -> tuple[duckdb.DuckDBPyConnection, int]:
+    """Returns DuckDB with the view of the visible events, and the bytes that it reads.
+
+    Sealing, merging and expiry may replace files meanwhile: it then starts over, so that it has
+    each event once.
+    """
+    folder = Path(job.history)
+    for attempt in range(_ATTEMPTS):
+        before = _names(folder)
+        connection = duckdb.connect(":memory:", config=_CONFIG)
+        connection.execute(f"SET memory_limit = '{job.memory >> 20}MB'")
+        connection.execute("SET enable_progress_bar = false")
+        try:
+            scanned = _attach(connection, job)
+        except StorageFailed:
+            if attempt == _ATTEMPTS - 1 or _names(folder) == before:
+                raise
+        else:
+            if _names(folder) == before:
+                return connection, scanned
+        connection.close()
+    raise StorageFailed("event history changes too fast: try again")
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if read_name(path)} if folder.is_dir() else set()
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, job: Job) -> int:
