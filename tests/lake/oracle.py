@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def protocol(value: Any, kind: Type) -> Any:
     if kind.name == "varbinary":
         return base64.b64encode(value).decode()
     if kind.name in ("double", "real"):
-        return value if value == value and abs(value) != float("inf") else text(value, kind)
+        return float(str(text(value, kind))) if isfinite(value) else text(value, kind)
     return (
         value
         if isinstance(value, bool | int) and "interval" not in kind.name
@@ -123,7 +124,7 @@ def same(got: Any, wanted: Any, kind: str) -> bool:
         return abs(got - wanted) <= 1e-9 * max(abs(got), abs(wanted))
     if isinstance(got, list) and isinstance(wanted, list):
         return len(got) == len(wanted) and all(
-            same(a, b, "") for a, b in zip(got, wanted, strict=True)
+            same(a, b, kind.removeprefix("array(")) for a, b in zip(got, wanted, strict=True)
         )
     if isinstance(got, dict) and isinstance(wanted, dict):
         return {str(k): v for k, v in got.items()} == wanted

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-import math
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from struct import pack
 from typing import Any
 
+from opentrail.lake.dialect.number_functions import java_double
 from opentrail.lake.dialect.time_functions import interval_text
 from opentrail.lake.dialect.types import Type
 
@@ -60,16 +61,10 @@ def _time(value: datetime, kind: Type) -> str:
     return f"{shown} UTC" if kind.name == "timestamptz" else shown
 
 
-def _double(value: float, _kind: Type) -> str:
-    """Returns a double as Java shows it: `1.5`, `1.0E10`, `NaN`."""
-    if not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if value == 0 or 1e-3 <= abs(value) < 1e7:
-        return repr(value) if "." in repr(value) else f"{value:.1f}"
-    digits, _, exponent = f"{value:.16e}".partition("e")
-    shown = repr(float(value)).lower().partition("e")[0] if "e" in repr(value) else digits
-    digits = shown if "e" in repr(value) else repr(float(digits))
-    return f"{digits if '.' in digits else f'{digits}.0'}E{int(exponent)}"
+def _real(value: float, _kind: Type) -> str:
+    """Returns the shortest number that is the same `real`."""
+    numbers = (float(f"{value:.{digits}g}") for digits in range(6, 10))
+    return java_double(next(n for n in numbers if pack("f", n) == pack("f", value)))
 
 
 def _months(value: int, _kind: Type) -> str:
@@ -87,8 +82,8 @@ _TEXTS: dict[str, Callable[[Any, Type], str]] = {
     "row": _row,
     "timestamp": _time,
     "timestamptz": _time,
-    "double": _double,
-    "real": _double,
+    "double": lambda value, _: java_double(value),
+    "real": _real,
     "boolean": lambda value, _: "true" if value else "false",
     "interval day to second": lambda value, _: interval_text(value),
     "interval year to month": _months,

@@ -86,9 +86,12 @@ def _special_aggregate(name: str, values: Sequence[Value]) -> Value | None:
             return Value(f"CAST({total} AS {result.engine})", result)
         return Value(f"lake_mean(list({values[0].sql}), {kind.scale})::{kind.engine}", kind)
     if name in ("min_by", "max_by") and len(values) == 3:
+        first, key, number = values
+        if name == "max_by" and key.type.name in ("double", "real"):
+            key = replace(key, sql=f"lake_no_nan({key.sql})")
         function = "arg_min" if name == "min_by" else "arg_max"
-        shown = ", ".join(value.sql for value in values)
-        return Value(f"{function}({shown})", array(values[0].type))
+        sql = f"lake_values({function}({{'f': {first.sql}}}, {key.sql}, {number.sql}))"
+        return Value(sql, array(first.type))
     return None
 
 

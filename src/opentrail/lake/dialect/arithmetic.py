@@ -8,6 +8,7 @@ from sqlglot import exp
 
 from opentrail.lake.dialect.casts import coerced
 from opentrail.lake.dialect.expressions import Expressions, refusal, translates
+from opentrail.lake.dialect.literals import integer_literal
 from opentrail.lake.dialect.scopes import Scope, Value
 from opentrail.lake.dialect.types import (
     DATE,
@@ -97,6 +98,8 @@ def _moved(
         kind = replace(left.type, precision=max(3, left.type.precision))
         return Value(f"({left.sql} + to_milliseconds({amount}))", kind)
     if a in times and b in times and operator == "-":
+        if max(left.type.precision, right.type.precision) > 3:
+            raise refusal(node, "differences below a millisecond are not supported")
         kind = common(left.type, right.type) or left.type  # times always have one
         first, second = (coerced(each.sql, each.type, kind) for each in (left, right))
         sql = f"datesub('millisecond', {second}::TIMESTAMP, {first}::TIMESTAMP)"
@@ -122,10 +125,13 @@ def add(e: Expressions, unit: str, amount: str, time: Value) -> str:
 
 @translates(exp.Neg)
 def _negative(e: Expressions, node: exp.Neg, scope: Scope) -> Value:
+    literal = node.this
+    if isinstance(literal, exp.Literal) and not literal.is_string and literal.this.isdecimal():
+        return integer_literal(node, -int(literal.this))
     value = e.value(node.this, scope)
     if not value.type.is_number and not value.type.name.startswith("interval"):
         raise refusal(node, f"Cannot negate {value.type}")
-    return Value(f"(-{value.sql})", value.type)
+    return Value(f"CAST((-{value.sql}) AS {value.type.engine})", value.type)
 
 
 @translates(exp.DPipe)

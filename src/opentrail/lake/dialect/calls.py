@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlglot import exp
 
 from opentrail.lake.dialect import functions
 from opentrail.lake.dialect.aggregates import aggregate
 from opentrail.lake.dialect.arithmetic import arithmetic
-from opentrail.lake.dialect.casts import cast, coerced
+from opentrail.lake.dialect.casts import cast, coerced, tried
 from opentrail.lake.dialect.conditions import check_pattern, choice
 from opentrail.lake.dialect.expressions import CALLS, Expressions, calls, refusal, translates
 from opentrail.lake.dialect.functions import ALIASES
@@ -53,29 +54,40 @@ def _regular(
 ) -> Sequence[exp.Expr | Value]:
     """Checks a regular expression, its group and its replacement."""
     text, expression, *more = arguments
-    value = e.value(expression, scope)
-    if value.type != VARCHAR:
+    value, searched = e.value(expression, scope), e.value(text, scope)
+    if value.type != VARCHAR or searched.type != VARCHAR:
         return arguments
+    known = value.text
+    is_ascii = known is None or bool(re.search(r"(?i)\\b|\(\?\w*i", known))
+    has_end = known is None or "$" in known
+    if is_ascii or has_end:
+        sql = f"lake_searched({searched.sql}, {is_ascii}, {has_end})"
+        searched = replace(searched, sql=sql, text=None)
     rest: list[exp.Expr | Value] = list(more)
     if name in ("regexp_extract", "regexp_extract_all") and more:
         if not isinstance(more[0], exp.Literal) or not more[0].this.isdecimal():
             raise refusal(node, f"{name} takes a literal as its group")
         found = check_pattern(e, "group", group, value, node, int(more[0].this))
     else:
-        found = check_pattern(e, "pattern", pattern, value, node)
+        takes_empty = name not in ("regexp_replace", "regexp_split")
+        found = check_pattern(e, "pattern", pattern, value, node, takes_empty)
     if name == "regexp_replace" and more:
         put = None if isinstance(more[0], exp.Lambda) else e.value(more[0], scope)
         if put is None or put.type != VARCHAR:
             raise refusal(node, "regexp_replace takes a varchar as its replacement")
         rest = [Value(check_pattern(e, "replacement", replacement, put, node), VARCHAR)]
-    return [text, Value(found, VARCHAR), *rest]
+    return [searched, Value(found, VARCHAR), *rest]
 
 
 @calls("try")
 def _try(e: Expressions, node: exp.Anonymous, scope: Scope) -> Value:
     (argument,) = arguments_of(node, 1)
+    if argument.find(exp.Query, exp.Window) or any(
+        str(call.this).lower() in functions.aggregates for call in argument.find_all(exp.Anonymous)
+    ):
+        raise refusal(node, "TRY of a subquery or an aggregate is not supported")
     value = e.value(argument, scope)
-    return Value(f"TRY({value.sql})", value.type)
+    return Value(tried(value.sql), value.type)
 
 
 def arguments_of(node: exp.Anonymous, *counts: int) -> Sequence[exp.Expr]:
@@ -117,6 +129,8 @@ def _extremum(e: Expressions, node: exp.Anonymous, scope: Scope) -> Value:
     shown = [coerced(value.sql, value.type, kind) for value in values]
     missing = " OR ".join(f"{each} IS NULL" for each in shown)
     name = str(node.this).lower()
+    if name == "greatest" and kind.name in ("double", "real"):
+        shown = [f"lake_no_nan({each})" for each in shown]
     return Value(f"CASE WHEN NOT ({missing}) THEN {name}({', '.join(shown)}) END", kind)
 
 
@@ -250,16 +264,17 @@ def _rounded(e: Expressions, node: exp.Anonymous, scope: Scope) -> Value:
     if value is None or not (value.type.is_integer or value.type.name == "decimal"):
         return e.matched(name, functions.scalars.get(name), node, node.expressions, scope)
     digits = node.expressions[1] if len(node.expressions) > 1 else None
-    if value.type.is_integer and digits is None:
+    if value.type.is_integer and digits is None and name != "truncate":
         return value
     kind = as_decimal(value.type)
+    is_kept = value.type.is_integer and name != "truncate"
     number = "0" if digits is None else e.as_type(e.value(digits, scope), BIGINT, node)
     whole = kind.precision - kind.scale
     if digits is not None and name in ("round", "truncate"):
         result = decimal(kind.precision + (name == "round"), kind.scale)
     else:
         result = decimal(whole + (kind.scale > 0 and name != "truncate") or 1, 0)
-    if value.type.is_integer:
+    if is_kept:
         result = value.type
     text = f"CAST({value.sql} AS VARCHAR)"
     return Value(f"CAST(lake_rounded({text}, {number}, '{name}') AS {result.engine})", result)
@@ -278,8 +293,20 @@ def _number(e: Expressions, node: exp.Anonymous, scope: Scope) -> Value:
     value = e.value(argument, scope)
     if not value.type.is_number:
         raise refusal(node, f"Unexpected parameters ({value.type}) for function {node.this}")
-    name = str(node.this).lower()
-    return Value(f"CAST({name}({value.sql}) AS {value.type.engine})", value.type)
+    name, kind = str(node.this).lower(), value.type
+    if name == "sign" and kind.name == "decimal":
+        kind = decimal(1, 0)
+    sql = f"CAST({name}({value.sql}) AS {kind.engine})"
+    if name == "sign" and kind.name in ("double", "real"):
+        sql = f"CASE WHEN isnan({value.sql}) THEN {value.sql} ELSE {sql} END"
+    return Value(sql, kind)
+
+
+#: Types whose text `%s` shows as a cast does, or as Java shows a double.
+_FORMATTED = (
+    *("tinyint", "smallint", "integer", "bigint", "decimal", "double"),
+    *("varchar", "date", "boolean", "unknown"),
+)
 
 
 @calls("format")
@@ -290,7 +317,9 @@ def _format(e: Expressions, node: exp.Anonymous, scope: Scope) -> Value:
     kinds, texts = [], []
     for value in arguments:
         text = cast(value.sql, value.type, VARCHAR)
-        if text is None:
+        if value.type.name == "double":
+            text = f"lake_java_double({value.sql})"
+        if text is None or value.type.name not in _FORMATTED:
             raise refusal(node, f"format does not take {value.type}")
         kinds.append("i" if value.type.is_integer else value.type.name[0])
         texts.append(text)

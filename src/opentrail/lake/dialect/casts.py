@@ -44,6 +44,11 @@ def cast(sql: str, source: Type, target: Type) -> str | None:
     return _plain(sql, source, target)
 
 
+def tried(sql: str) -> str:
+    """Returns TRY of an expression; it fails where a value was not supported."""
+    return f"coalesce(TRY({sql}), lake_tried())"
+
+
 def _rounded(sql: str, source: Type, target: Type) -> str:
     if target.precision >= source.precision:
         return sql
@@ -97,7 +102,7 @@ def _plain(sql: str, source: Type, target: Type) -> str | None:
 
 def text_of(sql: str, source: Type) -> str | None:
     """Returns the text that Trino shows for a value; None for types that it does not show."""
-    if source.name in ("double", "real"):
+    if source.name == "double":
         return f"lake_double_text(CAST({sql} AS VARCHAR))"
     if source.name in ("timestamp", "timestamptz"):
         shown = f"lake_time_text({sql}, {source.precision})"
@@ -108,6 +113,8 @@ def text_of(sql: str, source: Type) -> str | None:
         return f"lake_json_to_text({sql})"
     if source.name == "ipaddress":
         return f"lake_address_text({sql})"
+    if source.name == "real":
+        return None
     if source.is_number or source.name in ("boolean", "date", "uuid"):
         return f"CAST({sql} AS VARCHAR)"
     return sql if source.name == "varchar" else None
@@ -123,7 +130,7 @@ def _from_text(sql: str, target: Type) -> str | None:
     if target.name == "boolean":
         return f"lake_boolean({sql})"
     if target.name == "date":
-        return f"lake_iso_date({sql})"
+        return f"lake_date_of({sql})"
     if target.name in ("timestamp", "timestamptz"):
         zoned = "true" if target.name == "timestamptz" else "false"
         return f"lake_timestamp({sql}, {target.precision}, {zoned})"
@@ -145,7 +152,7 @@ def json_text(sql: str, source: Type) -> str | None:
         return "'null'"
     if source.name == "decimal":
         return f"CAST({sql} AS VARCHAR)"
-    if source.name in ("double", "real"):
+    if source.name == "double":
         return f"lake_json_double({sql})"
     if source.name in ("varchar", "date", "timestamp", "timestamptz"):
         return f"lake_json_quote({text_of(sql, source)})"

@@ -18,6 +18,12 @@ FUNCTION_MODULES = (json_functions, number_functions, text_functions, time_funct
 _MACROS = r"""
 lake_ok(bad, message) = CASE WHEN bad THEN lake_fail(message) ELSE true END
 lake_blank() = ' ' || chr(9) || chr(10) || chr(11) || chr(12) || chr(13) || chr(28) || chr(29) || chr(30) || chr(31) || chr(8195) || chr(8201) || chr(12288)
+lake_tried() = CASE WHEN lake_refuse_unsupported() THEN NULL END
+lake_no_nan(x) = CASE WHEN lake_ok(isnan(x), 'NaN is not supported here') THEN x END
+lake_defined(x) = CASE WHEN NOT isnan(x) THEN x END
+lake_values(l) = list_transform(l, lambda e_: e_.f)
+lake_upper(s) = CASE WHEN contains(s, 'ß') THEN array_to_string(list_transform(string_split(s, 'ß'), lambda e_: upper(e_)), 'ß') ELSE upper(s) END
+lake_searched(s, is_ascii, has_end) = CASE WHEN lake_ok(is_ascii AND strlen(s) <> length(s), 'letters beyond ASCII are not supported with (?i) or \\b') AND lake_ok(has_end AND ends_with(s, chr(10)), 'a line break at the end is not supported with $') THEN s END
 lake_divide(a, b) = CASE WHEN lake_ok(b = 0, 'Division by zero') THEN a // b END
 lake_modulo(a, b) = CASE WHEN lake_ok(b = 0, 'Division by zero') THEN a % b END
 lake_compare(a, b, plain, differs) = CASE WHEN a IS NULL OR b IS NULL THEN NULL WHEN isnan(a) OR isnan(b) THEN differs ELSE plain END
@@ -28,9 +34,12 @@ lake_map_of(l) = CASE WHEN lake_ok(len(list_distinct(list_transform(l, lambda e_
 lake_map(k, v) = CASE WHEN lake_ok(len(list_filter(k, lambda e_: e_ IS NULL)) > 0, 'map key cannot be null') AND lake_ok(len(list_distinct(k)) <> len(k), 'Duplicate map keys are not allowed') AND lake_ok(len(k) <> len(v), 'Key and value arrays must be the same length') THEN map(k, v) END
 lake_map_concat(a, b) = map_concat(a, b)
 lake_distinct(l) = list_filter(l, lambda e_, i_: coalesce(list_position(l, e_), CASE WHEN e_ IS NULL THEN list_position(list_transform(l, lambda n_: n_ IS NULL), true) END) = i_)
-lake_map_first(l) = CASE WHEN l IS NOT NULL THEN map_from_entries(list_transform(lake_distinct(list_transform(list_filter(l, lambda e_: e_.k IS NOT NULL), lambda e_: e_.k)), lambda k_: {'k': k_, 'v': list_filter(l, lambda e_: e_.k = k_)[1].v})) END
-lake_multimap(l) = CASE WHEN l IS NOT NULL THEN map_from_entries(list_transform(lake_distinct(list_transform(list_filter(l, lambda e_: e_.k IS NOT NULL), lambda e_: e_.k)), lambda k_: {'k': k_, 'v': list_transform(list_filter(l, lambda e_: e_.k = k_), lambda e_: e_.v)})) END
+lake_map_first(l) = CASE WHEN len(list_filter(l, lambda e_: e_.k IS NOT NULL)) > 0 THEN map_from_entries(list_transform(lake_distinct(list_transform(list_filter(l, lambda e_: e_.k IS NOT NULL), lambda e_: e_.k)), lambda k_: {'k': k_, 'v': list_filter(l, lambda e_: e_.k = k_)[1].v})) END
+lake_multimap(l) = CASE WHEN len(list_filter(l, lambda e_: e_.k IS NOT NULL)) > 0 THEN map_from_entries(list_transform(lake_distinct(list_transform(list_filter(l, lambda e_: e_.k IS NOT NULL), lambda e_: e_.k)), lambda k_: {'k': k_, 'v': list_transform(list_filter(l, lambda e_: e_.k = k_), lambda e_: e_.v)})) END
 lake_array_histogram(l) = CASE WHEN l IS NOT NULL THEN map_from_entries(list_transform(list_distinct(l), lambda k_: {'k': k_, 'v': len(list_filter(l, lambda e_: e_ = k_))})) END
+lake_histogram(l) = CASE WHEN len(list_filter(l, lambda e_: e_ IS NOT NULL)) > 0 THEN lake_array_histogram(l) END
+lake_trim_array(l, n) = CASE WHEN lake_ok(n < 0, 'size must not be negative') AND lake_ok(n > len(l), 'size must not exceed array cardinality') THEN l[:len(l) - n] END
+lake_repeat(x, n) = CASE WHEN lake_ok(n < 0, 'count argument of repeat function must be greater than or equal to 0') AND lake_ok(n > 10000, 'count argument of repeat function must be less than or equal to 10000') THEN list_transform(range(n), lambda e_: x) END
 lake_has_null(l) = len(list_filter(l, lambda e_: e_ IS NULL)) > 0
 lake_contains(l, x) = CASE WHEN l IS NULL OR x IS NULL THEN NULL WHEN list_contains(l, x) THEN true WHEN lake_has_null(l) THEN NULL ELSE false END
 lake_position(l, x) = coalesce(list_position(l, x), CASE WHEN l IS NOT NULL AND x IS NOT NULL THEN 0 END)

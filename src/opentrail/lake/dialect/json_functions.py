@@ -1,4 +1,4 @@
-"""JSON as Trino reads and writes it: numbers keep their text, and keys their order."""
+"""JSON as Trino reads and writes it: keys keep their order."""
 
 from __future__ import annotations
 
@@ -8,37 +8,61 @@ from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 from typing import Any
 
-from opentrail.lake.dialect.number_functions import boolean, double, double_text, integer
-from opentrail.lake.dialect.python_functions import B, D, N, T, function
+from opentrail.lake.dialect.number_functions import (
+    boolean,
+    double,
+    double_text,
+    integer,
+    json_double,
+)
+from opentrail.lake.dialect.python_functions import B, N, T, UnsupportedValueError, function
 
 
 class _Number(str):
     """A number of JSON, as it is written."""
 
 
-_JSON = json.JSONDecoder(parse_float=_Number, parse_int=_Number, parse_constant=_Number)
+def _refused(constant: str) -> None:
+    raise ValueError(constant)
+
+
+_PARSED = json.JSONDecoder(parse_float=_Number, parse_int=_Number, parse_constant=_refused)
+_SPACE = " \t\n\r"
+_WIDE = re.compile("[\ud800-\udfff\U00010000-\U0010ffff]")
 _PATH = re.compile(r"""\.([A-Za-z_0-9:$@]+)|\[(\d+)\]|\["((?:[^"\\]|\\.)*)"\]""")
 _MISSING = object()
 
 
-def _written(value: Any, is_sorted: bool = False) -> str:
-    """Returns JSON without spaces; numbers as they were written."""
+def _written(value: Any, is_sorted: bool = False, is_escaped: bool = True) -> str:
+    """Returns JSON without spaces; fractions as Java shows a double."""
     if isinstance(value, _Number):
-        return str(value)
+        return str(int(value)) if _is_whole(value) else json_double(float(value))
     if isinstance(value, str):
-        return json_quote(value)
+        return json_quote(value) if is_escaped else json.dumps(value, ensure_ascii=False)
     if isinstance(value, dict):
-        keys = sorted(value) if is_sorted else value
-        pairs = (f"{json_quote(key)}:{_written(value[key], is_sorted)}" for key in keys)
+        keys = sorted(value, key=_java_order) if is_sorted else value
+        pairs = (
+            f"{_written(key, is_sorted, is_escaped)}:{_written(value[key], is_sorted, is_escaped)}"
+            for key in keys
+        )
         return "{" + ",".join(pairs) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(_written(each, is_sorted) for each in value) + "]"
+        return "[" + ",".join(_written(each, is_sorted, is_escaped) for each in value) + "]"
     return "null" if value is None else str(value).lower()
+
+
+def _java_order(key: str) -> bytes:
+    return key.encode("utf-16-be", "surrogatepass")
+
+
+def _is_whole(number: _Number) -> bool:
+    return re.fullmatch(r"-?\d+", number) is not None
 
 
 @function(T, returns=T)
 def json_quote(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    shown = json.dumps(text, ensure_ascii=False)
+    return _WIDE.sub(lambda wide: json.dumps(wide[0])[1:-1].upper().replace("\\U", "\\u"), shown)
 
 
 @lru_cache(256)
@@ -65,10 +89,34 @@ def _steps(path: str) -> tuple[str | int, ...]:
 
 @lru_cache(64)
 def _read(text: str) -> Any:
+    text = text.lstrip(_SPACE)
     try:
-        return _JSON.raw_decode(text.lstrip())[0]
+        value, end = _JSON.raw_decode(text)
+    except UnsupportedValueError:
+        raise
     except (ValueError, RecursionError):
         return _MISSING
+    if "\\ud" in text.lower() and re.search(
+        "[\ud800-\udfff]", json.dumps(value, ensure_ascii=False)
+    ):
+        raise UnsupportedValueError("half a surrogate pair is not supported")
+    is_cut = isinstance(value, _Number) and text[end : end + 1].strip(_SPACE)
+    return _MISSING if is_cut else value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise UnsupportedValueError("an object with two members of one name is not supported")
+    return made
+
+
+_JSON = json.JSONDecoder(
+    object_pairs_hook=_object,
+    parse_float=_Number,
+    parse_int=_Number,
+    parse_constant=_refused,
+)
 
 
 def _at(text: str, path: str) -> Any:
@@ -102,8 +150,8 @@ def json_scalar(text: str, path: str) -> str | None:
 @function(T, returns=T)
 def json_parse(text: str) -> str:
     try:
-        value, end = _JSON.raw_decode(text.strip())
-        if end != len(text.strip()):
+        value, end = _PARSED.raw_decode(text.strip(_SPACE))
+        if end != len(text.strip(_SPACE)):
             raise ValueError
     except (ValueError, RecursionError):
         raise ValueError(f"Cannot convert value to JSON: '{text[:200]}'") from None
@@ -135,8 +183,10 @@ def json_array_contains(text: str, wanted: str) -> bool | None:
     for each in value:
         if kind == "b" and isinstance(each, bool) and str(each).lower() == shown:
             return True
-        if kind == "n" and isinstance(each, _Number) and float(each) == float(shown):
-            return True
+        if isinstance(each, _Number) and kind == ("i" if _is_whole(each) else "d"):
+            same = int(each) == int(shown) if kind == "i" else float(each) == float(shown)
+            if same:
+                return True
         if (
             kind == "s"
             and isinstance(each, str)
@@ -177,19 +227,17 @@ def json_to_text(text: str) -> str | None:
         return None
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, _Number) and not re.fullmatch(r"-?\d+", value):
+    if isinstance(value, _Number) and not _is_whole(value):
         return double_text(repr(float(value)))
-    return str(value)
+    return str(int(value)) if isinstance(value, _Number) else str(value)
 
 
-@function(T, returns=D)
-def json_to_double(text: str) -> float | None:
+@function(T, returns=T)
+def json_to_double(text: str) -> str | None:
     value = _scalar_of(text, "double")
     if value is None:
         return None
-    if isinstance(value, str):
-        return double(str(value), "DOUBLE")
-    return float(value)
+    return double(str(value), "DOUBLE") if isinstance(value, str) else str(float(value))
 
 
 @function(T, returns=N)
@@ -208,6 +256,8 @@ def json_to_boolean(text: str) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, _Number):
+        if _is_whole(value) and abs(int(value)) >= 2**63:
+            raise ValueError(f"Cannot cast '{text[:200]}' to boolean")
         return float(value) != 0
     return boolean(str(value))
 
@@ -219,7 +269,9 @@ def json_elements(text: str, keeps: bool) -> list[str | None] | None:
         return None
     if not isinstance(value, list):
         raise ValueError(f"Cannot cast to array. Expected a json array, but got {text[:200]}")
-    return [None if each is None and not keeps else _written(each) for each in value]
+    return [
+        None if each is None and not keeps else _written(each, is_escaped=False) for each in value
+    ]
 
 
 @function(T, B, returns="STRUCT(k VARCHAR, v VARCHAR)[]")
@@ -230,7 +282,7 @@ def json_members(text: str, keeps: bool) -> list[dict[str, str | None]] | None:
     if not isinstance(value, dict):
         raise ValueError(f"Cannot cast to map. Expected a json object, but got {text[:200]}")
     return [
-        {"k": key, "v": None if each is None and not keeps else _written(each)}
+        {"k": key, "v": None if each is None and not keeps else _written(each, is_escaped=False)}
         for key, each in value.items()
     ]
 
@@ -246,6 +298,8 @@ def json_fields(text: str, names: list[str], keeps: bool) -> list[str | None]:
     else:
         raise ValueError(f"Cannot cast to row: {text[:200]}")
     return [
-        None if each is _MISSING or (each is None and not keeps) else _written(each)
+        None
+        if each is _MISSING or (each is None and not keeps)
+        else _written(each, is_escaped=False)
         for each in found
     ]

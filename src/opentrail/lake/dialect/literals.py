@@ -8,7 +8,7 @@ from datetime import date, datetime
 
 from sqlglot import exp
 
-from opentrail.lake.dialect.casts import cast
+from opentrail.lake.dialect.casts import cast, tried
 from opentrail.lake.dialect.expressions import Expressions, calls, quoted, refusal, translates
 from opentrail.lake.dialect.scopes import Scope, Value
 from opentrail.lake.dialect.types import (
@@ -46,18 +46,26 @@ def _literal(e: Expressions, node: exp.Literal, scope: Scope) -> Value:
         return Value(quoted(text), VARCHAR, text)
     text = text.replace("_", "")
     if re.fullmatch(r"\d+", text):
-        if int(text) > 2**63 - 1:
-            raise refusal(node, f"Invalid numeric literal: {text}")
-        kind = INTEGER if int(text) < 2**31 else BIGINT
-        return Value(f"CAST({int(text)} AS {kind.engine})", kind)
+        return integer_literal(node, int(text))
     if "e" in text.lower():
         return Value(f"CAST({quoted(text)} AS DOUBLE)", DOUBLE)
-    whole, _, part = text.partition(".")
+    return _decimal(node, text)
+
+
+def _decimal(node: exp.Expr, text: str) -> Value:
+    whole, _, part = text.lstrip("+-").partition(".")
     whole = whole.lstrip("0")
     kind = decimal(max(len(whole) + len(part), 1), len(part))
     if len(whole) + len(part) > 38:
         raise refusal(node, f"Invalid numeric literal: {text}")
     return Value(f"CAST({quoted(text)} AS {kind.engine})", kind)
+
+
+def integer_literal(node: exp.Expr, number: int) -> Value:
+    if not -(2**63) <= number < 2**63:
+        raise refusal(node, f"Invalid numeric literal: {number}")
+    kind = INTEGER if -(2**31) <= number < 2**31 else BIGINT
+    return Value(f"CAST({number} AS {kind.engine})", kind)
 
 
 @translates(exp.Null)
@@ -146,7 +154,7 @@ def _cast(e: Expressions, node: exp.Cast, scope: Scope) -> Value:
         sql = f"{sql}[:{length[1]}]"
     elif length:
         sql = f"lake_short({sql}, {length[1]})"
-    return Value(f"TRY({sql})" if isinstance(node, exp.TryCast) else sql, kind)
+    return Value(tried(sql) if isinstance(node, exp.TryCast) else sql, kind)
 
 
 def _typed_literal(e: Expressions, node: exp.Cast, kind: Type) -> Value:
@@ -174,6 +182,10 @@ def _typed_literal(e: Expressions, node: exp.Cast, kind: Type) -> Value:
             return Value(f"CAST({quoted(date.fromisoformat(text).isoformat())} AS DATE)", DATE)
         except ValueError:
             raise refusal(node, f"'{text}' is not a valid DATE literal") from None
+    if kind.name == "decimal":
+        if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)", text, re.ASCII):
+            raise refusal(node, f"'{text}' is not a valid DECIMAL literal")
+        return _decimal(node, text)
     converted = cast(quoted(text), VARCHAR, kind)
     if converted is None:
         raise refusal(node, f"{kind} literals are not supported")

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
-from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_UP, Decimal, localcontext
+from decimal import (
+    ROUND_CEILING,
+    ROUND_DOWN,
+    ROUND_FLOOR,
+    ROUND_HALF_EVEN,
+    ROUND_HALF_UP,
+    Decimal,
+    localcontext,
+)
 
-from opentrail.lake.dialect.python_functions import B, D, N, T, function
+from opentrail.lake.dialect.python_functions import B, D, N, T, UnsupportedValueError, function
 
 
 @function(T, returns=T)
@@ -25,41 +34,61 @@ def double_text(shown: str) -> str:
 
 
 @function(D, returns=T)
+def java_double(value: float) -> str:
+    """Returns a double as Java shows it: `1.5`, `1.0E10`, `NaN`."""
+    if math.isfinite(value) and (value == 0 or 1e-3 <= abs(value) < 1e7):
+        return repr(float(value))
+    return double_text(repr(float(value)))
+
+
+@function(D, returns=T)
 def json_double(value: float) -> str:
-    return (
-        double_text(repr(value)) if value == value and abs(value) != float("inf") else f'"{value}"'
-    )
+    return java_double(value) if math.isfinite(value) else f'"{java_double(value)}"'
 
 
 @function(T, T, returns=N)
 def integer(text: str, kind: str) -> int:
-    if not re.fullmatch(r"\s*[+-]?\d+\s*", text, re.ASCII):
+    if not re.fullmatch(r"\s*[+-]?\d+\s*", text):
         raise ValueError(f"Cannot cast '{text[:200]}' to {kind}")
     return int(text)
 
 
-_DOUBLE = re.compile(r"\s*[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|Infinity|NaN)\s*")
+_DOUBLE = re.compile(
+    r"([+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?))[dDfF]?|[+-]?(?:Infinity|NaN)",
+    re.ASCII,
+)
+_BLANK = "".join(map(chr, range(33)))
 
 
-@function(T, T, returns=D)
-def double(text: str, kind: str) -> float:
-    if not _DOUBLE.fullmatch(text):
+@function(T, T, returns=T)
+def double(text: str, kind: str) -> str:
+    """Returns a number for DuckDB to read: it takes no NaN from a function."""
+    number = text.strip(_BLANK)
+    found = _DOUBLE.fullmatch(number)
+    if found is None and "0x" in number.lower():
+        raise UnsupportedValueError(f"hexadecimal numbers are not supported: {text[:200]}")
+    if found is None:
         raise ValueError(f"Cannot cast '{text[:200]}' to {kind}")
-    return float(text)
+    return found[1] or number.lstrip("+")
 
 
 @function(T, T, returns=T)
 def decimal(text: str, kind: str) -> str:
-    if not re.fullmatch(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?\s*", text):
+    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text):
         raise ValueError(f"Cannot cast '{text[:200]}' to {kind}. Value is not a number.")
-    return format(Decimal(text.strip()), "f")
+    if re.search(r"[eE][+-]?\d{3}", text):
+        raise UnsupportedValueError(
+            f"exponents of more than two digits are not supported: {text[:200]}"
+        )
+    return format(Decimal(text), "f")
 
 
 @function(D, N, N, returns=T)
 def decimal_of(value: float, precision: int, scale: int) -> str:
     with localcontext() as context:
         context.prec = 400
-        return format(Decimal(value).quantize(Decimal(1).scaleb(-scale), ROUND_HALF_UP), "f")
+        number = Decimal(repr(float(value)))
+        return format(number.quantize(Decimal(1).scaleb(-scale), ROUND_HALF_UP), "f")
 
 
 @function(T, T, T, N, N, returns=T)
@@ -110,15 +139,17 @@ def boolean(text: str) -> bool:
 @function(D, returns=T)
 def format_number(value: float) -> str:
     units = ("", "K", "M", "B", "T", "Q")
+    value = float(int(value))
     index = 0
     while abs(value) >= 1000 and index < len(units) - 1:
         value, index = value / 1000, index + 1
     size = abs(value)
     digits = 2 if size < 10 else 1 if size < 100 else 0
-    shown = format(
-        Decimal(repr(float(value))).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP), "f"
-    )
+    shown = format(Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_EVEN), "f")
     return (shown.rstrip("0").rstrip(".") if "." in shown else shown) + units[index]
+
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 @function(N, N, returns=T)
@@ -128,14 +159,19 @@ def to_base(number: int, base: int) -> str:
     digits, rest = "", abs(number)
     while rest or not digits:
         rest, digit = divmod(rest, base)
-        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
+        digits = _DIGITS[digit] + digits
     return ("-" if number < 0 else "") + digits
 
 
 @function(T, N, returns=N)
 def from_base(text: str, base: int) -> int:
     try:
-        return int(text, base)
+        if not re.fullmatch(r"[+-]?[0-9a-zA-Z]+", text) or not 2 <= base <= 36:
+            raise ValueError
+        number = 0
+        for digit in text.lstrip("+-"):
+            number = number * base + _DIGITS[:base].index(digit.lower())
+        return -number if text.startswith("-") else number
     except ValueError:
         raise ValueError(f"Not a valid base-{base} number: {text[:200]}") from None
 
@@ -144,5 +180,7 @@ def from_base(text: str, base: int) -> int:
 def width_bucket(value: float, low: float, high: float, buckets: int) -> int:
     if buckets <= 0 or low == high:
         raise ValueError("bucketCount must be greater than 0, and the bounds differ")
+    if not low < high or not math.isfinite(value):
+        raise UnsupportedValueError("width_bucket with falling bounds, or of NaN, is not supported")
     share = (value - low) / (high - low)
     return 0 if share < 0 else buckets + 1 if share >= 1 else int(share * buckets) + 1

@@ -21,8 +21,18 @@ class PythonFunction(NamedTuple):
 
 
 FUNCTIONS: dict[str, PythonFunction] = {}
+#: Values that were not supported since the statement was translated.
+unsupported: list[str] = []
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class UnsupportedValueError(ValueError):
+    """A value that Trino takes. TRY must not make it NULL."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        unsupported.append(message)
 
 
 def function(

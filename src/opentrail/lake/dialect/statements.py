@@ -12,7 +12,7 @@ from sqlglot import exp
 from sqlglot.dialects.trino import Trino
 from sqlglot.errors import ParseError, TokenError
 from sqlglot.parsers.trino import TrinoParser
-from sqlglot.tokenizer_core import TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from opentrail.core.errors import StatementRefused
 from opentrail.lake.dialect import (
@@ -27,6 +27,7 @@ from opentrail.lake.dialect import (
 )
 from opentrail.lake.dialect.casts import coerced
 from opentrail.lake.dialect.expressions import Expressions, place, refusal
+from opentrail.lake.dialect.python_functions import unsupported
 from opentrail.lake.dialect.record_members import member
 from opentrail.lake.dialect.scopes import (
     Catalog,
@@ -109,6 +110,7 @@ def translate(statement: str, catalog: Catalog) -> Translated:
     Raises:
         StatementRefused: it is not one SELECT, is wrong, or uses what is not supported.
     """
+    unsupported.clear()
     try:
         return Statements(catalog).translate(_parsed(statement))
     except RecursionError:
@@ -126,6 +128,7 @@ def _parsed(statement: str) -> exp.Expr:
                 )
         while tokens and tokens[-1].token_type == TokenType.SEMICOLON:
             tokens.pop()
+        _check_numbers(tokens, text)
         trees = Lake().parser().parse(tokens, text)
     except ParseError as error:
         first = error.errors[0] if error.errors else {}
@@ -145,6 +148,17 @@ def _parsed(statement: str) -> exp.Expr:
         if name in stores:
             table.this.set("this", stores[name])
     return tree
+
+
+def _check_numbers(tokens: Sequence[Token], text: str) -> None:
+    """Refuses numbers that the tokenizer cuts: `1_000` and `0xFF`, which reads as `X'FF'`."""
+    for token in tokens:
+        following = text[token.end + 1 : token.end + 2]
+        is_cut = token.token_type == TokenType.NUMBER and re.match(r"\w", following)
+        if is_cut or (token.token_type == TokenType.HEX_STRING and text[token.start] == "0"):
+            raise StatementRefused(
+                f"line {token.line}:{token.col}: this form of a number is not supported"
+            )
 
 
 def _without_ids(statement: str) -> tuple[str, dict[str, str]]:
@@ -499,7 +513,7 @@ class Statements:
             item = next(self._expressions.names)
             if value.type.name == "map":
                 shown.append(f"unnest(map_entries({value.sql})) AS {item}")
-                longest.append(f"cardinality({value.sql})")
+                longest.append(f"CAST(cardinality({value.sql}) AS BIGINT)")
                 parts = zip(("key", "value"), value.type.args, strict=True)
                 fields += [Field(None, Value(f"{item}.{part}", kind)) for part, kind in parts]
                 continue
@@ -702,6 +716,7 @@ class Statements:
                 )
             else:
                 terms.append(f"{word} ({', '.join(map(set_of, each.expressions))})")
+        terms = [term for term in terms if term]  # GROUP BY ()
         tail = f" GROUP BY {', '.join(terms)}" if terms else ""
         inner = f"(SELECT *{''.join(', ' + key for key in keys)} FROM {source})"
         return Scope(fields, outer, grouping), f"{inner} AS {next(self._tables)}", tail

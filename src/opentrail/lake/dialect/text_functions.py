@@ -14,7 +14,14 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from urllib.parse import parse_qsl, quote_plus, unquote_plus, urlsplit
 
-from opentrail.lake.dialect.python_functions import B, N, T, function
+from opentrail.lake.dialect.python_functions import (
+    B,
+    N,
+    T,
+    UnsupportedValueError,
+    function,
+    unsupported,
+)
 
 parse_pattern = re._parser.parse
 #: Longest text that a function makes.
@@ -23,7 +30,14 @@ MAX_TEXT = 1_000_000
 
 @function(T, returns=B)
 def fail(message: str) -> bool:
-    raise ValueError(message)
+    raise (UnsupportedValueError if "not supported" in message else ValueError)(message)
+
+
+@function(returns=B, takes_null=True)
+def refuse_unsupported() -> None:
+    """Fails if TRY has made NULL of a value that Trino takes."""
+    if unsupported:
+        raise ValueError(unsupported[0])
 
 
 @function(T, returns="BLOB")
@@ -200,12 +214,59 @@ def nth_position(text: str, part: str, nth: int) -> int:
     return at + 1
 
 
-@function(T, returns=T)
-def pattern(text: str) -> str:
-    """Returns a regular expression for RE2; refuses what RE2 reads in another way."""
-    if re.search(r"\(\?[<!=>]|[*+?}]\+|\\[GZXk]|\\p\{|&&|\[\[|\\h|\\R", text):
-        raise ValueError(f"this regular expression is not supported: {text[:200]}")
-    return text
+#: What RE2 reads as Trino does.
+_PIECE = re.compile(
+    r"""
+    \\[dDwWsSbBtnrf]
+    | \\[!-/:-@\[-`{-~]
+    | \[\^?(?:\\[dDwWstnrf]|\\[!-/:-@\[-`{-~]|[^\\\[\]&]|&(?!&))+\]
+    | \(\?[ims]+\) | \(\?[ims]*: | \((?!\?) | \)
+    | (?:[*+?]|\{\d{1,3}(?:,\d{0,3})?\})\??(?![*+?{])
+    | [|.^$] | [^\\\[\](){}*+?|.^$]
+    """,
+    re.X | re.ASCII,
+)
+#: RE2's class has no vertical tab.
+_SPACES = {"\\s": r"[\t-\r ]", "\\S": r"[^\t-\r ]"}
+
+
+@function(T, B, returns=T)
+def pattern(text: str, takes_empty: bool) -> str:
+    """Returns a regular expression for RE2; refuses what RE2 reads in another way.
+
+    Args:
+        text: a regular expression of Java's.
+        takes_empty: whether matches may be empty: RE2 splits and replaces at other places then.
+    """
+    pieces = _PIECE.findall(text)
+    try:
+        tree = parse_pattern(text) if "".join(pieces) == text else None
+    except (re.error, RecursionError, OverflowError):
+        tree = None
+    if tree is None or _repeats_nothing(tree) or not (takes_empty or tree.getwidth()[0]):
+        raise UnsupportedValueError(f"this regular expression is not supported: {text[:200]}")
+    return "".join(
+        re.sub(r"\\.", lambda found: r"\t-\r " if found[0] == r"\s" else found[0], piece)
+        if piece.startswith("[")
+        else _SPACES.get(piece, piece)
+        for piece in pieces
+    )
+
+
+def _repeats_nothing(tree: Any) -> bool:
+    """Returns whether a repeated part may match nothing."""
+    for operation, argument in tree:
+        name = str(operation)
+        inner = argument[1] if name == "BRANCH" else []
+        if name in ("MAX_REPEAT", "MIN_REPEAT"):
+            if argument[1] > 1 and argument[2].getwidth()[0] == 0:
+                return True
+            inner = [argument[2]]
+        elif name == "SUBPATTERN":
+            inner = [argument[-1]]
+        if any(map(_repeats_nothing, inner)):
+            return True
+    return False
 
 
 @function(T, N, returns=T)
@@ -215,13 +276,17 @@ def group(text: str, number: int) -> str:
         try:
             tree = parse_pattern(text)
         except (re.error, RecursionError, OverflowError):
-            raise ValueError(f"this regular expression is not supported: {text[:200]}") from None
+            raise UnsupportedValueError(
+                f"this regular expression is not supported: {text[:200]}"
+            ) from None
         groups = tree.state.groups
         if number >= groups:
             raise ValueError(f"Pattern has {groups - 1} groups. Cannot access group {number}")
         if number in _optional_groups(tree, False):
-            raise ValueError(f"a group that may be missing is not supported: {text[:200]}")
-    return pattern(text)
+            raise UnsupportedValueError(
+                f"a group that may be missing is not supported: {text[:200]}"
+            )
+    return pattern(text, True)
 
 
 def _optional_groups(tree: Any, is_optional: bool) -> set[int]:
@@ -243,10 +308,16 @@ def _optional_groups(tree: Any, is_optional: bool) -> set[int]:
 @function(T, returns=T)
 def replacement(text: str) -> str:
     r"""Returns a replacement for RE2: `$1` becomes `\1`."""
-    if re.search(r"\$\{|\\\\|\$$", text):
-        raise ValueError(f"this replacement is not supported: {text[:200]}")
-    text = text.replace("\\$", "\0")
-    return re.sub(r"\$(\d)", r"\\\1", text.replace("\\", "\\\\")).replace("\0", "$")
+    if re.search(r"\$(?:\{|\d\d)", text):
+        raise UnsupportedValueError(f"this replacement is not supported: {text[:200]}")
+    if not re.fullmatch(r"(?:\\.|\$\d|[^\\$])*", text, re.S | re.ASCII):
+        raise ValueError(f"Illegal replacement sequence: {text[:200]}")
+    return re.sub(
+        r"\\(.)|\$(\d)",
+        lambda found: f"\\{found[2]}" if found[2] else found[1].replace("\\", "\\\\"),
+        text,
+        flags=re.S,
+    )
 
 
 @function(T, T, returns=T)
@@ -295,8 +366,9 @@ def format_(pattern: str | None, kinds: str, texts: list[str | None]) -> str | N
 def _formatted(found: re.Match[str], text: str | None, kind: str) -> str:
     """Returns an argument in the form of a specifier, without its width."""
     _, flags, _, digits, letter = found.groups()
-    if set(flags) & set("(# "):
-        raise ValueError(f"this format is not supported: {found[0]}")
+    allowed = {"d": "-+0,", "f": "-+0,", "x": "-0"}.get(letter, "-")
+    if set(flags) - set(allowed) or len(set(flags) & set("-0")) == 2:
+        raise UnsupportedValueError(f"this format is not supported: {found[0]}")
     if text is None:
         return "null"
     comma = "," if "," in flags else ""
@@ -313,7 +385,7 @@ def _formatted(found: re.Match[str], text: str | None, kind: str) -> str:
         return format(int(text), "x")
     if letter == "b" and kind == "b":
         return text
-    raise ValueError(f"Invalid format specifier: {found[0]}")
+    raise UnsupportedValueError(f"this format is not supported: {found[0]}")
 
 
 def _signed(number: str, flags: str) -> str:

@@ -88,9 +88,9 @@ def _date_add(e: Expressions, node: exp.Anonymous, scope: Scope) -> Value:
         return Value(add(e, "month", f"({by} * {months})", value), value.type)
     step = {"millisecond": 1, **{key.lower(): each for key, each in UNITS.items()}}[name]
     sql = f"({value.sql} + to_milliseconds({by} * {step}))"
-    precision = 3 if name == "millisecond" else 0
-    kind = replace(value.type, precision=max(precision, value.type.precision))
-    return Value(f"CAST({sql} AS DATE)" if kind.name == "date" else sql, kind)
+    if value.type.precision < 3 and value.type != DATE:
+        sql = f"lake_round_time({sql}, {10 ** (6 - value.type.precision)})"
+    return Value(f"CAST({sql} AS DATE)" if value.type == DATE else sql, value.type)
 
 
 @calls("date_diff")
@@ -99,7 +99,9 @@ def _date_diff(e: Expressions, node: exp.Anonymous, scope: Scope) -> Value:
     a, b = _time(e, first, scope, "date_diff"), _time(e, second, scope, "date_diff")
     kind = common(a.type, b.type) or a.type  # times always have one
     name = _unit(unit, Value("", kind))
-    texts = (f"CAST({coerced(each.sql, each.type, kind)} AS TIMESTAMP)" for each in (a, b))
+    texts = [f"CAST({coerced(each.sql, each.type, kind)} AS TIMESTAMP)" for each in (a, b)]
+    if kind.precision > 3:  # it counts whole milliseconds
+        texts = [f"date_trunc('millisecond', {text})" for text in texts]
     return Value(f"datesub('{name}', {', '.join(texts)})", BIGINT)
 
 
