@@ -90,7 +90,7 @@ def _special_aggregate(name: str, values: Sequence[Value]) -> Value | None:
         if name == "max_by" and key.type.name in ("double", "real"):
             key = replace(key, sql=f"lake_no_nan({key.sql})")
         function = "arg_min" if name == "min_by" else "arg_max"
-        sql = f"lake_values({function}({{'f': {first.sql}}}, {key.sql}, {number.sql}))"
+        sql = f"lake_values({function}({{'f': {first.sql}}}, {key.sql}, lake_count({number.sql})))"
         return Value(sql, array(first.type))
     return None
 

@@ -137,7 +137,7 @@ def _from_text(sql: str, target: Type) -> str | None:
     if target.name == "ipaddress":
         return f"lake_address({sql})"
     if target.name == "uuid":
-        return f"CAST({sql} AS UUID)"
+        return f"lake_uuid({sql})"
     return None
 
 

@@ -12,18 +12,22 @@ from opentrail.lake.dialect import (
     time_functions,
 )
 from opentrail.lake.dialect.python_functions import FUNCTIONS
+from opentrail.lake.dialect.text_functions import BLANK
 
 #: Modules whose import registers functions.
 FUNCTION_MODULES = (json_functions, number_functions, text_functions, time_functions)
 _MACROS = r"""
 lake_ok(bad, message) = CASE WHEN bad THEN lake_fail(message) ELSE true END
-lake_blank() = ' ' || chr(9) || chr(10) || chr(11) || chr(12) || chr(13) || chr(28) || chr(29) || chr(30) || chr(31) || chr(8195) || chr(8201) || chr(12288)
 lake_tried() = CASE WHEN lake_refuse_unsupported() THEN NULL END
 lake_no_nan(x) = CASE WHEN lake_ok(isnan(x), 'NaN is not supported here') THEN x END
 lake_defined(x) = CASE WHEN NOT isnan(x) THEN x END
 lake_values(l) = list_transform(l, lambda e_: e_.f)
 lake_upper(s) = CASE WHEN contains(s, 'ß') THEN array_to_string(list_transform(string_split(s, 'ß'), lambda e_: upper(e_)), 'ß') ELSE upper(s) END
 lake_searched(s, is_ascii, has_end) = CASE WHEN lake_ok(is_ascii AND strlen(s) <> length(s), 'letters beyond ASCII are not supported with (?i) or \\b') AND lake_ok(has_end AND ends_with(s, chr(10)), 'a line break at the end is not supported with $') THEN s END
+lake_count(n) = CASE WHEN lake_ok(n > 10000, 'the second argument must be less than or equal to 10000') THEN n END
+lake_offset(n, least) = CASE WHEN lake_ok(n IS NULL OR n < least, 'Offset must be at least ' || least) THEN n END
+lake_levenshtein(a, b) = CASE WHEN lake_ok(strlen(a) <> length(a) OR strlen(b) <> length(b), 'levenshtein_distance of letters beyond ASCII is not supported') THEN levenshtein(a, b) END
+lake_uuid(s) = CASE WHEN lake_ok(NOT regexp_full_match(s, '[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}'), 'Cannot cast value to UUID: ' || s) THEN CAST(s AS UUID) END
 lake_divide(a, b) = CASE WHEN lake_ok(b = 0, 'Division by zero') THEN a // b END
 lake_modulo(a, b) = CASE WHEN lake_ok(b = 0, 'Division by zero') THEN a % b END
 lake_compare(a, b, plain, differs) = CASE WHEN a IS NULL OR b IS NULL THEN NULL WHEN isnan(a) OR isnan(b) THEN differs ELSE plain END
@@ -57,7 +61,7 @@ lake_sequence(a, b, s) = CASE WHEN lake_ok(s = 0 OR (s > 0 AND a > b) OR (s < 0 
 lake_days(s) = CASE WHEN lake_ok(s % 86400000 <> 0, 'sequence step must be a day interval if start and end values are dates') THEN s // 86400000 END
 lake_dates(a, b, s) = list_transform(lake_sequence(0, datediff('day', a, b)::BIGINT, lake_days(s)), lambda n_: (a + n_::INTEGER)::DATE)
 lake_times(a, b, s) = list_transform(lake_sequence(epoch_ms(a), epoch_ms(b), s), lambda n_: epoch_ms(n_)::TIMESTAMP)
-lake_ngrams(l, n) = CASE WHEN len(l) <= n THEN [l] ELSE list_transform(range(1, len(l) - n + 2), lambda i_: l[i_:i_ + n - 1]) END
+lake_ngrams(l, n) = CASE WHEN NOT lake_ok(n <= 0, 'N must be positive') THEN NULL WHEN len(l) <= n THEN [l] ELSE list_transform(range(1, len(l) - n + 2), lambda i_: l[i_:i_ + n - 1]) END
 lake_any(l) = CASE WHEN l IS NULL THEN NULL WHEN list_contains(l, true) THEN true WHEN lake_has_null(l) THEN NULL ELSE false END
 lake_all(l) = CASE WHEN l IS NULL THEN NULL WHEN list_contains(l, false) THEN false WHEN lake_has_null(l) THEN NULL ELSE true END
 lake_no_nulls_array(a, b) = CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE lake_ok(lake_has_null(a) OR lake_has_null(b), 'comparing arrays with NULL is not supported') END
@@ -80,7 +84,8 @@ lake_date_plus(d, ms) = CASE WHEN lake_ok(ms % 86400000 <> 0, 'Cannot add hour, 
 lake_add_months(t, n) = t + to_months(n::INTEGER)
 lake_round_time(t, us) = make_timestamp(((epoch_us(t) + us // 2) // us) * us)
 lake_time_text(t, p) = strftime(t, '%Y-%m-%d %H:%M:%S') || CASE WHEN p = 0 THEN '' ELSE '.' || strftime(t, '%f')[:p] END
-lake_percentile(l, p) = CASE WHEN len(l) > 0 THEN list_sort(list_filter(l, lambda e_: e_ IS NOT NULL))[least(len(l), floor(p * len(list_filter(l, lambda e_: e_ IS NOT NULL)))::BIGINT + 1)] END
+lake_ranked(l, p) = CASE WHEN lake_ok(NOT p BETWEEN 0 AND 1, 'Percentile must be between 0 and 1') THEN l[least(len(l), floor(p * len(l))::BIGINT + 1)] END
+lake_percentile(l, p) = lake_ranked(list_sort(list_filter(l, lambda e_: e_ IS NOT NULL)), p)
 lake_percentiles(l, ps) = CASE WHEN len(l) > 0 THEN list_transform(ps, lambda p_: lake_percentile(l, p_)) END
 lake_member(r, p) = TRY(r ->> p)
 lake_part(r, p) = TRY(CASE WHEN json_type(r, p) <> 'NULL' THEN json_extract(r, p)::VARCHAR END)
@@ -115,6 +120,7 @@ def prepare(connection: Connection) -> None:
             f"lake_{name}", call, parameters, result, null_handling="special"
         )
     now = datetime.now(UTC).replace(tzinfo=None).isoformat(" ")
+    connection.execute(f"CREATE MACRO lake_blank() AS '{BLANK}'")
     connection.execute(f"CREATE MACRO lake_now() AS CAST('{now}' AS TIMESTAMP)")
     for line in _MACROS.strip().splitlines():
         head, _, body = line.partition(" = ")

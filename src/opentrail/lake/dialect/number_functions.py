@@ -46,18 +46,22 @@ def json_double(value: float) -> str:
     return java_double(value) if math.isfinite(value) else f'"{java_double(value)}"'
 
 
+#: What Java trims from a number.
+_BLANK = "".join(map(chr, range(33)))
+
+
 @function(T, T, returns=N)
 def integer(text: str, kind: str) -> int:
-    if not re.fullmatch(r"\s*[+-]?\d+\s*", text):
+    number = text.strip(_BLANK)
+    if not re.fullmatch(r"[+-]?\d+", number):
         raise ValueError(f"Cannot cast '{text[:200]}' to {kind}")
-    return int(text)
+    return int(number)
 
 
 _DOUBLE = re.compile(
     r"([+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?))[dDfF]?|[+-]?(?:Infinity|NaN)",
     re.ASCII,
 )
-_BLANK = "".join(map(chr, range(33)))
 
 
 @function(T, T, returns=T)

@@ -12,7 +12,7 @@ import re._parser  # type: ignore[import-not-found]
 import zlib
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
-from urllib.parse import parse_qsl, quote_plus, unquote_plus, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote_plus, unquote_plus, urlsplit
 
 from opentrail.lake.dialect.python_functions import (
     B,
@@ -24,6 +24,15 @@ from opentrail.lake.dialect.python_functions import (
 )
 
 parse_pattern = re._parser.parse
+#: What Java calls whitespace.
+BLANK = "".join(
+    chr(number)
+    for first, last in (
+        *((9, 13), (28, 32), (0x1680, 0x1680), (0x2000, 0x2006), (0x2008, 0x200A)),
+        *((0x2028, 0x2029), (0x205F, 0x205F), (0x3000, 0x3000)),
+    )
+    for number in range(first, last + 1)
+)
 #: Longest text that a function makes.
 MAX_TEXT = 1_000_000
 
@@ -42,9 +51,9 @@ def refuse_unsupported() -> None:
 
 @function(T, returns="BLOB")
 def address(text: str) -> bytes:
+    if "%" in text:
+        raise UnsupportedValueError(f"addresses with a zone are not supported: {text[:200]}")
     try:
-        if "%" in text:
-            raise ValueError
         address = ipaddress.ip_address(text)
     except ValueError:
         raise ValueError(f"Cannot cast value to IPADDRESS: {text[:200]}") from None
@@ -61,41 +70,67 @@ def address_text(packed: bytes) -> str:
 
 @function(T, "BLOB", returns=B)
 def in_network(network: str, packed: bytes) -> bool:
+    first, _, bits = network.partition("/")
     try:
-        found = ipaddress.ip_network(network, strict=False)
+        if not re.fullmatch(r"\d+", bits, re.ASCII):
+            raise ValueError
+        found = ipaddress.ip_network(network)
     except ValueError:
         raise ValueError(f"Invalid CIDR: {network[:200]}") from None
-    address = ipaddress.IPv6Address(packed)
-    return (address.ipv4_mapped or address) in found
+    if found.version == 4:  # all addresses have 128 bits
+        found = ipaddress.ip_network(f"::ffff:{first}/{96 + int(bits)}")
+    return ipaddress.IPv6Address(packed) in found
 
 
-@function(T, T, returns=T)
-def url(text: str, part: str) -> str | None:
+_LABEL = r"[a-z\d](?:[a-z\d-]*[a-z\d])?"
+_BYTE = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
+_HOST = re.compile(
+    rf"{_LABEL}|(?:{_LABEL}\.)+(?=[a-z]){_LABEL}|(?:{_BYTE}\.){{3}}{_BYTE}|\[[\da-f:.]+\]",
+    re.I | re.A,
+)
+
+
+def _url(text: str) -> SplitResult | None:
     if (
         not re.fullmatch(r"[!#-;=?-\[\]_a-z~%]*|[^\x00-\x20<>\"{}|\\^`]*", text)
         or text.count("#") > 1
+        or re.search(r"%(?![0-9a-fA-F]{2})", text)
     ):
         return None
     try:
         found = urlsplit(text)
-        port = found.port
+        found.port  # noqa: B018 - it reads the number
     except ValueError:
         return None
+    is_opaque = found.scheme and not text[len(found.scheme) + 1 :].startswith("/")
+    return found._replace(path="", query="") if is_opaque else found
+
+
+@function(T, T, returns=T)
+def url(text: str, part: str) -> str | None:
+    found = _url(text)
+    if found is None:
+        return None
     if part == "port":
-        return None if port is None else str(port)
+        return None if found.port is None else str(found.port)
     if part == "protocol":
         return text.partition(":")[0] if found.scheme else ""
     if part == "host":
-        host = found.netloc.rpartition("@")[2]
-        return re.sub(r":\d*$", "", host)
-    value = {"path": found.path, "query": found.query, "fragment": found.fragment}[part]
-    return unquote_plus(value.replace("+", "%2B")) if part != "query" else value
+        host = re.sub(r":\d*$", "", found.netloc.rpartition("@")[2])
+        if host and not _HOST.fullmatch(host):
+            raise UnsupportedValueError(f"this host is not supported: {text[:200]}")
+        return host
+    return unquote_plus(
+        {"path": found.path, "query": found.query, "fragment": found.fragment}[part].replace(
+            "+", "%2B"
+        )
+    )
 
 
 @function(T, T, returns=T)
 def url_parameter(text: str, name: str) -> str | None:
-    query = url(text, "query")
-    for key, value in parse_qsl(query or "", keep_blank_values=True):
+    found = _url(text)
+    for key, value in parse_qsl(found.query if found else "", keep_blank_values=True):
         if key == name:
             return value
     return None
@@ -123,6 +158,8 @@ def from_base64(text: str) -> bytes:
 
 @function(T, returns="BLOB")
 def from_base64url(text: str) -> bytes:
+    if "+" in text or "/" in text:
+        raise ValueError("Illegal base64url character")
     return from_base64(text.replace("-", "+").replace("_", "/"))
 
 
@@ -154,6 +191,8 @@ def _pad(text: str, size: int, fill: str, is_left: bool) -> str:
 def soundex(text: str) -> str:
     codes = {letter: code for code, letters in enumerate(
         ("AEIOUYHW", "BFPV", "CGJKQSXZ", "DT", "L", "MN", "R")) for letter in letters}  # fmt: skip
+    if any(letter.isalpha() and not letter.isascii() for letter in text):
+        raise ValueError(f"The character is not mapped: {text[:200]}")
     letters = [letter for letter in text.upper() if letter in codes]
     if not letters:
         return ""
@@ -179,7 +218,7 @@ def split_to_map(text: str, entry: str, pair: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for each in filter(None, text.split(entry)):
         key, between, value = each.partition(pair)
-        if not between:
+        if not between or pair in value:
             raise ValueError(
                 f"Key-value delimiter must appear exactly once in each entry: {each[:200]}"
             )
@@ -194,7 +233,7 @@ def split_to_multimap(text: str, entry: str, pair: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for each in filter(None, text.split(entry)):
         key, between, value = each.partition(pair)
-        if not between:
+        if not between or pair in value:
             raise ValueError(
                 f"Key-value delimiter must appear exactly once in each entry: {each[:200]}"
             )
@@ -353,7 +392,7 @@ def format_(pattern: str | None, kinds: str, texts: list[str | None]) -> str | N
     numbers = itertools.count(1)
 
     def shown(found: re.Match[str]) -> str:
-        if found[5] in "%n":
+        if found[0] in ("%%", "%n"):
             return "%" if found[5] == "%" else "\n"
         number = int(found[1] or next(numbers)) - 1
         if number >= len(texts):
@@ -370,7 +409,7 @@ def _formatted(found: re.Match[str], text: str | None, kind: str) -> str:
     if set(flags) - set(allowed) or len(set(flags) & set("-0")) == 2:
         raise UnsupportedValueError(f"this format is not supported: {found[0]}")
     if text is None:
-        return "null"
+        return "false" if letter == "b" else "null"
     comma = "," if "," in flags else ""
     if letter in "sS":
         cut = text if digits is None else text[: int(digits)]
@@ -429,7 +468,10 @@ def split_some(text: str, delimiter: str, limit: int) -> list[str]:
 
 @function("BLOB", returns=T)
 def from_utf8(data: bytes) -> str:
-    return data.decode("utf-8", "replace")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise UnsupportedValueError("text that is not UTF-8 is not supported") from None
 
 
 @function("BLOB", returns=T)

@@ -9,11 +9,12 @@ from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 
 from opentrail.lake.dialect.python_functions import B, D, N, T, UnsupportedValueError, function
+from opentrail.lake.dialect.text_functions import BLANK
 
 
 @function(T, returns="DATE")
 def date_of(text: str) -> date:
-    return _date(text.strip(), r"[+-]?\d+-\d{1,2}-\d{1,2}")
+    return _date(text.strip(BLANK), r"[+-]?\d+-\d{1,2}-\d{1,2}")
 
 
 @function(T, returns="DATE")
@@ -54,8 +55,8 @@ _OTHER_TIMESTAMP = re.compile(
 @function(T, N, B, returns="TIMESTAMP")
 def timestamp(text: str, precision: int, zoned: bool) -> datetime:
     shown = "timestamp with time zone" if zoned else "timestamp"
-    found = _TIMESTAMP.fullmatch(text.strip())
-    if found is None and not _OTHER_TIMESTAMP.fullmatch(text.strip()):
+    found = _TIMESTAMP.fullmatch(text.strip(BLANK))
+    if found is None and not _OTHER_TIMESTAMP.fullmatch(text.strip(BLANK)):
         raise ValueError(f"Value cannot be cast to timestamp: {text[:200]}")
     if found is None:
         raise UnsupportedValueError(f"this form of a timestamp is not supported: {text[:200]}")
@@ -66,7 +67,7 @@ def timestamp(text: str, precision: int, zoned: bool) -> datetime:
         year, month, day, hour, minute, second = (int(part or 0) for part in parts)
         moment = datetime(year, month, day, hour, minute, second)
     except ValueError:
-        _refuse_year(text.strip())
+        _refuse_year(text.strip(BLANK))
         raise ValueError(f"Value cannot be cast to {shown}: {text[:200]}") from None
     digits = Decimal(f"0.{fraction or 0}").quantize(Decimal(1).scaleb(-precision), ROUND_HALF_UP)
     return moment + timedelta(microseconds=int(digits * 1_000_000))
