@@ -292,6 +292,8 @@ def json_fields(text: str, names: list[str], keeps: bool) -> list[str | None]:
     value = _read(text)
     if isinstance(value, dict):
         lower = {key.lower(): each for key, each in value.items()}
+        if len(lower) < len(value):
+            raise UnsupportedValueError(f"Cannot cast to row. Duplicate field: {text[:200]}")
         found = [lower.get(name.lower(), _MISSING) for name in names]
     elif isinstance(value, list) and len(value) == len(names):
         found = list(value)

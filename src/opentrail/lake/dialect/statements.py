@@ -881,13 +881,12 @@ class Statements:
     def _values(self, node: exp.Values, outer: Scope | None) -> tuple[str, list[Field]]:
         scope = Scope((), outer, None, "VALUES cannot contain aggregations", "no windows in VALUES")
         rows = [
-            [
-                self._expressions.value(each, scope)
-                for each in (row.expressions if isinstance(row, exp.Tuple) else [row])
-            ]
+            [self._expressions.value(each, scope) for each in _row_items(row)]
             for row in node.expressions
         ]
         kinds = [value.type for value in rows[0]]
+        if len(kinds) == 1 and kinds[0].name == "row":
+            raise refusal(node, "a row as the only value is not supported in VALUES")
         if len(rows) > 1 or len(kinds) == 1:
             for values in rows:
                 if len(values) != len(kinds):
@@ -920,6 +919,15 @@ _GROUPINGS: dict[type[exp.Expr], str] = {
     exp.Cube: "CUBE",
     exp.GroupingSets: "GROUPING SETS",
 }
+
+
+def _row_items(row: exp.Expr) -> Sequence[exp.Expr]:
+    """Returns the values of one row: `(1, 2)` and `ROW(1, 2)` have two."""
+    items = row.expressions if isinstance(row, exp.Tuple) else [row]
+    only = items[0] if len(items) == 1 else None
+    if isinstance(only, exp.Anonymous) and str(only.this).lower() == "row":
+        return only.expressions
+    return items
 
 
 def _unaliased(node: exp.Expr) -> exp.Expr:

@@ -409,7 +409,7 @@ def _formatted(found: re.Match[str], text: str | None, kind: str) -> str:
     if set(flags) - set(allowed) or len(set(flags) & set("-0")) == 2:
         raise UnsupportedValueError(f"this format is not supported: {found[0]}")
     if text is None:
-        return "false" if letter == "b" else "null"
+        return ("false" if letter == "b" else "null")[: None if digits is None else int(digits)]
     comma = "," if "," in flags else ""
     if letter in "sS":
         cut = text if digits is None else text[: int(digits)]
@@ -435,7 +435,8 @@ def _placed(value: str, found: re.Match[str]) -> str:
     flags, width = found[2], min(int(found[3] or 0), _MAX_WIDTH)
     if "-" in flags:
         return value.ljust(width)
-    return value.zfill(width) if "0" in flags else value.rjust(width)
+    has_zeros = "0" in flags and value[-1:].isdigit()
+    return value.zfill(width) if has_zeros else value.rjust(width)
 
 
 @function(N, returns=T)
