@@ -58,10 +58,12 @@ def _regular(
     if value.type != VARCHAR or searched.type != VARCHAR:
         return arguments
     known = value.text
-    is_ascii = known is None or bool(re.search(r"(?i)\\b|\(\?\w*i", known))
-    has_end = known is None or "$" in known
-    if is_ascii or has_end:
-        sql = f"lake_searched({searched.sql}, {is_ascii}, {has_end})"
+    flags = [
+        known is None or re.search(part, known) is not None
+        for part in (r"\\[bB]", r"\(\?\w*i", r"\$")
+    ]
+    if any(flags):
+        sql = f"lake_searched({searched.sql}, {', '.join(map(str, flags))})"
         searched = replace(searched, sql=sql, text=None)
     rest: list[exp.Expr | Value] = list(more)
     if name in ("regexp_extract", "regexp_extract_all") and more:

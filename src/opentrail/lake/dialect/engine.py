@@ -12,7 +12,7 @@ from opentrail.lake.dialect import (
     time_functions,
 )
 from opentrail.lake.dialect.python_functions import FUNCTIONS
-from opentrail.lake.dialect.text_functions import BLANK
+from opentrail.lake.dialect.text_functions import BLANK, FOLDED
 
 #: Modules whose import registers functions.
 FUNCTION_MODULES = (json_functions, number_functions, text_functions, time_functions)
@@ -23,7 +23,7 @@ lake_no_nan(x) = CASE WHEN lake_ok(isnan(x), 'NaN is not supported here') THEN x
 lake_defined(x) = CASE WHEN NOT isnan(x) THEN x END
 lake_values(l) = list_transform(l, lambda e_: e_.f)
 lake_upper(s) = CASE WHEN contains(s, 'ß') THEN array_to_string(list_transform(string_split(s, 'ß'), lambda e_: upper(e_)), 'ß') ELSE upper(s) END
-lake_searched(s, is_ascii, has_end) = CASE WHEN lake_ok(is_ascii AND strlen(s) <> length(s), 'letters beyond ASCII are not supported with (?i) or \\b') AND lake_ok(has_end AND ends_with(s, chr(10)), 'a line break at the end is not supported with $') THEN s END
+lake_searched(s, has_words, has_cases, has_end) = CASE WHEN lake_ok(has_words AND strlen(s) <> length(s), 'letters beyond ASCII are not supported with \\b') AND lake_ok(has_cases AND strlen(s) <> length(s) AND regexp_matches(s, lake_folded()), 'letters such as ß are not supported with (?i)') AND lake_ok(has_end AND ends_with(s, chr(10)), 'a line break at the end is not supported with $') THEN s END
 lake_count(n) = CASE WHEN lake_ok(n > 10000, 'the second argument must be less than or equal to 10000') THEN n END
 lake_offset(n, least) = CASE WHEN lake_ok(n IS NULL OR n < least, 'Offset must be at least ' || least) THEN n END
 lake_levenshtein(a, b) = CASE WHEN lake_ok(strlen(a) <> length(a) OR strlen(b) <> length(b), 'levenshtein_distance of letters beyond ASCII is not supported') THEN levenshtein(a, b) END
@@ -121,6 +121,7 @@ def prepare(connection: Connection) -> None:
         )
     now = datetime.now(UTC).replace(tzinfo=None).isoformat(" ")
     connection.execute(f"CREATE MACRO lake_blank() AS '{BLANK}'")
+    connection.execute(f"CREATE MACRO lake_folded() AS '{FOLDED}'")
     connection.execute(f"CREATE MACRO lake_now() AS CAST('{now}' AS TIMESTAMP)")
     for line in _MACROS.strip().splitlines():
         head, _, body = line.partition(" = ")

@@ -253,6 +253,8 @@ def nth_position(text: str, part: str, nth: int) -> int:
     return at + 1
 
 
+#: Letters that are several in another case: Trino's `(?i)ss` matches `ß`.
+FOLDED = "[ßİŉǰΐΰև\u1e96-\u1e9e\u1f50-\u1ffc\ufb00-\ufb17]"
 #: What RE2 reads as Trino does.
 _PIECE = re.compile(
     r"""
@@ -278,8 +280,9 @@ def pattern(text: str, takes_empty: bool) -> str:
         takes_empty: whether matches may be empty: RE2 splits and replaces at other places then.
     """
     pieces = _PIECE.findall(text)
+    is_known = "".join(pieces) == text and not re.search(rf"(?s)\(\?\w*i.*{FOLDED}", text)
     try:
-        tree = parse_pattern(text) if "".join(pieces) == text else None
+        tree = parse_pattern(text) if is_known else None
     except (re.error, RecursionError, OverflowError):
         tree = None
     if tree is None or _repeats_nothing(tree) or not (takes_empty or tree.getwidth()[0]):
