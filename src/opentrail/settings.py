@@ -164,8 +164,8 @@ class Settings:
         "the AWS endpoint ({d.listen.host}:{d.listen.port})",
         read=_read_address,
     )
-    #: Address of console, health, metrics and the command line's API; an address other than
-    #: loopback needs TLS and `--auth enforced`.
+    #: Address of the console, `/health`, `/metrics` and the command line's API. A non-loopback
+    #: address requires TLS and `--auth enforced`.
     console_listen: Address = _setting(
         Address("127.0.0.1", 4748),
         _ADDRESSES,
@@ -173,8 +173,9 @@ class Settings:
         "health and API ({d.console_listen.host}:{d.console_listen.port})",
         read=_read_address,
     )
-    #: Address of the console at a proxy that ends TLS, such as `https://trail.example.com`; the
-    #: proxy passes the header `Host`. Requests for this host count as requests over TLS.
+    #: Address of the console at a proxy that terminates TLS, such as `https://trail.example.com`.
+    #: The proxy must pass the `Host` header unchanged. Requests for this host count as requests
+    #: over TLS.
     console_url: str | None = _setting(
         None,
         _ADDRESSES,
@@ -182,11 +183,11 @@ class Settings:
         "address of the console behind a TLS proxy: https://HOST",
         read=read_console_url,
     )
-    #: Where calls are forwarded: service name → URL; `""` is every other service.
+    #: URL of the upstream for each service; `""` means all other services.
     upstream: Mapping[str, str] = _setting(
         {}, _ADDRESSES, "[SERVICE=]URL", "where calls go; repeatable", read=read_upstreams
     )
-    #: Seconds for which an upstream may be silent before or within an answer.
+    #: Seconds that an upstream may be silent before or during a response.
     upstream_timeout: float = _setting(
         910.0,
         _ADDRESSES,
@@ -194,8 +195,8 @@ class Settings:
         "timeout of an upstream ({d.upstream_timeout:g})",
         read=read_number,
     )
-    #: `on`: at the start, opentrail identifies each upstream with GET requests without credentials;
-    #: `off`: it sends nothing to an upstream but the calls of clients.
+    #: `on`: at startup, opentrail identifies each upstream with GET requests without credentials;
+    #: `off`: it sends only the clients' calls to upstreams.
     upstream_check: str = _setting(
         "on",
         _ADDRESSES,
@@ -203,11 +204,12 @@ class Settings:
         "on (default): check upstreams at the start; or off",
         choices=("on", "off"),
     )
-    #: PEM file with the certificate authorities to trust for upstreams.
+    #: PEM file with the certificate authorities that opentrail trusts for upstreams.
     upstream_ca: Path | None = _setting(
         None, _ADDRESSES, "FILE", "PEM file with the authorities of https upstreams", read=read_file
     )
-    #: Networks of trusted proxies, whose `X-Forwarded-For` gives the caller's address.
+    #: Networks of trusted proxies. opentrail takes the caller's address from their
+    #: `X-Forwarded-For` header.
     trusted_proxies: tuple[str, ...] = _setting(
         (),
         _ADDRESSES,
@@ -215,9 +217,9 @@ class Settings:
         "proxies whose X-Forwarded-For counts: 10.0.0.0/8,…",
         read=read_networks,
     )
-    #: Private networks, such as a container network, whose hosts may call with `--auth permissive`
-    #: and without TLS: they can call as any user, and read other hosts' traffic. Hosts in other
-    #: networks cannot connect.
+    #: Private networks, such as a container network, whose hosts may connect with `--auth
+    #: permissive` and without TLS. They can impersonate any caller, and read the traffic of other
+    #: hosts. Hosts in other networks cannot connect.
     insecure_trusted_networks: tuple[str, ...] = _setting(
         (),
         _ADDRESSES,
@@ -225,8 +227,8 @@ class Settings:
         "private networks that may call without --auth enforced and TLS",
         read=read_private_networks,
     )
-    #: PEM file with the certificate of the AWS endpoint and the console, which then speak TLS.
-    #: SIGHUP reloads it and the key.
+    #: PEM file with the certificate of the AWS endpoint and the console. Both then use TLS. To
+    #: reload the certificate and the key, send SIGHUP.
     tls_certificate: Path | None = _setting(
         None, _ADDRESSES, "FILE", "PEM certificate; both ports then use TLS", read=read_file
     )
@@ -234,10 +236,10 @@ class Settings:
     tls_key: Path | None = _setting(
         None, _ADDRESSES, "FILE", "PEM key of the certificate", read=read_file
     )
-    #: `permissive`: the caller is the owner of the access key id, unverified; loopback and
-    #: `--insecure-trusted-networks` only.
-    #: `enforced`: signatures are verified with the key directory (`opentrail keys`), and policies
-    #: decide who may call opentrail's own API.
+    #: `permissive`: opentrail assumes that the caller is the owner of the access key id, without
+    #: verifying the signature. Only loopback addresses and `--insecure-trusted-networks` can
+    #: connect. `enforced`: opentrail verifies signatures against the key directory (`opentrail
+    #: keys`), and policies decide who may call opentrail's own API.
     auth: str = _setting(
         "permissive",
         _CALLERS,
@@ -245,8 +247,8 @@ class Settings:
         "permissive (default) or enforced: verify signatures",
         choices=("permissive", "enforced"),
     )
-    #: With `--auth enforced`, the handling of calls with keys that are not in the key directory:
-    #: `forward` leaves them to the upstream, `refuse` refuses them.
+    #: With `--auth enforced`, how to handle calls with keys that are not in the key directory:
+    #: `forward` lets the upstream decide, `refuse` refuses them.
     unknown_keys: str = _setting(
         "forward",
         _CALLERS,
@@ -254,19 +256,19 @@ class Settings:
         "with enforced: forward (default) or refuse",
         choices=("forward", "refuse"),
     )
-    #: Provider of OpenID Connect by which users sign in to the console: its issuer, an https URL.
+    #: Issuer of the OpenID Connect provider that users sign in with, an https URL.
     oidc_issuer: str | None = _setting(
         None, _CALLERS, "URL", "OpenID Connect provider for the console's users", read=read_issuer
     )
-    #: This server's client id at the provider.
+    #: This server's client ID at the provider.
     oidc_client_id: str | None = _setting(
         None, _CALLERS, "ID", "this server's client id at the provider", read=read_text
     )
-    #: This server's client secret at the provider; refused in the flag, where other users of the
-    #: machine could see it. A public client has none.
+    #: This server's client secret at the provider. You cannot set it with a flag, because other
+    #: users of the machine could see it. A public client has none.
     oidc_client_secret: str | None = _setting(None, read=read_secret, repr=False)
-    #: Claim of the id token that gives a user's role, by the table `[oidc_roles]` of the file. With
-    #: dots it may be a path into objects: `realm_access.roles`.
+    #: Claim of the ID token that determines a user's role, according to the table `[oidc_roles]` in
+    #: the file. Use dots for nested claims: `realm_access.roles`.
     oidc_role_claim: str = _setting(
         "roles",
         _CALLERS,
@@ -274,13 +276,13 @@ class Settings:
         "claim that gives a user's role ({d.oidc_role_claim})",
         read=read_text,
     )
-    #: Claim of the id token, or path into its objects, with the ids of the accounts that a user may
-    #: see, or `*` for all; opentrail refuses users without either. None: all users may see all
-    #: accounts.
+    #: Claim of the ID token with the ids of the accounts that a user may see, or `*` for all
+    #: accounts. Use dots for nested claims. opentrail refuses users whose claim contains neither.
+    #: None: all users may see all accounts.
     oidc_accounts_claim: str | None = _setting(
         None, _CALLERS, "NAME", "claim with the accounts that a user may see", read=read_text
     )
-    #: Folder with all data of the server.
+    #: Folder with all of the server's data.
     data_dir: Path = _setting(
         Path("opentrail-data"),
         _DATA,
@@ -288,9 +290,9 @@ class Settings:
         "folder with all data (./{d.data_dir})",
         read=_read_folder,
     )
-    #: Database with trails, keys and other state: `sqlite` (in the data directory), or
-    #: `postgresql://USER:PASSWORD@HOST/DATABASE`, a database for this server alone. A password is
-    #: refused in the flag, where other users of the machine could see it.
+    #: Database for trails, keys and other state: `sqlite` (in the data directory), or
+    #: `postgresql://USER:PASSWORD@HOST/DATABASE`, a database that only this server uses. The flag
+    #: does not accept a password, because other users of the machine could see it.
     control_store: str = _setting(
         "sqlite",
         _DATA,
@@ -299,9 +301,9 @@ class Settings:
         read=read_database,
         repr=False,
     )
-    #: The first store of call records: `sqlite` (in the data directory), or
-    #: `postgresql://USER:PASSWORD@HOST,HOST/DATABASE`, for this server alone. A password is refused
-    #: in the flag, where other users of the machine could see it.
+    #: Database for the journal, where opentrail first stores each call: `sqlite` (in the data
+    #: directory), or `postgresql://USER:PASSWORD@HOST,HOST/DATABASE`, which only this server uses.
+    #: The flag does not accept a password, because other users of the machine could see it.
     journal: str = _setting(
         "sqlite",
         _DATA,
@@ -310,20 +312,21 @@ class Settings:
         read=read_database,
         repr=False,
     )
-    #: Shared place of several servers for the files of event history: `s3://BUCKET/PREFIX`, in the
-    #: S3 that trails deliver to. It needs journal and control store on PostgreSQL.
+    #: Shared location for the event history files of several servers: `s3://BUCKET/PREFIX`, in the
+    #: S3 that trails deliver to. Requires the journal and the control store on PostgreSQL.
     files: str | None = _setting(
         None, _DATA, "s3://…", "history files that several servers share, in S3", read=read_place
     )
-    #: Maximum size of this server's local copies of these files, without their indexes, with a
-    #: unit: `20GB`; None: no limit. Lookups download the files that they need; the least recently
-    #: used files are deleted.
+    #: Maximum size of this server's local copies of these files, without their indexes, such as
+    #: `20GB`. None: no limit. Lookups download the files that they need, and opentrail deletes the
+    #: least recently used files.
     history_cache: int | None = _setting(
         None, _DATA, "SIZE", "local cache of these files, such as 20GB (all)", read=read_size
     )
-    #: Tasks of a server in a cluster besides answering and recording calls. `all` and `worker`
-    #: have event history, and one such server works for all servers; `query` has event history
-    #: only; `recorder` has no other task, and needs less memory and disk.
+    #: What a server in a cluster does in addition to answering and recording calls. Servers with
+    #: the role `all` or `worker` have event history, and one of them does the shared work of the
+    #: cluster. A `query` server has only event history. A `recorder` does nothing else, and needs
+    #: less memory and disk space.
     role: str = _setting(
         "all",
         _DATA,
@@ -331,11 +334,11 @@ class Settings:
         "role in a cluster: all, recorder, worker or query",
         choices=("all", "recorder", "worker", "query"),
     )
-    #: Recorder processes that share the port, for more calls than one core can record.
+    #: Number of recorder processes that share the port, if one core is not enough.
     recorders: int = _setting(1, _DATA, "N", "recorder processes ({d.recorders})", read=_read_whole)
-    #: `all` records all calls. Advanced event selectors, as a JSON file with a list or as
-    #: `[[record]]` tables in the file, record only matching calls; opentrail forwards and counts
-    #: the others, and stores nothing else about them.
+    #: `all` records all calls. With advanced event selectors, opentrail records only matching
+    #: calls; it forwards and counts the others, but stores no other data about them. Set them as a
+    #: list in a JSON file, or as `[[record]]` tables in the configuration file.
     record: str | Selection = _setting(
         "all",
         _DATA,
@@ -343,7 +346,7 @@ class Settings:
         "all (default), or a JSON file of event selectors",
         read=read_record,
     )
-    #: `off`: `record` must match all management events; `on`: it may leave some out.
+    #: `off`: `record` must select all management events; `on`: it may leave some out.
     leave_out_management_events: str = _setting(
         "off",
         _DATA,
@@ -351,11 +354,12 @@ class Settings:
         "off (default) or on: --record may leave them out",
         choices=("off", "on"),
     )
-    #: `refuse`: no answer without its record; `allow`: answer first, count lost records.
+    #: `refuse`: clients get an answer only after the call is recorded; `allow`: clients get the
+    #: answer first, and opentrail counts lost records.
     on_record_failure: str = _setting(
         "refuse", _DATA, "MODE", "refuse (default) or allow", choices=("refuse", "allow")
     )
-    #: Days that event history shows.
+    #: Number of days that events remain in event history.
     history_retention_days: int = _setting(
         90,
         _DATA,
@@ -363,18 +367,18 @@ class Settings:
         "days that event history shows ({d.history_retention_days})",
         read=_read_whole,
     )
-    #: Days that event history shows data and network activity events; default and maximum are
-    #: `--history-retention-days`.
+    #: Number of days that data events and network activity events remain in event history. The
+    #: default and the maximum are `--history-retention-days`.
     data_event_days: int | None = _setting(
         None, _DATA, "N", "the same for data events (--history-retention-days)", read=_read_whole
     )
-    #: Bytes that the journal and event history may take in the data directory, such as `50GB`;
-    #: None: no limit. Beyond it the oldest data events expire, then the oldest other events.
+    #: Maximum size of the journal and event history in the data directory, such as `50GB`. None: no
+    #: limit. If it is exceeded, the oldest data events expire first, then the oldest other events.
     history_size: int | None = _setting(
         None, _DATA, "SIZE", "disk space for records, such as 50GB (no limit)", read=read_size
     )
-    #: Events that expire while the disk is more than 90 % full: `data`, the oldest data events;
-    #: `all`, also the oldest other events when no data event is left; `off`, nothing.
+    #: Which events expire while the disk is more than 90 % full: `data`, the oldest data events;
+    #: `all`, also the oldest other events once no data events remain; `off`, none.
     disk_full_expiry: str = _setting(
         "data",
         _DATA,
@@ -382,11 +386,11 @@ class Settings:
         "what expires on a full disk: data (default), all or off",
         choices=("data", "all", "off"),
     )
-    #: Records per file of event history.
+    #: Number of records in each file of event history.
     history_seal_records: int = _setting(
         120_000, _DATA, "N", "records per sealed file ({d.history_seal_records})", read=_read_whole
     )
-    #: Seconds between deliveries of log files; in the sandbox 10.
+    #: Seconds between deliveries of log files (10 in the sandbox).
     delivery_interval: float = _setting(
         300.0,
         _TRAILS,
@@ -394,7 +398,7 @@ class Settings:
         "time between log files ({d.delivery_interval:g})",
         read=read_number,
     )
-    #: Seconds between digest files; in the sandbox 60.
+    #: Seconds between digest files (60 in the sandbox).
     digest_interval: float = _setting(
         3600.0,
         _TRAILS,
@@ -402,11 +406,12 @@ class Settings:
         "time between digest files ({d.digest_interval:g})",
         read=read_number,
     )
-    #: Days for which a key signs digests before a new one replaces it.
+    #: Number of days that a key signs digests before a new key replaces it.
     signing_key_days: int = _setting(
         90, _TRAILS, "N", "lifetime of a signing key ({d.signing_key_days})", read=_read_days
     )
-    #: Maximum trails of an account in a Region, shadow trails counted; AWS's quota is 5.
+    #: Maximum number of trails of an account in a Region, including shadow trails. The quota on AWS
+    #: is 5.
     trails_per_region: int = _setting(
         5,
         _TRAILS,
@@ -414,8 +419,8 @@ class Settings:
         "maximum trails in a Region ({d.trails_per_region}, as on AWS)",
         read=_read_whole,
     )
-    #: `permissive`: a trail may use any writable bucket; `enforced`: the bucket policy must allow
-    #: CloudTrail to deliver, as AWS demands.
+    #: `permissive`: a trail can use any writable bucket; `enforced`: the bucket policy must allow
+    #: CloudTrail to deliver, as on AWS.
     bucket_policy_check: str = _setting(
         "permissive",
         _TRAILS,
@@ -423,9 +428,10 @@ class Settings:
         "permissive (default) or enforced, as AWS",
         choices=("permissive", "enforced"),
     )
-    #: Source of the accounts of organization trails: `upstream` asks AWS Organizations there (the
-    #: sandbox does); `off`: there is no organization. An `[organization]` table in the file
-    #: describes it by `id`, `management_account` and `accounts`.
+    #: Source of the accounts for organization trails: `upstream` asks AWS Organizations on the
+    #: upstream, as the sandbox does; `off`: there is no organization. To describe an organization
+    #: yourself, add an `[organization]` table with `id`, `management_account` and `accounts` to the
+    #: file.
     organization: str | Organization = _setting(
         "off",
         _TRAILS,
@@ -433,20 +439,21 @@ class Settings:
         "accounts of organization trails: {organization}",
         choices=("off", "upstream"),
     )
-    #: `auto`: rules of the upstream's event buses get the events that trails select; `off`: none.
+    #: `auto`: rules on the upstream's event buses receive the events that trails select; `off`:
+    #: they receive none.
     event_bridge: str = _setting(
         "auto", _TRAILS, "MODE", "auto (default): rules get events; or off", choices=("auto", "off")
     )
-    #: OpenTelemetry collector that gets all events as logs (OTLP/HTTP with JSON), such as
-    #: `http://127.0.0.1:4318`; none by default.
+    #: OpenTelemetry collector that receives all events as logs (OTLP/HTTP with JSON), such as
+    #: `http://127.0.0.1:4318`. None by default.
     otlp_endpoint: str | None = _setting(
         None, _TRAILS, "URL", "OpenTelemetry collector for all events, as logs", read=read_collector
     )
-    #: Headers for it, such as `Authorization=Bearer TOKEN,X-Scope-OrgID=1`; refused in the flag,
-    #: where other users of the machine could see them.
+    #: Headers for the collector, such as `Authorization=Bearer TOKEN,X-Scope-OrgID=1`. You cannot
+    #: set them with a flag, because other users of the machine could see them.
     otlp_headers: Mapping[str, str] = _setting({}, read=read_headers, repr=False)
-    #: Body of these logs: `record`, the exact record; `ocsf`, the event in the form of OCSF 1.5;
-    #: `none`, only the attributes.
+    #: Body of these logs: `record`, the exact record; `ocsf`, an OCSF 1.5 event; `none`, only
+    #: attributes.
     otlp_body: str = _setting(
         "record",
         _TRAILS,
@@ -454,8 +461,8 @@ class Settings:
         "body of these logs: record (default), ocsf or none",
         choices=("record", "ocsf", "none"),
     )
-    #: `on`: opentrail records unusual activity for event history; `off`: only for trails with
-    #: Insights.
+    #: `on`: opentrail records unusual activity in event history; `off`: only for trails with
+    #: insight selectors.
     insights: str = _setting(
         "on",
         _ACTIVITY,
@@ -472,19 +479,19 @@ class Settings:
         choices=("balanced", "strict", "aws"),
     )
     #: Types of unusual activity of principals to record in event history, such as
-    #: `new-api,access-denied`, or `all`; none by default.
+    #: `new-api,access-denied`, or `all`. None by default.
     insights_types: tuple[str, ...] = _setting(
         (), _ACTIVITY, "NAMES", "types about principals to record, or all", read=read_insights_types
     )
-    #: Webhook that gets each match of a detection, such as `https://alerts.example/opentrail`; none
-    #: by default. Its address must be on the internet or in `--detections-webhook-networks`.
+    #: Webhook that receives each match of a detection, such as `https://alerts.example/opentrail`.
+    #: None by default. Its address must be public, or in `--detections-webhook-networks`.
     detections_webhook: str | None = _setting(
         None, _ACTIVITY, "URL", "webhook for matches of detections", read=read_webhook, repr=False
     )
-    #: Key that signs requests to the webhook (HMAC-SHA-256); refused in the flag, where other users
-    #: of the machine could see it.
+    #: Key for signing requests to the webhook (HMAC-SHA-256). You cannot set it with a flag,
+    #: because other users of the machine could see it.
     detections_webhook_secret: str | None = _setting(None, read=read_secret, repr=False)
-    #: Private networks, such as `10.0.0.0/8`, that the webhook may be in.
+    #: Private networks where the webhook may be, such as `10.0.0.0/8`.
     detections_webhook_networks: tuple[str, ...] = _setting(
         (),
         _ACTIVITY,
@@ -492,9 +499,9 @@ class Settings:
         "private networks that the webhook may be in",
         read=read_private_networks,
     )
-    #: Form of the webhook's messages: `opentrail`, the event of each match; `slack`, `teams`,
-    #: `pagerduty` or `alertmanager`, an alert in the form of that service, at most one per rule and
-    #: minute.
+    #: Format of the webhook's messages: `opentrail`, the event of each match; `slack`, `teams`,
+    #: `pagerduty` or `alertmanager`, an alert in the format of that service, at most one per rule
+    #: and minute.
     detections_webhook_form: str = _setting(
         "opentrail",
         _ACTIVITY,
@@ -502,10 +509,11 @@ class Settings:
         "opentrail (default), slack, teams, pagerduty or alertmanager",
         choices=("opentrail", "slack", "teams", "pagerduty", "alertmanager"),
     )
-    #: Integration key of a PagerDuty service, for the form `pagerduty`; refused in the flag, where
-    #: other users of the machine could see it.
+    #: Integration key of a PagerDuty service, for the form `pagerduty`. You cannot set it with a
+    #: flag, because other users of the machine could see it.
     detections_webhook_routing_key: str | None = _setting(None, read=read_secret, repr=False)
-    #: Whether the webhook also gets insights: beginning or ending unusual activity, and first uses.
+    #: Whether the webhook also receives insights: the beginning and end of unusual activity, and
+    #: first uses.
     detections_webhook_insights: str = _setting(
         "off", _ACTIVITY, "MODE", "off (default); on: it also gets insights", choices=("on", "off")
     )
