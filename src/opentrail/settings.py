@@ -282,7 +282,7 @@ class Settings:
     oidc_accounts_claim: str | None = _setting(
         None, _CALLERS, "NAME", "claim with the accounts that a user may see", read=read_text
     )
-    #: Folder with all of the server's data.
+    #: Folder with all data of the server.
     data_dir: Path = _setting(
         Path("opentrail-data"),
         _DATA,
@@ -323,10 +323,10 @@ class Settings:
     history_cache: int | None = _setting(
         None, _DATA, "SIZE", "local cache of these files, such as 20GB (all)", read=read_size
     )
-    #: What a server in a cluster does in addition to answering and recording calls. Servers with
-    #: the role `all` or `worker` have event history, and one of them does the shared work of the
-    #: cluster. A `query` server has only event history. A `recorder` does nothing else, and needs
-    #: less memory and disk space.
+    #: Tasks of a server in a cluster, in addition to answering and recording calls. Servers with
+    #: the role `all` or `worker` have event history, and one such server does the shared work of
+    #: the cluster. A `query` server has only event history. A `recorder` does nothing else, and
+    #: needs less memory and disk space.
     role: str = _setting(
         "all",
         _DATA,
