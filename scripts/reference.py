@@ -537,11 +537,10 @@ def sql_page() -> str:
     """Returns the page of SQL: the table's columns, and each function in each form."""
     lines = [
         "# SQL\n",
-        "`event_history` is a table with an event per row, and the columns of CloudTrail Lake. Its",
-        "id in `FROM` is also accepted. The dialect is that of Trino 476; [Query event history with SQL]"
-        "(../howto/query-with-sql.md)",
-        "has examples. A statement with anything that is not on this page is refused, with the line",
-        "and column.\n",
+        "The table `event_history` has one row per event, and the same columns as CloudTrail Lake.",
+        "In `FROM`, you can also use its id. The dialect is that of Trino 476. For examples, see",
+        "[Query event history with SQL](../howto/query-with-sql.md). If a statement uses anything",
+        "that is not on this page, opentrail refuses it and prints the line and column.\n",
         "## Columns\n",
         "| column | type |",
         "|---|---|",
