@@ -49,7 +49,7 @@ from opentrail.wire.message import AsgiApp
 from tests.factories import ACCOUNT, REGION, a_new_entry, a_record, an_identity, catalog
 from tests.fakes import MemoryEvents
 from tests.insights.local_watch import LocalWatch
-from tests.lake.stand_ins import MemoryQueries, StandInEngine
+from tests.lake.stand_ins import MemoryQueries, StandInDelivery, StandInEngine
 from tests.trails.world import World
 
 TOKEN = "the-token"
@@ -224,7 +224,7 @@ class Api:
             self.world.signer,
             self.world.clock,
             OrganizationAdministration(self.world.source, self.world.control),
-            Queries(self.engine, MemoryQueries(), self.world.clock),
+            Queries(self.engine, MemoryQueries(), self.world.clock, StandInDelivery()),
         )
         self.insights = Insights(
             LocalWatch(),

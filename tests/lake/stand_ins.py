@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from opentrail.core.errors import QueryFailed, StatementRefused
-from opentrail.ports.queries import QueryStatistics, Row, StoredQuery
+from opentrail.core.errors import (
+    CloudTrailError,
+    ObjectStoreError,
+    QueryFailed,
+    StatementRefused,
+)
+from opentrail.ports.queries import QueryStatistics, QueryStore, ResultPlace, Row, StoredQuery
 
 
 class StandInEngine:
@@ -62,3 +67,21 @@ class MemoryQueries:
     async def delete(self, query_id: str) -> int:
         self.stored.pop(query_id, None)
         return self.result_bytes
+
+
+class StandInDelivery:
+    """A `ResultDelivery` that fails some times; buckets named `nosuch` are missing."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.delivered: list[tuple[str, str]] = []
+
+    async def verify(self, uri: str, store_arn: str) -> None:
+        if "nosuch" in uri:
+            raise CloudTrailError("S3BucketDoesNotExistException", "S3 bucket nosuch")
+
+    async def deliver(self, query: StoredQuery, place: ResultPlace, store: QueryStore) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise ObjectStoreError("SlowDown", "503")
+        self.delivered.append((query.id, place.uri))

@@ -6,14 +6,15 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from opentrail.core.errors import CloudTrailError
 from opentrail.lake.event_history import store_id
 from opentrail.lake.queries import MAX_ACTIVE, MAX_RESULT_BYTES, MAX_STATEMENT, Queries
-from opentrail.ports.queries import StoredQuery
+from opentrail.ports.queries import ResultPlace, StoredQuery
 from tests.factories import ACCOUNT, MOMENT
 from tests.fakes import SettableClock, asynchronous
-from tests.lake.stand_ins import MemoryQueries, StandInEngine
+from tests.lake.stand_ins import MemoryQueries, StandInDelivery, StandInEngine
 
 
 class World:
@@ -23,10 +24,24 @@ class World:
             MemoryQueries(),
             SettableClock(MOMENT),
         )
-        self.queries = Queries(self.engine, self.store, self.clock)
+        self.delivery = StandInDelivery()
+        self.queries = self.opened()
 
-    async def started(self, statement: str = "SELECT 1") -> StoredQuery:
-        return await self.queries.start(statement, ACCOUNT, [ACCOUNT])
+    def opened(self) -> Queries:
+        return Queries(self.engine, self.store, self.clock, self.delivery, (0, 0))
+
+    async def started(
+        self, statement: str = "SELECT 1", place: ResultPlace | None = None
+    ) -> StoredQuery:
+        return await self.queries.start(statement, ACCOUNT, [ACCOUNT], place)
+
+    async def delivered(self, query: StoredQuery) -> str:
+        """Returns the status of a query's delivery, once it has ended."""
+        while (found := self.queries.find(query.id, ACCOUNT)).place is not None:
+            if found.place.status != "PENDING" or found.status not in ("RUNNING", "FINISHED"):
+                return found.place.status
+            await asyncio.sleep(0)
+        raise AssertionError("it has no place")
 
     async def refused(self, statement: str = "SELECT 1") -> str:
         with pytest.raises(CloudTrailError) as error:
@@ -107,7 +122,7 @@ async def test_restart_fails_queries_that_ran() -> None:
     world = World()
     query = await world.started("slow")
     world.store.stored[query.id] = query
-    again = Queries(world.engine, world.store, world.clock)
+    again = world.opened()
     await again.open()
     assert again.find(query.id, ACCOUNT).status == "FAILED"
     assert world.store.stored[query.id].status == "FAILED"
@@ -134,3 +149,68 @@ async def test_oldest_results_make_room() -> None:
     kept = sorted(query.created - MOMENT.timestamp() for query in world.queries.of(ACCOUNT))
     assert kept == [1, 2, 3, 4]
     assert len(world.store.stored) == 4
+
+
+LAKE, ATHENA = ResultPlace("s3://bucket/a", "us-east-1"), ResultPlace("s3://bucket/a")
+
+
+@pytest.mark.parametrize("failures", [0, 2])
+@asynchronous
+async def test_result_is_delivered_however_often_the_store_fails(failures: int) -> None:
+    world = World()
+    world.delivery.failures = failures
+    query = await world.started(place=LAKE)
+    assert await world.delivered(query) == "SUCCESS"
+    assert world.delivery.delivered == [(query.id, LAKE.uri)]
+    assert world.store.stored[query.id] == world.queries.find(query.id, ACCOUNT)
+
+
+@asynchronous
+async def test_delivery_fails_after_its_attempts() -> None:
+    world = World()
+    world.delivery.failures = 3
+    query = await world.started(place=LAKE)
+    assert await world.delivered(query) == "FAILED"
+    assert world.queries.find(query.id, ACCOUNT).status == "FINISHED"
+
+
+@asynchronous
+async def test_restart_resumes_deliveries() -> None:
+    world = World()
+    query = await world.started(place=LAKE)
+    await world.delivered(query)
+    world.store.stored[query.id] = replace(world.store.stored[query.id], place=LAKE)
+    world.queries = world.opened()
+    await world.queries.open()
+    assert await world.delivered(query) == "SUCCESS"
+    assert world.delivery.delivered == [(query.id, LAKE.uri)] * 2
+
+
+@pytest.mark.parametrize("statement", ["fails", "slow"])
+@asynchronous
+async def test_unfinished_query_delivers_nothing(statement: str) -> None:
+    world = World()
+    query = await world.started(statement, LAKE)
+    if statement == "slow":
+        await world.queries.cancel(query)
+    await world.queries.wait(query, 60)
+    assert world.delivery.delivered == []
+
+
+@asynchronous
+async def test_athena_query_finishes_with_its_file() -> None:
+    world = World()
+    query = await world.queries.wait(await world.started(place=ATHENA), 60)
+    assert query.status == "FINISHED"
+    assert world.delivery.delivered == [(query.id, ATHENA.uri)]
+
+
+@asynchronous
+async def test_athena_query_fails_without_its_file() -> None:
+    world = World()
+    world.delivery.failures = 1
+    query = await world.queries.wait(await world.started(place=ATHENA), 60)
+    assert (query.status, query.error) == (
+        "FAILED",
+        "the result cannot be written to S3: SlowDown: 503",
+    )

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import hashlib
 import json
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from opentrail.commands.client import find
-from tests.live.processes import Opentrail, eventually, opentrail_server
+from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
+from tests.factories import ACCOUNT
+from tests.live.processes import (
+    Opentrail,
+    eventually,
+    moto_server,
+    opentrail_server,
+)
 from tests.live.test_mcp import ask, connected
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -130,3 +142,93 @@ def test_killed_query_process_is_only_a_failed_query(server: Opentrail) -> None:
 
     eventually(is_failed, "the query has failed")
     create(server, "after")
+
+
+def until(server: Opentrail, query_id: str, member: str, status: str) -> dict[str, Any]:
+    """Returns the state of a query, once a member of it has a value."""
+    cloudtrail = server.boto("cloudtrail")
+
+    def state() -> dict[str, Any] | None:
+        found: dict[str, Any] = cloudtrail.describe_query(QueryId=query_id)
+        return found if found[member] == status else None
+
+    found = eventually(state, f"{member} is {status}")
+    assert found is not None
+    return found
+
+
+def test_results_in_s3_are_signed_even_after_a_kill(tmp_path: Path) -> None:
+    with (
+        moto_server() as upstream,
+        opentrail_server(tmp_path / "data", "--upstream", upstream) as server,
+    ):
+        s3 = server.boto("s3")
+        s3.create_bucket(Bucket="results")
+        server.boto("iam").create_user(UserName="Mary")
+        given = {"QueryStatement": _CREATED, "DeliveryS3Uri": "s3://results/audit"}
+        queries = []
+        for _ in range(3):
+            queries.append(server.boto("cloudtrail").start_query(**given)["QueryId"])
+            until(server, queries[-1], "QueryStatus", "FINISHED")
+            server.kill()
+            server.start()
+        for query_id in queries:
+            state = until(server, query_id, "DeliveryStatus", "SUCCESS")
+            assert state["DeliveryS3Uri"] == "s3://results/audit"
+        s3, cloudtrail = server.boto("s3"), server.boto("cloudtrail")
+        listed = s3.list_objects_v2(Bucket="results")["Contents"]
+        signs = [each["Key"] for each in listed if each["Key"].endswith("/result_sign.json")]
+        assert (len(listed), len(signs)) == (6, 3)
+        keys = {
+            key["Fingerprint"]: key["Value"]
+            for key in cloudtrail.list_public_keys()["PublicKeyList"]
+        }
+        for sign in signs:
+            verify_result(s3, sign, keys)
+
+
+def verify_result(s3: Any, sign_key: str, keys: dict[str, bytes]) -> None:
+    """Verifies a result with nothing but its files and the public keys."""
+    folder = sign_key.removesuffix("result_sign.json")
+    assert folder.startswith(f"audit/AWSLogs/{ACCOUNT}/CloudTrail-Lake/Query/")
+
+    def content(name: str) -> bytes:
+        return bytes(s3.get_object(Bucket="results", Key=folder + name)["Body"].read())
+
+    sign = json.loads(content("result_sign.json"))
+    hashes_text = " ".join(each["fileHashValue"] for each in sign["files"])
+    for each in sign["files"]:
+        assert hashlib.sha256(content(each["fileName"])).hexdigest() == each["fileHashValue"]
+    public = serialization.load_der_public_key(keys[sign["publicKeyFingerprint"]])
+    assert isinstance(public, rsa.RSAPublicKey)
+    signature = bytes.fromhex(sign["hashSignature"])
+    public.verify(signature, hashes_text.encode(), padding.PKCS1v15(), hashes.SHA256())
+    assert gzip.decompress(content("result_1.csv.gz")) == b'"name"\n"Mary"\n'
+
+
+def test_athena_client_queries_event_history(server: Opentrail) -> None:
+    create(server, "Zoe")
+    athena = boto3.client(
+        "athena",
+        region_name="us-east-1",
+        endpoint_url=f"{server.url}/athena",
+        aws_access_key_id=ADMIN_KEY_ID,
+        aws_secret_access_key=ADMIN_SECRET,
+    )
+    statement = f"{_CREATED} DESC LIMIT 1"
+    query_id = athena.start_query_execution(QueryString=statement)["QueryExecutionId"]
+
+    def state() -> Any:
+        found = athena.get_query_execution(QueryExecutionId=query_id)["QueryExecution"]["Status"]
+        return found["State"] if found["State"] not in ("QUEUED", "RUNNING") else None
+
+    assert eventually(state, "the query ends") == "SUCCEEDED"
+    rows = athena.get_query_results(QueryExecutionId=query_id)["ResultSet"]["Rows"]
+    assert [row["Data"][0]["VarCharValue"] for row in rows] == ["name", "Zoe"]
+    # Calls at other paths are for the upstream, which cannot be reached.
+    with pytest.raises(ClientError) as error:
+        server.boto("athena").list_work_groups()
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 502
+    names = {(each["eventSource"], each["eventName"]) for each in server.records("")}
+    for name in ("StartQueryExecution", "GetQueryResults", "ListWorkGroups"):
+        assert ("athena.amazonaws.com", name) in names

@@ -40,6 +40,7 @@ from opentrail.lake.queries import Queries
 from opentrail.ports.event_store import Excess, ExpiredEvents
 from opentrail.ports.follow import FollowedPositions, catch_up, follow
 from opentrail.ports.journal import TrimmedJournal, first_not_lost
+from opentrail.ports.queries import ResultDelivery
 from opentrail.ports.signer import Signer
 from opentrail.trails.comparison import BucketComparison
 from opentrail.trails.delivery import LogDelivery, RetryLimit
@@ -48,6 +49,7 @@ from opentrail.trails.destinations import Destinations
 from opentrail.trails.digest import DigestChains
 from opentrail.trails.digest_chains import BucketDigests
 from opentrail.trails.plans import EntrySelector
+from opentrail.trails.query_results import S3ResultDelivery
 from opentrail.trails.registry import TrailRegistry
 
 log = logging.getLogger(__name__)
@@ -302,21 +304,22 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
     groups, topics = CloudWatchLogGroups(core.clients), SnsTopics(core.clients)
     enforced = settings.bucket_policy_check == "enforced"
     organizations = next((wing.organizations for wing in wings if wing.organizations), None)
+    destinations = Destinations(objects, topics, groups, KmsKeys(core.clients), enforced)
     return Services(
         engines.history if site.keeps_history else None,
         trails,
         deliveries,
         control,
         journal,
-        Destinations(objects, topics, groups, KmsKeys(core.clients), enforced),
+        destinations,
         signer,
         clock,
         organizations or NoOrganizations(),
-        await _queries(core),
+        await _queries(core, S3ResultDelivery(objects, destinations, signer)),
     )
 
 
-async def _queries(core: Core) -> Queries | None:
+async def _queries(core: Core, delivery: ResultDelivery) -> Queries | None:
     """Returns what runs SQL over event history; a server of a cluster does not."""
     engines, history = core.engines, core.engines.history
     if not engines.site.runs_queries:
@@ -328,7 +331,7 @@ async def _queries(core: Core) -> Queries | None:
         files,
         lambda: (history.kept_since, history.data_kept_since),
     )
-    queries = Queries(runner, files, engines.clock)
+    queries = Queries(runner, files, engines.clock, delivery)
     await queries.open()
     core.stack.push_async_callback(queries.close)
     return queries

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+from opentrail.core.arns import STORE, CloudTrailArn
 from opentrail.lake.dialect.record_members import member
 from opentrail.lake.dialect.scopes import Table, Value
 from opentrail.lake.dialect.types import BOOLEAN, TIMESTAMP, VARCHAR, Type, array, map_of, row
@@ -17,6 +18,11 @@ _NAMESPACE = uuid.UUID("6d7b3f0e-3c5a-4f7e-9d7e-4a4cbb1d2f10")
 def store_id(account: str) -> str:
     """Returns the id of an account's store: the same on every server and after every start."""
     return str(uuid.uuid5(_NAMESPACE, f"{NAME}/{account}"))
+
+
+def store_arn(region: str, account: str) -> str:
+    """Returns the ARN of an account's store in a Region."""
+    return str(CloudTrailArn(STORE, region, account, store_id(account)))
 
 
 def _texts(names: str) -> list[tuple[str, Type]]:

@@ -6,15 +6,31 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
+from typing import Any
 
 from msgspec.structs import replace
 
-from opentrail.core.errors import CloudTrailError, QueryFailed, StatementRefused
+from opentrail.core.errors import (
+    CloudTrailError,
+    ObjectStoreError,
+    OpentrailError,
+    QueryFailed,
+    StatementRefused,
+)
 from opentrail.lake.event_history import NAME, store_id
 from opentrail.ports.clock import Clock
-from opentrail.ports.queries import QueryEngine, QueryStatus, QueryStore, Row, StoredQuery
+from opentrail.ports.queries import (
+    DeliveryStatus,
+    QueryEngine,
+    QueryStatus,
+    QueryStore,
+    ResultDelivery,
+    ResultPlace,
+    Row,
+    StoredQuery,
+)
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +45,8 @@ MAX_RESULT_BYTES = 4 << 30
 MAX_STORED = 10_000
 _DEADLINE = timedelta(hours=1)
 _ACTIVE: tuple[QueryStatus, ...] = ("QUEUED", "RUNNING")
+#: Seconds between attempts to deliver a result; it then has the status FAILED.
+_RETRIES = (1, 10, 60, 600, 3_600)
 
 
 class Queries:
@@ -38,33 +56,51 @@ class Queries:
         engine: runs statements.
         store: keeps queries and results.
         clock: the time.
+        delivery: writes results to S3.
+        retries: seconds between attempts to deliver a result.
     """
 
-    def __init__(self, engine: QueryEngine, store: QueryStore, clock: Clock) -> None:
+    def __init__(
+        self,
+        engine: QueryEngine,
+        store: QueryStore,
+        clock: Clock,
+        delivery: ResultDelivery,
+        retries: Sequence[float] = _RETRIES,
+    ) -> None:
         self._engine = engine
         self._store = store
         self._clock = clock
+        self.delivery = delivery
+        self._retries = retries
         self._queries: dict[str, StoredQuery] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Condition()
 
     async def open(self) -> None:
-        """Reads the stored queries, and marks running ones as failed."""
+        """Reads the stored queries, marks running ones as failed, and resumes deliveries."""
         for query in await self._store.all():
             self._queries[query.id] = query
             if query.status in _ACTIVE:
                 await self._end(query, "FAILED", "the server stopped while the query ran")
         await self._expire()
+        for query in self._queries.values():
+            if query.place and query.status == "FINISHED" and query.place.status == "PENDING":
+                self._follow(query.id, self._deliver(query, query.place))
 
     async def close(self) -> None:
-        """Ends running queries."""
+        """Ends running queries; the next `open` resumes deliveries."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def start(
-        self, statement: str, owner: str, accounts: Sequence[str] | None
+        self,
+        statement: str,
+        owner: str,
+        accounts: Sequence[str] | None,
+        place: ResultPlace | None = None,
     ) -> StoredQuery:
         """Starts a query, once its statement is known to be valid.
 
@@ -72,6 +108,7 @@ class Queries:
             statement: SQL of at most `MAX_STATEMENT` characters.
             owner: who may see it: an account, or a console user.
             accounts: the accounts whose events it sees; None: all.
+            place: where to deliver the result.
 
         Raises:
             CloudTrailError: `InvalidQueryStatementException` or `MaxConcurrentQueriesException`.
@@ -87,13 +124,11 @@ class Queries:
             raise _invalid(f"a statement has at most {MAX_STATEMENT:,} characters")
         now = self._clock.now().timestamp()
         own = None if accounts is None else list(accounts)
-        query = StoredQuery(str(uuid.uuid4()), statement, owner, own, "RUNNING", now)
+        query = StoredQuery(str(uuid.uuid4()), statement, owner, own, "RUNNING", now, place=place)
         # Counted before the first await, so that concurrent calls respect the maximum.
         self._queries[query.id] = query
         valid: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._run(query, valid))
-        self._tasks[query.id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(query.id, None))
+        task = self._follow(query.id, self._run(query, valid))
         try:
             await asyncio.shield(valid)
         except StatementRefused as error:
@@ -104,37 +139,81 @@ class Queries:
             raise
         return self._queries[query.id]
 
+    def _follow(self, query_id: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks[query_id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(query_id, None))
+        return task
+
     async def _run(self, query: StoredQuery, valid: asyncio.Future[None]) -> None:
+        """Runs a query to its end, and delivers its result."""
+
         def translated(columns: list[tuple[str, str]]) -> None:
             self._queries[query.id] = replace(query, columns=columns)
             if not valid.done():
                 valid.set_result(None)
 
-        status: QueryStatus = "FINISHED"
-        error, statistics = None, None
         try:
             await self._store.put(query)
-            async with asyncio.timeout(_DEADLINE.total_seconds()):
-                tables = [NAME, *map(store_id, query.accounts or [])]
-                statistics = await self._engine.run(query, tables, translated)
+            status, error = await self._ended(query, translated)
         except StatementRefused as refused:
             await self._store.delete(query.id)
             if not valid.done():
                 valid.set_exception(refused)
             return
-        except TimeoutError:
-            status, error = "TIMED_OUT", "Query timed out"
-        except QueryFailed as failed:
-            status, error = "FAILED", str(failed)
         except asyncio.CancelledError:
-            status = "CANCELLED"
+            status, error = "CANCELLED", None
         except Exception as failed:  # a bug must not leave a query running
             log.exception("a query failed unexpectedly")
             status, error = "FAILED", f"the query failed: {failed!r}"
-        current = replace(self._queries.get(query.id, query), statistics=statistics)
-        await self._end(current, status, error)
+        query = self._queries.get(query.id, query)
+        await self._end(query, status, error)
         if not valid.done():
             valid.set_result(None)
+        if status == "FINISHED" and query.place and query.place.is_signed:
+            await self._deliver(self._queries[query.id], query.place)
+
+    async def _ended(
+        self, query: StoredQuery, translated: Callable[[list[tuple[str, str]]], None]
+    ) -> tuple[QueryStatus, str | None]:
+        """Runs a statement; returns the status of its query, and why it failed."""
+        try:
+            async with asyncio.timeout(_DEADLINE.total_seconds()):
+                tables = [NAME, *map(store_id, query.accounts or [])]
+                statistics = await self._engine.run(query, tables, translated)
+                query = replace(self._queries[query.id], statistics=statistics)
+                self._queries[query.id] = query
+                if query.place and not query.place.is_signed:
+                    # Athena's clients read the file as soon as the query has finished.
+                    await self.delivery.deliver(query, query.place, self._store)
+                    delivered = replace(query.place, status="SUCCESS")
+                    self._queries[query.id] = replace(query, place=delivered)
+        except TimeoutError:
+            return "TIMED_OUT", "Query timed out"
+        except QueryFailed as failed:
+            return "FAILED", str(failed)
+        except ObjectStoreError as failed:
+            return "FAILED", f"the result cannot be written to S3: {failed}"
+        return "FINISHED", None
+
+    async def _deliver(self, query: StoredQuery, place: ResultPlace) -> None:
+        """Delivers the result of a finished query, however often the store fails."""
+        status: DeliveryStatus = "FAILED"
+        for seconds in (*self._retries, None):
+            try:
+                await self.delivery.deliver(query, place, self._store)
+            except OpentrailError as error:
+                extra = {"query": query.id, "uri": place.uri, "error": str(error)}
+                log.warning("a query result cannot be delivered", extra=extra)
+                if seconds is not None:
+                    await asyncio.sleep(seconds)
+            else:
+                status = "SUCCESS"
+                break
+        if query.id in self._queries:  # otherwise it has expired
+            delivered = replace(query, place=replace(place, status=status))
+            await self._store.put(delivered)
+            self._queries[query.id] = delivered
 
     async def _end(self, query: StoredQuery, status: QueryStatus, error: str | None) -> None:
         ended = self._clock.now().timestamp()

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 import msgspec
 
 QueryStatus = Literal["QUEUED", "RUNNING", "FINISHED", "FAILED", "CANCELLED", "TIMED_OUT"]
+DeliveryStatus = Literal["PENDING", "SUCCESS", "FAILED"]
 
 
 class QueryStatistics(msgspec.Struct, frozen=True):
@@ -24,6 +25,26 @@ class QueryStatistics(msgspec.Struct, frozen=True):
     bytes: int
 
 
+class ResultPlace(msgspec.Struct, frozen=True):
+    """Where in S3 the result of a query goes.
+
+    Attributes:
+        uri: `s3://BUCKET` or `s3://BUCKET/PREFIX`, as the caller gave it.
+        region: the Region that the sign file names; "" for Athena's clients, which get one CSV
+            file without a signature.
+        status: how far the delivery is.
+    """
+
+    uri: str
+    region: str = ""
+    status: DeliveryStatus = "PENDING"
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether the result is delivered as CloudTrail Lake does."""
+        return self.region != ""
+
+
 class StoredQuery(msgspec.Struct, frozen=True):
     """A query and its state.
 
@@ -32,6 +53,7 @@ class StoredQuery(msgspec.Struct, frozen=True):
         owner: the account that started it, or the console user.
         created, ended: seconds since 1970.
         columns: name and Trino type of each column.
+        place: where the result is delivered.
     """
 
     id: str
@@ -44,6 +66,7 @@ class StoredQuery(msgspec.Struct, frozen=True):
     error: str | None = None
     columns: list[tuple[str, str]] = []
     statistics: QueryStatistics | None = None
+    place: ResultPlace | None = None
 
 
 #: A row of a result: a text per column, None for NULL.
@@ -94,4 +117,26 @@ class QueryStore(Protocol):
 
     async def delete(self, query_id: str) -> int:
         """Delete a query and its result; return the bytes of the result."""
+        ...
+
+
+class ResultDelivery(Protocol):
+    """Writes results to S3."""
+
+    async def verify(self, uri: str, store_arn: str) -> None:
+        """Return if a result may be written under a URI.
+
+        Raises:
+            CloudTrailError: AWS's error: the URI is wrong, or its bucket is missing or refuses.
+        """
+        ...
+
+    async def deliver(self, query: StoredQuery, place: ResultPlace, store: QueryStore) -> None:
+        """Write the result of a finished query; repeating it writes the same objects.
+
+        Raises:
+            QueryFailed: the result is too large for its form.
+            ObjectStoreError: the store failed.
+            SigningKeyUnavailable: no key can sign it.
+        """
         ...

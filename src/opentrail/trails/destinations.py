@@ -198,6 +198,26 @@ class Destinations:
             await self._check_logs(trail, account)
         return trail
 
+    async def verify_results(self, bucket: str, prefix: str, store_arn: str) -> None:
+        """Returns if results of queries over an event data store may go to a bucket.
+
+        Raises:
+            CloudTrailError: AWS's error: the bucket is missing or refuses.
+        """
+        try:
+            await self.objects.check_bucket(bucket)
+            if self.policy_enforced:
+                policy = (await self.objects.describe_bucket(bucket)).policy
+                under = f"{prefix}/" if prefix else ""
+                if not allows_delivery(policy, bucket, under, store_arn):
+                    raise _bad_policy(bucket)
+        except ObjectMissing as error:
+            raise _no_bucket(bucket) from error
+        except ObjectStoreError as error:
+            if "Denied" not in error.code and error.code != "403":
+                raise
+            raise _bad_policy(bucket) from error
+
     async def _key_arn(self, trail: Trail) -> str:
         """Returns the ARN of the key, which must be in the bucket's Region."""
         check_kms_key(trail.kms_key)
@@ -205,7 +225,7 @@ class Destinations:
             region = (await self.objects.describe_bucket(trail.bucket)).region
             arn = await self.keys.arn_of(trail.kms_key, region)
         except ObjectMissing as error:
-            raise _no_bucket(trail) from error
+            raise _no_bucket(trail.bucket) from error
         except ServiceMissing as error:
             raise CloudTrailError(
                 "KmsKeyNotFoundException",
@@ -239,7 +259,7 @@ class Destinations:
                 await self._is_written(_empty_object(trail, folder))
             await self._check_conditions(trail, f"{home.root}{CONDITION_CHECK}")
         except ObjectMissing as error:
-            raise _no_bucket(trail) from error
+            raise _no_bucket(trail.bucket) from error
         except ObjectStoreError as error:
             if trail.kms_key and "kms" in f"{error.code} {error}".lower():
                 raise CloudTrailError(
@@ -249,7 +269,7 @@ class Destinations:
                 ) from error
             if "Denied" not in error.code and error.code != "403":
                 raise
-            raise _bad_policy(trail) from error
+            raise _bad_policy(trail.bucket) from error
 
     async def _check_policy(self, trail: Trail) -> None:
         """Checks the permissions for the account's folder, and for its organization's folder."""
@@ -258,7 +278,7 @@ class Destinations:
         for place in {own, trail.home}:
             root = place.location(trail.bucket, trail.prefix).root
             if not allows_delivery(policy, trail.bucket, root, trail.arn, trail.kms_key):
-                raise _bad_policy(trail)
+                raise _bad_policy(trail.bucket)
 
     async def _check_conditions(self, trail: Trail, key: str) -> None:
         """Writes an object twice at the same time: one of these writes must be refused."""
@@ -329,14 +349,12 @@ def _logs(trail: Trail) -> tuple[str, str]:
     return trail.log_group, trail.log_role
 
 
-def _no_bucket(trail: Trail) -> CloudTrailError:
-    return CloudTrailError(
-        "S3BucketDoesNotExistException", f"S3 bucket {trail.bucket} does not exist!"
-    )
+def _no_bucket(bucket: str) -> CloudTrailError:
+    return CloudTrailError("S3BucketDoesNotExistException", f"S3 bucket {bucket} does not exist!")
 
 
-def _bad_policy(trail: Trail) -> CloudTrailError:
+def _bad_policy(bucket: str) -> CloudTrailError:
     return CloudTrailError(
         "InsufficientS3BucketPolicyException",
-        f"Incorrect S3 bucket policy is detected for bucket: {trail.bucket}",
+        f"Incorrect S3 bucket policy is detected for bucket: {bucket}",
     )

@@ -99,8 +99,13 @@ async def test_failed_query_says_why() -> None:
         ("CancelQuery", {"QueryId": NOBODY}, "QueryIdNotFoundException"),
         (
             "StartQuery",
-            {"QueryStatement": "SELECT 1", "DeliveryS3Uri": "s3://bucket"},
+            {"QueryStatement": "SELECT 1", "QueryAlias": "alias"},
             "UnsupportedOperationException",
+        ),
+        (
+            "StartQuery",
+            {"QueryStatement": "SELECT 1", "DeliveryS3Uri": "s3://nosuch"},
+            "S3BucketDoesNotExistException",
         ),
     ],
 )
@@ -151,3 +156,13 @@ async def test_running_queries_are_limited_and_cancelled() -> None:
         assert cancelled == {"QueryId": query_id, "QueryStatus": "CANCELLED"}
     assert (await api.error("CancelQuery", QueryId=ids[0]))[0] == "InactiveQueryException"
     assert api.engine.running == 0
+
+
+@asynchronous
+async def test_query_names_the_place_of_its_result() -> None:
+    api = Api()
+    given = {"QueryStatement": "SELECT 1", "DeliveryS3Uri": "s3://bucket/a"}
+    query_id = (await api.ok("StartQuery", **given))["QueryId"]
+    state = await api.ok("DescribeQuery", QueryId=query_id)
+    assert state["DeliveryS3Uri"] == "s3://bucket/a"
+    assert state["DeliveryStatus"] in ("PENDING", "SUCCESS")

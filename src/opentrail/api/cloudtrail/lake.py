@@ -7,12 +7,12 @@ import binascii
 from datetime import timedelta
 
 from opentrail.api.cloudtrail.operation import OperationCall, operation
-from opentrail.core.arns import STORE, CloudTrailArn, read_cloudtrail_arn
+from opentrail.core.arns import STORE, read_cloudtrail_arn
 from opentrail.core.errors import CloudTrailError, Unsupported
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, NETWORK_ACTIVITY, Json
-from opentrail.lake.event_history import NAME, store_id
+from opentrail.lake.event_history import NAME, store_arn, store_id
 from opentrail.lake.queries import KEPT, Queries
-from opentrail.ports.queries import StoredQuery
+from opentrail.ports.queries import ResultPlace, StoredQuery
 
 _PAGE = 1_000
 _CATEGORIES = (MANAGEMENT, DATA, NETWORK_ACTIVITY, INSIGHT)
@@ -26,7 +26,7 @@ def _queries(call: OperationCall) -> Queries:
 
 
 def _arn(call: OperationCall) -> str:
-    return str(CloudTrailArn(STORE, call.region, call.account, store_id(call.account)))
+    return store_arn(call.region, call.account)
 
 
 def _check_store(call: OperationCall, member: str = "EventDataStore") -> None:
@@ -88,14 +88,19 @@ async def get_event_data_store(call: OperationCall) -> Json:
 
 @operation(
     "StartQuery",
-    without=("DeliveryS3Uri", "QueryAlias", "QueryParameters", "EventDataStoreOwnerAccountId"),
+    without=("QueryAlias", "QueryParameters", "EventDataStoreOwnerAccountId"),
 )
 async def start_query(call: OperationCall) -> Json:
     """Starts a query over the events of the caller's account."""
     statement = call.input.get("QueryStatement")
     if statement is None:
         raise CloudTrailError("InvalidParameterException", "QueryStatement must be given.")
-    query = await _queries(call).start(statement, call.account, [call.account])
+    queries, place = _queries(call), None
+    uri = call.input.get("DeliveryS3Uri")
+    if uri is not None:
+        await queries.delivery.verify(uri, _arn(call))
+        place = ResultPlace(uri, call.region)
+    query = await queries.start(statement, call.account, [call.account], place)
     return {"QueryId": query.id}
 
 
@@ -118,6 +123,11 @@ async def describe_query(call: OperationCall) -> Json:
             "CreationTime": query.created,
         },
         **({"ErrorMessage": query.error} if query.error else {}),
+        **(
+            {"DeliveryS3Uri": query.place.uri, "DeliveryStatus": query.place.status}
+            if query.place
+            else {}
+        ),
     }
 
 
