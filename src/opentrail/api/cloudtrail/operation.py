@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -131,6 +132,15 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
+#: Java's regular expressions in AWS's models → Python's.
+_PYTHON_PATTERNS = (
+    ("\\p{L}", "\\w"),
+    ("\\p{Z}", "\\s"),
+    ("\\p{N}", "\\d"),
+    ("\\uD800\\uDC00-\\uDBFF\\uDFFF", "\\U00010000-\\U0010FFFF"),
+)
+
+
 def validate(shape: Any, value: Any, path: str = "") -> None:
     """Returns if `value` matches `shape`; a member of the input has a path.
 
@@ -215,13 +225,19 @@ def _check_text(shape: Any, value: str, path: str, problems: list[str]) -> None:
             f"Member must satisfy enum value set: [{', '.join(enum)}]"
         )
     pattern = shape.metadata.get("pattern")
-    if pattern and not re.search(
-        pattern.replace("\\p{L}", "\\w").replace("\\p{Z}", "\\s").replace("\\p{N}", "\\d"), value
-    ):
+    if pattern and not _compiled(pattern).search(value):
         problems.append(
             f"Value '{_truncate(value)}' at '{path}' failed to satisfy constraint: "
             f"Member must satisfy regular expression pattern: {pattern}"
         )
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Returns a pattern of AWS's models, which are written for Java."""
+    for java, python in _PYTHON_PATTERNS:
+        pattern = pattern.replace(java, python)
+    return re.compile(pattern)
 
 
 def member_path(path: str, name: str) -> str:

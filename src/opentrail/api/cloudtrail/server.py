@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from opentrail.access.resource_policies import ResourcePolicies
+from opentrail.api import athena
 from opentrail.api.cloudtrail import events, lake, resource_policies, selectors, trails
 from opentrail.api.cloudtrail.authorizer import Authorizer, VerifiedCall
 from opentrail.api.cloudtrail.operation import (
@@ -68,6 +69,7 @@ class Replays:
 #: Modules whose import registers operations.
 OPERATION_MODULES = (events, lake, resource_policies, selectors, trails)
 _CONTENT_TYPE = "application/x-amz-json-1.1"
+_ATHENA_TARGET = "AmazonAthena."
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "QUERY"]
 #: Values without effect, which unsupported members may have.
 _NOTHING: tuple[object, ...] = (None, False, "", [], {})
@@ -100,6 +102,7 @@ class CloudTrailApi:
     ) -> None:
         self._services = services
         self._models = (catalog.services["cloudtrail"], catalog.services["cloudtrail-data"])
+        self._athena = catalog.services["athena"]
         self._scope_key = scope_key
         self._authorizer = authorizer
         self._replays = Replays()
@@ -109,6 +112,8 @@ class CloudTrailApi:
         self.app = Starlette(routes=[Route("/{path:path}", self._answer, methods=_METHODS)])
 
     async def _answer(self, request: Request) -> Response:
+        if request.headers.get("x-amz-target", "").startswith(_ATHENA_TARGET):
+            return await self._answer_athena(request)
         is_cbor = request.headers.get("smithy-protocol", "").lower() == cbor.PROTOCOL
         try:
             name = self._name(request, is_cbor)
@@ -128,6 +133,42 @@ class CloudTrailApi:
             return _respond_in_cbor(200, cbor.encode(self._model_of(name).output_shape, answer))
         return _respond(200, answer)
 
+    async def _answer_athena(self, request: Request) -> Response:
+        """Answers a call of Athena's API, which needs the permissions of CloudTrail's queries."""
+        name = request.headers["x-amz-target"].removeprefix(_ATHENA_TARGET)
+        try:
+            operation, model = athena.OPERATIONS.get(name), self._athena.operation(name)
+            if operation is None or model is None:
+                raise Unsupported(f"operation {name} of Athena")
+            own = self._own_call(request)
+            arguments = _parse(await request.body())
+            validate(model.input_shape, arguments)
+            await self._authorize(operation.permission, {}, own, request)
+            self._refuse_replay(operation.permission, own)
+            found = await athena.answer(name, arguments, own.account, own.region, self._services)
+        except CloudTrailError as error:
+            return _error(error.status, error.code, error.message, False)
+        except OpentrailError as error:
+            log.error("operation failed", extra={"error": str(error)})
+            return _error(500, "InternalServerException", INTERNAL_FAILURE, False)
+        return _respond(200, found)
+
+    async def _authorize(self, name: str, arguments: Json, own: Any, request: Request) -> None:
+        if self._authorizer is None:
+            return
+        await self._authorizer.check(
+            VerifiedCall(
+                operation=name,
+                input=arguments,
+                identity=own.identity,
+                account=own.account,
+                region=own.region,
+                source_ip=own.source_ip,
+                user_agent=request.headers.get("user-agent"),
+                is_secure=own.secure,
+            )
+        )
+
     async def _run(self, name: str, request: Request, is_cbor: bool) -> Json:
         body = await request.body()
         arguments = cbor.parse(body) if is_cbor else _parse(body)
@@ -136,19 +177,7 @@ class CloudTrailApi:
             arguments.update({member: query[member] for member in _IN_QUERY if member in query})
         own = self._own_call(request)
         self._validate(name, arguments)
-        if self._authorizer is not None:
-            await self._authorizer.check(
-                VerifiedCall(
-                    operation=name,
-                    input=arguments,
-                    identity=own.identity,
-                    account=own.account,
-                    region=own.region,
-                    source_ip=own.source_ip,
-                    user_agent=request.headers.get("user-agent"),
-                    is_secure=own.secure,
-                )
-            )
+        await self._authorize(name, arguments, own, request)
         self._refuse_replay(name, own)
         operation = REGISTER.get(name)
         if operation is None:

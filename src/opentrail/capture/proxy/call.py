@@ -39,6 +39,10 @@ _REST_SECONDS = 1.0
 _API_SERVICES = frozenset({"cloudtrail", "cloudtrail-data"})
 _TARGET_SERVICES = frozenset({"cloudtrail"})
 _API_TARGETS = ("com.amazonaws.cloudtrail.", "CloudTrail_20131101.")
+#: Athena's calls at this path query event history; those at others are for the upstream.
+_ATHENA_PATHS = ("/athena", "/athena/")
+_ATHENA_TARGET = "AmazonAthena."
+_ATHENA_SERVICES = frozenset({"athena"})
 
 
 class Call:
@@ -193,17 +197,26 @@ class Call:
     def is_for_api(self) -> bool:
         """Whether opentrail's own API answers it."""
         if self.credential is not None and self.credential.service is not None:
-            return self.credential.service in _API_SERVICES
-        return self._has_api_target
+            service = self.credential.service
+            return service in _API_SERVICES or (service == "athena" and self._is_for_athena)
+        return self._has_api_target or self._is_for_athena
 
     @property
     def api_services(self) -> frozenset[str]:
         """The services that the signature of a call to opentrail's own API may name."""
+        if self._is_for_athena:
+            return _ATHENA_SERVICES
         return _TARGET_SERVICES if self._has_api_target else _API_SERVICES
 
     @property
     def _has_api_target(self) -> bool:
         return self.folded.get("x-amz-target", "").startswith(_API_TARGETS)
+
+    @property
+    def _is_for_athena(self) -> bool:
+        """Whether it is a call of Athena's API that event history answers."""
+        has_target = self.folded.get("x-amz-target", "").startswith(_ATHENA_TARGET)
+        return has_target and self.path_and_query[0] in _ATHENA_PATHS
 
     @property
     def asks_for_websocket(self) -> bool:

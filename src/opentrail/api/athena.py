@@ -1,0 +1,342 @@
+"""Amazon Athena's API over the queries of event history, for clients that speak only Athena.
+
+Clients use it by the endpoint's path `/athena`. The database is `default`, its table is
+`event_history`. Source: "Actions" of the Athena API Reference.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
+
+from opentrail.api.services import Services
+from opentrail.core.errors import CloudTrailError, Unsupported
+from opentrail.core.event import Json
+from opentrail.lake.dialect.record_members import lowered
+from opentrail.lake.dialect.types import Type
+from opentrail.lake.event_history import NAME, TABLE, store_arn
+from opentrail.lake.queries import Queries
+from opentrail.ports.queries import QueryStatus, ResultPlace, StoredQuery
+
+CATALOG = "AwsDataCatalog"
+DATABASE = "default"
+WORK_GROUP = "opentrail"
+_PAGE = 1_000
+_STATES: dict[QueryStatus, str] = {
+    "QUEUED": "QUEUED",
+    "RUNNING": "RUNNING",
+    "FINISHED": "SUCCEEDED",
+    "FAILED": "FAILED",
+    "TIMED_OUT": "FAILED",
+    "CANCELLED": "CANCELLED",
+}
+_VERSION = {"SelectedEngineVersion": "AUTO", "EffectiveEngineVersion": "Athena engine version 3"}
+#: Hive's names of Trino's types.
+_HIVE = {"varchar": "string", "integer": "int"}
+
+
+class AthenaCall(NamedTuple):
+    """A call of Athena's API."""
+
+    input: Json
+    account: str
+    region: str
+    queries: Queries
+
+
+Handler = Callable[[AthenaCall], Awaitable[Json]]
+
+
+class AthenaOperation(NamedTuple):
+    """What answers an operation, and CloudTrail's operation that a caller must be allowed."""
+
+    handler: Handler
+    permission: str
+
+
+OPERATIONS: dict[str, AthenaOperation] = {}
+
+
+def _operation(name: str, permission: str = "ListEventDataStores") -> Callable[[Handler], Handler]:
+    def register(handler: Handler) -> Handler:
+        OPERATIONS[name] = AthenaOperation(handler, permission)
+        return handler
+
+    return register
+
+
+async def answer(name: str, arguments: Json, account: str, region: str, services: Services) -> Json:
+    """Answers a call whose input matches AWS's model.
+
+    Raises:
+        CloudTrailError: with Athena's error codes.
+    """
+    if services.queries is None:
+        raise Unsupported("SQL on a cluster of servers")
+    for member in ("ExecutionParameters", "AcknowledgedS3Uri"):
+        if arguments.get(member):
+            raise _invalid(f"{member} is not supported")
+    call = AthenaCall(arguments, account, region, services.queries)
+    try:
+        return await OPERATIONS[name].handler(call)
+    except CloudTrailError as error:
+        if error.code == "MaxConcurrentQueriesException":
+            raise CloudTrailError("TooManyRequestsException", error.message) from error
+        if error.code in ("MetadataException", "InvalidRequestException"):
+            raise
+        raise _invalid(error.message) from error
+
+
+def _invalid(message: str) -> CloudTrailError:
+    return CloudTrailError("InvalidRequestException", message)
+
+
+@_operation("StartQueryExecution", "StartQuery")
+async def start_query_execution(call: AthenaCall) -> Json:
+    """Starts a query over the events of the caller's account."""
+    group = call.input.get("WorkGroup")
+    if group not in (None, "primary", WORK_GROUP):
+        raise _invalid(f"WorkGroup {group} is not found.")
+    uri = call.input.get("ResultConfiguration", {}).get("OutputLocation")
+    if uri is not None:
+        await call.queries.delivery.verify(uri, store_arn(call.region, call.account))
+    place = None if uri is None else ResultPlace(uri)
+    statement = call.input["QueryString"]
+    query = await call.queries.start(statement, call.account, [call.account], place)
+    return {"QueryExecutionId": query.id}
+
+
+@_operation("StopQueryExecution", "CancelQuery")
+async def stop_query_execution(call: AthenaCall) -> Json:
+    """Ends a running query; an ended one is unchanged."""
+    query = call.queries.find(call.input["QueryExecutionId"], call.account)
+    if _STATES[query.status] in ("QUEUED", "RUNNING"):
+        await call.queries.cancel(query)
+    return {}
+
+
+@_operation("GetQueryExecution", "DescribeQuery")
+async def get_query_execution(call: AthenaCall) -> Json:
+    """Returns the state of a query."""
+    query = call.queries.find(call.input["QueryExecutionId"], call.account)
+    return {"QueryExecution": _execution(query)}
+
+
+@_operation("BatchGetQueryExecution", "DescribeQuery")
+async def batch_get_query_execution(call: AthenaCall) -> Json:
+    """Returns the states of queries; unknown ids are listed apart."""
+    own = {query.id: query for query in call.queries.of(call.account)}
+    ids = call.input["QueryExecutionIds"]
+    return {
+        "QueryExecutions": [_execution(own[each]) for each in ids if each in own],
+        "UnprocessedQueryExecutionIds": [
+            {"QueryExecutionId": each, "ErrorCode": "INVALID_INPUT", "ErrorMessage": "not found"}
+            for each in ids
+            if each not in own
+        ],
+    }
+
+
+@_operation("ListQueryExecutions", "ListQueries")
+async def list_query_executions(call: AthenaCall) -> Json:
+    """Returns the ids of the account's queries, newest first."""
+    ids = [query.id for query in call.queries.of(call.account)]
+    page, token = _page(call, ids, call.input.get("MaxResults") or 50)
+    return {"QueryExecutionIds": page, **token}
+
+
+def _execution(query: StoredQuery) -> Json:
+    status: Json = {"State": _STATES[query.status], "SubmissionDateTime": query.created}
+    if query.ended is not None:
+        status["CompletionDateTime"] = query.ended
+    if query.error:
+        status["StateChangeReason"] = query.error
+        status["AthenaError"] = {"ErrorCategory": 2, "ErrorMessage": query.error}
+    ended = query.ended if query.ended is not None else query.created
+    return {
+        "QueryExecutionId": query.id,
+        "Query": query.statement,
+        "StatementType": "DML",
+        "SubstatementType": "SELECT",
+        "ResultConfiguration": _configuration(query),
+        "QueryExecutionContext": {"Database": DATABASE, "Catalog": CATALOG},
+        "Status": status,
+        "Statistics": {
+            "EngineExecutionTimeInMillis": int((ended - query.created) * 1_000),
+            "TotalExecutionTimeInMillis": int((ended - query.created) * 1_000),
+            "DataScannedInBytes": query.statistics.bytes if query.statistics else 0,
+        },
+        "WorkGroup": WORK_GROUP,
+        "EngineVersion": _VERSION,
+    }
+
+
+def _configuration(query: StoredQuery) -> Json:
+    if query.place is None:
+        return {}
+    return {"OutputLocation": f"{query.place.uri.rstrip('/')}/{query.id}.csv"}
+
+
+@_operation("GetQueryResults", "GetQueryResults")
+async def get_query_results(call: AthenaCall) -> Json:
+    """Returns rows of a finished query; the first row of the first page has the names."""
+    query = call.queries.find(call.input["QueryExecutionId"], call.account)
+    if query.status != "FINISHED":
+        state = _STATES[query.status]
+        raise _invalid(f"Query has not yet finished. Current state: {state}")
+    first, limit = _first(call), call.input.get("MaxResults") or _PAGE
+    # The header counts as the first row.
+    rows: list[list[str | None]] = [[name for name, _ in query.columns]] if first == 0 else []
+    rows += await call.queries.rows(query, max(first - 1, 0), limit - len(rows))
+    end, total = first + len(rows), 1 + (query.statistics.rows if query.statistics else 0)
+    return {
+        "UpdateCount": 0,
+        "ResultSet": {
+            "Rows": [
+                {"Data": [{} if text is None else {"VarCharValue": text} for text in row]}
+                for row in rows
+            ],
+            "ResultSetMetadata": {"ColumnInfo": [_column(*each) for each in query.columns]},
+        },
+        **({"NextToken": _token(end)} if end < total and rows else {}),
+    }
+
+
+def _column(name: str, kind: str) -> Json:
+    base = kind.partition("(")[0]
+    shown = f"{base} with time zone" if kind.endswith("with time zone") else base
+    precision, scale = {
+        "integer": (10, 0),
+        "bigint": (19, 0),
+        "double": (17, 0),
+        "varchar": (2_147_483_647, 0),
+        "timestamp": (3, 0),
+    }.get(base, (0, 0))
+    if base == "decimal":
+        precision, scale = map(int, kind[8:-1].split(","))
+    return {
+        "CatalogName": "hive",
+        "SchemaName": "",
+        "TableName": "",
+        "Name": name,
+        "Label": name,
+        "Type": shown,
+        "Precision": precision,
+        "Scale": scale,
+        "Nullable": "UNKNOWN",
+        "CaseSensitive": base == "varchar",
+    }
+
+
+# What there is to query
+
+
+@_operation("ListWorkGroups")
+async def list_work_groups(call: AthenaCall) -> Json:
+    """Returns the one workgroup."""
+    summary = {"Name": WORK_GROUP, "State": "ENABLED", "EngineVersion": _VERSION}
+    return {"WorkGroups": [summary]}
+
+
+@_operation("GetWorkGroup")
+async def get_work_group(call: AthenaCall) -> Json:
+    """Returns the workgroup; `primary`, the default of clients, is the same."""
+    name = call.input["WorkGroup"]
+    if name not in ("primary", WORK_GROUP):
+        raise _invalid(f"WorkGroup {name} is not found.")
+    configuration = {"EnforceWorkGroupConfiguration": False, "EngineVersion": _VERSION}
+    return {"WorkGroup": {"Name": name, "State": "ENABLED", "Configuration": configuration}}
+
+
+@_operation("ListDataCatalogs")
+async def list_data_catalogs(call: AthenaCall) -> Json:
+    """Returns the one catalog."""
+    return {"DataCatalogsSummary": [{"CatalogName": CATALOG, "Type": "GLUE"}]}
+
+
+@_operation("ListDatabases")
+async def list_databases(call: AthenaCall) -> Json:
+    """Returns the one database."""
+    return {"DatabaseList": [{"Name": DATABASE}]}
+
+
+@_operation("GetDatabase")
+async def get_database(call: AthenaCall) -> Json:
+    """Returns the database."""
+    _check_database(call)
+    return {"Database": {"Name": DATABASE}}
+
+
+@_operation("ListTableMetadata")
+async def list_table_metadata(call: AthenaCall) -> Json:
+    """Returns the one table with its columns."""
+    _check_database(call)
+    return {"TableMetadataList": [_table()]}
+
+
+@_operation("GetTableMetadata")
+async def get_table_metadata(call: AthenaCall) -> Json:
+    """Returns the table with its columns."""
+    _check_database(call)
+    if call.input["TableName"].lower() != NAME:
+        raise CloudTrailError("MetadataException", f"Table {call.input['TableName']} not found.")
+    return {"TableMetadata": _table()}
+
+
+def _check_database(call: AthenaCall) -> None:
+    name = call.input["DatabaseName"]
+    if name.lower() != DATABASE:
+        raise CloudTrailError("MetadataException", f"Database {name} not found.")
+
+
+def _table() -> Json:
+    columns = [
+        {"Name": name, "Type": hive_type(lowered(value.type))} for name, value in TABLE.columns
+    ]
+    return {"Name": NAME, "TableType": "EXTERNAL_TABLE", "Columns": columns, "PartitionKeys": []}
+
+
+def hive_type(kind: Type) -> str:
+    """Returns Hive's name of a type, which table metadata has.
+
+    >>> from opentrail.lake.dialect.types import parse_type
+    >>> hive_type(parse_type("array(row(arn varchar))"))
+    'array<struct<arn:string>>'
+    """
+    if kind.name == "row":
+        pairs = zip(kind.fields, kind.args, strict=True)
+        return f"struct<{','.join(f'{name}:{hive_type(each)}' for name, each in pairs)}>"
+    if kind.args:
+        return f"{kind.name}<{','.join(map(hive_type, kind.args))}>"
+    if kind.name == "decimal":
+        return f"decimal({kind.precision},{kind.scale})"
+    return _HIVE.get(kind.name, kind.name)
+
+
+# Pages
+
+
+def _page(call: AthenaCall, items: Sequence[Any], limit: int) -> tuple[list[Any], Json]:
+    first = _first(call)
+    page = list(items[first : first + limit])
+    end = first + len(page)
+    return page, ({"NextToken": _token(end)} if end < len(items) else {})
+
+
+def _token(first: int) -> str:
+    return base64.urlsafe_b64encode(f"row {first}".encode()).decode()
+
+
+def _first(call: AthenaCall) -> int:
+    token = call.input.get("NextToken")
+    if token is None:
+        return 0
+    try:
+        word, _, first = base64.urlsafe_b64decode(token).decode().partition(" ")
+        if word == "row" and first.isdecimal():
+            return int(first)
+    except (ValueError, binascii.Error):
+        pass
+    raise _invalid("NextToken is not valid.")
