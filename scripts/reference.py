@@ -39,7 +39,7 @@ from opentrail.detections.rule_files import (technique_of)
 from opentrail.detections.rules import DetectionRule
 from opentrail.detections.sigma import read_rules
 from opentrail.lake.dialect.expressions import CALLS
-from opentrail.lake.dialect.functions import ALIASES, Signature, aggregates, scalars, windows
+from opentrail.lake.dialect.functions import ALIASES, Overload, aggregates, scalars, windows
 from opentrail.lake.dialect.record_members import lowered
 from opentrail.lake.dialect.statements import EXPRESSION_MODULES
 from opentrail.lake.event_history import TABLE
@@ -589,7 +589,7 @@ def sample_queries() -> str:
     return json.dumps([sample._asdict() for sample in SAMPLES], indent=2) + "\n"
 
 
-def _form(form: Signature) -> str:
+def _form(form: Overload) -> str:
     return str(form).replace("|", "\\|")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 
 from opentrail.lake.dialect.engine import prepare
-from opentrail.lake.dialect.scopes import Table, Tables, Value
+from opentrail.lake.dialect.scopes import QueryTable, Tables, Value
 from opentrail.lake.dialect.statements import Column, translate
 from opentrail.lake.dialect.types import Type, parse_type
 from opentrail.lake.rendering import text
@@ -32,7 +32,9 @@ def cases(name: str) -> list[dict[str, Any]]:
 class Engine:
     """Runs statements as a query's process does."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, tables: dict[str, Table]) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, tables: dict[str, QueryTable]
+    ) -> None:
         self.connection = connection
         self.tables = Tables(tables)
 
@@ -57,7 +59,7 @@ def engine(*, has_tables: bool = False) -> Iterator[Engine]:
         connection.close()
 
 
-def _load(connection: duckdb.DuckDBPyConnection) -> dict[str, Table]:
+def _load(connection: duckdb.DuckDBPyConnection) -> dict[str, QueryTable]:
     schema = (FOLDER / "schema.sql").read_text()
     columns = dict(_TABLE.findall(schema))
     tables = {}
@@ -72,7 +74,7 @@ def _load(connection: duckdb.DuckDBPyConnection) -> dict[str, Table]:
         file = FOLDER / "tables" / f"{name}.parquet"
         connection.execute(f"CREATE TABLE {name} AS SELECT {shown} FROM '{file}'")
         values = [(column, Value(f'"{column}"', kind)) for column, kind in kinds.items()]
-        tables[name] = Table(name, values)
+        tables[name] = QueryTable(name, values)
     return tables
 
 

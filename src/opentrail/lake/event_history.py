@@ -6,7 +6,7 @@ import uuid
 
 from opentrail.core.arns import STORE, CloudTrailArn
 from opentrail.lake.dialect.record_members import member
-from opentrail.lake.dialect.scopes import Table, Value
+from opentrail.lake.dialect.scopes import QueryTable, Value
 from opentrail.lake.dialect.types import BOOLEAN, TIMESTAMP, VARCHAR, Type, array, map_of, row
 
 NAME = "event_history"
@@ -94,4 +94,4 @@ def _columns() -> list[tuple[str, Value]]:
 
 
 #: What statements see.
-TABLE = Table(VIEW, _columns())
+TABLE = QueryTable(VIEW, _columns())

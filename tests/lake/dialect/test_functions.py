@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from opentrail.lake.dialect import engine as prepared
-from opentrail.lake.dialect.functions import Signature, aggregates, scalars, windows
+from opentrail.lake.dialect.functions import Overload, aggregates, scalars, windows
 from opentrail.lake.dialect.python_functions import FUNCTIONS
 from opentrail.lake.dialect.types import VARCHAR, Type
 from tests.lake.oracle import Engine, engine
@@ -47,27 +47,27 @@ def shown(kind: Type) -> str:
     return f"{kind.name}({', '.join(map(shown, kind.args))})" if kind.args else str(kind)
 
 
-def written(form: Signature) -> str:
+def written(form: Overload) -> str:
     arguments = _LITERALS.get(form.name, ()) if len(form.parameters) > 2 else ()
     given = arguments or [argument(kind, n) for n, kind in enumerate(form.parameters)]
     return f"{form.name}({', '.join(given)})"
 
 
 @pytest.mark.parametrize("form", _FORMS, ids=str)
-def test_scalar_functions_take_null(lake: Engine, form: Signature) -> None:
+def test_scalar_functions_take_null(lake: Engine, form: Overload) -> None:
     columns, rows = lake.run(f"SELECT {written(form)}")
     assert len(rows) == 1
     assert columns[0].type.name == form.result.name or len(form.result.name) == 1
 
 
 @pytest.mark.parametrize("form", [form for forms in aggregates.values() for form in forms], ids=str)
-def test_aggregates_take_no_rows(lake: Engine, form: Signature) -> None:
+def test_aggregates_take_no_rows(lake: Engine, form: Overload) -> None:
     _, rows = lake.run(f"SELECT {written(form)} FROM (VALUES 1) t(x) WHERE false")
     assert len(rows) == 1
 
 
 @pytest.mark.parametrize("form", [form for forms in windows.values() for form in forms], ids=str)
-def test_window_functions_run_over_rows(lake: Engine, form: Signature) -> None:
+def test_window_functions_run_over_rows(lake: Engine, form: Overload) -> None:
     given = ", ".join("x" if n == 0 else "1" for n, _ in enumerate(form.parameters))
     _, rows = lake.run(f"SELECT {form.name}({given}) OVER (ORDER BY x) FROM (VALUES 1, 2) t(x)")
     assert len(rows) == 2

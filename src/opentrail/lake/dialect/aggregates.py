@@ -17,7 +17,7 @@ from opentrail.lake.dialect.types import BIGINT, INTEGER, VARCHAR, array, decima
 @translates(exp.GroupConcat)
 def aggregate(e: Expressions, node: exp.Expr, scope: Scope) -> Value:
     if scope.grouping is None:
-        raise refusal(node, scope.refuses_aggregates or "an aggregate cannot stand here")
+        raise refusal(node, scope.refuses_aggregates or "an aggregate is not allowed here")
     return _aggregated(e, node, scope.grouping.source, "")
 
 

@@ -96,7 +96,7 @@ lake_json_field(j, names, n, keeps) = lake_json_fields(j, names, keeps)[n + 1]
 """
 
 
-class Connection(Protocol):
+class EngineConnection(Protocol):
     """What is used of a connection to DuckDB."""
 
     def execute(self, statement: str, /) -> Any:
@@ -107,7 +107,7 @@ class Connection(Protocol):
         """Defines a function."""
 
 
-def prepare(connection: Connection) -> None:
+def prepare(connection: EngineConnection) -> None:
     """Defines what translated statements call.
 
     An error in a branch that is not taken, or inside TRY, must not end the query: constants are not

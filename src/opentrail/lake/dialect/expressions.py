@@ -12,7 +12,7 @@ from sqlglot import exp
 
 from opentrail.core.errors import StatementRefused
 from opentrail.lake.dialect.casts import coerced
-from opentrail.lake.dialect.functions import Signature
+from opentrail.lake.dialect.functions import Overload
 from opentrail.lake.dialect.scopes import Field, Scope, Value
 from opentrail.lake.dialect.types import BOOLEAN, UNKNOWN, Type, coerces, common
 
@@ -178,7 +178,7 @@ class Expressions:
     def matched(
         self,
         name: str,
-        forms: Sequence[Signature] | None,
+        forms: Sequence[Overload] | None,
         node: exp.Expr,
         arguments: Sequence[exp.Expr | Value],
         scope: Scope,
@@ -213,12 +213,12 @@ class Expressions:
     def _best(
         self,
         name: str,
-        forms: Sequence[Signature],
+        forms: Sequence[Overload],
         given: Sequence[Value | None],
         node: exp.Expr,
-    ) -> tuple[Signature, dict[str, Type]]:
+    ) -> tuple[Overload, dict[str, Type]]:
         """Returns the form of a function that changes the fewest arguments, and its variables."""
-        best: tuple[int, Signature, dict[str, Type]] | None = None
+        best: tuple[int, Overload, dict[str, Type]] | None = None
         for form in forms:
             kinds = form.types(len(given))
             bound = _bound(kinds, given) if kinds is not None else None

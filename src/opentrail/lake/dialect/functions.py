@@ -336,7 +336,7 @@ ALIASES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Signature:
+class Overload:
     """One form of a function."""
 
     name: str
@@ -360,8 +360,8 @@ class Signature:
 _LINE = re.compile(r"(\w+)\((.*)\) -> (.*?) = (.*)")
 
 
-def _table(lines: str) -> dict[str, list[Signature]]:
-    table: dict[str, list[Signature]] = defaultdict(list)
+def _table(lines: str) -> dict[str, list[Overload]]:
+    table: dict[str, list[Overload]] = defaultdict(list)
     for line in filter(None, lines.splitlines()):
         found = _LINE.fullmatch(line)
         name, parameters, result, expression = found.groups() if found else (line, "", "", "")
@@ -370,7 +370,7 @@ def _table(lines: str) -> dict[str, list[Signature]]:
         if returned is None or (kind is None and parameters):
             raise ValueError(line)
         table[name].append(
-            Signature(
+            Overload(
                 name,
                 kind.args if kind else (),
                 parameters.endswith("..."),

@@ -9,7 +9,7 @@ from opentrail.lake.dialect.types import Type
 
 
 def record_member(value: Value, name: str, kind: Type) -> Value:
-    """Returns a member of a value that stands for a part of the record."""
+    """Returns a member of a value that is a part of the record."""
     record = value.record or RecordColumn("record")
     return member((*(value.path or ()), name), kind, record)
 

@@ -95,7 +95,7 @@ class Scope:
     fields: Sequence[Field] = ()
     parent: Scope | None = None
     grouping: Grouping | None = None
-    #: Why aggregates cannot stand here; empty if they can.
+    #: Why aggregates are not allowed here; empty if they are.
     refuses_aggregates: str = ""
     refuses_windows: str = ""
 
@@ -114,7 +114,7 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class QueryTable:
     """A table that statements may read.
 
     Attributes:
@@ -129,15 +129,15 @@ class Table:
 class Catalog(Protocol):
     """The tables of a caller."""
 
-    def table(self, name: str) -> Table | None:
+    def table(self, name: str) -> QueryTable | None:
         """Returns the table of a name, in any case; None if the caller has none."""
 
 
 class Tables:
     """A catalog of fixed tables."""
 
-    def __init__(self, tables: Mapping[str, Table]) -> None:
+    def __init__(self, tables: Mapping[str, QueryTable]) -> None:
         self._tables = {name.lower(): table for name, table in tables.items()}
 
-    def table(self, name: str) -> Table | None:
+    def table(self, name: str) -> QueryTable | None:
         return self._tables.get(name.lower())

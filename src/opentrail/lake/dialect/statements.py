@@ -33,9 +33,9 @@ from opentrail.lake.dialect.scopes import (
     Catalog,
     Field,
     Grouping,
+    QueryTable,
     RecordColumn,
     Scope,
-    Table,
     Value,
 )
 from opentrail.lake.dialect.types import BIGINT, Type, common
@@ -80,7 +80,7 @@ class Lake(Trino):
             return found
 
         def _parse_type(self, *args: Any, **kwargs: Any) -> Any:
-            """Tells `DATE '2024-01-01'` from a cast."""
+            """Distinguishes `DATE '2024-01-01'` from a cast."""
             start = self._curr
             found = super()._parse_type(*args, **kwargs)
             if isinstance(found, exp.Cast) and start.text.upper() not in ("CAST", "TRY_CAST", "("):
@@ -490,7 +490,7 @@ class Statements:
         shown = ", ".join(sql for sql, _ in pairs)
         return f"(SELECT {shown} FROM {source})", [field for _, field in pairs], name
 
-    def _record_table(self, table: Table) -> tuple[str, list[Field]]:
+    def _record_table(self, table: QueryTable) -> tuple[str, list[Field]]:
         """Translates a table of records: most columns are read from JSON where they are used."""
         record = RecordColumn(next(self._expressions.names))
         self._records.append(record)
@@ -946,7 +946,7 @@ def _name_of(node: exp.Expr) -> str | None:
 
 
 def _aggregates(node: exp.Expr) -> bool:
-    """Tells whether an expression has an aggregate of its own query, not as a window."""
+    """Returns whether an expression has an aggregate that is not a window, outside subqueries."""
     if isinstance(node, exp.Query):
         return False
     if isinstance(node, exp.Window):

@@ -313,7 +313,7 @@ def _repeats_nothing(tree: Any) -> bool:
 
 @function(T, N, returns=T)
 def group(text: str, number: int) -> str:
-    """Refuses groups that may take no part in a match: RE2 cannot tell them from empty ones."""
+    """Refuses groups that may take no part in a match: RE2 reports them as empty."""
     if number:
         try:
             tree = parse_pattern(text)

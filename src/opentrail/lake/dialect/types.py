@@ -185,7 +185,7 @@ def _common_number(left: Type, right: Type) -> Type:
 
 
 def coerces(source: Type, target: Type) -> bool:
-    """Tells whether values of a type are accepted where another type is expected."""
+    """Returns whether values of a type are accepted where another type is expected."""
     if source.name == target.name == "row":
         return len(source.args) == len(target.args) and all(map(coerces, source.args, target.args))
     return common(source, target) == target
