@@ -78,6 +78,32 @@ def test_only_visible_events_are_counted(root: Path, changes: dict[str, Any], co
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM event_history",
+        "SELECT eventjson FROM event_history WHERE recipientAccountId <> '' OR true",
+        "SELECT eventjson FROM (VALUES 1) t(x) LEFT JOIN event_history ON true",
+        "SELECT eventjson FROM event_history e FULL JOIN event_history f USING (eventjson)",
+        "SELECT (SELECT max(eventjson) FROM event_history)",
+        "SELECT array_agg(eventjson) FROM event_history GROUP BY GROUPING SETS ((), (eventid))",
+        "SELECT eventjson FROM event_history UNION SELECT eventjson FROM event_history",
+        "WITH RECURSIVE x(j, n) AS (SELECT max(eventjson), 1 FROM event_history UNION ALL"
+        " SELECT j, n + 1 FROM x WHERE n < 3) SELECT j FROM x",
+        "SELECT lag(eventjson) OVER (ORDER BY eventtime) FROM event_history",
+        "SELECT u FROM event_history, UNNEST(array[eventjson]) t(u)",
+        "SELECT if(count(*) > 0, max(eventjson)) FROM event_history",
+    ],
+)
+def test_other_accounts_events_are_in_no_result(root: Path, statement: str) -> None:
+    printed = answers(root, statement, accounts=["000000000001"])
+    assert printed[-1]["outcome"]["events"] == 0
+    assert ACCOUNT not in (root / "result.rows").read_text()
+    answers(root, statement, accounts=[ACCOUNT])
+    assert ACCOUNT in (root / "result.rows").read_text()
+
+
+@pytest.mark.slow
 def test_large_results_fail_without_a_file(root: Path) -> None:
     (root / "result.rows").unlink(missing_ok=True)
     text = "SELECT lpad('', 900, 'x') FROM UNNEST(sequence(1, 5000))"
