@@ -215,7 +215,7 @@ def test_athena_client_queries_event_history(server: Opentrail) -> None:
         aws_access_key_id=ADMIN_KEY_ID,
         aws_secret_access_key=ADMIN_SECRET,
     )
-    statement = f"{_CREATED} DESC LIMIT 1"
+    statement = _CREATED.replace("ORDER BY", "AND eventjson LIKE '%Zoe%' ORDER BY")
     query_id = athena.start_query_execution(QueryString=statement)["QueryExecutionId"]
 
     def state() -> Any:

@@ -10,13 +10,17 @@ runs `opentrail ARGUMENT…` as such a child.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import runpy
 import select
 import signal
+import sys
 import threading
 
 _STDIN = 0
+#: From Linux's `sys/prctl.h`.
+_PR_SET_PDEATHSIG = 1
 
 
 def wait_for_end_of_parent() -> None:
@@ -25,7 +29,7 @@ def wait_for_end_of_parent() -> None:
         pass
 
 
-def end_with_parent() -> None:
+def end_with_parent(*, may_be_stopped: bool = False) -> None:
     """Kills this process when its parent ends, from a waiting thread.
 
     The thread runs whatever the main thread does, except during a call into C that holds the
@@ -33,7 +37,13 @@ def end_with_parent() -> None:
     release the lock for long work. A stopped process (SIGSTOP) ends when it is continued.
 
     If the parent has already ended, the process ends before this returns.
+
+    Args:
+        may_be_stopped: whether Linux also ends it while it is stopped. The thread that started it
+            must live as long as the parent.
     """
+    if may_be_stopped and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if select.select([_STDIN], [], [], 0)[0]:  # nothing is written: this is the end of the pipe
         _kill_when_parent_ends()
     threading.Thread(target=_kill_when_parent_ends, name="parent", daemon=True).start()

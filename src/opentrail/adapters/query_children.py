@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from opentrail.adapters.query_files import QueryFiles
+from opentrail.adapters.turns import Turns, free_cores
 from opentrail.core.errors import QueryFailed, StatementRefused
 from opentrail.core.event import micros
 from opentrail.ports.journal import JournalSource
@@ -45,6 +46,7 @@ class QueryChildren:
         self._journal = journal
         self._files = files
         self._kept_since = kept_since
+        self._turns = Turns(free_cores())
 
     async def run(
         self,
@@ -74,15 +76,16 @@ class QueryChildren:
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **self._journal.environment},
             limit=_LINE_BYTES,
         )
-        try:
-            if process.stdin is None or process.stdout is None:
-                raise QueryFailed("its process has no pipes")
-            process.stdin.write(orjson.dumps(job) + b"\n")
-            return await _outcome(process.stdout, translated)
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
+        with self._turns.member(process.pid):
+            try:
+                if process.stdin is None or process.stdout is None:
+                    raise QueryFailed("its process has no pipes")
+                process.stdin.write(orjson.dumps(job) + b"\n")
+                return await _outcome(process.stdout, translated)
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                await process.wait()
 
 
 async def _outcome(

@@ -108,7 +108,7 @@ class Job(msgspec.Struct, frozen=True):
 
 def main() -> None:
     job = msgspec.json.decode(_first_line(), type=Job)
-    end_with_parent()
+    end_with_parent(may_be_stopped=True)
     os.umask(0o077)
     os.nice(_NICENESS)
     resource.setrlimit(resource.RLIMIT_AS, (job.memory + _OVERHEAD, job.memory + _OVERHEAD))
