@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from opentrail.commands.client import find
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
+from opentrail.lake.queries import MAX_ACTIVE
 from tests.factories import ACCOUNT
 from tests.live.processes import (
     Opentrail,
@@ -126,6 +127,29 @@ def test_killed_server_leaves_failed_and_finished_queries(tmp_path: Path) -> Non
         again = cloudtrail.get_query_results(QueryId=ended)
         assert [row[0]["name"] for row in again["QueryResultRows"]] == ["Mary"]
         assert server.children(b"query_child") == []
+
+
+def test_queries_that_wait_for_their_turn_end_with_the_server(tmp_path: Path) -> None:
+    with opentrail_server(tmp_path / "data", "--upstream", "http://127.0.0.1:9") as server:
+        cloudtrail = server.boto("cloudtrail")
+        for _ in range(MAX_ACTIVE):
+            cloudtrail.start_query(QueryStatement=_ENDLESS)
+        processes = server.children(b"query_child")
+        assert len(processes) == MAX_ACTIVE
+        server.kill()
+        eventually(
+            lambda: not any(map(alive, processes)),
+            "all processes have ended",
+        )
+
+
+def alive(pid: int) -> bool:
+    """Returns whether a process runs or is stopped, and is not only waiting to be reaped."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
 
 
 def test_killed_query_process_is_only_a_failed_query(server: Opentrail) -> None:
