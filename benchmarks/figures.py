@@ -20,7 +20,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- figures of benchmarks/figures.py -->\n", "<!-- end of figures -->\n"
 #: What a row is about, and its text; `{…}` are figures by their names in files of results.
 ROWS = {
-    "added latency of a call, p50": (
+    "latency added to a call, p50": (
         "{added by refuse p50 ms} ms with `refuse`, {added by allow p50 ms} ms with `allow`"
     ),
     "calls recorded by one core": (
@@ -31,29 +31,29 @@ ROWS = {
         "{refuse at half load p99 ms} ms with `refuse`, {allow at half load p99 ms} ms with"
         " `allow`; {mitmproxy at half load p99 ms} ms with mitmproxy"
     ),
-    "from answer to visible, at 500 calls/s": ("p50 {visible p50 ms} ms, p99 {visible p99 ms} ms"),
+    "time from an answer until lookups find the call, at 500 calls/s": ("p50 {visible p50 ms} ms, p99 {visible p99 ms} ms"),
     "1 GB through the endpoint": (
-        "up {opentrail up MB/s} MB/s, down {opentrail down MB/s} MB/s, with"
+        "{opentrail up MB/s} MB/s up and {opentrail down MB/s} MB/s down, using"
         " {opentrail up memory growth MB} MB more memory"
     ),
-    "start, memory of all three processes (PSS)": (
+    "time to start, and memory of all three processes (PSS)": (
         "{start to ready, median s} s, {idle memory of all processes (PSS), median MB} MB;"
         " {the same after 14,000 calls of CreateUser, MB} MB after 14,000 calls"
     ),
-    "calls while 2,000 idle, half-open or slow connections are open": (
-        "at most {ratio of p50} times as long, p50"
+    "duration of a call while 2,000 idle, half-open or slow connections are open": (
+        "at most {ratio of p50} times as long as without them, p50"
     ),
     "import of CloudTrail files": "{import records/s} records/s",
-    "one of 10 million events found by `LookupEvents`, p99": (
+    "time for `LookupEvents` to find one of 10 million events, p99": (
         "{EventId p99 ms} ms by id, at most {page of 50, worst p99 ms} ms by any attribute;"
         " {500/s arriving, page of 50, worst p99 ms} ms while 500 calls/s arrive"
     ),
     "disk space": "{bytes a record} bytes per record",
-    "10,000 records/s for a minute, 5,000/s for ten": (
-        "all durable; visible after {10,000/s for 60 s: durable to visible p99 ms} and"
+    "10,000 records/s for one minute, and 5,000/s for ten minutes": (
+        "all durable; lookups find them after {10,000/s for 60 s: durable to visible p99 ms} and"
         " {5,000/s for 600 s: durable to visible p99 ms} ms (p99)"
     ),
-    "five trails that deliver a backlog at once": "{5 trails, backlog: records/s} records/s",
+    "five trails that deliver a backlog at the same time": "{5 trails, backlog: records/s} records/s",
     "`opentrail validate`, 10,000 log files": (
         "{opentrail validate s} s; `aws cloudtrail validate-logs` takes"
         " {aws cloudtrail validate-logs s} s"
@@ -105,7 +105,7 @@ def with_table(page: str, known: Mapping[str, Figure]) -> str:
 
 def table(known: Mapping[str, Figure]) -> str:
     """Returns the rows whose figures are all known."""
-    lines = ["| | | commit, day |\n", "|---|---|---|\n"]
+    lines = ["| | | commit, date |\n", "|---|---|---|\n"]
     for label, text in ROWS.items():
         names = _FIGURE.findall(text)
         if not all(name in known for name in names):
