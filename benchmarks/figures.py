@@ -31,7 +31,9 @@ ROWS = {
         "{refuse at half load p99 ms} ms with `refuse`, {allow at half load p99 ms} ms with"
         " `allow`; {mitmproxy at half load p99 ms} ms with mitmproxy"
     ),
-    "time from an answer until lookups find the call, at 500 calls/s": ("p50 {visible p50 ms} ms, p99 {visible p99 ms} ms"),
+    "time from an answer until lookups find the call, at 500 calls/s": (
+        "p50 {visible p50 ms} ms, p99 {visible p99 ms} ms"
+    ),
     "1 GB through the endpoint": (
         "{opentrail up MB/s} MB/s up and {opentrail down MB/s} MB/s down, using"
         " {opentrail up memory growth MB} MB more memory"
@@ -53,7 +55,7 @@ ROWS = {
         "all durable; lookups find them after {10,000/s for 60 s: durable to visible p99 ms} and"
         " {5,000/s for 600 s: durable to visible p99 ms} ms (p99)"
     ),
-    "five trails that deliver a backlog at the same time": "{5 trails, backlog: records/s} records/s",
+    "five trails that deliver a backlog together": "{5 trails, backlog: records/s} records/s",
     "`opentrail validate`, 10,000 log files": (
         "{opentrail validate s} s; `aws cloudtrail validate-logs` takes"
         " {aws cloudtrail validate-logs s} s"

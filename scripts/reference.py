@@ -35,7 +35,7 @@ from opentrail.core.selectors import SelectorOwner
 from opentrail.core.selectors.advanced import field_rules
 from opentrail.api.cloudtrail.selectors import KNOWN_TYPES
 from opentrail.core.version import __version__
-from opentrail.detections.rule_files import (technique_of)
+from opentrail.detections.rule_files import technique_of
 from opentrail.detections.rules import DetectionRule
 from opentrail.detections.sigma import read_rules
 from opentrail.lake.dialect.expressions import CALLS
@@ -63,9 +63,9 @@ def settings_page() -> str:
         "can also use two kinds of tables. `[directory.ACCESS-KEY-ID]` names the owner of a key,",
         "with `user = NAME` or `root = true`, and optionally `account`, `arn` and `principal_id`.",
         "`[upstream.SERVICE]` sets `url` and optionally `access_key_id`, `secret_access_key`,",
-        "`session_token` and `region` for a service, `[upstream.default]` for all other services.",
-        "opentrail uses the credentials of `s3` for delivery and, with `resign = true`, the",
-        "credentials of any service to re-sign calls.\n",
+        "`session_token` and `region` for one service, and `[upstream.default]` sets them for all",
+        "other services. opentrail uses the credentials of `s3` to deliver files. If a service has",
+        "`resign = true`, opentrail uses its credentials to re-sign calls.\n",
         "| flag | variable | default | effect |",
         "|---|---|---|---|",
     ]
@@ -91,8 +91,9 @@ def operations_page() -> str:
     lines = [
         MADE,
         "# Operations\n",
-        f"opentrail has {len(REGISTER)} of the {len(model.operation_names)} operations of the CloudTrail API. Other",
-        "operations, and the parameters named below, raise `UnsupportedOperationException`.\n",
+        f"opentrail supports {len(REGISTER)} of the {len(model.operation_names)} operations of the CloudTrail API. Other",
+        "operations, and the parameters listed under *without*, cause an",
+        "`UnsupportedOperationException`.\n",
         "| operation | supported | without |",
         "|---|---|---|",
     ]
@@ -108,19 +109,19 @@ def authorization_page() -> str:
     lines = [
         MADE,
         "# Authorization\n",
-        "If opentrail verifies callers, [policies](policies.md) apply to every call of the",
+        "If opentrail verifies callers, [policies](policies.md) apply to every call to the",
         "CloudTrail API: the policies attached to the calling user or to the role of the calling",
         "session, and the resource's own policy, if it has one. A call is denied unless a policy",
-        "allows it. The root user may do everything in its account. If a resource of another",
-        "account is forbidden, the response is the same as for a missing resource. Federated",
-        "users have no policies, and therefore no permissions. opentrail validates the input",
-        "before it checks permissions.\n",
+        "allows it. The root user can do everything in its account. If a caller may not access a",
+        "resource in another account, the response is the same as for a missing resource.",
+        "Federated users have no policies, and therefore no permissions. opentrail validates the",
+        "input before it checks permissions.\n",
         "## Operations\n",
         "A call needs permission for the action on every resource that it names. The column *on*",
         "lists the members that name resources. `*` means that only a policy for all resources",
         "allows the call. The same applies to calls without any of these members. For a resource",
         "that does not have an id yet, use `TYPE/*`. StartQuery needs permission for each event",
-        "data store whose id occurs in the statement, including in its literals.\n",
+        "data store whose id occurs in the statement, even in a string literal.\n",
         "| operation | action | access | on | condition keys |",
         "|---|---|---|---|---|",
     ]
@@ -136,9 +137,9 @@ def authorization_page() -> str:
         "`aws:PrincipalArn` (for a session, its role's ARN), `aws:PrincipalType` (`Account`,",
         "`User`, `AssumedRole` or `FederatedUser`), `aws:RequestedRegion`, `aws:SecureTransport`,",
         "`aws:SourceIp`, `aws:UserAgent`, `aws:ViaAWSService` and `aws:PrincipalIsAWSService`",
-        "(both `false`). Calls of users have `aws:username`. Calls of the root user, and of roles",
-        "and users whose ids are known from records, have `aws:userid`. For other role sessions,",
-        "its value is `ROLE:SESSION`, with the role's name instead of its id.\n",
+        "(both `false`). Calls by users also have `aws:username`. Calls by the root user, and by",
+        "roles and users whose ids are known from records, also have `aws:userid`. For other role",
+        "sessions, its value is `ROLE:SESSION`, with the role's name instead of its id.\n",
         "## AWS managed policies\n",
         "opentrail includes these policies, limited to CloudTrail actions.\n",
         "| name | allows |",
@@ -151,9 +152,9 @@ def authorization_page() -> str:
     lines += [
         "",
         'Source: "Actions, resources, and condition keys for AWS CloudTrail" and "… for AWS',
-        'CloudTrail Data" of the Service Authorization Reference,',
+        'CloudTrail Data" in the Service Authorization Reference,',
         "<https://docs.aws.amazon.com/service-authorization/latest/reference/list_awscloudtrail.html>;",
-        '"ListInsightsMetricData" of the API Reference; the AWS Managed Policy Reference.',
+        '"ListInsightsMetricData" in the API Reference; the AWS Managed Policy Reference.',
     ]
     return "\n".join(lines) + "\n"
 
@@ -257,7 +258,7 @@ def errors_page() -> str:
         *(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()),
         "",
         "In the messages below, words in capitals are placeholders. `SOURCE` and `SETTING` are",
-        "the flag, variable, key or file with the value; `…` is any other text.",
+        "the flag, variable, key or file that contains the value; `…` is any other text.",
         "[Troubleshooting](../howto/troubleshoot.md) explains the most common messages,",
         "[records](records.md) lists the error codes in records, and [operations](operations.md)",
         "describes the API, which returns the same errors as AWS.",
@@ -337,7 +338,7 @@ def console_roles_page() -> str:
         "The web console and the command line use the same JSON API. Each call requires at least",
         "the role in the table. From least to most powerful, the roles are viewer, auditor,",
         "operator and admin. [Let a team use the console](../howto/console-users.md) describes",
-        "them. Clients with the token in `server.json` may make all calls.\n",
+        "them. Clients that use the token in `server.json` can make all calls.\n",
         "| call | minimum role | purpose |",
         "|---|---|---|",
     ]
@@ -366,21 +367,21 @@ def hidden_values_page() -> str:
         "sensitive (*model*), if its name indicates that its strings are secrets (*name*), if it",
         "contains environment variables, whose names remain visible (*environment*), or if it is",
         "listed in `redaction.toml` (*table*). It never records bytes (*bytes*). In maps, in",
-        "pairs of a name and a value, and in documents without a model, the names that callers",
-        "choose decide: a tag `db-password`, a patch of `/variables/API_TOKEN`, a header",
-        "`X-Api-Key`. opentrail also searches JSON, YAML, XML, forms, addresses and shell",
-        "commands, including base64-encoded ones. Names that only describe a secret do not count:",
-        "`password-policy`, `PasswordResetRequired`, `is_secret`, or the `name` and `key` of a",
-        "`secretKeyRef`.\n",
+        "pairs of a name and a value, and in documents without a model, opentrail goes by the",
+        "names that callers choose, such as a tag `db-password`, a patch of",
+        "`/variables/API_TOKEN`, or a header `X-Api-Key`. It also searches JSON, YAML, XML, forms,",
+        "addresses and shell commands, even if they are encoded in base64. It ignores names that",
+        "only describe a secret, such as `password-policy`, `PasswordResetRequired`, `is_secret`,",
+        "or the `name` and `key` of a `secretKeyRef`.\n",
         "In commands, scripts, configuration and messages, opentrail hides everything from the",
         "name or option of a secret to the end of the line, or to the end of the string, list",
         "element or query parameter that contains both, if that comes first. If a string, bracket",
         "or document (`<<EOF`) begins on the line, opentrail hides it to its end. For example, in",
-        '`bash -c "export PW=a; run" --host h`, the host is visible, but `run` is hidden. Some',
-        "secrets have no name: `redis-cli -a x`, `curl -u user:x`, `IDENTIFIED BY 'x'`, private",
-        "keys, webhook addresses. `free_text.py` lists the commands and statements that opentrail",
-        "recognizes. [Guarantee S4](../explanation/guarantees.md) lists the values that remain",
-        "visible.\n",
+        '`bash -c "export PW=a; run" --host h`, the host is visible, but `run` is hidden.',
+        "opentrail also hides some secrets that have no name: `redis-cli -a x`, `curl -u user:x`,",
+        "`IDENTIFIED BY 'x'`, private keys, and webhook addresses. `free_text.py` lists the",
+        "commands and statements that it recognizes. [Guarantee S4](../explanation/guarantees.md)",
+        "lists the values that remain visible.\n",
         "The value of a template parameter, such as a parameter of an AWS CloudFormation stack,",
         "is visible only if the call contains the template, and the template does not set",
         "`NoEcho` for the parameter. If the template is at a URL, comes from an earlier call, or",
@@ -390,9 +391,9 @@ def hidden_values_page() -> str:
         "reviewed; the reasons are in `reviewed.toml`. To list each member, run",
         "`scripts/secret_members.py --all`.\n",
         "opentrail replaces hidden values with `HIDDEN_DUE_TO_SECURITY_REASONS`, or with",
-        "`<sensitiveDataRemoved>` in EC2. If AWS omits a value, opentrail omits it too. It also",
-        "hides session tokens, although AWS records STS session tokens in plain text. Page tokens",
-        "and tokens for repeated requests are visible.\n",
+        "`<sensitiveDataRemoved>` in EC2. If AWS omits a value, so does opentrail. It also hides",
+        "session tokens, although AWS records STS session tokens in plain text. Page tokens and",
+        "idempotency tokens are visible.\n",
         f"| service | {' | '.join(columns)} |",
         f"|---|{'---|' * len(columns)}",
     ]
@@ -407,9 +408,9 @@ def permissions_page() -> str:
     lines = [
         MADE,
         "# Events and their permissions\n",
-        "`assert_only_allowed` of the [pytest plugin](pytest-plugin.md) checks whether a policy",
+        "`assert_only_allowed` in the [pytest plugin](pytest-plugin.md) checks whether a policy",
         "grants the permission that a call needs. The permission has the same name as the event,",
-        "without the API version at the end (`CreateFunction20150331`). Exceptions:\n",
+        "without the API version at the end (`CreateFunction20150331`), with these exceptions:\n",
         "| event | permission |",
         "|---|---|",
     ]
@@ -421,16 +422,17 @@ def permissions_page() -> str:
     listed = ", ".join(f"`{event}`" for event in sorted(WITHOUT_PERMISSION))
     lines += [
         "",
-        f"These events need no permission: {listed}. Each object that a",
-        "`DeleteObjects` names has a `DeleteObject` event.\n",
+        f"These events need no permission: {listed}. Instead of",
+        "`DeleteObjects`, the `DeleteObject` event of each object is checked.\n",
         "Other rules:\n",
         "- `dynamodb:TransactWriteItems` needs the permissions of its items: `PutItem`,",
         "  `UpdateItem`, `DeleteItem`, `ConditionCheckItem`.",
-        "- Events of API Gateway need the HTTP method: `apigateway:GET`, `apigateway:POST`.",
-        "- A copy in S3 also needs `s3:GetObject` for its source; an upload with an ACL or tags",
-        "  `s3:PutObjectAcl` or `s3:PutObjectTagging`; `GetObjectAttributes` also needs",
-        "  `s3:GetObject`.",
-        "- Calls of S3 that name a version of an object need",
+        "- Events of API Gateway need the permission for the HTTP method, such as",
+        "  `apigateway:GET` or `apigateway:POST`.",
+        "- In S3, a copy also needs `s3:GetObject` for its source, an upload with an ACL or tags",
+        "  also needs `s3:PutObjectAcl` or `s3:PutObjectTagging`, and `GetObjectAttributes` also",
+        "  needs `s3:GetObject`.",
+        "- S3 calls that name a version of an object need",
         "  " + ", ".join(f"`s3:{one}`" for one in sorted(S3_VERSIONED.values())) + ".",
     ]
     return "\n".join(lines) + "\n"
@@ -518,7 +520,7 @@ def starter_rules_page() -> str:
     lines = [
         MADE,
         "# Starter rules\n",
-        f"opentrail ships these {len(starter_rules())} Sigma rules, all disabled by default. To enable them, see",
+        f"opentrail includes these {len(starter_rules())} Sigma rules, which are all disabled by default. To enable them, see",
         "[Detect attacks](../howto/detect-attacks.md#enable-the-starter-rules). To print one, run",
         "`opentrail detections starter NAME`. Techniques refer to",
         "[MITRE ATT&CK](https://attack.mitre.org/matrices/enterprise/cloud/iaas/).",
@@ -552,8 +554,8 @@ def sql_page() -> str:
         " `CUBE` and `GROUPING SETS`),",
         "`HAVING`, `WINDOW`, `ORDER BY`, `OFFSET`, `LIMIT`, `FETCH FIRST`, `UNION`, `INTERSECT`,"
         " `EXCEPT`, and subqueries.\n",
-        "A string that is compared with a time is read as one: `eventTime > '2026-01-01 00:00:00'`.",
-        "All times are in UTC; other time zones are refused.\n",
+        "If you compare a string with a time, the string is read as a time:",
+        "`eventTime > '2026-01-01 00:00:00'`. All times are in UTC; other time zones are refused.\n",
         "## Types\n",
         "`boolean`, `tinyint`, `smallint`, `integer`, `bigint`, `real`, `double`, `decimal(p, s)`,"
         " `varchar`, `varbinary`,",
@@ -572,8 +574,8 @@ def sql_page() -> str:
     # The modules fill the table of calls.
     others = sorted(CALLS.keys() - scalars.keys()) if EXPRESSION_MODULES else []
     lines += [
-        "`T`, `U`, `K` and `V` are any type, `O` is a type that can be ordered, `function(T, U)` is"
-        " a lambda from `T` to `U`.",
+        "`T`, `U`, `K` and `V` are any type, `O` is any type that can be ordered, and"
+        " `function(T, U)` is a lambda from `T` to `U`.",
         "Arguments are converted as in Trino.\n",
         "These functions take arguments of several types: "
         + ", ".join(f"`{name}`" for name in others)

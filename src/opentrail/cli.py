@@ -117,7 +117,7 @@ _COMMANDS = {
     ),
     "lookup": _Command("find events, newest first"),
     "query": _Command(
-        "query event history by SQL",
+        "query event history with SQL",
         "The table is event_history, the dialect Trino's; --samples lists examples.",
     ),
     "who": _Command(
@@ -163,7 +163,7 @@ _COMMANDS = {
         " searched in order. Exit codes: 0 good, 1 not good, 5 cannot be decided.",
     ),
     "mcp": _Command(
-        "answer questions of AI agents over MCP, on standard input and output",
+        "answer questions from AI agents over MCP, on standard input and output",
         "An agent's program starts it. Its tools only read, and each use of them is an event.",
     ),
     "console": _Command(

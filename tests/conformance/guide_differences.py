@@ -143,19 +143,22 @@ _ADDITIONAL, _RESOURCES, _FIRST = "additionalEventData", "resources", "resources
 #: Newer members of records.
 NOT_YET = "the example is older than the member, or leaves it out"
 _EDITED = "the example contradicts itself: AWS edited it"
-_KMS_ALONE = "KMS knows it; neither request nor answer says it"
-_SERVICE_ALONE = "the service knows it; neither request nor answer says it"
-_API_CHANGED = "the API has changed since"
+_KMS_ALONE = "only KMS knows it: neither the request nor the answer contains it"
+_SERVICE_ALONE = "only the service knows it: neither the request nor the answer contains it"
+_API_CHANGED = "the API has changed since then"
 _NO_MEMBER = "the model of the API has no such member"
-_ANSWER_SINCE = "AWS records the answer since (20 of 20 records of 2023)"
-_REQUEST_ID = "AWS records the id of EC2's answer since (records of 2023)"
-_KEYS = "the request does not say which attributes are the key; opentrail shows no values of others"
-_REFUSED = "opentrail shows what a refused caller asked for"
-_HIDDEN = "the model marks it as sensitive; AWS hides it since"
+_ANSWER_SINCE = "AWS now records the answer (20 of 20 records from 2023)"
+_REQUEST_ID = "AWS now records the id of EC2's answer (records from 2023)"
+_KEYS = (
+    "the request does not show which attributes are the key, and opentrail does not record the"
+    " values of others"
+)
+_REFUSED = "opentrail records what a refused caller asked for"
+_HIDDEN = "the model marks it as sensitive, and AWS now hides it"
 _UNSIGNED = "the call is not signed, so opentrail does not know the account"
 _TOKEN = "the SDK adds a token that the example leaves out"
 _ACCOUNT_ID = "the other examples of keys write `aWSAccountId`"
-_S3_FORM = "the form of 8,636 records of S3's PutObject: `key`, x-amz headers, decimals"
+_S3_FORM = "8,636 records of S3's PutObject have a different format: `key`, x-amz headers, decimals"
 _HEADERS = (
     *("Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language"),
     *("Content-Length", "Content-MD5", "Content-Type", "expires", "Key", "ObjectCannedACL"),
@@ -182,7 +185,7 @@ ROWS: tuple[Row, ...] = (
         "DynamoDB: *Table",
         (_RESOURCES,),
         "added",
-        "AWS lists the table since (eventVersion 1.06)",
+        "AWS now lists the table (eventVersion 1.06)",
         ([{"accountId": "111122223333", "type": "AWS::DynamoDB::Table", "ARN": _MUSIC}],),
     ),
     Row("DynamoDB: UpdateTable", (f"{_PARAMETERS}.tableName",), "added", "the API requires it"),
@@ -221,20 +224,20 @@ ROWS: tuple[Row, ...] = (
         "the guide's list of data events gives these calls the type AWS::DynamoDB::Stream",
     ),
     # S3
-    Row("S3: *", (f"{_PARAMETERS}.host",), "missing", "S3's form until 2019: `host`, and lists"),
-    Row("S3: *", (f"{_PARAMETERS}.Host",), "added", "S3's form until 2019: `host`, and lists"),
+    Row("S3: *", (f"{_PARAMETERS}.host",), "missing", "S3's format until 2019: `host`, and lists"),
+    Row("S3: *", (f"{_PARAMETERS}.Host",), "added", "S3's format until 2019: `host`, and lists"),
     Row(
         "S3: *",
         (f"{_PARAMETERS}.acl", f"{_PARAMETERS}.versioning"),
         "other",
-        "S3's form until 2019: `host`, and lists",
+        "S3's format until 2019: `host`, and lists",
     ),
     Row("S3: PutBucketAcl", (f"{_PARAMETERS}.bucketName",), "added", _EMPTY),
     Row(
         "S3: PutBucketAcl",
         (f"{_PARAMETERS}.x-amz-checksum-crc32", f"{_PARAMETERS}.x-amz-sdk-checksum-algorithm"),
         "added",
-        "SDKs send checksums since",
+        "SDKs now send checksums",
     ),
     Row(
         "S3: ListBuckets",
@@ -272,14 +275,14 @@ ROWS: tuple[Row, ...] = (
             f"{_ANSWER}.x-amz-server-side-encryption",
         ),
         "other",
-        "the example has constants of an SDK, not the values on the wire",
+        "the example contains constants from an SDK, not the values that are sent",
         ("OUTPOSTS", "AES256"),
     ),
     Row(
         "S3: PutObject",
         (f"{_PARAMETERS}.bucketName", _RESOURCES),
         "other",
-        "requests name the access point of the outpost, the example its bucket",
+        "the request names the access point on the outpost, and the example names its bucket",
     ),
     Row("S3: PutObject", (f"{_ADDITIONAL}.x-amz-id-2",), "missing", "the test's answer has none"),
     Row(
@@ -293,7 +296,7 @@ ROWS: tuple[Row, ...] = (
         "S3: PutObject",
         (f"{_ADDITIONAL}.opentrail",),
         "added",
-        "opentrail's own block has the headers that S3's records leave out",
+        "opentrail's own block contains the headers that S3's records leave out",
     ),
     # KMS
     Row("KMS: *", (_ADDITIONAL,), "missing", _KMS_ALONE),
@@ -339,13 +342,13 @@ ROWS: tuple[Row, ...] = (
         "Secrets Manager: DeleteSecret",
         (f"{_ANSWER}.aRN",),
         "missing",
-        "the guide says that AWS writes `arn` since February 2024",
+        "the guide says that AWS has written `arn` since February 2024",
     ),
     Row(
         "Secrets Manager: DeleteSecret",
         (f"{_ANSWER}.arn",),
         "added",
-        "the guide says that AWS writes `arn` since February 2024",
+        "the guide says that AWS has written `arn` since February 2024",
     ),
     Row(
         "EKS: CreateCluster",
@@ -370,11 +373,11 @@ ROWS: tuple[Row, ...] = (
         "EventBridge: *",
         (f"{_FIRST}.accountId",),
         "added",
-        "opentrail names the owner of a resource; if it is another account, it gets a copy",
+        "opentrail names the owner of a resource; if that is another account, it gets a copy",
     ),
     Row("EventBridge: *(global endpoint)", ("resources[1]",), "missing", _SERVICE_ALONE),
     Row("API Gateway: GetResource", (f"{_PARAMETERS}.template",), "missing", _NO_MEMBER),
-    Row("Bedrock: InvokeModel", ("readOnly",), "other", "AWS's records since say true"),
+    Row("Bedrock: InvokeModel", ("readOnly",), "other", "AWS's newer records say true"),
     Row(
         "Cognito: GetCredentialsForIdentity",
         (f"{_ANSWER}.credentials.sessionToken",),

@@ -57,7 +57,7 @@ class RunQuery(Question, frozen=True, kw_only=True):
     """
 
     role: ClassVar = "viewer"
-    purpose: ClassVar = "query event history by SQL"
+    purpose: ClassVar = "query event history with SQL"
     body: ClassVar = '{"statement": "SELECT eventName, count(*) FROM event_history GROUP BY 1"}'
 
     statement: Statement | None = None

@@ -111,7 +111,7 @@ class OidcSignIn:
         """Returns whether users may sign in by a provider."""
         return {"oidc": self._login is not None}
 
-    @route("POST", "/oidc", None, "begin to sign in by OpenID Connect")
+    @route("POST", "/oidc", None, "begin to sign in with OpenID Connect")
     async def begin(self, request: Request) -> Response:
         """Returns the provider's address for the browser, and sets the cookie of this sign-in."""
         redirect_uri = str(request.url.replace(path=CALLBACK, query="", fragment=""))

@@ -156,7 +156,7 @@ class SignIn:
         "POST",
         "/password",
         VIEWER,
-        "change the own password",
+        "change your own password",
         body='{"password": "the old one", "newPassword": "the new one"}',
     )
     async def change_password(self, request: Request, body: Json) -> Response:

@@ -232,7 +232,7 @@ class Events:
             place: WrongPlace = {"message": str(error), "at": error.at, "length": error.length}
             return {"terms": [], "error": place}
 
-    @route("GET", "/events/nearest", VIEWER, "suggest corrections of a search", query=SEARCH)
+    @route("GET", "/events/nearest", VIEWER, "suggest corrections for a search", query=SEARCH)
     async def nearest(self, request: Request) -> NearestValues:
         """Returns the closest existing values for a search without results."""
         found = await nearest_values(self._history(request), self._search(request))
