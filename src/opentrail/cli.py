@@ -185,7 +185,7 @@ _COMMANDS = {
     ),
     "policy": _Command(
         "generate policies from past calls, and test policies on them",
-        "Both rest on recorded events, data events included.",
+        "Both use recorded events, including data events.",
     ),
     "detections": _Command(
         "test Sigma rules on past events, and match new events with them",
@@ -207,12 +207,12 @@ _COMMANDS = {
     ),
     "verify-store": _Command(
         "verify every record in a data directory",
-        "Compares each record of the journal with its hash chain, and each sealed file of event"
-        " history with its hash. A server may be running. Exit codes: 0 good, 1 not good.",
+        "Checks each record in the journal against the hash chain, and each sealed file of event"
+        " history against its hash. A server may be running. Exit codes: 0 good, 1 not good.",
     ),
     "backup": _Command(
         "back up a data directory to one file, also while a server runs",
-        "The backup is a verified snapshot. Exit codes: 0 good, 1 data are damaged, also in the"
+        "The backup is a verified snapshot. Exit codes: 0 good, 1 the data is damaged, also in the"
         " backup.",
     ),
     "restore": _Command(

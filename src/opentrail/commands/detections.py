@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     testing.add_argument(
         "--since", metavar="T", default="90d", help="30m, 12h, 90d (default), or a time"
     )
-    enabling = actions.add("enable", "match new events, in place of rules with the same names")
+    enabling = actions.add(
+        "enable", "apply rules to new events; replaces rules with the same names"
+    )
     for reading in (testing, enabling):
         reading.add_argument(
             "rules",
@@ -42,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     starter.add_argument("name", nargs="?", metavar="NAME", help="name of a starter rule")
     starter.add_argument("--json", action="store_true", help="print JSON")
     listing = actions.add("list", "list the enabled rules and their number of matches")
-    disabling = actions.add("disable", "match no more events")
+    disabling = actions.add("disable", "stop applying a rule to new events")
     disabling.add_argument("names", nargs="+", metavar="NAME", help="name of an enabled rule")
     for action_parser in (testing, enabling, listing, disabling):
         add_client(action_parser)

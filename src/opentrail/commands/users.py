@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("enable", "enable a disabled user"),
         ("delete", "delete a user, and end its sessions"),
         ("reset-password", "print a password for the next sign-in, and end the user's sessions"),
-        ("end-sessions", "end the sessions of a user, OpenID Connect included"),
+        ("end-sessions", "end the sessions of a user, including OpenID Connect"),
     ):
         actions.add(action, text)
     for action_parser in actions:
