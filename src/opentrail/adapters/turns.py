@@ -18,8 +18,8 @@ HEAD_START = 4
 class Turns:
     """Lets up to `at_once` processes run, those that have run least first, and stops the others.
 
-    A new process starts within a turn and runs for a second, whatever the others do. A process must end with its parent
-    even while it is stopped. Elsewhere than on Linux, all processes run.
+    A new process starts within a turn and runs for a second, whatever the others do. Each process
+    must end with its parent even while it is stopped. On systems other than Linux, all run.
     """
 
     def __init__(self, at_once: int) -> None:
@@ -31,7 +31,7 @@ class Turns:
 
     @contextmanager
     def member(self, pid: int) -> Iterator[None]:
-        """Includes a child process that nobody has waited for yet."""
+        """Includes a child process, before anything waits for its end."""
         if sys.platform != "linux":
             yield
             return
