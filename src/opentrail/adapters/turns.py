@@ -19,7 +19,7 @@ class Turns:
     """Lets up to `at_once` processes run, those that have run least first, and stops the others.
 
     A new process starts within a turn and runs for a second, whatever the others do. Each process
-    must end with its parent even while it is stopped. On systems other than Linux, all run.
+    must end with its parent even while it is stopped. Where the system has no pidfd, all run.
     """
 
     def __init__(self, at_once: int) -> None:
@@ -32,10 +32,10 @@ class Turns:
     @contextmanager
     def member(self, pid: int) -> Iterator[None]:
         """Includes a child process, before anything waits for its end."""
-        if sys.platform != "linux":
+        process = _descriptor(pid)
+        if process is None:
             yield
             return
-        process = os.pidfd_open(pid)
         self._had[process] = min(self._had.values(), default=0) - HEAD_START
         if self._task is None and len(self._had) > self._at_once:
             self._task = asyncio.create_task(self._take_turns())
@@ -73,6 +73,16 @@ class Turns:
 def free_cores() -> int:
     """Returns how many processes may run beside the server: one core stays free for it."""
     return max(1, len(os.sched_getaffinity(0)) - 1) if sys.platform == "linux" else 1
+
+
+def _descriptor(pid: int) -> int | None:
+    """Returns a file descriptor of a process; None if the system has none."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:  # an old kernel, or a sandbox that forbids it
+        return None
 
 
 def _signal(process: int, number: signal.Signals) -> None:
