@@ -118,10 +118,10 @@ def authorization_page() -> str:
         "input before it checks permissions.\n",
         "## Operations\n",
         "A call needs permission for the action on every resource that it names. The column *on*",
-        "lists the members that name resources. `*` means that only a policy for all resources",
-        "allows the call. The same applies to calls without any of these members. For a resource",
-        "that does not have an id yet, use `TYPE/*`. StartQuery needs permission for each event",
-        "data store whose id occurs in the statement, even in a string literal.\n",
+        "shows which members name resources. `*` means that only a policy for all resources allows",
+        "the call, as is the case for calls without any of these members. For a resource that",
+        "doesn't have an id yet, use `TYPE/*`. StartQuery needs permission for each event data",
+        "store whose id occurs in the statement, even in a string literal.\n",
         "| operation | action | access | on | condition keys |",
         "|---|---|---|---|---|",
     ]
@@ -335,10 +335,10 @@ def console_roles_page() -> str:
     lines = [
         MADE,
         "# Roles of the console\n",
-        "The web console and the command line use the same JSON API. Each call requires at least",
-        "the role in the table. From least to most powerful, the roles are viewer, auditor,",
-        "operator and admin. [Let a team use the console](../howto/console-users.md) describes",
-        "them. Clients that use the token in `server.json` can make all calls.\n",
+        "The web console and the command line use the same JSON API. The table shows the minimum",
+        "role for each call. From least to most powerful, the roles are viewer, auditor, operator",
+        "and admin; see [Let a team use the console](../howto/console-users.md). Clients that use",
+        "the token in `server.json` can make all calls.\n",
         "| call | minimum role | purpose |",
         "|---|---|---|",
     ]
@@ -386,14 +386,14 @@ def hidden_values_page() -> str:
         "is visible only if the call contains the template, and the template does not set",
         "`NoEcho` for the parameter. If the template is at a URL, comes from an earlier call, or",
         "is in a format that opentrail cannot read, the values are hidden.\n",
-        "For each service, the table shows the number of members in botocore's models whose type,",
-        "name or documentation suggests a secret. The visible members (*shown*) have been",
-        "reviewed; the reasons are in `reviewed.toml`. To list each member, run",
-        "`scripts/secret_members.py --all`.\n",
+        "For each service, the table shows how many members in botocore's models have a type, name",
+        "or documentation that suggests a secret. The visible members (*shown*) have been",
+        "reviewed, and `reviewed.toml` gives the reasons why they are visible. To list each",
+        "member, run `scripts/secret_members.py --all`.\n",
         "opentrail replaces hidden values with `HIDDEN_DUE_TO_SECURITY_REASONS`, or with",
-        "`<sensitiveDataRemoved>` in EC2. If AWS omits a value, so does opentrail. It also hides",
-        "session tokens, although AWS records STS session tokens in plain text. Page tokens and",
-        "idempotency tokens are visible.\n",
+        "`<sensitiveDataRemoved>` in EC2. It omits the same values as AWS. It also hides all",
+        "session tokens, even though AWS records STS session tokens in plain text. Page tokens",
+        "and idempotency tokens remain visible.\n",
         f"| service | {' | '.join(columns)} |",
         f"|---|{'---|' * len(columns)}",
     ]
@@ -410,7 +410,8 @@ def permissions_page() -> str:
         "# Events and their permissions\n",
         "`assert_only_allowed` in the [pytest plugin](pytest-plugin.md) checks whether a policy",
         "grants the permission that a call needs. The permission has the same name as the event,",
-        "without the API version at the end (`CreateFunction20150331`), with these exceptions:\n",
+        "but without an API version at the end (as in `CreateFunction20150331`). The exceptions",
+        "are:\n",
         "| event | permission |",
         "|---|---|",
     ]
@@ -520,7 +521,7 @@ def starter_rules_page() -> str:
     lines = [
         MADE,
         "# Starter rules\n",
-        f"opentrail includes these {len(starter_rules())} Sigma rules, which are all disabled by default. To enable them, see",
+        f"opentrail includes these {len(starter_rules())} Sigma rules, all of which are disabled by default. To enable them, see",
         "[Detect attacks](../howto/detect-attacks.md#enable-the-starter-rules). To print one, run",
         "`opentrail detections starter NAME`. Techniques refer to",
         "[MITRE ATT&CK](https://attack.mitre.org/matrices/enterprise/cloud/iaas/).",
@@ -530,7 +531,7 @@ def starter_rules_page() -> str:
         lines += [
             f"\n## {rule.title}\n",
             f"`{rule.name}`, {rule.level}, {technique_of(rule)}. {rule.description}\n",
-            f"Harmless: {harmless}",
+            f"False positives: {harmless}",
         ]
     return "\n".join(lines) + "\n"
 
