@@ -521,7 +521,7 @@ def starter_rules_page() -> str:
     lines = [
         MADE,
         "# Starter rules\n",
-        f"opentrail includes these {len(starter_rules())} Sigma rules, all of which are disabled by default. To enable them, see",
+        f"opentrail includes these {len(starter_rules())} Sigma rules, which are disabled by default. To enable them, see",
         "[Detect attacks](../howto/detect-attacks.md#enable-the-starter-rules). To print one, run",
         "`opentrail detections starter NAME`. Techniques refer to",
         "[MITRE ATT&CK](https://attack.mitre.org/matrices/enterprise/cloud/iaas/).",
