@@ -64,6 +64,7 @@ def test_parquet_has_typed_columns(console: StubConsole, tmp_path: Path) -> None
     assert main(["query", "--parquet", str(file), "SELECT 1"]) == 0
     quoted = str(file).replace("'", "''")
     found = duckdb.sql(f"SELECT * FROM '{quoted}'")  # noqa: S608
+    assert found is not None
     assert found.fetchall() == [("CreateUser", 2), (None, 1)]
     assert [str(kind) for kind in found.types] == ["VARCHAR", "BIGINT"]
 

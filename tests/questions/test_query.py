@@ -44,7 +44,7 @@ async def test_more_rows_are_read_by_the_id() -> None:
 
 @pytest.mark.parametrize("given", [{}, {"statement": "SELECT 1", "queryId": "x"}])
 @asynchronous
-async def test_either_statement_or_id_is_needed(given: dict[str, object]) -> None:
+async def test_either_statement_or_id_is_needed(given: dict[str, str]) -> None:
     with pytest.raises(CloudTrailError, match="statement or queryId"):
         await answer(Api(), **given)
 
