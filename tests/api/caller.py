@@ -44,6 +44,7 @@ from opentrail.history.event_history import History
 from opentrail.insights.findings import ExpectedIncidents
 from opentrail.insights.follower import Insights
 from opentrail.lake.queries import Queries
+from opentrail.lake.stores import Stores
 from opentrail.trails.organization_trails import OrganizationAdministration
 from opentrail.wire.message import AsgiApp
 from tests.factories import ACCOUNT, REGION, a_new_entry, a_record, an_identity, catalog
@@ -214,6 +215,8 @@ class Api:
         self.history = History(self.events, self.world.clock, self.world.metrics, b"k" * 32)
         self.history.follower.catch_up_to(0)
         self.engine = StandInEngine()
+        world = self.world
+        self.stores = Stores(world.control, world.journal.newest, world.clock)
         self.services = Services(
             self.history,
             self.world.registry,
@@ -224,7 +227,10 @@ class Api:
             self.world.signer,
             self.world.clock,
             OrganizationAdministration(self.world.source, self.world.control),
-            Queries(self.engine, MemoryQueries(), self.world.clock, StandInDelivery()),
+            Queries(
+                self.engine, MemoryQueries(), self.world.clock, StandInDelivery(), self.stores
+            ),
+            self.stores,
         )
         self.insights = Insights(
             LocalWatch(),
@@ -236,7 +242,11 @@ class Api:
             ExpectedIncidents(self.world.control),
         )
         authorizer = Authorizer(
-            self.policies, self.resource_policies, self.world.registry, self.world.clock
+            self.policies,
+            self.resource_policies,
+            self.world.registry,
+            self.world.clock,
+            stores=self.stores,
         )
         self.app = CloudTrailApi(
             self.services, catalog(), SCOPE_KEY, authorizer if enforced else None

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from opentrail.core.errors import (
     CloudTrailError,
     ObjectStoreError,
     QueryFailed,
     StatementRefused,
+    StoreInactive,
 )
-from opentrail.ports.queries import QueryStatistics, QueryStore, ResultPlace, Row, StoredQuery
+from opentrail.ports.queries import (
+    QueryStatistics,
+    QueryStore,
+    QueryTables,
+    ResultPlace,
+    Row,
+    StoredQuery,
+)
 
 
 class StandInEngine:
     """Refuses statements with `nosuch`, fails those with `fails`; others have the rows 1, 2, 3."""
 
     def __init__(self) -> None:
-        self.tables: list[Sequence[str]] = []
+        self.tables: list[QueryTables] = []
         self.running = 0
         #: Queries with `slow` wait for it.
         self.go_on = asyncio.Event()
@@ -26,12 +34,15 @@ class StandInEngine:
     async def run(
         self,
         query: StoredQuery,
-        tables: Sequence[str],
+        tables: QueryTables,
         translated: Callable[[list[tuple[str, str]]], None],
     ) -> QueryStatistics:
         self.tables.append(tables)
         if "nosuch" in query.statement:
             raise StatementRefused("line 1:8: Column 'nosuch' cannot be resolved")
+        for name, store in tables.stores.items():
+            if store.deleted_at is not None:
+                raise StoreInactive(f"Event data store {name} is in status {store.status}.")
         translated([("n", "integer")])
         self.running += 1
         try:

@@ -11,9 +11,10 @@ from msgspec.structs import replace
 from opentrail.core.errors import CloudTrailError
 from opentrail.lake.event_history import store_id
 from opentrail.lake.queries import MAX_ACTIVE, MAX_RESULT_BYTES, MAX_STATEMENT, Queries
+from opentrail.lake.stores import Stores
 from opentrail.ports.queries import ResultPlace, StoredQuery
 from tests.factories import ACCOUNT, MOMENT
-from tests.fakes import SettableClock, asynchronous
+from tests.fakes import MemoryControl, MemoryJournal, SettableClock, asynchronous
 from tests.lake.stand_ins import MemoryQueries, StandInDelivery, StandInEngine
 
 
@@ -25,10 +26,13 @@ class World:
             SettableClock(MOMENT),
         )
         self.delivery = StandInDelivery()
+        self.stores = Stores(MemoryControl(), MemoryJournal().newest, self.clock)
         self.queries = self.opened()
 
     def opened(self) -> Queries:
-        return Queries(self.engine, self.store, self.clock, self.delivery, (0, 0))
+        return Queries(
+            self.engine, self.store, self.clock, self.delivery, self.stores, (0, 0)
+        )
 
     async def started(
         self, statement: str = "SELECT 1", place: ResultPlace | None = None
@@ -56,7 +60,7 @@ async def test_query_finishes_with_its_rows() -> None:
     assert (query.status, query.columns) == ("FINISHED", [("n", "integer")])
     assert await world.queries.rows(query, 1, 1) == [["2"]]
     assert world.store.stored[query.id] == query
-    assert [*world.engine.tables[0]] == ["event_history", store_id(ACCOUNT)]
+    assert [*world.engine.tables[0].history] == ["event_history", store_id(ACCOUNT)]
 
 
 @asynchronous

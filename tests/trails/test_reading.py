@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opentrail.core.entry_matching import EntryBatch
 from opentrail.core.event import Entry
-from opentrail.trails.plans import BATCH, EntryBatch, SharedReading
+from opentrail.trails.plans import BATCH, SharedReading
 from tests.factories import a_data_record, a_new_entry, a_record, an_entry, event_id
 from tests.fakes import MemoryJournal, asynchronous, run
 

@@ -10,6 +10,7 @@ from opentrail.core.organization import Organization
 from opentrail.core.trail import Trail
 from opentrail.history.event_history import History
 from opentrail.lake.queries import Queries
+from opentrail.lake.stores import Stores
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import Journal
@@ -87,6 +88,8 @@ class Services:
     organizations: TrailManagement
     #: Runs SQL over event history; None: this server does not.
     queries: Queries | None = None
+    #: The created event data stores; None: this server has none.
+    stores: Stores | None = None
 
     @property
     def history(self) -> History:

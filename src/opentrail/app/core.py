@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from urllib.parse import urlsplit
 
+from opentrail.access.resource_policies import removal
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.aws.services import (
     CloudWatchLogGroups,
@@ -37,6 +38,7 @@ from opentrail.core.logs import attempt
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities, directory_identities
 from opentrail.lake.queries import Queries
+from opentrail.lake.stores import Stores
 from opentrail.ports.event_store import Excess, ExpiredEvents
 from opentrail.ports.follow import FollowedPositions, catch_up, follow
 from opentrail.ports.journal import TrimmedJournal, first_not_lost
@@ -305,6 +307,7 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
     enforced = settings.bucket_policy_check == "enforced"
     organizations = next((wing.organizations for wing in wings if wing.organizations), None)
     destinations = Destinations(objects, topics, groups, KmsKeys(core.clients), enforced)
+    stores = Stores(control, journal.newest, clock, lambda store: [removal(store.arn)])
     return Services(
         engines.history if site.keeps_history else None,
         trails,
@@ -315,12 +318,13 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         signer,
         clock,
         organizations or NoOrganizations(),
-        await _queries(core, S3ResultDelivery(objects, destinations, signer)),
+        await _queries(core, S3ResultDelivery(objects, destinations, signer), stores),
+        stores if site.runs_queries else None,
     )
 
 
-async def _queries(core: Core, delivery: ResultDelivery) -> Queries | None:
-    """Returns what runs SQL over event history; a server of a cluster does not."""
+async def _queries(core: Core, delivery: ResultDelivery, stores: Stores) -> Queries | None:
+    """Returns what runs SQL over events; a server of a cluster does not."""
     engines, history = core.engines, core.engines.history
     if not engines.site.runs_queries:
         return None
@@ -331,7 +335,7 @@ async def _queries(core: Core, delivery: ResultDelivery) -> Queries | None:
         files,
         lambda: (history.kept_since, history.data_kept_since),
     )
-    queries = Queries(runner, files, engines.clock, delivery)
+    queries = Queries(runner, files, engines.clock, delivery, stores)
     await queries.open()
     core.stack.push_async_callback(queries.close)
     return queries

@@ -431,6 +431,7 @@ class Server:
             services.trails,
             engines.clock,
             access.own_keys.is_trusted,
+            services.stores,
         )
 
     def _hung_up(self, tls: ssl.SSLContext | None, endpoint: EndpointServer | Recorders) -> None:

@@ -189,6 +189,10 @@ class StatementRefused(OpentrailError):
     """A SQL statement is wrong or not supported; the message has its place, `line 1:8: …`."""
 
 
+class StoreInactive(StatementRefused):
+    """A SQL statement names an event data store that is being deleted."""
+
+
 class QueryFailed(OpentrailError):
     """A query ended with an error; the message is for the user who started it."""
 

@@ -1,4 +1,4 @@
-"""SQL queries over event history: started, followed, cancelled, and their results."""
+"""SQL queries over events: started, followed, cancelled, and their results."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ from opentrail.core.errors import (
     OpentrailError,
     QueryFailed,
     StatementRefused,
+    StoreInactive,
 )
 from opentrail.lake.event_history import NAME, store_id
+from opentrail.lake.stores import Stores
 from opentrail.ports.clock import Clock
 from opentrail.ports.queries import (
     DeliveryStatus,
     QueryEngine,
     QueryStatus,
     QueryStore,
+    QueryTables,
     ResultDelivery,
     ResultPlace,
     Row,
@@ -57,6 +60,7 @@ class Queries:
         store: keeps queries and results.
         clock: the time.
         delivery: writes results to S3.
+        stores: the created event data stores.
         retries: seconds between attempts to deliver a result.
     """
 
@@ -66,12 +70,14 @@ class Queries:
         store: QueryStore,
         clock: Clock,
         delivery: ResultDelivery,
+        stores: Stores,
         retries: Sequence[float] = _RETRIES,
     ) -> None:
         self._engine = engine
         self._store = store
         self._clock = clock
         self.delivery = delivery
+        self._stores = stores
         self._retries = retries
         self._queries: dict[str, StoredQuery] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -101,6 +107,7 @@ class Queries:
         owner: str,
         accounts: Sequence[str] | None,
         place: ResultPlace | None = None,
+        region: str | None = None,
     ) -> StoredQuery:
         """Starts a query, once its statement is known to be valid.
 
@@ -109,9 +116,11 @@ class Queries:
             owner: who may see it: an account, or a console user.
             accounts: the accounts whose events it sees; None: all.
             place: where to deliver the result.
+            region: the Region whose created stores it sees, or `EVERY_REGION`; None: none.
 
         Raises:
-            CloudTrailError: `InvalidQueryStatementException` or `MaxConcurrentQueriesException`.
+            CloudTrailError: `InvalidQueryStatementException`, `InactiveEventDataStoreException` or
+                `MaxConcurrentQueriesException`.
         """
         await self._expire()
         active = [each for each in self._queries.values() if each.status in _ACTIVE]
@@ -128,9 +137,12 @@ class Queries:
         # Counted before the first await, so that concurrent calls respect the maximum.
         self._queries[query.id] = query
         valid: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        task = self._follow(query.id, self._run(query, valid))
+        task = self._follow(query.id, self._run(query, region, valid))
         try:
             await asyncio.shield(valid)
+        except StoreInactive as error:
+            self._queries.pop(query.id, None)
+            raise CloudTrailError("InactiveEventDataStoreException", str(error)) from None
         except StatementRefused as error:
             self._queries.pop(query.id, None)
             raise _invalid(str(error)) from None
@@ -145,7 +157,9 @@ class Queries:
         task.add_done_callback(lambda _: self._tasks.pop(query_id, None))
         return task
 
-    async def _run(self, query: StoredQuery, valid: asyncio.Future[None]) -> None:
+    async def _run(
+        self, query: StoredQuery, region: str | None, valid: asyncio.Future[None]
+    ) -> None:
         """Runs a query to its end, and delivers its result."""
 
         def translated(columns: list[tuple[str, str]]) -> None:
@@ -155,7 +169,7 @@ class Queries:
 
         try:
             await self._store.put(query)
-            status, error = await self._ended(query, translated)
+            status, error = await self._ended(query, region, translated)
         except StatementRefused as refused:
             await self._store.delete(query.id)
             if not valid.done():
@@ -174,12 +188,15 @@ class Queries:
             await self._deliver(self._queries[query.id], query.place)
 
     async def _ended(
-        self, query: StoredQuery, translated: Callable[[list[tuple[str, str]]], None]
+        self,
+        query: StoredQuery,
+        region: str | None,
+        translated: Callable[[list[tuple[str, str]]], None],
     ) -> tuple[QueryStatus, str | None]:
         """Runs a statement; returns the status of its query, and why it failed."""
         try:
             async with asyncio.timeout(_DEADLINE.total_seconds()):
-                tables = [NAME, *map(store_id, query.accounts or [])]
+                tables = await self._tables(query, region)
                 statistics = await self._engine.run(query, tables, translated)
                 query = replace(self._queries[query.id], statistics=statistics)
                 self._queries[query.id] = query
@@ -214,6 +231,12 @@ class Queries:
             delivered = replace(query, place=replace(place, status=status))
             await self._store.put(delivered)
             self._queries[query.id] = delivered
+
+    async def _tables(self, query: StoredQuery, region: str | None) -> QueryTables:
+        tables = QueryTables([NAME, *map(store_id, query.accounts or [])])
+        if region is None:
+            return tables
+        return await self._stores.add_to(tables, query.statement, query.accounts, region)
 
     async def _end(self, query: StoredQuery, status: QueryStatus, error: str | None) -> None:
         ended = self._clock.now().timestamp()

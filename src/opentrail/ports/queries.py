@@ -1,11 +1,13 @@
-"""Running SQL statements over event history, and keeping their results."""
+"""Running SQL statements over events, and keeping their results."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
+
+from opentrail.core.event_data_store import EventDataStore
 
 QueryStatus = Literal["QUEUED", "RUNNING", "FINISHED", "FAILED", "CANCELLED", "TIMED_OUT"]
 DeliveryStatus = Literal["PENDING", "SUCCESS", "FAILED"]
@@ -73,24 +75,38 @@ class StoredQuery(msgspec.Struct, frozen=True):
 Row = list[str | None]
 
 
+class QueryTables(NamedTuple):
+    """The tables that a statement may read.
+
+    Attributes:
+        history: names of the store `event_history`.
+        stores: created stores, by the names that a statement may have for them, in lower case.
+        until: the last position whose events they have.
+    """
+
+    history: Sequence[str]
+    stores: Mapping[str, EventDataStore] = {}
+    until: int = 0
+
+
 class QueryEngine(Protocol):
-    """Runs statements over event history."""
+    """Runs statements over event history and event data stores."""
 
     async def run(
         self,
         query: StoredQuery,
-        tables: Sequence[str],
+        tables: QueryTables,
         translated: Callable[[list[tuple[str, str]]], None],
     ) -> QueryStatistics:
         """Run a statement to its end, and store its rows; cancelling ends it within a second.
 
         Args:
             query: the query.
-            tables: names of the store `event_history`.
+            tables: what it may read.
             translated: called with the columns once the statement is known to be valid.
 
         Raises:
-            StatementRefused: the statement is not valid.
+            StatementRefused: the statement is not valid; `StoreInactive` for a deleted store.
             QueryFailed: it failed while it ran.
         """
         ...

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, TypedDict
 from msgspec import Meta
 
 from opentrail.core.errors import CloudTrailError, Unsupported
+from opentrail.lake.stores import EVERY_REGION
 from opentrail.ports.queries import QueryStatus
 from opentrail.questions.question import Asked, Question
 
@@ -79,7 +80,9 @@ class RunQuery(Question, frozen=True, kw_only=True):
             if self.cancel:
                 query = await queries.cancel(query)
         else:
-            query = await queries.start(self.statement or "", _owner(asked), asked.accounts)
+            query = await queries.start(
+                self.statement or "", _owner(asked), asked.accounts, region=EVERY_REGION
+            )
         query = await queries.wait(query, _WAIT_SECONDS)
         statistics = query.statistics
         return {

@@ -12,12 +12,10 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from typing import Self
 
-from opentrail.core.event import INSIGHT, Entry, Json
-from opentrail.core.event_record import EventRecord
-from opentrail.core.insight_types import insight_selectors, selects
+from opentrail.core.entry_matching import EntryBatch, matcher_of
+from opentrail.core.event import Entry, Json
 from opentrail.core.logfile import (
     CLOUDTRAIL,
     LOG_KINDS,
@@ -25,8 +23,7 @@ from opentrail.core.logfile import (
     MAX_FILE_RECORDS,
     DeliveryPlace,
 )
-from opentrail.core.selectors import Selection, predicate_of
-from opentrail.core.trail import Span, Trail, includes
+from opentrail.core.trail import Span, Trail
 from opentrail.ports.control import ControlStore, Document, Stored, StoredDocument
 from opentrail.ports.journal import Journal
 
@@ -35,21 +32,6 @@ BATCH = 1_000
 #: Maximum bytes of records in the cache: trails that start together are never further apart than
 #: one log file.
 _CACHED_BYTES = 64 * 1024 * 1024
-
-
-class EntryBatch:
-    """The entries of a range of positions, with their parsed records."""
-
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self.entries = entries
-        self.bytes = sum(len(entry.record) for entry in entries)
-        self._records: dict[int, EventRecord] = {}
-
-    def record_of(self, entry: Entry) -> EventRecord:
-        record = self._records.get(entry.position)
-        if record is None:
-            record = self._records[entry.position] = EventRecord(entry.record)
-        return record
 
 
 class SharedReading:
@@ -280,7 +262,7 @@ class EntrySelector:
         """Reads until a file is full; returns the last position read, and the selected entries."""
         selected: SelectedFiles = {}
         position, size, count = start, 0, 0
-        matches = _matcher(trail.arn, trail.account, trail.home_region, span)
+        matches = matcher_of(trail.arn, trail.account, trail.home_region, span)
         while position < until and size < MAX_FILE_BYTES and count < MAX_FILE_RECORDS:
             batch, entries, last = await self.reading.read(position, until)
             _log_lost_positions(trail, position, entries, last)
@@ -318,7 +300,7 @@ class EntrySelector:
             selectors=plan.selectors,
             insight_selectors=plan.insight_selectors,
         )
-        matches = _matcher(plan.trail, plan.account or account, home_region, span)
+        matches = matcher_of(plan.trail, plan.account or account, home_region, span)
         position = max(plan.after, after)
         while position < plan.until:
             batch, entries, position = await self.reading.read(position, plan.until)
@@ -335,7 +317,7 @@ class EntrySelector:
         self, trail: Trail, span: Span, after: int, until: int
     ) -> AsyncIterator[tuple[Entry, bool]]:
         """Yields the entries of `after < position <= until`, and whether a span selects each."""
-        matches = _matcher(trail.arn, trail.account, trail.home_region, span)
+        matches = matcher_of(trail.arn, trail.account, trail.home_region, span)
         while after < until:
             batch, entries, after = await self.reading.read(after, until)
             for entry in entries:
@@ -353,14 +335,14 @@ class EntrySelector:
     @staticmethod
     def selects(trail: Trail, span: Span, entry: Entry) -> bool:
         """Returns whether a span of a trail selects an entry."""
-        matches = _matcher(trail.arn, trail.account, trail.home_region, span)
+        matches = matcher_of(trail.arn, trail.account, trail.home_region, span)
         return matches(entry, EntryBatch([entry]))
 
     @staticmethod
     def matcher_of(trails: Sequence[Trail]) -> Callable[[Sequence[Entry]], list[Entry]] | None:
         """Returns a filter for the entries that any trail selects; None if no trail logs."""
         matchers = [
-            _matcher(trail.arn, trail.account, trail.home_region, span)
+            matcher_of(trail.arn, trail.account, trail.home_region, span)
             for trail in trails
             for span in trail.spans
             if span.open
@@ -376,50 +358,6 @@ class EntrySelector:
 def is_in(position: int, ranges: Sequence[Sequence[int]]) -> bool:
     """Returns whether a position is in one of some ranges, given by their first and last."""
     return any(first <= position <= last for first, last in ranges)
-
-
-def _matcher(
-    arn: str, account: str, home_region: str, span: Span
-) -> Callable[[Entry, EntryBatch], bool]:
-    """Returns a function that matches the events which a span selects.
-
-    These are events of the trail's own account; for an organization trail, of all accounts.
-
-    Imported events never match. A record is parsed only if its columns in the journal are not
-    enough for the decision.
-    """
-    predicate = predicate_of(Selection.from_document(span.selectors))
-    insights = insight_selectors(span.insight_selectors)
-    accounts = frozenset(span.accounts or (account,))
-    needs_source = not (span.every_region or span.global_services)
-
-    @cache
-    def decide(region: str, category: str) -> bool | None:
-        """Returns the decision for a Region and category, None if it depends on the record."""
-        decision = predicate.decides(category) if category in LOG_KINDS else False
-        if category == INSIGHT and insights:
-            decision = None
-        if decision is False or not includes(span, home_region, region, ""):
-            return False
-        return True if decision and not needs_source else None
-
-    def matches(entry: Entry, batch: EntryBatch) -> bool:
-        if entry.account not in accounts or entry.origin == "import":
-            return False
-        decision = decide(entry.region, entry.category)
-        if decision is not None:
-            return decision
-        if entry.category == INSIGHT:
-            insight = batch.record_of(entry).insight
-            return includes(span, home_region, entry.region, insight.event_source) and selects(
-                insights, arn, insight
-            )
-        fields = batch.record_of(entry).fields
-        return includes(span, home_region, entry.region, fields.event_source) and predicate.matches(
-            entry.category, fields
-        )
-
-    return matches
 
 
 def _log_lost_positions(trail: Trail, after: int, entries: Sequence[Entry], last: int) -> None:

@@ -180,6 +180,8 @@ async def test_an_unsupported_parameter_is_named(name: str, member: str) -> None
     }
     if member == "AggregationConfigurations":  # of a trail, the others are of stores
         given["TrailName"] = "my-trail"
+    if name == "UpdateEventDataStore":
+        given["EventDataStore"] = given["QueryId"]
     code, text = await api.error(name, **given)
     assert code == "UnsupportedOperationException"
     assert f"{member} of {name}" in text

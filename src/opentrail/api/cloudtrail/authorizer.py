@@ -18,12 +18,15 @@ from opentrail.api.cloudtrail.permissions import (
     Origin,
     Permission,
 )
-from opentrail.core.arns import TRAIL
+from opentrail.core.arns import STORE, TRAIL, CloudTrailArn
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import format_time
+from opentrail.core.event_data_store import EventDataStore
 from opentrail.core.identity import Identity
 from opentrail.core.policies import AccessRequest, Caller, Decision, Policy, decide
 from opentrail.core.trail import Trail
+from opentrail.lake.event_history import NAME, store_id
+from opentrail.lake.stores import Stores, has_word
 from opentrail.ports.clock import Clock
 from opentrail.trails.registry import TrailRegistry
 
@@ -60,8 +63,9 @@ class VerifiedCall:
 class Authorizer:
     """Decides on calls by the policies of their callers and of the resources they name.
 
-    It reads from disk only a trail, and only if a policy of the caller reads tags or if the trail
-    belongs to another account, because callers may use their organization's trails as their own.
+    It reads from disk only trails and stores: if a policy of the caller reads tags, if a trail
+    belongs to another account, because callers may use their organization's trails as their own,
+    and if a statement may name stores.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Authorizer:
         trails: TrailRegistry,
         clock: Clock,
         is_trusted: Callable[[str], bool] = lambda _access_key_id: False,
+        stores: Stores | None = None,
     ) -> None:
         """Makes an authorizer.
 
@@ -80,7 +85,9 @@ class Authorizer:
             trails: the trails, with their tags.
             clock: the time for conditions.
             is_trusted: returns whether the calls of an access key need no policy.
+            stores: the created event data stores, with their tags.
         """
+        self._stores = stores
         self._is_trusted = is_trusted
         self.resource_policies = resource_policies
         self._policies = policies
@@ -105,7 +112,10 @@ class Authorizer:
         for permission in rule.permissions:
             if not permission.is_needed(call.input):
                 continue
-            for resource in permission.resources(call.input, origin):
+            resources = permission.resources(call.input, origin)
+            if call.operation == "StartQuery":
+                resources = await self._in_statement(resources, call)
+            for resource in resources:
                 resource = await self._as_shared(resource, caller)
                 is_own = resource.account == caller.account
                 tags = await self._tags(resource, caller) if reads_tags and is_own else {}
@@ -125,6 +135,26 @@ class Authorizer:
         own = self.resource_policies.find(resource.parts) if resource.parts else None
         return decide(request, policies, own)
 
+    async def _in_statement(
+        self, resources: list[NamedResource], call: VerifiedCall
+    ) -> list[NamedResource]:
+        """Returns the stores that a statement names by id, and the stores that it names by name."""
+        statement = call.input.get("QueryStatement")
+        if self._stores is None or not statement:
+            return resources
+        named = await self._stores.named_in(statement, [call.account], call.region)
+        arns = {str(store.arn): store.arn for store in named.values()}
+        if arns and has_word(statement, NAME):
+            history = CloudTrailArn(STORE, call.region, call.account, store_id(call.account))
+            arns[str(history)] = history
+        known = {resource.arn for resource in resources} - {EVERYTHING}
+        more = [
+            NamedResource(text, arn, arn.account, arn.name)
+            for text, arn in arns.items()
+            if text not in known
+        ]
+        return [resource for resource in resources if resource.arn in known or not more] + more
+
     async def _as_shared(self, resource: NamedResource, caller: Caller) -> NamedResource:
         """Returns the resource, with a trail of the caller's organization as the caller's own."""
         if resource.account == caller.account:
@@ -135,9 +165,22 @@ class Authorizer:
         return NamedResource(resource.arn, resource.parts, str(caller.account), resource.given)
 
     async def _tags(self, resource: NamedResource, caller: Caller) -> _Context:
-        """Returns the condition keys of a trail's tags."""
+        """Returns the condition keys of the tags of a trail or a store."""
         trail = await self._trail(resource, caller)
-        return {} if trail is None else _of_tags("aws:resourcetag/", trail.tags)
+        if trail is not None:
+            return _of_tags("aws:resourcetag/", trail.tags)
+        store = await self._store(resource)
+        return {} if store is None else _of_tags("aws:resourcetag/", store.tags)
+
+    async def _store(self, resource: NamedResource) -> EventDataStore | None:
+        """Returns the created store of a resource."""
+        arn = resource.parts
+        if arn is None or arn.type != STORE or self._stores is None:
+            return None
+        try:
+            return await self._stores.find(arn.account, arn.region, str(arn))
+        except CloudTrailError:
+            return None  # there is no such store
 
     async def _trail(self, resource: NamedResource, caller: Caller) -> Trail | None:
         """Returns the trail of a resource, if the caller's account sees it."""

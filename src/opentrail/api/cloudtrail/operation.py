@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import functools
 import re
 from collections.abc import Awaitable, Callable
@@ -83,6 +85,28 @@ class OperationCall:
         if start is not None and end is not None and start > end:
             raise CloudTrailError(code, "The start time must not be after the end time.")
         return start, end
+
+    def first_in_page(self, of: str) -> int:
+        """Returns the number of the first item in a page of a list.
+
+        Raises:
+            CloudTrailError: `InvalidNextTokenException`: the token belongs to another list.
+        """
+        token = self.input.get("NextToken")
+        if token is None:
+            return 0
+        try:
+            owner, _, first = base64.urlsafe_b64decode(token).decode().rpartition(" ")
+            if owner == of and first.isdecimal():
+                return int(first)
+        except (ValueError, binascii.Error):
+            pass
+        raise CloudTrailError("InvalidNextTokenException", "NextToken is not a token of this list.")
+
+
+def page_token(of: str, first: int) -> str:
+    """Returns the token of a list's page from an item on; see `OperationCall.first_in_page`."""
+    return base64.urlsafe_b64encode(f"{of} {first}".encode()).decode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,8 @@ class AccessRule:
         if self.tags is not None:
             keys += ["aws:RequestTag/${TagKey}"] if self.has_tag_values else []
             keys.append("aws:TagKeys")
-        if TRAIL in self.resource_types and self.operation != "CreateTrail":
+        tagged = {TRAIL, STORE} & {*self.resource_types}
+        if tagged and self.operation not in ("CreateTrail", "CreateEventDataStore"):
             keys.append("aws:ResourceTag/${TagKey}")
         return (*keys, "cloudtrail:ExternalId") if self.service == _DATA else tuple(keys)
 
@@ -221,8 +222,7 @@ def _destinations(value: list[dict[str, str]]) -> list[str]:
 def _in_statement(statement: str) -> list[str]:
     """Returns each id in a query, also those in its literals.
 
-    Queries do not run yet. Their future engine must also decide on the stores that its SQL parser
-    finds, because SQL has other ways to write an identifier.
+    A query reads only stores whose id or name it has as a word; the authorizer adds the names.
     """
     return list(dict.fromkeys(text.lower() for text in _UUID.findall(statement)))
 

@@ -17,7 +17,15 @@ from starlette.routing import Route
 
 from opentrail.access.resource_policies import ResourcePolicies
 from opentrail.api import athena
-from opentrail.api.cloudtrail import events, lake, resource_policies, selectors, trails
+from opentrail.api.cloudtrail import (
+    events,
+    lake,
+    resource_policies,
+    selectors,
+    stores,
+    tags,
+    trails,
+)
 from opentrail.api.cloudtrail.authorizer import Authorizer, VerifiedCall
 from opentrail.api.cloudtrail.operation import (
     REGISTER,
@@ -67,7 +75,7 @@ class Replays:
 
 
 #: Modules whose import registers operations.
-OPERATION_MODULES = (events, lake, resource_policies, selectors, trails)
+OPERATION_MODULES = (events, lake, resource_policies, selectors, stores, tags, trails)
 _CONTENT_TYPE = "application/x-amz-json-1.1"
 _ATHENA_TARGET = "AmazonAthena."
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "QUERY"]
@@ -81,8 +89,8 @@ _LACKING = (
     ("Channel|AuditEvents", "channels"),
     ("Dashboard", "dashboards"),
     ("Import", "imports into event data stores"),
-    ("Quer", "queries of event data stores"),
-    ("EventDataStore|Federation", "event data stores"),
+    ("Quer", "generated or sample queries"),
+    ("Federation", "federation of event data stores"),
 )
 
 

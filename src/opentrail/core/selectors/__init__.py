@@ -7,6 +7,7 @@
 from opentrail.core.selectors.advanced import SelectorOwner
 from opentrail.core.selectors.basic import Predicate
 from opentrail.core.selectors.selection import (
+    ADVANCED,
     DEFAULT,
     STORE_DEFAULT,
     Selection,
@@ -15,6 +16,7 @@ from opentrail.core.selectors.selection import (
 )
 
 __all__ = [
+    "ADVANCED",
     "DEFAULT",
     "STORE_DEFAULT",
     "Predicate",

@@ -1,0 +1,137 @@
+"""An event data store: its settings, and which events it has.
+
+Source: "CreateEventDataStore" and "UpdateEventDataStore" of the API Reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Literal, Self
+
+from opentrail.core.arns import STORE, CloudTrailArn
+from opentrail.core.entry_matching import EntryBatch, matcher_of
+from opentrail.core.event import Entry, Json, parse_time
+from opentrail.core.selectors import ADVANCED, Selection
+from opentrail.core.trail import Span, Tags
+
+BillingMode = Literal["EXTENDABLE_RETENTION_PRICING", "FIXED_RETENTION_PRICING"]
+StoreStatus = Literal["ENABLED", "STOPPED_INGESTION", "PENDING_DELETION"]
+#: Time in which a deleted store can be restored.
+RESTORABLE = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What a store selects from a position of the journal on.
+
+    Attributes:
+        after: the last position before it.
+        selectors: advanced event selectors in the API's form; None: nothing.
+        every_region: whether it selects events of all Regions.
+    """
+
+    after: int
+    selectors: list[Json] | None
+    every_region: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EventDataStore:
+    """A created event data store. Its events follow from the journal and its phases."""
+
+    id: str
+    name: str
+    account: str
+    region: str
+    selectors: list[Json]
+    multi_region: bool
+    #: Days for which it has events, by their time.
+    retention: int
+    billing: BillingMode
+    is_protected: bool
+    created_at: str
+    updated_at: str
+    is_ingesting: bool
+    deleted_at: str | None = None
+    tags: Tags = ()
+    phases: tuple[Phase, ...] = field(default_factory=tuple)
+
+    @property
+    def arn(self) -> CloudTrailArn:
+        """The store's ARN."""
+        return CloudTrailArn(STORE, self.region, self.account, self.id)
+
+    @property
+    def key(self) -> str:
+        """The key of its document."""
+        return f"{self.account}/{self.region}/{self.id}"
+
+    @property
+    def status(self) -> StoreStatus:
+        """Its status in the API."""
+        if self.deleted_at is not None:
+            return "PENDING_DELETION"
+        return "ENABLED" if self.is_ingesting else "STOPPED_INGESTION"
+
+    @property
+    def category(self) -> str:
+        """The category of its events; of a store for calls, the first one."""
+        return Selection.from_document({ADVANCED: self.selectors}).advanced[0].category
+
+    def is_gone(self, now: datetime) -> bool:
+        """Returns whether it can no longer be restored."""
+        return self.deleted_at is not None and parse_time(self.deleted_at) + RESTORABLE <= now
+
+    def kept_since(self, now: datetime) -> datetime:
+        """Returns the time since when it has events."""
+        return now - timedelta(days=self.retention)
+
+    def with_phase(self, after: int) -> Self:
+        """Returns the store with its settings in effect from the position after `after` on."""
+        is_selecting = self.is_ingesting and self.deleted_at is None
+        phase = Phase(after, self.selectors if is_selecting else None, self.multi_region)
+        former = tuple(each for each in self.phases if each.after < after)
+        if former and replace(former[-1], after=after) == phase:
+            return replace(self, phases=former)
+        return replace(self, phases=(*former, phase))
+
+    def phases_of(self, first: int, last: int) -> list[tuple[Phase | None, int, int]]:
+        """Returns the parts of a range of positions, and the phase of each; None before all."""
+        parts: list[tuple[Phase | None, int, int]] = []
+        phase: Phase | None = None
+        for following in self.phases:
+            if first <= (until := min(last, following.after)):
+                parts.append((phase, first, until))
+                first = until + 1
+            phase = following
+        if first <= last:
+            parts.append((phase, first, last))
+        return parts
+
+    def matcher(self, phase: Phase) -> Callable[[Entry, EntryBatch], bool]:
+        """Returns a function that matches the entries which a phase selects."""
+        span = Span(
+            phase.after,
+            None,
+            "",
+            "",
+            "",
+            every_region=phase.every_region,
+            global_services=True,
+            validation=False,
+            selectors={ADVANCED: phase.selectors},
+        )
+        return matcher_of(str(self.arn), self.account, self.region, span)
+
+    def document(self) -> Json:
+        """Returns the document to store."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Json) -> Self:
+        """Returns the store that `document` describes; the inverse of `document`."""
+        phases = tuple(Phase(**phase) for phase in document["phases"])
+        tags = tuple((key, value) for key, value in document["tags"])
+        return cls(**{**document, "phases": phases, "tags": tags})

@@ -1,0 +1,212 @@
+"""The created event data stores of every account, in the control store."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Sequence
+
+from opentrail.core.arns import STORE, read_cloudtrail_arn
+from opentrail.core.errors import CloudTrailError, Conflict
+from opentrail.core.event_data_store import EventDataStore
+from opentrail.lake.event_history import NAME
+from opentrail.ports.clock import Clock
+from opentrail.ports.collection import Codec, Collection
+from opentrail.ports.control import ControlStore, StoreWrite
+from opentrail.ports.queries import QueryTables
+
+KIND = "event-data-store"
+#: Stores per Region, as in AWS; stores that are being deleted count.
+QUOTA = 10
+#: Stands for all Regions in queries.
+EVERY_REGION = "*"
+_CHANGED = "The event data store was changed by another request; try again."
+_WORD = "[A-Za-z0-9_]"
+
+
+class Stores:
+    """Finds, adds, changes and removes created stores.
+
+    A change is in effect after the last position of the journal at that time. `turn` orders
+    changes and reading: who holds it knows what the journal has so far, and how it is selected.
+
+    Args:
+        control: has the stores' documents.
+        newest: returns the last position of the journal.
+        clock: the time.
+        removals: returns the changes that remove what belongs to a store.
+    """
+
+    def __init__(
+        self,
+        control: ControlStore,
+        newest: Callable[[], Awaitable[int]],
+        clock: Clock,
+        removals: Callable[[EventDataStore], list[StoreWrite]] = lambda _: [],
+    ) -> None:
+        codec = Codec(
+            lambda stored: EventDataStore.from_document(stored.document),
+            lambda store: store.document(),
+        )
+        self._collection = Collection(control, KIND, codec, "event data store")
+        self._newest = newest
+        self._clock = clock
+        self._removals = removals
+        #: Set after each change.
+        self.changed = asyncio.Event()
+
+    @property
+    def turn(self) -> asyncio.Lock:
+        """Held while stores are changed, or read with the position that they refer to."""
+        return self._collection.turn
+
+    async def all(self) -> list[EventDataStore]:
+        """Returns all stores, also those that wait for their removal."""
+        return await self._collection.all()
+
+    async def of(self, account: str, region: str) -> list[EventDataStore]:
+        """Returns the stores of an account and Region, by name."""
+        now = self._clock.now()
+        stores = [
+            store
+            for store in await self.all()
+            if (store.account, store.region) == (account, region) and not store.is_gone(now)
+        ]
+        return sorted(stores, key=lambda store: store.name)
+
+    async def find(self, account: str, region: str, given: str) -> EventDataStore:
+        """Returns a store of an account and Region by ARN or id.
+
+        Raises:
+            CloudTrailError: `EventDataStoreARNInvalidException` or
+                `EventDataStoreNotFoundException`.
+        """
+        wanted = given
+        if given.startswith("arn:"):
+            arn = read_cloudtrail_arn(given)
+            if arn is None or arn.type != STORE:
+                message = f"{given} is not the ARN of an event data store."
+                raise CloudTrailError("EventDataStoreARNInvalidException", message)
+            wanted = arn.name if (arn.account, arn.region) == (account, region) else ""
+        for store in await self.of(account, region):
+            if store.id == wanted:
+                return store
+        raise not_found(given)
+
+    async def add(self, store: EventDataStore) -> EventDataStore:
+        """Adds a store, and returns it with its first phase.
+
+        Raises:
+            CloudTrailError: `EventDataStoreAlreadyExistsException` or
+                `EventDataStoreMaxLimitExceededException`.
+        """
+        async with self.turn:
+            others = await self.of(store.account, store.region)
+            _check_name(store, others)
+            _check_quota(len(others), store)
+            added = store.with_phase(await self._newest())
+            await self._collection.put(added.key, added, expected=0)
+        self.changed.set()
+        return added
+
+    async def change(
+        self, store: EventDataStore, change: Callable[[EventDataStore], EventDataStore]
+    ) -> EventDataStore:
+        """Changes a store, and returns it with the change in effect.
+
+        Raises:
+            CloudTrailError: `EventDataStoreAlreadyExistsException` for the name of another one,
+                `EventDataStoreNotFoundException`, or `ConflictException`.
+        """
+        async with self.turn:
+            item = await self._collection.find(store.key)
+            if item is None:
+                raise not_found(store.id)
+            changed = change(item.value).with_phase(await self._newest())
+            others = await self.of(store.account, store.region)
+            _check_name(changed, [other for other in others if other.id != store.id])
+            try:
+                await self._collection.apply([self._collection.replacement(item, changed)])
+            except Conflict as error:
+                raise CloudTrailError("ConflictException", _CHANGED) from error
+        self.changed.set()
+        return changed
+
+    async def remove(self, store: EventDataStore) -> None:
+        """Removes a store, and what belongs to it."""
+        changes = [*self._collection.removals([store.key]), *self._removals(store)]
+        await self._collection.apply(changes)
+
+    async def add_to(
+        self, tables: QueryTables, statement: str, accounts: Sequence[str] | None, region: str
+    ) -> QueryTables:
+        """Returns the tables, and the stores of `named_in` with the position that they have."""
+        async with self.turn:
+            stores = await self.named_in(statement, accounts, region)
+            until = await self._newest() if stores else 0
+        return tables._replace(stores=stores, until=until)
+
+    async def named_in(
+        self, statement: str, accounts: Sequence[str] | None, region: str
+    ) -> dict[str, EventDataStore]:
+        """Returns the stores whose id or name a statement may have, by that, in lower case.
+
+        A name that several stores have is none.
+
+        Args:
+            statement: SQL; its literals count as well.
+            accounts: the owners of the stores; None: all.
+            region: the Region of the stores, or `EVERY_REGION`.
+        """
+        now = self._clock.now()
+        stores = [
+            store
+            for store in await self.all()
+            if (accounts is None or store.account in accounts)
+            and region in (EVERY_REGION, store.region)
+            and not store.is_gone(now)
+        ]
+        names = [store.name.lower() for store in stores]
+        named = {store.id: store for store in stores if has_word(statement, store.id)}
+        for store in stores:
+            name = store.name.lower()
+            if names.count(name) == 1 and has_word(statement, name):
+                named.setdefault(name, store)
+        return named
+
+
+def has_word(statement: str, word: str) -> bool:
+    """Returns whether a statement has a word, in any case."""
+    pattern = f"(?<!{_WORD}){re.escape(word)}(?!{_WORD})"
+    return re.search(pattern, statement, re.IGNORECASE) is not None
+
+
+def not_found(given: str) -> CloudTrailError:
+    """Returns the error of a missing store."""
+    return CloudTrailError(
+        "EventDataStoreNotFoundException", f"Event data store {given} does not exist."
+    )
+
+
+def inactive(store: EventDataStore) -> CloudTrailError:
+    """Returns the error of a store that is being deleted."""
+    return CloudTrailError(
+        "InactiveEventDataStoreException",
+        f"Event data store {store.name} is in status {store.status}.",
+    )
+
+
+def _check_name(store: EventDataStore, others: Sequence[EventDataStore]) -> None:
+    if store.name.lower() in (NAME, *(other.name.lower() for other in others)):
+        raise CloudTrailError(
+            "EventDataStoreAlreadyExistsException",
+            f"An event data store with the name {store.name} already exists.",
+        )
+
+
+def _check_quota(count: int, store: EventDataStore) -> None:
+    if count >= QUOTA:
+        raise CloudTrailError(
+            "EventDataStoreMaxLimitExceededException",
+            f"User: {store.account} already has {QUOTA} event data stores in {store.region}.",
+        )
