@@ -12,10 +12,10 @@ from opentrail.adapters.query_children import QueryChildren
 from opentrail.adapters.query_files import QueryFiles
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.errors import QueryFailed, StatementRefused
-from opentrail.ports.queries import QueryStatistics, StoredQuery
+from opentrail.ports.queries import QueryStatistics, QueryTables, StoredQuery
 from tests.adapters.duckdb.worlds import World
 from tests.factories import ACCOUNT
-from tests.fakes import asynchronous, run
+from tests.fakes import SettableClock, asynchronous, run
 
 _QUERY = StoredQuery("q1", "SELECT 1", ACCOUNT, [ACCOUNT], "RUNNING", 1.0)
 
@@ -83,14 +83,21 @@ class Lake:
 
     def engine(self) -> QueryChildren:
         source = SqliteJournalSource(self.world.journal_folder)
-        return QueryChildren(self.world.history, source, self.files, lambda: (_ALWAYS, None))
+        return QueryChildren(
+            self.world.history,
+            self.root / "stores",
+            source,
+            self.files,
+            lambda: (_ALWAYS, None),
+            SettableClock(),
+        )
 
     async def run(
         self, statement: str, accounts: list[str] | None = None
     ) -> tuple[QueryStatistics, list[list[str | None]]]:
         query = StoredQuery("q1", statement, ACCOUNT, accounts, "RUNNING", 1.0)
         columns: list[tuple[str, str]] = []
-        found = await self.engine().run(query, ["event_history"], columns.extend)
+        found = await self.engine().run(query, QueryTables(["event_history"]), columns.extend)
         assert columns
         return found, await self.files.rows("q1", 0, 1_000)
 
@@ -136,7 +143,9 @@ async def test_cancelled_engine_leaves_no_process(tmp_path: Path) -> None:
     endless = f"SELECT count(*) FROM {_MANY}, UNNEST(sequence(1, 9999)) c (x)"
     started = asyncio.Event()
     query = StoredQuery("q1", endless, ACCOUNT, None, "RUNNING", 1.0)
-    task = asyncio.create_task(lake.engine().run(query, ["event_history"], lambda _: started.set()))
+    task = asyncio.create_task(
+        lake.engine().run(query, QueryTables(["event_history"]), lambda _: started.set())
+    )
     await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -84,6 +84,8 @@ class DataDirectory:
         self.left_out = root / "left-out"
         #: Queries and their results.
         self.queries = root / "queries"
+        #: Event data stores, a folder for each.
+        self.stores = root / "stores"
         self.server_file = root / "server.json"
         self._folder = self._lock = -1
 

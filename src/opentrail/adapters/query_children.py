@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ import orjson
 
 from opentrail.adapters.query_files import QueryFiles
 from opentrail.adapters.turns import Turns, free_cores
-from opentrail.core.errors import QueryFailed, StatementRefused
+from opentrail.core.errors import QueryFailed, StatementRefused, StoreInactive
 from opentrail.core.event import micros
+from opentrail.ports.clock import Clock
 from opentrail.ports.journal import JournalSource
-from opentrail.ports.queries import QueryStatistics, StoredQuery
+from opentrail.ports.queries import QueryStatistics, QueryTables, StoredQuery
 
 _MODULE = "opentrail.adapters.duckdb.query_child"
 #: Bytes of memory of a query, and of its result.
@@ -30,19 +31,25 @@ class QueryChildren:
 
     Args:
         history: the folder of sealed files.
+        stores: the folder of event data stores.
         journal: has the newest events.
         files: where results are written.
         kept_since: returns the times since when events, and data events, are kept.
+        clock: the time by which events of stores expire.
     """
 
     def __init__(
         self,
         history: Path,
+        stores: Path,
         journal: JournalSource,
         files: QueryFiles,
         kept_since: Callable[[], tuple[datetime, datetime | None]],
+        clock: Clock,
     ) -> None:
         self._history = history
+        self._stores = stores
+        self._clock = clock
         self._journal = journal
         self._files = files
         self._kept_since = kept_since
@@ -51,13 +58,17 @@ class QueryChildren:
     async def run(
         self,
         query: StoredQuery,
-        tables: Sequence[str],
+        tables: QueryTables,
         translated: Callable[[list[tuple[str, str]]], None],
     ) -> QueryStatistics:
         since, data_since = self._kept_since()
         job = {
             "statement": query.statement,
-            "tables": list(tables),
+            "tables": list(tables.history),
+            "stores": {name: store.document() for name, store in tables.stores.items()},
+            "store_files": str(self._stores),
+            "until": tables.until,
+            "now": micros(self._clock.now()),
             "history": str(self._history),
             "journal": self._journal.address,
             "accounts": query.accounts,
@@ -93,6 +104,8 @@ async def _outcome(
 ) -> QueryStatistics:
     async for line in lines:
         answer: dict[str, Any] = orjson.loads(line)
+        if "inactive" in answer:
+            raise StoreInactive(answer["inactive"])
         if "refused" in answer:
             raise StatementRefused(answer["refused"])
         if "failed" in answer:

@@ -1,7 +1,9 @@
 """Names of sealed files, which give their contents (guarantee D12).
 
 `<first>-<last>-<hash>.duckdb` holds these positions of the journal, `import-<first>-…` these
-imported events. `<first>-<last>.expired` is empty and marks a deleted range. The hash is the
+imported events. `<first>-<last>.expired` is empty and marks a deleted range. In the folder of an
+event data store, `<first>-<last>-<hash>.parquet` holds the selected events of these positions, and
+a mark may also stand for positions without any. The hash is the
 beginning of the file's SHA-256. The name of a merged file of imported events ends with a hash of
 its parts, which distinguishes it from an import that has the same numbers.
 """
@@ -25,7 +27,7 @@ SCHEME = "shared"
 #: Maximum bytes of a file, unless the disk or the size of event history is small.
 MAX_FILE_BYTES = 2**40
 _NAME = re.compile(
-    r"^(import-)?(\d{20})-(\d{20})(?:-([0-9a-f]{16})(?:-([0-9a-f]{16}))?)?\.(duckdb|expired)$"
+    r"^(import-)?(\d{20})-(\d{20})(?:-([0-9a-f]{16})(?:-([0-9a-f]{16}))?)?\.(duckdb|parquet|expired)$"
 )
 
 

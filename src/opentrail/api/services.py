@@ -10,6 +10,7 @@ from opentrail.core.organization import Organization
 from opentrail.core.trail import Trail
 from opentrail.history.event_history import History
 from opentrail.lake.queries import Queries
+from opentrail.lake.store_keeping import StoreKeeper
 from opentrail.lake.stores import Stores
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
@@ -90,6 +91,8 @@ class Services:
     queries: Queries | None = None
     #: The created event data stores; None: this server has none.
     stores: Stores | None = None
+    #: Writes the files of these stores.
+    store_keeper: StoreKeeper | None = None
 
     @property
     def history(self) -> History:
@@ -101,3 +104,8 @@ class Services:
         if self.kept_history is None:
             raise NoHistory
         return self.kept_history
+
+    @property
+    def store_problems(self) -> list[str]:
+        """The problems of the created event data stores, for `/health`."""
+        return self.store_keeper.problems if self.store_keeper else []

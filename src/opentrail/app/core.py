@@ -26,6 +26,7 @@ from opentrail.adapters.query_children import QueryChildren
 from opentrail.adapters.query_files import QueryFiles
 from opentrail.adapters.rsa import RsaSigner
 from opentrail.adapters.rsa_verifier import RsaVerifier
+from opentrail.adapters.store_folders import StoreFolders
 from opentrail.api.services import NoOrganizations, Services
 from opentrail.app.background import run_beside
 from opentrail.app.disk import REASONS, DiskWatch
@@ -38,6 +39,7 @@ from opentrail.core.logs import attempt
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities, directory_identities
 from opentrail.lake.queries import Queries
+from opentrail.lake.store_keeping import StoreKeeper
 from opentrail.lake.stores import Stores
 from opentrail.ports.event_store import Excess, ExpiredEvents
 from opentrail.ports.follow import FollowedPositions, catch_up, follow
@@ -85,6 +87,7 @@ class Housekeeping:
         deliveries: need entries until they are delivered.
         site: the parts shared with other servers.
         limits: limits on the disk space of records, and the recorder of expired events.
+        stores: need the journal until their files have its events.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class Housekeeping:
         deliveries: Deliveries,
         site: Site,
         limits: Limits | None = None,
+        stores: StoreKeeper | None = None,
     ) -> None:
         self._journal = journal
         self._store = store
@@ -104,6 +108,7 @@ class Housekeeping:
         self._deliveries = deliveries
         self._site = site
         self._limits = limits
+        self._stores = stores
 
     async def run(self) -> None:
         """Runs until cancelled; the next round makes up for a failed one."""
@@ -131,7 +136,9 @@ class Housekeeping:
         if not self._site.is_worker:
             return  # the worker does the rest
         await self._site.share(needed)
-        trimmed = await self._journal.trim(self.sealed(), _RETAINED_SEGMENTS)
+        stored = await self._stores.needed_after() if self._stores else None
+        covered = self.sealed() if stored is None else min(stored, self.sealed())
+        trimmed = await self._journal.trim(covered, _RETAINED_SEGMENTS)
         if trimmed:
             log.info("trimmed the journal", extra={"segments": trimmed})
         if limits is not None and self._site.makes_room:
@@ -283,6 +290,12 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
                 run_beside(stack, follower())
         run_beside(stack, record_losses(journal, engines.losses, clock, core.account))
 
+    stores = Stores(control, journal.newest, clock, lambda store: [removal(store.arn)])
+    keeper: StoreKeeper | None = None
+    if site.runs_queries:
+        folders = StoreFolders(data.stores, engines.source, engines.trimmed_journal.repair)
+        keeper = StoreKeeper(stores, folders, journal, clock)
+        run_beside(stack, keeper.run())
     site.follow_others(stack, engines.store)
     await site.start_work(stack, work, partial(_catch_up, core))
     housekeeping = Housekeeping(
@@ -293,6 +306,7 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         deliveries,
         site,
         Limits(engines.disk, engines.progress, partial(_record_expired, core)),
+        keeper,
     )
     if site.keeps_history:
         run_beside(stack, housekeeping.run())
@@ -307,7 +321,6 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
     enforced = settings.bucket_policy_check == "enforced"
     organizations = next((wing.organizations for wing in wings if wing.organizations), None)
     destinations = Destinations(objects, topics, groups, KmsKeys(core.clients), enforced)
-    stores = Stores(control, journal.newest, clock, lambda store: [removal(store.arn)])
     return Services(
         engines.history if site.keeps_history else None,
         trails,
@@ -319,7 +332,8 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         clock,
         organizations or NoOrganizations(),
         await _queries(core, S3ResultDelivery(objects, destinations, signer), stores),
-        stores if site.runs_queries else None,
+        stores if keeper else None,
+        keeper,
     )
 
 
@@ -331,9 +345,11 @@ async def _queries(core: Core, delivery: ResultDelivery, stores: Stores) -> Quer
     files = QueryFiles(core.data.queries)
     runner = QueryChildren(
         core.data.history,
+        core.data.stores,
         engines.source,
         files,
         lambda: (history.kept_since, history.data_kept_since),
+        engines.clock,
     )
     queries = Queries(runner, files, engines.clock, delivery, stores)
     await queries.open()

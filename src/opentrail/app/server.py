@@ -324,6 +324,7 @@ class Server:
                 *engines.inventory.problems,
                 *engines.site.problems,
                 *engines.disk.problems,
+                *services.store_problems,
             ]
             state.key_problems = list(services.signer.problems)
             state.service_problems = [each for wing in self._wings for each in wing.problems()]

@@ -18,6 +18,8 @@ POINTS = {
     "history.expiring": "an expiry is noted, nothing is marked or deleted yet",
     "history.thinned": "a file without its data events is in place, the file with them still is",
     "history.expired": "positions are marked as expired, their file still exists",
+    "store.written": "a file of an event data store is written and synced under a temporary name",
+    "store.merged": "a merged file of an event data store is in place, nothing is deleted yet",
     "import.written": "imported records are in a sealed file, the client has no response yet",
     "delivery.planned": "log files are planned in the state store, none is written",
     "delivery.put": "a log file is in the bucket, the state store does not know it yet",

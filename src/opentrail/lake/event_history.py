@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 from opentrail.core.arns import STORE, CloudTrailArn
-from opentrail.lake.dialect.record_members import member
+from opentrail.lake.dialect.record_members import WholeRecord, member
 from opentrail.lake.dialect.scopes import QueryTable, Value
 from opentrail.lake.dialect.types import BOOLEAN, TIMESTAMP, VARCHAR, Type, array, map_of, row
 
@@ -88,10 +88,33 @@ def _columns() -> list[tuple[str, Value]]:
         stored = _STORED.get(name)
         value = Value(stored, kind) if stored is not None else member((name,), kind)
         columns.append((name.lower(), value))
-    columns.append(("eventjson", Value("record", VARCHAR)))
-    columns.append(("eventjsonchecksum", Value("to_base64(unhex(sha256(record)))", VARCHAR)))
-    return columns
+    return [*columns, *_record_columns("record")]
+
+
+def _record_columns(record: str) -> list[tuple[str, Value]]:
+    checksum = f"to_base64(unhex(sha256({record})))"
+    return [
+        ("eventjson", Value(record, VARCHAR)),
+        ("eventjsonchecksum", Value(checksum, VARCHAR)),
+    ]
 
 
 #: What statements see.
 TABLE = QueryTable(VIEW, _columns())
+
+
+def typed(rows: str) -> str:
+    """Returns the query that makes the columns of a created store from rows of event history."""
+    record = WholeRecord()
+    columns = [
+        f"{_STORED.get(name) or record.typed(name, kind)} AS {name.lower()}"
+        for name, kind in _MEMBERS.items()
+    ]
+    shown = ", ".join([*columns, "record AS eventjson"])
+    return f"SELECT {shown} FROM (SELECT *, {record.columns} FROM {rows})"
+
+
+def typed_table(view: str) -> QueryTable:
+    """Returns the table of a created store, whose view has the columns of `typed`."""
+    columns = [(name.lower(), Value(name.lower(), kind)) for name, kind in _MEMBERS.items()]
+    return QueryTable(view, [*columns, *_record_columns("eventjson")])

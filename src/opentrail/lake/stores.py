@@ -132,6 +132,18 @@ class Stores:
         self.changed.set()
         return changed
 
+    async def current(self, store: EventDataStore) -> tuple[EventDataStore, int]:
+        """Returns a store with all its phases, and the position up to which they are known.
+
+        Raises:
+            CloudTrailError: `EventDataStoreNotFoundException`.
+        """
+        async with self.turn:
+            item = await self._collection.find(store.key)
+            if item is None:
+                raise not_found(store.id)
+            return item.value, await self._newest()
+
     async def remove(self, store: EventDataStore) -> None:
         """Removes a store, and what belongs to it."""
         changes = [*self._collection.removals([store.key]), *self._removals(store)]

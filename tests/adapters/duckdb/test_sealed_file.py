@@ -58,7 +58,7 @@ def test_a_failed_filling_leaves_nothing(tmp_path: Path) -> None:
 def test_records_beyond_the_memory_leave_only_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sealed_file._LIMITS, "memory_limit", "24MB")
+    monkeypatch.setitem(sealed_file.LIMITS, "memory_limit", "24MB")
     record = json.dumps(a_record(requestParameters={"a": "x" * 240_000}))
     rows = [(*row[:-1], record) for row in ROWS]
 

@@ -1,4 +1,4 @@
-"""A process that runs one statement over event history, and ends.
+"""A process that runs one statement over event history and event data stores, and ends.
 
 python -m opentrail.adapters.duckdb.query_child
 
@@ -21,6 +21,13 @@ import duckdb
 import msgspec
 import orjson
 
+from opentrail.adapters.duckdb.journal_rows import (
+    COLUMNS,
+    create_rows,
+    insert_rows,
+    readable,
+)
+from opentrail.adapters.duckdb.store_files import create_view
 from opentrail.adapters.files import sync_folder
 from opentrail.adapters.journal_source import open_source
 from opentrail.adapters.parent import end_with_parent
@@ -32,13 +39,14 @@ from opentrail.adapters.sealed_file_names import (
     sealed_files,
 )
 from opentrail.adapters.system import sync
-from opentrail.core.errors import JournalDamaged, OpentrailError, StatementRefused, StorageFailed
-from opentrail.core.event import micros
+from opentrail.core.errors import OpentrailError, StatementRefused, StorageFailed, StoreInactive
+from opentrail.core.event import from_micros
+from opentrail.core.event_data_store import EventDataStore
 from opentrail.lake.dialect import engine
 from opentrail.lake.dialect.record_members import lowered
-from opentrail.lake.dialect.scopes import Tables
+from opentrail.lake.dialect.scopes import QueryTable
 from opentrail.lake.dialect.statements import Translated, translate
-from opentrail.lake.event_history import TABLE, VIEW
+from opentrail.lake.event_history import TABLE, VIEW, typed_table
 from opentrail.lake.rendering import renderers
 from opentrail.ports.event_store import DATA_CATEGORIES
 
@@ -50,24 +58,6 @@ _STEP = 1_000
 _LINES = orjson.OPT_APPEND_NEWLINE
 #: A position beyond any journal.
 _END = 2**62
-_COLUMNS = (
-    "position, recorded_at, event_time, event_name, event_source, error_code, source_ip, category,"
-    " account, region, record"
-)
-_TAIL = (
-    "CREATE TABLE tail (position BIGINT, recorded_at BIGINT, event_time BIGINT, event_name VARCHAR,"
-    " event_source VARCHAR, error_code VARCHAR, source_ip VARCHAR, category VARCHAR,"
-    " account VARCHAR, region VARCHAR, record VARCHAR)"
-)
-_FILL = (
-    "INSERT INTO tail SELECT position, recorded_at,"
-    " CAST(floor(epoch(TRY_CAST(record ->> '/eventTime' AS TIMESTAMP))) AS BIGINT),"
-    " record ->> '/eventName', record ->> '/eventSource', record ->> '/errorCode',"
-    " record ->> '/sourceIPAddress', category, account, record ->> '/awsRegion', record"
-    " FROM (SELECT unnest(?::BIGINT[]) AS position,"
-    " unnest(?::BIGINT[]) AS recorded_at, unnest(?::VARCHAR[]) AS category,"
-    " unnest(?::VARCHAR[]) AS account, unnest(?::VARCHAR[]) AS record)"
-)
 
 
 #: Attempts to read event history while its files change.
@@ -88,6 +78,10 @@ class Job(msgspec.Struct, frozen=True):
         statement: as the user wrote it.
         tables: names and ids of the store `event_history`.
         history, journal: the folder of sealed files, and the address of the journal.
+        stores: documents of created stores, by the names that the statement may have for them.
+        store_files: the folder of their folders.
+        until: the last position whose events they have.
+        now: the time by which their events expire, in microseconds.
         accounts: the accounts whose events are visible; None: all.
         since, data_since: events recorded before these times, in microseconds, have expired.
         result: the file to write.
@@ -104,6 +98,34 @@ class Job(msgspec.Struct, frozen=True):
     result: str
     memory: int
     result_bytes: int
+    stores: dict[str, dict[str, Any]] = {}
+    store_files: str = ""
+    until: int = 0
+    now: int = 0
+
+
+class _Catalog:
+    """The tables that a statement may read, and which it reads."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self.reads_history = False
+        #: View → store.
+        self.stores: dict[str, EventDataStore] = {}
+
+    def table(self, name: str) -> QueryTable | None:
+        name = name.lower()
+        if name in self._job.tables:
+            self.reads_history = True
+            return TABLE
+        if name not in self._job.stores:
+            return None
+        store = EventDataStore.from_document(self._job.stores[name])
+        if store.deleted_at is not None:
+            raise StoreInactive(f"Event data store {store.name} is in status {store.status}.")
+        view = f"store_{store.id.replace('-', '_')}"
+        self.stores[view] = store
+        return typed_table(view)
 
 
 def main() -> None:
@@ -112,14 +134,18 @@ def main() -> None:
     os.umask(0o077)
     os.nice(_NICENESS)
     resource.setrlimit(resource.RLIMIT_AS, (job.memory + _OVERHEAD, job.memory + _OVERHEAD))
+    catalog = _Catalog(job)
     try:
-        translated = translate(job.statement, Tables(dict.fromkeys(job.tables, TABLE)))
+        translated = translate(job.statement, catalog)
+    except StoreInactive as error:
+        _print({"inactive": str(error)})
+        return
     except StatementRefused as error:
         _print({"refused": str(error)})
         return
     _print({"columns": [[each.name, str(lowered(each.type))] for each in translated.columns]})
     try:
-        _print({"outcome": _run(job, translated)})
+        _print({"outcome": _run(job, catalog, translated)})
     except duckdb.Error as error:
         _print({"failed": _reason(error)})
     except MemoryError:
@@ -153,14 +179,33 @@ def _reason(error: duckdb.Error) -> str:
     return message.split("\n")[0].split(": ", 1)[-1]
 
 
-def _run(job: Job, translated: Translated) -> dict[str, int]:
-    connection, scanned = _opened(job)
+def _run(job: Job, catalog: _Catalog, translated: Translated) -> dict[str, int]:
+    has_history = catalog.reads_history or not catalog.stores
+    connection, scanned = _opened(job) if has_history else (_connect(job), 0)
     engine.prepare(connection)
+    files: list[Path] = []
+    for view, store in catalog.stores.items():
+        folder, source = Path(job.store_files, store.id), open_source(job.journal)
+        now = from_micros(job.now)
+        paths, read = create_view(connection, view, store, folder, source, job.until, now)
+        files += paths
+        scanned += read
+    # DuckDB opens the files of stores later, and no others.
+    connection.execute("SET allowed_paths = $1", [[str(path) for path in files]])
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
-    (events,) = connection.execute(f"SELECT count(*) FROM {VIEW}").fetchone() or (0,)
+    views = [*([VIEW] if has_history else []), *catalog.stores]
+    counts = " + ".join(f"(SELECT count(*) FROM {view})" for view in views)
+    (events,) = connection.execute(f"SELECT {counts}").fetchone() or (0,)
     rows = _write(job, connection.execute(translated.sql), translated)
     return {"rows": rows, "events": events, "bytes": scanned}
+
+
+def _connect(job: Job) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(":memory:", config=_CONFIG)
+    connection.execute(f"SET memory_limit = '{job.memory >> 20}MB'")
+    connection.execute("SET enable_progress_bar = false")
+    return connection
 
 
 def _opened(job: Job) -> tuple[duckdb.DuckDBPyConnection, int]:
@@ -172,9 +217,7 @@ def _opened(job: Job) -> tuple[duckdb.DuckDBPyConnection, int]:
     folder = Path(job.history)
     for attempt in range(_ATTEMPTS):
         before = _names(folder)
-        connection = duckdb.connect(":memory:", config=_CONFIG)
-        connection.execute(f"SET memory_limit = '{job.memory >> 20}MB'")
-        connection.execute("SET enable_progress_bar = false")
+        connection = _connect(job)
         try:
             scanned = _attach(connection, job)
         except StorageFailed:
@@ -210,11 +253,11 @@ def _attach(connection: duckdb.DuckDBPyConnection, job: Job) -> int:
                     f"event history file {file.path.name}: {_reason(error)}"
                 ) from error
             scanned += file.path.stat().st_size
-            parts.append(f"SELECT {_COLUMNS} FROM {name}.events")
-    connection.execute(_TAIL)
+            parts.append(f"SELECT {COLUMNS} FROM {name}.events")
+    create_rows(connection, "tail")
     for first, last in _between(covered):
         scanned += _read_journal(connection, job.journal, first, last)
-    parts.append(f"SELECT {_COLUMNS} FROM tail")
+    parts.append(f"SELECT {COLUMNS} FROM tail")
     conditions = [f"(recorded_at >= {job.since} OR recorded_at = 0)"]
     if job.data_since is not None:
         conditions.append(f"(recorded_at >= {job.data_since} OR category NOT IN {DATA_CATEGORIES})")
@@ -244,28 +287,10 @@ def _read_journal(
     connection: duckdb.DuckDBPyConnection, journal: str, first: int, last: int
 ) -> int:
     """Adds entries of the journal; returns the bytes of their records. Skips lost positions."""
-    source, read = open_source(journal), 0
-    while first <= last:
-        try:
-            for entries in source.read_range(first, last):
-                records = [entry.record.decode() for entry in entries]
-                values: list[list[Any]] = [
-                    [entry.position for entry in entries],
-                    [micros(entry.recorded_at) for entry in entries],
-                    [entry.category for entry in entries],
-                    [entry.account for entry in entries],
-                    records,
-                ]
-                connection.execute(_FILL, values)
-                read += sum(map(len, records))
-                first = entries[-1].position + 1
-        except JournalDamaged as error:
-            if error.position < first:
-                return read
-            first = error.position + 1
-        else:
-            return read
-    return read
+    return sum(
+        insert_rows(connection, "tail", entries)
+        for entries in readable(open_source(journal), first, last)
+    )
 
 
 def _write(job: Job, found: duckdb.DuckDBPyConnection, translated: Translated) -> int:

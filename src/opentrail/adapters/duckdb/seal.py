@@ -1,11 +1,14 @@
 """Writes and checks sealed files, in a child process of low priority.
 
-python -m opentrail.adapters.duckdb.seal journal JOURNAL HISTORY FIRST LAST python -m
-opentrail.adapters.duckdb.seal merge FILE FILE... python -m opentrail.adapters.duckdb.seal thin FILE
-python -m opentrail.adapters.duckdb.seal check FILE... python -m opentrail.adapters.duckdb.seal
-index FILE...
+    python -m opentrail.adapters.duckdb.seal journal JOURNAL HISTORY FIRST LAST
+    python -m opentrail.adapters.duckdb.seal merge FILE FILE...
+    python -m opentrail.adapters.duckdb.seal thin FILE
+    python -m opentrail.adapters.duckdb.seal check FILE...
+    python -m opentrail.adapters.duckdb.seal index FILE...
+    python -m opentrail.adapters.duckdb.seal store JOURNAL FOLDER UNTIL SINCE
 
-It ends with its parent: its standard input is a pipe from the parent.
+`store` brings an event data store up to a position and expires its older events; SINCE is in
+microseconds. It ends with its parent: its standard input is a pipe from the parent.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from opentrail.adapters.duckdb.children import JOURNAL_DAMAGED
 from opentrail.adapters.duckdb.expiry import THINNED
 from opentrail.adapters.duckdb.file_index import write_index
 from opentrail.adapters.duckdb.index import merge_indexes, thin_index
+from opentrail.adapters.duckdb.journal_rows import existing_runs
 from opentrail.adapters.duckdb.record_columns import ColumnPartitioning
 from opentrail.adapters.duckdb.schema import SEALED_COLUMNS, insert_sealed, row_of
 from opentrail.adapters.duckdb.sealed_file import MAX_TEXT, Sealing, write_sealed
@@ -40,7 +44,7 @@ from opentrail.adapters.sealed_file_names import (
 )
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import JournalDamaged
-from opentrail.core.event import Entry
+from opentrail.core.event import Entry, from_micros
 from opentrail.ports.event_store import DATA_CATEGORIES
 from opentrail.ports.journal import JournalSource
 
@@ -85,17 +89,6 @@ def _fill(batches: Iterator[list[Entry]], last: int, connection: duckdb.DuckDBPy
         if text > MAX_TEXT:
             return entries[-1].position
     return last
-
-
-def _runs(journal: JournalSource, first: int, last: int) -> Iterator[tuple[int, int]]:
-    """Yields the ranges within `first`…`last` that the journal still has."""
-    for lost in journal.lost_between(first, last):
-        if lost.last is not None:
-            if first < lost.first:
-                yield first, lost.first - 1
-            first = max(first, lost.last + 1)
-    if first <= last:
-        yield first, last
 
 
 def merge(paths: Sequence[Path]) -> Path:
@@ -191,24 +184,33 @@ def main() -> None:
     work, *arguments = sys.argv[1:]
     end_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent ignores it
-    arm_in_child(("history.sealed",))
-    if work == "journal":
-        journal, history = open_source(arguments[0]), Path(arguments[1])
-        first, last = map(int, arguments[2:])
-        try:
-            runs = _runs(journal, first, last)
-            paths = [path for run in runs for path in seal(journal, history, *run)]
-        except JournalDamaged as error:
-            sys.stderr.write(f"{error}\n")
-            sys.exit(JOURNAL_DAMAGED)
-    else:
-        files = [Path(argument) for argument in arguments]
-        if work == "index":
-            paths = [write_index(file) for file in files]
-        else:
-            works = {"merge": lambda: [merge(files)], "thin": lambda: [thin(files[0])]}
-            paths = works.get(work, lambda: damaged(files))()
+    arm_in_child(("history.sealed", "store.written", "store.merged"))
+    try:
+        paths = _work(work, arguments)
+    except JournalDamaged as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(JOURNAL_DAMAGED)
     sys.stdout.write("".join(f"{path}\n" for path in paths))
+
+
+def _work(work: str, arguments: Sequence[str]) -> list[Path]:
+    if work == "journal":
+        journal, history, first, last = arguments
+        source = open_source(journal)
+        runs = existing_runs(source, int(first), int(last))
+        return [path for run in runs for path in seal(source, Path(history), *run)]
+    if work == "store":
+        # Imported here: other work needs no SQL dialect.
+        from opentrail.adapters.duckdb.store_files import tend
+
+        journal, folder, until, since = arguments
+        tend(open_source(journal), Path(folder), int(until), from_micros(int(since)))
+        return []
+    files = [Path(argument) for argument in arguments]
+    if work == "index":
+        return [write_index(file) for file in files]
+    works = {"merge": lambda: [merge(files)], "thin": lambda: [thin(files[0])]}
+    return works.get(work, lambda: damaged(files))()
 
 
 if __name__ == "__main__":

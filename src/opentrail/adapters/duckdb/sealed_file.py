@@ -17,7 +17,8 @@ from opentrail.adapters.files import sync_file, sync_folder
 from opentrail.adapters.sealed_file_names import Series, attaching, digest_of, stem_of
 from opentrail.core.faults import crash_point
 
-_LIMITS: dict[str, str | int | float | list[str]] = {
+#: Limits of a process that writes files.
+LIMITS: dict[str, str | int | float | list[str]] = {
     "threads": 1,
     "memory_limit": "384MB",
     "preserve_insertion_order": True,
@@ -68,7 +69,7 @@ def write_sealed(
     with contextlib.ExitStack() as stack:
         if connection is None:
             swap = {"temp_directory": f"{temporary}.swap"}
-            connection = stack.enter_context(duckdb.connect(":memory:", config={**_LIMITS, **swap}))
+            connection = stack.enter_context(duckdb.connect(":memory:", config={**LIMITS, **swap}))
         # A progress bar would appear between the paths that a child prints.
         connection.execute("SET enable_progress_bar = false")
         blocks = f" (BLOCK_SIZE {_SMALL_BLOCK})" if sealing.is_small else ""
@@ -88,11 +89,16 @@ def write_sealed(
         raise RuntimeError(f"{count} of the {expected} entries to seal were found")
     sync_file(temporary)
     crash_point("history.sealed")
-    stem = stem_of(sealing.series, sealing.first, last)
     parts = f"-{sealing.parts}" if sealing.parts else ""
-    target = sealing.folder / f"{stem}-{digest_of(temporary)}{parts}.duckdb{sealing.ending}"
+    stem = stem_of(sealing.series, sealing.first, last)
+    return put_in_place(temporary, stem, f"{parts}.duckdb{sealing.ending}")
+
+
+def put_in_place(temporary: Path, stem: str, ending: str) -> Path:
+    """Gives a synced file its final name, with its hash, and returns that."""
+    target = temporary.with_name(f"{stem}-{digest_of(temporary)}{ending}")
     temporary.replace(target)
-    sync_folder(sealing.folder)
+    sync_folder(target.parent)
     return target
 
 

@@ -1,0 +1,82 @@
+"""Entries of the journal as rows of DuckDB, with the columns of event history that SQL needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import duckdb
+
+from opentrail.core.errors import JournalDamaged
+from opentrail.core.event import Entry, micros
+from opentrail.ports.journal import JournalSource
+
+_KINDS = {
+    "position": "BIGINT",
+    "recorded_at": "BIGINT",
+    "event_time": "BIGINT",
+    "event_name": "VARCHAR",
+    "event_source": "VARCHAR",
+    "error_code": "VARCHAR",
+    "source_ip": "VARCHAR",
+    "category": "VARCHAR",
+    "account": "VARCHAR",
+    "region": "VARCHAR",
+    "record": "VARCHAR",
+}
+COLUMNS = ", ".join(_KINDS)
+_VALUES = (
+    "SELECT position, recorded_at,"
+    " CAST(floor(epoch(TRY_CAST(TRY(record ->> '/eventTime') AS TIMESTAMP))) AS BIGINT),"
+    " TRY(record ->> '/eventName'), TRY(record ->> '/eventSource'), TRY(record ->> '/errorCode'),"
+    " TRY(record ->> '/sourceIPAddress'), category, account, TRY(record ->> '/awsRegion'), record"
+    " FROM (SELECT unnest(?::BIGINT[]) AS position,"
+    " unnest(?::BIGINT[]) AS recorded_at, unnest(?::VARCHAR[]) AS category,"
+    " unnest(?::VARCHAR[]) AS account, unnest(?::VARCHAR[]) AS record)"
+)
+
+
+def create_rows(connection: duckdb.DuckDBPyConnection, table: str) -> None:
+    """Makes an empty table."""
+    columns = ", ".join(f"{name} {kind}" for name, kind in _KINDS.items())
+    connection.execute(f"CREATE OR REPLACE TABLE {table} ({columns})")
+
+
+def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, entries: Sequence[Entry]) -> int:
+    """Adds entries to a table; returns the characters of their records."""
+    records = [entry.record.decode() for entry in entries]
+    values: list[list[Any]] = [
+        [entry.position for entry in entries],
+        [micros(entry.recorded_at) for entry in entries],
+        [entry.category for entry in entries],
+        [entry.account for entry in entries],
+        records,
+    ]
+    connection.execute(f"INSERT INTO {table} {_VALUES}", values)
+    return sum(map(len, records))
+
+
+def existing_runs(journal: JournalSource, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """Yields the ranges within `first`…`last` that the journal has not lost."""
+    for lost in journal.lost_between(first, last):
+        if lost.last is not None:
+            if first < lost.first:
+                yield first, lost.first - 1
+            first = max(first, lost.last + 1)
+    if first <= last:
+        yield first, last
+
+
+def readable(journal: JournalSource, first: int, last: int) -> Iterator[list[Entry]]:
+    """Yields the entries `first`…`last` in order, without lost and damaged ones."""
+    while first <= last:
+        try:
+            for entries in journal.read_range(first, last):
+                yield entries
+                first = entries[-1].position + 1
+        except JournalDamaged as error:
+            if error.position < first:
+                return
+            first = error.position + 1
+        else:
+            return

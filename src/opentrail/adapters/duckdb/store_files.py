@@ -1,0 +1,276 @@
+"""The Parquet files of an event data store: written, expired, merged and read.
+
+A store's folder has the selected events of the journal's positions, each range in one file
+(`adapters/sealed_file_names.py`); a mark stands for a range without events. The range after the
+last name is in the journal only. So the names are the store's cursor, and an interrupted step is
+repeated. Replaced files stay for an hour, because queries may read them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import orjson
+
+from opentrail.adapters.duckdb.expiry import mark_expired
+from opentrail.adapters.duckdb.journal_rows import (
+    create_rows,
+    existing_runs,
+    insert_rows,
+    readable,
+)
+from opentrail.adapters.duckdb.sealed_file import LIMITS, put_in_place
+from opentrail.adapters.files import sync_file
+from opentrail.adapters.sealed_file_names import (
+    SealedFile,
+    Series,
+    left_over,
+    remove,
+    sealed_files,
+    stem_of,
+)
+from opentrail.adapters.store_folders import SETTINGS, covered
+from opentrail.core.entry_matching import EntryBatch
+from opentrail.core.event import Entry
+from opentrail.core.event_data_store import EventDataStore, Phase
+from opentrail.core.faults import crash_point
+from opentrail.lake.dialect import engine
+from opentrail.lake.event_history import typed
+from opentrail.ports.journal import JournalSource
+
+_BATCH = 1_000
+#: Maximum records, and their characters, in a file before it is merged.
+_FILE_RECORDS, _FILE_TEXT = 40_000, 64 << 20
+#: Number of adjacent files of similar size that are merged, and the maximum bytes of the result.
+_MERGED_FILES, _MERGED_BYTES = 8, 256 << 20
+#: Files up to this size are of size class 0; each class is eight times the last.
+_SMALLEST_BYTES = 256 << 10
+#: Seconds for which a replaced file stays: longer than any query.
+_REPLACED_SECONDS = 3_900
+_FORMAT = "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480)"
+_ROWS = "store_rows"
+
+
+def tend(journal: JournalSource, folder: Path, until: int, since: datetime) -> None:
+    """Brings a store's files up to a position; expires and merges files.
+
+    Args:
+        journal: has the events.
+        folder: the store's folder, with its settings.
+        until: the last position.
+        since: older events have expired.
+
+    Raises:
+        RuntimeError: the journal lacks a position.
+    """
+    store = EventDataStore.from_document(orjson.loads((folder / SETTINGS).read_bytes()))
+    _remove_replaced(folder)
+    with duckdb.connect(":memory:", config=_config(folder)) as connection:
+        # A progress bar would appear in the output of the child.
+        connection.execute("SET enable_progress_bar = false")
+        engine.prepare(connection)
+        for file in _with_events(folder):
+            newest = connection.execute(f"SELECT max(eventtime) FROM {_scan([file.path])}")  # noqa: S608
+            (moment,) = newest.fetchone() or (None,)
+            if moment is not None and moment < since.replace(tzinfo=None):
+                mark_expired(folder, Series.JOURNAL, file.first, file.last)
+                _retire([file])
+        for phase, first, last in store.phases_of(covered(folder, store) + 1, until):
+            _fill(connection, journal, folder, store, phase, first, last)
+        while files := next_merge(_with_events(folder)):
+            _merge(connection, files)
+
+
+def _config(folder: Path) -> dict[str, str | int | float | list[str]]:
+    return {**LIMITS, "temp_directory": str(folder / f"{os.getpid()}.tmp.swap")}
+
+
+def _with_events(folder: Path) -> list[SealedFile]:
+    """Returns the files of a store, in order, without marks."""
+    return [file for file in sealed_files(folder, Series.JOURNAL) if not file.is_expired]
+
+
+def _scan(paths: Sequence[Path]) -> str:
+    names = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
+    return f"read_parquet([{names}], hive_partitioning = false)"
+
+
+def _fill(
+    connection: duckdb.DuckDBPyConnection,
+    journal: JournalSource,
+    folder: Path,
+    store: EventDataStore,
+    phase: Phase | None,
+    first: int,
+    last: int,
+) -> None:
+    """Writes the events that a phase selects of a range; a mark where there are none."""
+    while first <= last:
+        create_rows(connection, _ROWS)
+        until = last
+        if phase is not None and phase.selectors is not None:
+            until = _select(connection, journal, store, phase, first, last)
+        (count,) = connection.execute(f"SELECT count(*) FROM {_ROWS}").fetchone() or (0,)  # noqa: S608
+        if count:
+            _write(connection, typed(_ROWS), folder, first, until)
+        else:
+            mark_expired(folder, Series.JOURNAL, first, until)
+        first = until + 1
+
+
+def _select(
+    connection: duckdb.DuckDBPyConnection,
+    journal: JournalSource,
+    store: EventDataStore,
+    phase: Phase,
+    first: int,
+    last: int,
+) -> int:
+    """Adds rows until there are enough for a file; returns the last position read."""
+    records = text = 0
+    matches = store.matcher(phase)
+    for begin, end in existing_runs(journal, first, last):
+        for entries in _whole(journal, begin, end):
+            batch = EntryBatch(entries)
+            if selected := [entry for entry in entries if matches(entry, batch)]:
+                records += len(selected)
+                text += insert_rows(connection, _ROWS, selected)
+            if records >= _FILE_RECORDS or text >= _FILE_TEXT:
+                return entries[-1].position
+    return last
+
+
+def _whole(journal: JournalSource, first: int, last: int) -> Iterator[list[Entry]]:
+    """Yields the entries of a range.
+
+    Raises:
+        RuntimeError: one is missing.
+    """
+    for entries in journal.read_range(first, last, _BATCH):
+        if entries[-1].position - first + 1 != len(entries):
+            break
+        yield entries
+        first = entries[-1].position + 1
+    if first <= last:
+        raise RuntimeError(f"the journal does not hold position {first}")
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection, query: str, folder: Path, first: int, last: int
+) -> Path:
+    temporary = folder / f"{first}.{os.getpid()}.tmp"
+    path = str(temporary).replace("'", "''")
+    connection.execute(f"COPY ({query}) TO '{path}' {_FORMAT}")
+    temporary.chmod(0o600)
+    sync_file(temporary)
+    crash_point("store.written")
+    return put_in_place(temporary, stem_of(Series.JOURNAL, first, last), ".parquet")
+
+
+def next_merge(files: Sequence[SealedFile]) -> list[SealedFile]:
+    """Returns the adjacent files to merge next; an empty list if there are too few.
+
+    Files grow eightfold, so an event is rewritten only a few times.
+    """
+    run: list[tuple[int, SealedFile]] = []
+    for file in files:
+        size = file.path.stat().st_size
+        if size * 2 > _MERGED_BYTES:
+            run = []
+            continue
+        run.append((_size_class(size), file))
+        # A larger file before smaller ones waits for others of its size.
+        while run[0][0] > max((kind for kind, _ in run[1:]), default=run[0][0]):
+            run = run[1:]
+        if len(run) >= _MERGED_FILES:
+            return _limited([each for _, each in run])
+    return []
+
+
+def _size_class(size: int) -> int:
+    kind = 0
+    while size > _SMALLEST_BYTES * _MERGED_FILES**kind:
+        kind += 1
+    return kind
+
+
+def _limited(files: Sequence[SealedFile]) -> list[SealedFile]:
+    """Returns the first files that make a file of at most `_MERGED_BYTES`."""
+    merged: list[SealedFile] = []
+    size = 0
+    for file in files:
+        size += file.path.stat().st_size
+        if size > _MERGED_BYTES:
+            break
+        merged.append(file)
+    return merged if len(merged) > 1 else []
+
+
+def _merge(connection: duckdb.DuckDBPyConnection, files: Sequence[SealedFile]) -> None:
+    first, last = files[0], files[-1]
+    query = f"SELECT * FROM {_scan([file.path for file in files])}"  # noqa: S608 - ours
+    _write(connection, query, first.path.parent, first.first, last.last)
+    crash_point("store.merged")
+    _retire(files)
+
+
+def _retire(files: Sequence[SealedFile]) -> None:
+    """Notes the time at which files were replaced."""
+    for file in files:
+        os.utime(file.path)
+
+
+def _remove_replaced(folder: Path) -> None:
+    """Removes unfinished files, and files that were replaced long ago."""
+    before = time.time() - _REPLACED_SECONDS
+    remove(
+        path for path in left_over(folder) if ".tmp" in path.name or path.stat().st_mtime < before
+    )
+
+
+# Reading
+
+
+def create_view(
+    connection: duckdb.DuckDBPyConnection,
+    view: str,
+    store: EventDataStore,
+    folder: Path,
+    journal: JournalSource,
+    until: int,
+    now: datetime,
+) -> tuple[list[Path], int]:
+    """Makes the view of a store's events up to a position, with the columns of `typed`.
+
+    Returns:
+        The files that it reads, and the bytes of these and of the records from the journal.
+    """
+    paths = [file.path for file in _with_events(folder)] if folder.is_dir() else []
+    tail = f"{view}_tail"
+    create_rows(connection, _ROWS)
+    connection.execute(f"CREATE TABLE {tail} AS {typed(_ROWS)}")
+    read = sum(path.stat().st_size for path in paths)
+    for phase, first, last in store.phases_of(covered(folder, store) + 1, until):
+        if phase is None or phase.selectors is None:
+            continue
+        matches = store.matcher(phase)
+        for entries in readable(journal, first, last):
+            batch = EntryBatch(entries)
+            selected = [entry for entry in entries if matches(entry, batch)]
+            create_rows(connection, _ROWS)
+            read += insert_rows(connection, _ROWS, selected)
+            connection.execute(f"INSERT INTO {tail} {typed(_ROWS)}")
+    parts = [f"SELECT * FROM {tail}"]  # noqa: S608 - ours
+    if paths:
+        parts.insert(0, f"SELECT * FROM {_scan(paths)}")  # noqa: S608
+    since = store.kept_since(now).replace(tzinfo=None).isoformat(" ")
+    connection.execute(
+        f"CREATE VIEW {view} AS SELECT * FROM ({' UNION ALL '.join(parts)})"  # noqa: S608 - ours
+        f" WHERE eventtime IS NULL OR eventtime >= TIMESTAMP '{since}'"
+    )
+    return paths, read

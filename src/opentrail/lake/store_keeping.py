@@ -1,0 +1,109 @@
+"""Keeps the files of created event data stores up to date, and deletes removed stores."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from typing import Any
+
+from opentrail.core.errors import OpentrailError
+from opentrail.core.event_data_store import EventDataStore
+from opentrail.lake.stores import Stores
+from opentrail.ports.clock import Clock
+from opentrail.ports.journal import Journal
+from opentrail.ports.stores import StoreFiles
+
+log = logging.getLogger(__name__)
+
+#: Positions behind the journal at which a store's files are written. Queries read these
+#: positions from the journal.
+BEHIND = 20_000
+#: The same once the files are `_OLD_SECONDS` old.
+_FEW_BEHIND, _OLD_SECONDS = 2_000, 300.0
+#: Seconds between two checks, and between two deletions of expired events.
+_CHECK_SECONDS, _EXPIRY_SECONDS = 60.0, 3_600.0
+
+
+class StoreKeeper:
+    """Writes the files of stores behind the journal.
+
+    Args:
+        stores: the stores.
+        files: their files.
+        journal: has the events.
+        clock: the time by which events expire.
+    """
+
+    def __init__(self, stores: Stores, files: StoreFiles, journal: Journal, clock: Clock) -> None:
+        self._stores = stores
+        self._files = files
+        self._journal = journal
+        self._clock = clock
+        #: Id → time of the last writing, in seconds of the loop.
+        self._tended: dict[str, float] = {}
+        #: What failed in the last round.
+        self.problems: list[str] = []
+
+    async def run(self) -> None:
+        """Runs until cancelled; the next round makes up for a failed one."""
+        while True:
+            self._stores.changed.clear()
+            first: int | None = self._journal.head
+            try:
+                first = await self.round()
+            except OpentrailError as error:
+                log.error("event data stores cannot be read", extra={"error": str(error)})
+            await self._wait(first)
+
+    async def needed_after(self) -> int | None:
+        """Returns the position after which stores need the journal; None without stores."""
+        positions = [await self._files.covered(store) for store in await self._stores.all()]
+        return min(positions, default=None)
+
+    async def round(self) -> int | None:
+        """Brings all stores up to date; returns the position that all have, None without stores."""
+        positions, problems = [], []
+        for store in await self._stores.all():
+            try:
+                if store.is_gone(self._clock.now()):
+                    await self._remove(store)
+                else:
+                    positions.append(await self._tend(store))
+            except OpentrailError as error:
+                problems.append(f"event data store {store.name} is not up to date: {error}")
+                log.error("event data store not up to date", extra={"error": str(error)})
+                positions.append(self._journal.head)  # the next check retries
+        self.problems = problems
+        return min(positions, default=None)
+
+    async def _remove(self, store: EventDataStore) -> None:
+        await self._files.remove(store)
+        await self._stores.remove(store)
+        self._tended.pop(store.id, None)
+        log.info("event data store removed", extra={"store": store.name})
+
+    async def _tend(self, store: EventDataStore) -> int:
+        """Brings a store's files up to date if they are far behind; returns their position."""
+        covered, now = await self._files.covered(store), asyncio.get_running_loop().time()
+        behind, age = self._journal.head - covered, now - self._tended.get(store.id, -math.inf)
+        is_old = behind >= _FEW_BEHIND and age >= _OLD_SECONDS
+        may_expire = age >= _EXPIRY_SECONDS and covered > store.phases[0].after
+        if behind < BEHIND and not is_old and not may_expire:
+            return covered
+        current, until = await self._stores.current(store)
+        await self._files.tend(current, until, current.kept_since(self._clock.now()))
+        self._tended[store.id] = now
+        return until
+
+    async def _wait(self, first: int | None) -> None:
+        """Returns once a store changes, is far behind the journal, or may have expired events."""
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._stores.changed.wait())]
+        if first is not None:
+            waits.append(asyncio.ensure_future(self._journal.wait_beyond(first + BEHIND - 1)))
+        try:
+            timeout = _CHECK_SECONDS if first is not None else None
+            await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
