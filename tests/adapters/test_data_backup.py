@@ -81,6 +81,58 @@ def test_the_control_store_is_copied_before_the_records(tmp_path: Path) -> None:
         assert (folder / "state.db").read_text() == "copied"
 
 
+STORE = "0a1b2c3d-0000-4000-8000-00000000000a"
+
+
+def with_store(data: DataDirectory, last: int) -> Path:
+    """Adds an event data store whose files end at a position; returns its folder."""
+    folder = data.stores / STORE
+    folder.mkdir(parents=True)
+    (folder / "store.json").write_text("{}")
+    (folder / f"{1:020d}-{last:020d}.expired").touch()
+    (folder / "17.4.tmp").touch()
+    return folder
+
+
+def test_a_snapshot_has_the_files_of_stores(tmp_path: Path) -> None:
+    data = a_data_directory(tmp_path / "data")
+    store = with_store(data, 30)
+    with snapshot(data, copy_nothing) as (folder, _):
+        copied = folder / "stores" / STORE
+        assert sorted(path.name for path in copied.iterdir()) == [
+            f"{1:020d}-{30:020d}.expired",
+            "store.json",
+        ]
+        assert (copied / "store.json").samefile(store / "store.json")
+        archive = tmp_path / "backup.tar"
+        paths = [path for path in folder.rglob("*") if path.is_file()]
+        files = [(path.relative_to(folder).as_posix(), path) for path in paths]
+        sizes = {name: (path.stat().st_size, sha256_of(path)) for name, path in files}
+        write_archive(archive, files, Manifest("1", CREATED, 30, sizes), ignore)
+    restored = tmp_path / "restored"
+    restored.mkdir()
+    read_archive(archive, restored, ignore)
+    assert (restored / "stores" / STORE / "store.json").read_text() == "{}"
+
+
+def test_journal_trimmed_beyond_a_store_restarts_the_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = a_data_directory(tmp_path / "data")
+    store, trimmed = with_store(data, 10), data.journal / f"{21:020d}.db"
+
+    def copy_control(_: Path) -> None:
+        # The server writes more of the store, and trims the journal.
+        (segment,) = data.journal.glob("*.db")
+        if segment != trimmed:
+            (store / f"{1:020d}-{20:020d}.expired").touch()
+            segment.rename(trimmed)
+
+    with snapshot(data, copy_control) as (folder, _):
+        (mark,) = (folder / "stores" / STORE).glob("*.expired")
+        assert mark.name == f"{1:020d}-{20:020d}.expired"
+
+
 def test_an_empty_data_directory_has_a_snapshot(tmp_path: Path) -> None:
     data = DataDirectory(tmp_path / "data")
     data.open()

@@ -53,6 +53,23 @@ def test_a_whole_directory_has_no_findings(world: World) -> None:
     assert seen[0] > 100 * 300
 
 
+def test_files_of_event_data_stores_are_verified(world: World) -> None:
+    folder = world.history.parent / "stores" / "a-store"
+    folder.mkdir(parents=True)
+    content = b"rows"
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    whole = folder / f"{1:020d}-{9:020d}-{digest}.parquet"
+    whole.write_bytes(content)
+    (folder / f"{10:020d}-{19:020d}.expired").touch()
+    assert findings(world) == []
+    late = folder / f"{30:020d}-{39:020d}-{digest}.parquet"
+    late.write_bytes(b"other")
+    assert findings(world) == [
+        Damage(f"stores/a-store/{late.name}", "files before it are missing", 20, 29),
+        Damage(f"stores/a-store/{late.name}", "its content is not what its name says", 30, 39),
+    ]
+
+
 def _segment(world: World) -> Path:
     (path,) = world.journal_folder.glob("*.db")
     return path

@@ -1,8 +1,9 @@
 """Backups of a data directory: one consistent point in one tar file, even while a server runs.
 
 A server removes from its data directory only data stored elsewhere in it: journal segments covered
-by sealed files, sealed files merged into others. So a backup copies the control store first, links
-the sealed files, copies the journal, and starts again if the server removed something in between.
+by sealed files, files merged into others. So a backup links the files of event data stores, copies
+the control store, links the sealed files, copies the journal, and starts again if the server
+removed something in between.
 The backup then has everything it names, up to the last record of the journal.
 """
 
@@ -23,6 +24,7 @@ from typing import IO, Any
 
 from opentrail.adapters.files import DataDirectory, sync_folder
 from opentrail.adapters.sealed_file_names import Series, read_name, sealed_files
+from opentrail.adapters.store_folders import SETTINGS
 from opentrail.adapters.system import is_running, read_only_uri, sync
 from opentrail.core.errors import DataTooNew, StorageFailed, UsageError
 from opentrail.core.version import DATA_VERSION
@@ -118,13 +120,28 @@ def _fill(data: DataDirectory, folder: Path, copy_control: Callable[[Path], None
     for _ in range(_ATTEMPTS):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
-        copy_control(folder / "state.db")  # first: the later copies must have all it names
+        # The settings of stores are copied after their files, which they continue.
+        are_linked = _link_stores(data.stores, folder / "stores")
+        copy_control(folder / "state.db")  # the later copies must have all it names
         shutil.copyfile(data.root / "version", folder / "version")
-        linked = _link_history(data.history, folder / "history")
+        linked = are_linked and _link_history(data.history, folder / "history")
         position = _copy_journal(data.journal, folder / "journal") if linked else None
         if position is not None and _is_whole(folder):
             return position
     raise StorageFailed(f"data directory {data.root} changes faster than it can be copied")
+
+
+def _link_stores(stores: Path, target: Path) -> bool:
+    """Links the files of every event data store; False if files were removed since."""
+    for store in sorted(stores.glob("*/")):
+        (target / store.name).mkdir(mode=0o700, parents=True)
+        files = [file.path for file in sealed_files(store, Series.JOURNAL)]
+        for path in [store / SETTINGS, *files]:
+            try:
+                (target / store.name / path.name).hardlink_to(path)
+            except FileNotFoundError:
+                return False
+    return True
 
 
 def _link_history(history: Path, target: Path) -> bool:
@@ -158,12 +175,17 @@ def _copy_journal(journal: Path, target: Path) -> int | None:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Returns whether the journal continues the sealed files."""
+    """Returns whether the journal continues the sealed files, and the files of each store."""
     sealed = max(
         (file.last for file in sealed_files(folder / "history", Series.JOURNAL)), default=0
     )
     first = min((int(path.stem) for path in (folder / "journal").glob("*.db")), default=1)
-    return first <= sealed + 1
+    stored = [
+        max(file.last for file in files)
+        for store in (folder / "stores").glob("*/")
+        if (files := sealed_files(store, Series.JOURNAL))
+    ]
+    return first <= min([sealed, *stored]) + 1
 
 
 # Archives
@@ -258,13 +280,14 @@ def _read_manifest(archive: tarfile.TarFile, source: Path) -> Manifest:
 def _checked(path: str) -> str:
     """Returns a path that stays in its folder."""
     parts = path.split("/")
-    if len(parts) > 2 or any(part in ("", ".", "..") for part in parts):
+    most = 3 if parts[0] == "stores" else 2
+    if len(parts) > most or any(part in ("", ".", "..") for part in parts):
         raise ValueError(path)
     return path
 
 
 def _extract(content: IO[bytes], target: Path, expected: tuple[int, str], source: Path) -> None:
-    target.parent.mkdir(mode=0o700, exist_ok=True)
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     digest = hashlib.sha256()
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as output:

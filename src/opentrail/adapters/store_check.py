@@ -71,6 +71,7 @@ class StoreCheck:
         self._journal = journal
         self._source = source
         self._history = history
+        self._stores = history.with_name("stores")
         self._advance = advance
         self._written = written
         self._imported = imported
@@ -84,7 +85,8 @@ class StoreCheck:
     @property
     def size(self) -> int:
         """The number of bytes to verify."""
-        paths = [*self._journal.glob("*.db"), *self._history.glob("*.duckdb")]
+        stores = self._stores.glob("*/*.parquet")
+        paths = [*self._journal.glob("*.db"), *self._history.glob("*.duckdb"), *stores]
         return sum(path.stat().st_size for path in paths)
 
     def findings(self) -> Iterator[Damage]:
@@ -110,6 +112,7 @@ class StoreCheck:
             first = self._source.first_position()
         elif segments:
             name, first = segments[0].path.name, segments[0].first
+        yield from self._of_stores()
         # Files in S3 are verified when read.
         recorded = sorted([*recorded, *self._indexed()], key=lambda file: file.first)
         yield from _between(recorded, first)
@@ -220,6 +223,33 @@ class StoreCheck:
         except (duckdb.Error, OSError, IndexError) as error:
             yield Damage(name, f"cannot be read: {error}", *ends)
         self.files += 1
+
+    # Event data stores
+
+    def _of_stores(self) -> Iterator[Damage]:
+        for folder in sorted(self._stores.glob("*/")):
+            yield from self._store(folder)
+
+    def _store(self, folder: Path) -> Iterator[Damage]:
+        """Verifies the files of an event data store: each is whole, and none is missing between."""
+        expected: int | None = None
+        for file in sealed_files(folder, Series.JOURNAL):
+            name = f"stores/{folder.name}/{file.path.name}"
+            if expected is not None and file.first > expected:
+                yield Damage(name, "files before it are missing", expected, file.first - 1)
+            expected = file.last + 1
+            if file.is_expired:
+                continue
+            try:
+                if not is_whole(file):
+                    problem = "its content is not what its name says"
+                    yield Damage(name, problem, file.first, file.last)
+                self._advance(file.path.stat().st_size, 0)
+            except FileNotFoundError:
+                continue  # a running server has merged it into another file
+            except OSError as error:
+                yield Damage(name, f"cannot be read: {error}", file.first, file.last)
+            self.files += 1
 
     def _rows(self, file: SealedFile, chains: dict[int, bytes]) -> Iterator[Damage]:
         with duckdb.connect(":memory:", config={"threads": 1}) as connection:

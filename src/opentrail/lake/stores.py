@@ -18,7 +18,7 @@ from opentrail.ports.queries import QueryTables
 KIND = "event-data-store"
 #: Stores per Region, as in AWS; stores that are being deleted count.
 QUOTA = 10
-#: Stands for all Regions in queries.
+#: Means all Regions, in queries.
 EVERY_REGION = "*"
 _CHANGED = "The event data store was changed by another request; try again."
 _WORD = "[A-Za-z0-9_]"

@@ -1,0 +1,59 @@
+"""What every place for the files of event data stores does."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from opentrail.adapters.sqlite.source import SqliteJournalSource
+from opentrail.adapters.store_folders import StoreFolders
+from opentrail.core.errors import StorageFailed
+from opentrail.core.event_data_store import Phase
+from opentrail.ports.stores import StoreFiles
+from tests.adapters.duckdb.test_store_files import ALL, a_store
+from tests.adapters.duckdb.worlds import World
+from tests.fakes import asynchronous
+
+pytestmark = pytest.mark.slow
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def folders(world: World, root: Path) -> StoreFiles:
+    async def repair(first: int, last: int) -> None:
+        raise AssertionError(f"{first} to {last} are not damaged")
+
+    return StoreFolders(root / "stores", SqliteJournalSource(world.journal_folder), repair)
+
+
+@asynchronous
+async def test_files_cover_positions_and_are_removed(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    await world.write(30)
+    await world.journal.close()
+    files, store = folders(world, tmp_path), a_store(Phase(10, ALL, every_region=True))
+    assert await files.covered(store) == 10
+    await files.tend(store, 20, LONG_AGO)
+    assert await files.covered(store) == 20
+    await files.tend(store, 30, LONG_AGO)
+    assert await files.covered(store) == 30
+    await files.remove(store)
+    assert await files.covered(store) == 10
+    await files.remove(store)
+
+
+@asynchronous
+async def test_missing_events_fail_instead_of_being_skipped(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    await world.write(5)
+    await world.journal.close()
+    files, store = folders(world, tmp_path), a_store()
+    with pytest.raises(StorageFailed, match="event data store a-store"):
+        await files.tend(store, 6, LONG_AGO)
+    assert await files.covered(store) == 0
+    shutil.rmtree(tmp_path / "stores")
+    await files.tend(store, 5, LONG_AGO)
+    assert await files.covered(store) == 5
