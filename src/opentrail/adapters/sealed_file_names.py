@@ -3,7 +3,7 @@
 `<first>-<last>-<hash>.duckdb` holds these positions of the journal, `import-<first>-…` these
 imported events. `<first>-<last>.expired` is empty and marks a deleted range. In the folder of an
 event data store, `<first>-<last>-<hash>.parquet` holds the selected events of these positions, and
-a mark may also stand for positions without any. The hash is the
+a mark may also cover positions without any. The hash is the
 beginning of the file's SHA-256. The name of a merged file of imported events ends with a hash of
 its parts, which distinguishes it from an import that has the same numbers.
 """

@@ -1,7 +1,7 @@
 """The Parquet files of an event data store: written, expired, merged and read.
 
 A store's folder has the selected events of the journal's positions, each range in one file
-(`adapters/sealed_file_names.py`); a mark stands for a range without events. The range after the
+(`adapters/sealed_file_names.py`); a mark covers a range without events. The range after the
 last name is in the journal only. So the names are the store's cursor, and an interrupted step is
 repeated. Replaced files stay for an hour, because queries may read them.
 """
