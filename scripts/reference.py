@@ -121,7 +121,7 @@ def authorization_page() -> str:
         "shows which members name resources. `*` means that only a policy for all resources allows",
         "the call, as is the case for calls without any of these members. For a resource that",
         "doesn't have an id yet, use `TYPE/*`. StartQuery needs permission for each event data",
-        "store whose id occurs in the statement, even in a string literal.\n",
+        "store whose id or name occurs in the statement, even in a string literal.\n",
         "| operation | action | access | on | condition keys |",
         "|---|---|---|---|---|",
     ]
@@ -132,8 +132,8 @@ def authorization_page() -> str:
         lines.append(f"| {name} | {actions} | {rule.level.value} | {places} | {keys} |")
     lines += [
         "",
-        "Only trails have tags, so the key `aws:ResourceTag` works only for trails. Every call",
-        "has the keys `aws:CurrentTime`, `aws:EpochTime`, `aws:PrincipalAccount`,",
+        "Only trails and event data stores have tags, so the key `aws:ResourceTag` works only for",
+        "them. Every call has the keys `aws:CurrentTime`, `aws:EpochTime`, `aws:PrincipalAccount`,",
         "`aws:PrincipalArn` (for a session, its role's ARN), `aws:PrincipalType` (`Account`,",
         "`User`, `AssumedRole` or `FederatedUser`), `aws:RequestedRegion`, `aws:SecureTransport`,",
         "`aws:SourceIp`, `aws:UserAgent`, `aws:ViaAWSService` and `aws:PrincipalIsAWSService`",

@@ -227,9 +227,7 @@ class Api:
             self.world.signer,
             self.world.clock,
             OrganizationAdministration(self.world.source, self.world.control),
-            Queries(
-                self.engine, MemoryQueries(), self.world.clock, StandInDelivery(), self.stores
-            ),
+            Queries(self.engine, MemoryQueries(), self.world.clock, StandInDelivery(), self.stores),
             self.stores,
         )
         self.insights = Insights(

@@ -30,9 +30,7 @@ class World:
         self.queries = self.opened()
 
     def opened(self) -> Queries:
-        return Queries(
-            self.engine, self.store, self.clock, self.delivery, self.stores, (0, 0)
-        )
+        return Queries(self.engine, self.store, self.clock, self.delivery, self.stores, (0, 0))
 
     async def started(
         self, statement: str = "SELECT 1", place: ResultPlace | None = None

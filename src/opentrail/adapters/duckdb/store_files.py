@@ -75,7 +75,7 @@ def tend(journal: JournalSource, folder: Path, until: int, since: datetime) -> N
         connection.execute("SET enable_progress_bar = false")
         engine.prepare(connection)
         for file in _with_events(folder):
-            newest = connection.execute(f"SELECT max(eventtime) FROM {_scan([file.path])}")  # noqa: S608
+            newest = connection.execute(f"SELECT max(eventtime) FROM {_scan([file.path])}")
             (moment,) = newest.fetchone() or (None,)
             if moment is not None and moment < since.replace(tzinfo=None):
                 mark_expired(folder, Series.JOURNAL, file.first, file.last)
@@ -115,7 +115,7 @@ def _fill(
         until = last
         if phase is not None and phase.selectors is not None:
             until = _select(connection, journal, store, phase, first, last)
-        (count,) = connection.execute(f"SELECT count(*) FROM {_ROWS}").fetchone() or (0,)  # noqa: S608
+        (count,) = connection.execute(f"SELECT count(*) FROM {_ROWS}").fetchone() or (0,)
         if count:
             _write(connection, typed(_ROWS), folder, first, until)
         else:
@@ -213,7 +213,7 @@ def _limited(files: Sequence[SealedFile]) -> list[SealedFile]:
 
 def _merge(connection: duckdb.DuckDBPyConnection, files: Sequence[SealedFile]) -> None:
     first, last = files[0], files[-1]
-    query = f"SELECT * FROM {_scan([file.path for file in files])}"  # noqa: S608 - ours
+    query = f"SELECT * FROM {_scan([file.path for file in files])}"
     _write(connection, query, first.path.parent, first.first, last.last)
     crash_point("store.merged")
     _retire(files)
@@ -265,12 +265,12 @@ def create_view(
             create_rows(connection, _ROWS)
             read += insert_rows(connection, _ROWS, selected)
             connection.execute(f"INSERT INTO {tail} {typed(_ROWS)}")
-    parts = [f"SELECT * FROM {tail}"]  # noqa: S608 - ours
+    parts = [f"SELECT * FROM {tail}"]
     if paths:
-        parts.insert(0, f"SELECT * FROM {_scan(paths)}")  # noqa: S608
+        parts.insert(0, f"SELECT * FROM {_scan(paths)}")
     since = store.kept_since(now).replace(tzinfo=None).isoformat(" ")
     connection.execute(
-        f"CREATE VIEW {view} AS SELECT * FROM ({' UNION ALL '.join(parts)})"  # noqa: S608 - ours
+        f"CREATE VIEW {view} AS SELECT * FROM ({' UNION ALL '.join(parts)})"
         f" WHERE eventtime IS NULL OR eventtime >= TIMESTAMP '{since}'"
     )
     return paths, read

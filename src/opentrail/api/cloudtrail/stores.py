@@ -37,7 +37,6 @@ _ERRORS = {
     "Name": _INVALID,
     "RetentionPeriod": _INVALID,
     "AdvancedEventSelectors": "InvalidEventSelectorsException",
-    "TagsList": "InvalidTagParameterException",
 }
 _STATUS = "InvalidEventDataStoreStatusException"
 
@@ -166,7 +165,11 @@ async def get_event_data_store(call: OperationCall) -> Json:
     }
 
 
-@operation("CreateEventDataStore", without=_WITHOUT, errors=_ERRORS)
+@operation(
+    "CreateEventDataStore",
+    without=_WITHOUT,
+    errors={**_ERRORS, "TagsList": "InvalidTagParameterException"},
+)
 async def create_event_data_store(call: OperationCall) -> Json:
     """Creates a store, which has the events from this call on."""
     stores, given, now = stores_of(call), call.input, call.now()
