@@ -32,11 +32,14 @@ from opentrail.core.event import Entry
 from opentrail.history.event_history import History, Search
 from opentrail.history.history_follower import HistoryFollower
 from opentrail.identity.known_identities import Identities
+from opentrail.lake.store_keeping import StoreKeeper
+from opentrail.lake.stores import Stores
 from opentrail.ports.event_store import SharedFile
 from opentrail.ports.follow import FollowedPositions
 from opentrail.ports.metrics import Metrics
 from opentrail.settings import Settings
 from opentrail.trails.delivery_rounds import TrailDeliveries
+from tests.adapters.duckdb.test_store_files import a_store
 from tests.app.alone import alone
 from tests.factories import (
     MOMENT,
@@ -53,6 +56,7 @@ from tests.fakes import (
     a_store_id,
     asynchronous,
 )
+from tests.lake.test_store_keeping import MemoryFiles
 from tests.trails.world import World
 
 pytestmark = pytest.mark.slow
@@ -111,6 +115,28 @@ async def test_sealed_and_old_files_are_deleted_unless_needed(
     assert (await history.search(Search())).events == []
     await store.close()
     await journal.close()
+
+
+@asynchronous
+async def test_journal_keeps_the_positions_that_stores_need(tmp_path: Path) -> None:
+    clock = SettableClock(MOMENT)
+    kept, store, history, deliveries = await sealed(tmp_path, clock)
+    files = MemoryFiles()
+    stores = Stores(MemoryControl(), deliveries._journal.newest, clock)
+    keeper = StoreKeeper(stores, files, deliveries._journal, clock)
+    identities = Identities(MemoryControl(), [])
+    housekeeping = Housekeeping(
+        kept, store, history, identities, deliveries, alone(tmp_path), stores=keeper
+    )
+    added = await stores.add(a_store(phases=()))
+    files.positions[added.id] = 0
+    await housekeeping.clean_up()
+    assert kept.first == 1
+    files.positions[added.id] = 220
+    await housekeeping.clean_up()
+    assert kept.first > 100
+    await store.close()
+    await kept.close()
 
 
 def limits(

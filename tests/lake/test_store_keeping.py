@@ -63,7 +63,7 @@ class World:
 
 
 @asynchronous
-async def test_nothing_happens_without_stores() -> None:
+async def test_keeper_waits_for_the_first_store() -> None:
     world = World()
     assert await world.keeper.round() is None
     assert await world.keeper.needed_after() is None

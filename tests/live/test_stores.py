@@ -111,7 +111,7 @@ def send(server: Opentrail, count: int, first: int) -> None:
 
 
 def counted(server: Opentrail, store: str) -> list[str]:
-    """Returns how many events, and how many different ones, a store has from `send`."""
+    """Returns the number of events from `send` in a store, and of their different ids."""
     statement = (
         f"SELECT count(*), count(DISTINCT eventID) FROM {store} WHERE eventName = 'CreateUser'"  # noqa: S608
     )
@@ -125,7 +125,7 @@ def test_killed_server_leaves_each_event_once(tmp_path: Path, point: str) -> Non
     with opentrail_server(tmp_path / "data", "--upstream", "http://127.0.0.1:9") as server:
         create(server.boto("cloudtrail"), "everything", RetentionPeriod=3_653)
         rounds = 1 if point == "store.written" else 8
-        # Each start writes what was recorded before.
+        # Each start writes the earlier events to a file.
         for number in range(1, rounds + 1):
             send(server, 2_500, number * 2_500)
             server.kill()

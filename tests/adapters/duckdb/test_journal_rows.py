@@ -22,7 +22,7 @@ from tests.factories import MOMENT, a_record, an_entry
 
 
 class Source:
-    """A journal with positions 1 to 9, of which some are damaged."""
+    """A journal with positions 1 to 9 and some damaged entries."""
 
     def __init__(self, *damaged: int, lost: tuple[LostPositions, ...] = ()) -> None:
         self._damaged, self._lost = damaged, lost

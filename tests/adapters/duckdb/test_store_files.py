@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from tests.factories import (
     a_data_record,
     a_new_entry,
     a_record,
+    an_insight_record,
     event_id,
     real_records,
 )
@@ -126,7 +128,7 @@ def world(tmp_path: Path) -> World:
 
 
 def numbered(first: int, last: int, **changes: Any) -> list[dict[str, Any]]:
-    """Returns records with the ids of positions, of which every third is a data event."""
+    """Returns records with the ids of positions; every third is a data event."""
     return [
         (a_data_record if number % 3 == 0 else a_record)(eventID=event_id(number), **changes)
         for number in range(first, last + 1)
@@ -137,7 +139,7 @@ def ids_of(*positions: int) -> list[str]:
     return sorted(map(event_id, positions))
 
 
-def test_files_have_what_each_phase_selects(world: World) -> None:
+def test_files_have_the_events_of_each_phase(world: World) -> None:
     world.write(*numbered(1, 30), a_record(eventID=event_id(31), recipientAccountId=OTHER))
     store = a_store(
         Phase(3, ALL, every_region=True),
@@ -165,6 +167,16 @@ def test_regions_and_accounts_are_selected(world: World) -> None:
     world.tend(store, 6)
     assert world.ids(store, 6) == ids_of(1, 2)
     assert world.ids(a_store(), 6) == ids_of(1, 2)  # the names are the cursor
+
+
+def test_insights_events_are_selected_by_category(world: World) -> None:
+    insight = {**an_insight_record(), "eventID": event_id(2)}
+    world.write(*numbered(1, 1), insight, *numbered(3, 3))
+    for selectors, expected in ((selecting("Insight"), ids_of(2)), (ALL, ids_of(1, 3))):
+        store = a_store(Phase(0, selectors, every_region=True))
+        assert world.ids(store, 3) == expected
+    world.tend(a_store(Phase(0, selecting("Insight"), every_region=True)), 3)
+    assert world.ids(store, 3) == ids_of(2)
 
 
 def test_later_positions_than_the_querys_stay_hidden(world: World) -> None:
@@ -279,7 +291,7 @@ def both(world: World, statement: str) -> tuple[Any, Any]:
     return history, world.query(statement.replace("event_history", '"a-store"'), store, world.count)
 
 
-def test_columns_equal_those_of_event_history(real: World) -> None:
+def test_store_has_the_columns_of_event_history(real: World) -> None:
     history, store = both(real, "SELECT * FROM event_history ORDER BY eventID")
     assert len(history) == real.count
     for ours, theirs in zip(store, history, strict=True):
@@ -288,7 +300,8 @@ def test_columns_equal_those_of_event_history(real: World) -> None:
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 def test_samples_have_the_same_rows(real: World, sample: Any) -> None:
-    history, store = both(real, sample.statement)
+    # Rows with equal counts have no order, so a limit may cut either.
+    history, store = both(real, re.sub(r"LIMIT \d+", "", sample.statement))
     assert sorted(history, key=str) == sorted(store, key=str)
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from opentrail.api.cloudtrail.server import CloudTrailApi
+from opentrail.capture.proxy.endpoint import SCOPE_KEY
 from opentrail.core.event_data_store import EventDataStore, Phase
 from opentrail.lake.stores import QUOTA
 from tests.api.caller import Api
-from tests.factories import ACCOUNT, REGION
+from tests.factories import ACCOUNT, REGION, catalog
 from tests.fakes import asynchronous
 
 OTHER = "210987654321"
@@ -300,6 +303,19 @@ async def test_store_created_without_ingestion_has_no_events() -> None:
     api, arn = await an_api(StartIngestion=False)
     assert await status(api, arn) == "STOPPED_INGESTION"
     assert [phase.selectors for phase in (await stored(api)).phases] == [None]
+
+
+@asynchronous
+async def test_clusters_have_no_created_stores() -> None:
+    api = Api()
+    services = replace(api.services, stores=None)
+    api.app = CloudTrailApi(services, catalog(), SCOPE_KEY).app
+    code, text = await api.error("CreateEventDataStore", Name="a-store")
+    assert (code, "cluster" in text) == ("UnsupportedOperationException", True)
+    assert len((await api.ok("ListEventDataStores"))["EventDataStores"]) == 1
+    store = "0a1b2c3d-0000-4000-8000-00000000000a"
+    code, _ = await api.error("GetEventDataStore", EventDataStore=store)
+    assert code == "EventDataStoreNotFoundException"
 
 
 @asynchronous
