@@ -252,8 +252,7 @@ def create_view(
     """
     paths = [file.path for file in _with_events(folder)] if folder.is_dir() else []
     tail = f"{view}_tail"
-    create_rows(connection, _ROWS)
-    connection.execute(f"CREATE TABLE {tail} AS {typed(_ROWS)}")
+    create_rows(connection, tail)
     read = sum(path.stat().st_size for path in paths)
     for phase, first, last in store.phases_of(covered(folder, store) + 1, until):
         if phase is None or phase.selectors is None:
@@ -262,10 +261,9 @@ def create_view(
         for entries in readable(journal, first, last):
             batch = EntryBatch(entries)
             selected = [entry for entry in entries if matches(entry, batch)]
-            create_rows(connection, _ROWS)
-            read += insert_rows(connection, _ROWS, selected)
-            connection.execute(f"INSERT INTO {tail} {typed(_ROWS)}")
-    parts = [f"SELECT * FROM {tail}"]
+            read += insert_rows(connection, tail, selected)
+    # The columns of these are made where the statement uses them.
+    parts = [typed(tail)]
     if paths:
         parts.insert(0, f"SELECT * FROM {_scan(paths)}")
     since = store.kept_since(now).replace(tzinfo=None).isoformat(" ")
