@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from math import isfinite
@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 
 from opentrail.lake.dialect.engine import prepare
-from opentrail.lake.dialect.scopes import QueryTable, Tables, Value
+from opentrail.lake.dialect.scopes import QueryTable, Value
 from opentrail.lake.dialect.statements import Column, translate
 from opentrail.lake.dialect.types import Type, parse_type
 from opentrail.lake.rendering import text
@@ -27,6 +27,16 @@ _TABLE = re.compile(r"CREATE TABLE (\w+) \(\n(.*?)\n\);", re.S)
 def cases(name: str) -> list[dict[str, Any]]:
     """Returns recorded statements with their answers."""
     return [json.loads(line) for line in (FOLDER / f"{name}.jsonl").read_text().splitlines()]
+
+
+class Tables:
+    """A catalog of fixed tables."""
+
+    def __init__(self, tables: Mapping[str, QueryTable]) -> None:
+        self._tables = {name.lower(): table for name, table in tables.items()}
+
+    def table(self, name: str) -> QueryTable | None:
+        return self._tables.get(name.lower())
 
 
 class Engine:

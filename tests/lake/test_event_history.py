@@ -11,7 +11,7 @@ import pytest
 from opentrail.lake.event_history import NAME, TABLE, VIEW, store_id
 from opentrail.lake.samples import SAMPLES
 from tests.factories import ACCOUNT, real_records
-from tests.lake.oracle import Engine, engine
+from tests.lake.oracle import Engine, Tables, engine
 
 
 def load(made: Engine, records: list[dict[str, Any]]) -> None:
@@ -28,8 +28,6 @@ def load(made: Engine, records: list[dict[str, Any]]) -> None:
 
 @pytest.fixture(scope="module")
 def history() -> Iterator[Engine]:
-    from opentrail.lake.dialect.scopes import Tables
-
     with engine() as made:
         load(made, list(real_records()))
         made.tables = Tables({NAME: TABLE, store_id(ACCOUNT): TABLE})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -17,6 +18,8 @@ from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.event import micros
 from opentrail.core.event_data_store import EventDataStore
 from opentrail.ports.journal import JournalSource
+
+log = logging.getLogger(__name__)
 
 #: The file with a store's document, in its folder.
 SETTINGS = "store.json"
@@ -40,7 +43,10 @@ class StoreFolders:
 
     async def covered(self, store: EventDataStore) -> int:
         """Returns the last position whose events are durable in a store's files."""
-        return await asyncio.to_thread(covered, self._root / store.id, store)
+        try:
+            return await asyncio.to_thread(covered, self._root / store.id, store)
+        except OSError as error:
+            raise StorageFailed(f"event data store {store.name}: {error}") from error
 
     async def tend(self, store: EventDataStore, until: int, since: datetime) -> None:
         """Returns once a store's files are durable up to a position; deletes older events."""
@@ -58,7 +64,11 @@ class StoreFolders:
 
     async def _run(self, folder: Path, until: int, since: datetime) -> None:
         arguments = (self._journal.address, folder, until, micros(since))
-        await run_child("store", *arguments, environment=self._journal.environment)
+        for mark in await run_child("store", *arguments, environment=self._journal.environment):
+            log.error(
+                "the journal no longer has positions that an event data store needs",
+                extra={"store": folder.name, "mark": mark.name},
+            )
 
     def _prepare(self, folder: Path, store: EventDataStore) -> None:
         """Makes a store's folder with its current settings."""
@@ -72,7 +82,10 @@ class StoreFolders:
 
     async def remove(self, store: EventDataStore) -> None:
         """Returns once a store's files are deleted."""
-        await asyncio.to_thread(self._remove, self._root / store.id)
+        try:
+            await asyncio.to_thread(self._remove, self._root / store.id)
+        except OSError as error:
+            raise StorageFailed(f"event data store {store.name}: {error}") from error
 
     def _remove(self, folder: Path) -> None:
         if folder.is_dir():

@@ -54,6 +54,8 @@ class StoreKeeper:
                 first = await self.round()
             except OpentrailError as error:
                 log.error("event data stores cannot be read", extra={"error": str(error)})
+            except Exception:  # a bug must neither end the keeper nor go unnoticed
+                log.exception("event data stores failed unexpectedly")
             await self._wait(first)
 
     async def needed_after(self) -> int | None:
@@ -103,7 +105,11 @@ class StoreKeeper:
             waits.append(asyncio.ensure_future(self._journal.wait_beyond(first + BEHIND - 1)))
         try:
             timeout = _CHECK_SECONDS if first is not None else None
-            await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+            if any(each.exception() for each in done):  # the journal cannot be read
+                await asyncio.sleep(_CHECK_SECONDS)
         finally:
             for wait in waits:
                 wait.cancel()

@@ -12,7 +12,11 @@ class StoreFiles(Protocol):
     """Files with the events that stores select from the journal, each event once."""
 
     async def covered(self, store: EventDataStore) -> int:
-        """Return the last position whose events are durable in a store's files."""
+        """Return the last position whose events are durable in a store's files.
+
+        Raises:
+            StorageFailed: they cannot be read.
+        """
         ...
 
     async def tend(self, store: EventDataStore, until: int, since: datetime) -> None:
@@ -24,5 +28,9 @@ class StoreFiles(Protocol):
         ...
 
     async def remove(self, store: EventDataStore) -> None:
-        """Return once a store's files are deleted."""
+        """Return once a store's files are deleted.
+
+        Raises:
+            StorageFailed: some are not; a later attempt may succeed.
+        """
         ...

@@ -93,13 +93,13 @@ class World:
         run(append())
         self.count += len(records)
 
-    def tend(self, store: EventDataStore, until: int, since: datetime = LONG_AGO) -> None:
+    def tend(self, store: EventDataStore, until: int, since: datetime = LONG_AGO) -> list[str]:
         (self.folder / SETTINGS).write_bytes(orjson.dumps(store.document()))
-        tend(self.source, self.folder, until, since)
+        return [path.name for path in tend(self.source, self.folder, until, since)]
 
-    def query(self, statement: str, store: EventDataStore, until: int, **changes: Any) -> Any:
-        """Returns the rows of a statement, which names the store by its name."""
-        printed = answers(
+    def ask(self, statement: str, store: EventDataStore, until: int, **changes: Any) -> Any:
+        """Returns what the process of a statement prints."""
+        return answers(
             self.root,
             statement,
             stores={"a-store": store.document(), ID: store.document()},
@@ -107,6 +107,10 @@ class World:
             until=until,
             **{"now": 1_600_000_000_000_000, "accounts": [ACCOUNT], **changes},
         )
+
+    def query(self, statement: str, store: EventDataStore, until: int, **changes: Any) -> Any:
+        """Returns the rows of a statement, which names the store by its name."""
+        printed = self.ask(statement, store, until, **changes)
         assert "outcome" in printed[-1], printed
         text = (self.root / "result.rows").read_text()
         return [json.loads(line) for line in text.splitlines()]
@@ -259,6 +263,27 @@ def test_missing_positions_fail_instead_of_being_skipped(world: World) -> None:
     with pytest.raises(RuntimeError, match="does not hold position 6"):
         world.tend(a_store(), 6)
     assert world.files() == []
+
+
+def test_trimmed_positions_are_marked(world: World) -> None:
+    world.write(*(record for first in range(1, 900, 100) for record in numbered(first, first + 99)))
+    segments = sorted(world.journal_folder.glob("*.db"))
+    assert len(segments) > 1
+    segments[0].unlink()
+    begin = int(segments[1].stem)
+    assert world.tend(a_store(), world.count) == [f"{1:020d}-{begin - 1:020d}.expired"]
+    assert world.ids(a_store(), world.count) == ids_of(*range(begin, world.count + 1))
+    assert world.tend(a_store(), world.count) == []
+
+
+def test_failed_query_names_no_file(world: World) -> None:
+    world.write(*numbered(1, 5))
+    world.tend(a_store(), 5)
+    (path,) = world.folder.glob("*.parquet")
+    path.write_bytes(b"damaged")
+    printed = world.ask('SELECT eventID FROM "a-store"', a_store(), 5)
+    failure = "a file of an event data store cannot be read: run opentrail verify-store"
+    assert printed[-1] == {"failed": failure}
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,12 @@ import pytest
 from opentrail.core.errors import StatementRefused
 from opentrail.lake.dialect.expressions import CALLS
 from opentrail.lake.dialect.functions import ALIASES, aggregates, scalars, windows
-from opentrail.lake.dialect.scopes import QueryTable, Tables, Value
+from opentrail.lake.dialect.scopes import QueryTable, Value
 from opentrail.lake.dialect.statements import translate
 from opentrail.lake.dialect.types import VARCHAR
 from opentrail.lake.event_history import VIEW
 from tests.cases import case
+from tests.lake.oracle import Tables
 
 TABLES = Tables({"own": QueryTable(VIEW, [("name", Value("name", VARCHAR))])})
 #: Where a statement may name a function of DuckDB's.

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from opentrail.core.errors import StatementRefused
-from opentrail.lake.dialect.scopes import QueryTable, Tables, Value
+from opentrail.lake.dialect.scopes import QueryTable, Value
 from opentrail.lake.dialect.statements import translate
 from opentrail.lake.dialect.types import VARCHAR
-from tests.lake.oracle import Engine, engine
+from tests.lake.oracle import Engine, Tables, engine
 
 _ID = "0e2d3c4b-5678-90ab-cdef-0123456789ab"
 _OWN = QueryTable("(SELECT 'a' AS name)", [("name", Value("name", VARCHAR))])

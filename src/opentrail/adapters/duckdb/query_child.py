@@ -147,7 +147,7 @@ def main() -> None:
     try:
         _print({"outcome": _run(job, catalog, translated)})
     except duckdb.Error as error:
-        _print({"failed": _reason(error)})
+        _print({"failed": _reason(error, job.store_files)})
     except MemoryError:
         _print({"failed": "Query exceeded its memory"})
     except (OpentrailError, OSError) as error:
@@ -169,9 +169,14 @@ def _print(answer: dict[str, Any]) -> None:
     sys.stdout.buffer.flush()
 
 
-def _reason(error: duckdb.Error) -> str:
-    """Returns the first line of an error, without DuckDB's own words around it."""
+def _reason(error: duckdb.Error, folder: str = "") -> str:
+    """Returns the first line of an error, without DuckDB's own words around it.
+
+    An error about a file in `folder` does not name it.
+    """
     message = str(error)
+    if folder and folder in message:
+        return "a file of an event data store cannot be read: run opentrail verify-store"
     for prefix in ("ValueError: ", "Out of Memory Error: "):
         if prefix in message:
             is_memory = prefix.startswith("Out")

@@ -204,8 +204,7 @@ def _work(work: str, arguments: Sequence[str]) -> list[Path]:
         from opentrail.adapters.duckdb.store_files import tend
 
         journal, folder, until, since = arguments
-        tend(open_source(journal), Path(folder), int(until), from_micros(int(since)))
-        return []
+        return tend(open_source(journal), Path(folder), int(until), from_micros(int(since)))
     files = [Path(argument) for argument in arguments]
     if work == "index":
         return [write_index(file) for file in files]

@@ -29,6 +29,7 @@ from opentrail.adapters.files import sync_file
 from opentrail.adapters.sealed_file_names import (
     SealedFile,
     Series,
+    expired_name,
     left_over,
     remove,
     sealed_files,
@@ -54,10 +55,15 @@ _SMALLEST_BYTES = 256 << 10
 _REPLACED_SECONDS = 3_900
 _FORMAT = "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480)"
 _ROWS = "store_rows"
+#: Attempts to read the journal while the server trims it.
+_ATTEMPTS = 10
 
 
-def tend(journal: JournalSource, folder: Path, until: int, since: datetime) -> None:
+def tend(journal: JournalSource, folder: Path, until: int, since: datetime) -> list[Path]:
     """Brings a store's files up to a position; expires and merges files.
+
+    The journal keeps what stores need. If it begins later, as after a restore of a part of the
+    data directory, the missing positions get a mark.
 
     Args:
         journal: has the events.
@@ -65,8 +71,11 @@ def tend(journal: JournalSource, folder: Path, until: int, since: datetime) -> N
         until: the last position.
         since: older events have expired.
 
+    Returns:
+        The mark of missing positions, if there are any.
+
     Raises:
-        RuntimeError: the journal lacks a position.
+        RuntimeError: the journal lacks a position in between.
     """
     store = EventDataStore.from_document(orjson.loads((folder / SETTINGS).read_bytes()))
     _remove_replaced(folder)
@@ -74,16 +83,32 @@ def tend(journal: JournalSource, folder: Path, until: int, since: datetime) -> N
         # A progress bar would appear in the output of the child.
         connection.execute("SET enable_progress_bar = false")
         engine.prepare(connection)
-        for file in _with_events(folder):
-            newest = connection.execute(f"SELECT max(eventtime) FROM {_scan([file.path])}")
-            (moment,) = newest.fetchone() or (None,)
-            if moment is not None and moment < since.replace(tzinfo=None):
-                mark_expired(folder, Series.JOURNAL, file.first, file.last)
-                _retire([file])
+        _expire(connection, folder, since)
+        missing = _mark_missing(journal, folder, covered(folder, store) + 1, until)
         for phase, first, last in store.phases_of(covered(folder, store) + 1, until):
             _fill(connection, journal, folder, store, phase, first, last)
         while files := next_merge(_with_events(folder)):
             _merge(connection, files)
+    return missing
+
+
+def _expire(connection: duckdb.DuckDBPyConnection, folder: Path, since: datetime) -> None:
+    """Replaces files by marks if all their events are from before a time."""
+    for file in _with_events(folder):
+        newest = connection.execute(f"SELECT max(eventtime) FROM {_scan([file.path])}")
+        (moment,) = newest.fetchone() or (None,)
+        if moment is not None and moment < since.replace(tzinfo=None):
+            mark_expired(folder, Series.JOURNAL, file.first, file.last)
+            _retire([file])
+
+
+def _mark_missing(journal: JournalSource, folder: Path, first: int, until: int) -> list[Path]:
+    """Marks the positions of a range that the journal has trimmed."""
+    last = min(journal.first_position() - 1, until)
+    if last < first:
+        return []
+    mark_expired(folder, Series.JOURNAL, first, last)
+    return [folder / expired_name(Series.JOURNAL, first, last)]
 
 
 def _config(folder: Path) -> dict[str, str | int | float | list[str]]:
@@ -236,6 +261,26 @@ def _remove_replaced(folder: Path) -> None:
 # Reading
 
 
+def _read_tail(
+    connection: duckdb.DuckDBPyConnection,
+    tail: str,
+    journal: JournalSource,
+    store: EventDataStore,
+    phase: Phase | None,
+    first: int,
+    last: int,
+) -> int:
+    """Adds the rows that a phase selects of a range; returns the characters of their records."""
+    if phase is None or phase.selectors is None:
+        return 0
+    matches, read = store.matcher(phase), 0
+    for entries in readable(journal, first, last):
+        batch = EntryBatch(entries)
+        selected = [entry for entry in entries if matches(entry, batch)]
+        read += insert_rows(connection, tail, selected)
+    return read
+
+
 def create_view(
     connection: duckdb.DuckDBPyConnection,
     view: str,
@@ -250,18 +295,17 @@ def create_view(
     Returns:
         The files that it reads, and the bytes of these and of the records from the journal.
     """
-    paths = [file.path for file in _with_events(folder)] if folder.is_dir() else []
     tail = f"{view}_tail"
-    create_rows(connection, tail)
-    read = sum(path.stat().st_size for path in paths)
-    for phase, first, last in store.phases_of(covered(folder, store) + 1, until):
-        if phase is None or phase.selectors is None:
-            continue
-        matches = store.matcher(phase)
-        for entries in readable(journal, first, last):
-            batch = EntryBatch(entries)
-            selected = [entry for entry in entries if matches(entry, batch)]
-            read += insert_rows(connection, tail, selected)
+    for _ in range(_ATTEMPTS):
+        paths = [file.path for file in _with_events(folder)] if folder.is_dir() else []
+        begin = covered(folder, store) + 1
+        create_rows(connection, tail)
+        read = sum(path.stat().st_size for path in paths)
+        for phase, first, last in store.phases_of(begin, until):
+            read += _read_tail(connection, tail, journal, store, phase, first, last)
+        if begin > until or journal.first_position() <= begin:
+            break
+        # The server has just written these positions to a file, and trimmed the journal.
     # The columns of these are made where the statement uses them.
     parts = [typed(tail)]
     if paths:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -131,13 +131,3 @@ class Catalog(Protocol):
 
     def table(self, name: str) -> QueryTable | None:
         """Returns the table of a name, in any case; None if the caller has none."""
-
-
-class Tables:
-    """A catalog of fixed tables."""
-
-    def __init__(self, tables: Mapping[str, QueryTable]) -> None:
-        self._tables = {name.lower(): table for name, table in tables.items()}
-
-    def table(self, name: str) -> QueryTable | None:
-        return self._tables.get(name.lower())
