@@ -276,7 +276,7 @@ def test_trimmed_positions_are_marked(world: World) -> None:
     assert world.tend(a_store(), world.count) == []
 
 
-def test_failed_query_names_no_file(world: World) -> None:
+def test_damaged_file_fails_queries_but_no_writing(world: World) -> None:
     world.write(*numbered(1, 5))
     world.tend(a_store(), 5)
     (path,) = world.folder.glob("*.parquet")
@@ -284,6 +284,10 @@ def test_failed_query_names_no_file(world: World) -> None:
     printed = world.ask('SELECT eventID FROM "a-store"', a_store(), 5)
     failure = "a file of an event data store cannot be read: run opentrail verify-store"
     assert printed[-1] == {"failed": failure}
+    world.write(*numbered(6, 9))
+    with pytest.raises(duckdb.Error):
+        world.tend(a_store(), 9)
+    assert covered(world.folder, a_store()) == 9
 
 
 @pytest.fixture(scope="module")

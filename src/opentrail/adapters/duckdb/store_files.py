@@ -83,10 +83,11 @@ def tend(journal: JournalSource, folder: Path, until: int, since: datetime) -> l
         # A progress bar would appear in the output of the child.
         connection.execute("SET enable_progress_bar = false")
         engine.prepare(connection)
-        _expire(connection, folder, since)
         missing = _mark_missing(journal, folder, covered(folder, store) + 1, until)
         for phase, first, last in store.phases_of(covered(folder, store) + 1, until):
             _fill(connection, journal, folder, store, phase, first, last)
+        # A damaged file fails these, but must not keep the journal.
+        _expire(connection, folder, since)
         while files := next_merge(_with_events(folder)):
             _merge(connection, files)
     return missing
