@@ -54,6 +54,10 @@ def steps(draw: st.DrawFn) -> Step:
         ("AddTags", {"ResourceId": arn, "TagsList": tags}),
         ("ListTags", {"ResourceIdList": [arn]}),
         ("RemoveTags", {"ResourceId": arn, "TagsList": tags}),
+        ("CreateEventDataStore", {"Name": f"{CANARIES[who]}-store", "TagsList": tags}),
+        ("ListEventDataStores", {}),
+        ("StartQuery", {"QueryStatement": f'SELECT n FROM "{CANARIES[whose]}-store"'}),  # noqa: S608
+        ("ListQueries", {"EventDataStore": "event_history"}),
         ("LookupEvents", {"LookupAttributes": [attribute], "MaxResults": 1}),
         ("LookupEvents", {"MaxResults": 1}),
         ("LookupEvents", {"NextToken": "of either"}),
