@@ -541,7 +541,8 @@ def sql_page() -> str:
     lines = [
         "# SQL\n",
         "The table `event_history` has one row per event, and the same columns as CloudTrail Lake.",
-        "In `FROM`, you can also use its id. The dialect is that of Trino 476. For examples, see",
+        "[Event data stores](../howto/query-with-sql.md#keep-events-longer-in-a-store) have the same columns.",
+        "In `FROM`, you can also use an id. The dialect is that of Trino 476. For examples, see",
         "[Query event history with SQL](../howto/query-with-sql.md). If a statement uses anything",
         "that is not on this page, opentrail refuses it and prints the line and column.\n",
         "## Columns\n",

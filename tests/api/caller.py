@@ -44,7 +44,7 @@ from opentrail.history.event_history import History
 from opentrail.insights.findings import ExpectedIncidents
 from opentrail.insights.follower import Insights
 from opentrail.lake.queries import Queries
-from opentrail.lake.stores import Stores
+from opentrail.lake.store_registry import Stores
 from opentrail.trails.organization_trails import OrganizationAdministration
 from opentrail.wire.message import AsgiApp
 from tests.factories import ACCOUNT, REGION, a_new_entry, a_record, an_identity, catalog

@@ -33,7 +33,7 @@ from opentrail.history.event_history import History, Search
 from opentrail.history.history_follower import HistoryFollower
 from opentrail.identity.known_identities import Identities
 from opentrail.lake.store_keeping import StoreKeeper
-from opentrail.lake.stores import Stores
+from opentrail.lake.store_registry import Stores
 from opentrail.ports.event_store import SharedFile
 from opentrail.ports.follow import FollowedPositions
 from opentrail.ports.metrics import Metrics

@@ -12,7 +12,7 @@ from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.adapters.store_folders import StoreFolders
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event_data_store import Phase
-from opentrail.ports.stores import StoreFiles
+from opentrail.ports.queries import StoreFiles
 from tests.adapters.duckdb.test_store_files import ALL, a_store
 from tests.adapters.duckdb.worlds import World
 from tests.fakes import asynchronous

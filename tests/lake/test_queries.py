@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from opentrail.core.errors import CloudTrailError
 from opentrail.lake.event_history import store_id
 from opentrail.lake.queries import MAX_ACTIVE, MAX_RESULT_BYTES, MAX_STATEMENT, Queries
-from opentrail.lake.stores import Stores
+from opentrail.lake.store_registry import Stores
 from opentrail.ports.queries import ResultPlace, StoredQuery
 from tests.factories import ACCOUNT, MOMENT
 from tests.fakes import MemoryControl, MemoryJournal, SettableClock, asynchronous

@@ -10,7 +10,7 @@ from opentrail.core.errors import StorageFailed
 from opentrail.core.event_data_store import EventDataStore
 from opentrail.lake import store_keeping
 from opentrail.lake.store_keeping import StoreKeeper
-from opentrail.lake.stores import Stores
+from opentrail.lake.store_registry import Stores
 from opentrail.ports.control import Remove, StoreWrite
 from tests.adapters.duckdb.test_store_files import a_store
 from tests.factories import some_new_entries

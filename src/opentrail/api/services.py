@@ -11,7 +11,7 @@ from opentrail.core.trail import Trail
 from opentrail.history.event_history import History
 from opentrail.lake.queries import Queries
 from opentrail.lake.store_keeping import StoreKeeper
-from opentrail.lake.stores import Stores
+from opentrail.lake.store_registry import Stores
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import Journal

@@ -40,7 +40,7 @@ from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities, directory_identities
 from opentrail.lake.queries import Queries
 from opentrail.lake.store_keeping import StoreKeeper
-from opentrail.lake.stores import Stores
+from opentrail.lake.store_registry import Stores
 from opentrail.ports.event_store import Excess, ExpiredEvents
 from opentrail.ports.follow import FollowedPositions, catch_up, follow
 from opentrail.ports.journal import TrimmedJournal, first_not_lost

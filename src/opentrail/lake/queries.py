@@ -21,7 +21,7 @@ from opentrail.core.errors import (
     StoreInactive,
 )
 from opentrail.lake.event_history import NAME, store_id
-from opentrail.lake.stores import Stores
+from opentrail.lake.store_registry import Stores
 from opentrail.ports.clock import Clock
 from opentrail.ports.queries import (
     DeliveryStatus,

@@ -9,10 +9,10 @@ from typing import Any
 
 from opentrail.core.errors import OpentrailError
 from opentrail.core.event_data_store import EventDataStore
-from opentrail.lake.stores import Stores
+from opentrail.lake.store_registry import Stores
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import Journal
-from opentrail.ports.stores import StoreFiles
+from opentrail.ports.queries import StoreFiles
 
 log = logging.getLogger(__name__)
 

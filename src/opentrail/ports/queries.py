@@ -1,8 +1,9 @@
-"""Running SQL statements over events, and keeping their results."""
+"""Running SQL statements over events, keeping their results, and the files of stores."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
@@ -154,5 +155,33 @@ class ResultDelivery(Protocol):
             QueryFailed: the result is too large for its form.
             ObjectStoreError: the store failed.
             SigningKeyUnavailable: no key can sign it.
+        """
+        ...
+
+
+class StoreFiles(Protocol):
+    """Files with the events that stores select from the journal, each event once."""
+
+    async def covered(self, store: EventDataStore) -> int:
+        """Return the last position whose events are durable in a store's files.
+
+        Raises:
+            StorageFailed: they cannot be read.
+        """
+        ...
+
+    async def tend(self, store: EventDataStore, until: int, since: datetime) -> None:
+        """Return once a store's files are durable up to a position; delete older events.
+
+        Raises:
+            StorageFailed: they are not; a later attempt may succeed.
+        """
+        ...
+
+    async def remove(self, store: EventDataStore) -> None:
+        """Return once a store's files are deleted.
+
+        Raises:
+            StorageFailed: some are not; a later attempt may succeed.
         """
         ...

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, TypedDict
 from msgspec import Meta
 
 from opentrail.core.errors import CloudTrailError, Unsupported
-from opentrail.lake.stores import EVERY_REGION
+from opentrail.lake.store_registry import EVERY_REGION
 from opentrail.ports.queries import QueryStatus
 from opentrail.questions.question import Asked, Question
 

@@ -11,7 +11,7 @@ import pytest
 from opentrail.api.cloudtrail.server import CloudTrailApi
 from opentrail.capture.proxy.endpoint import SCOPE_KEY
 from opentrail.core.event_data_store import EventDataStore, Phase
-from opentrail.lake.stores import QUOTA
+from opentrail.lake.store_registry import QUOTA
 from tests.api.caller import Api
 from tests.factories import ACCOUNT, REGION, catalog
 from tests.fakes import asynchronous

@@ -185,8 +185,9 @@ def _reason(error: duckdb.Error, folder: str = "") -> str:
 
 
 def _run(job: Job, catalog: _Catalog, translated: Translated) -> dict[str, int]:
-    has_history = catalog.reads_history or not catalog.stores
-    connection, scanned = _opened(job) if has_history else (_connect(job), 0)
+    # Statements without a table also count the events of event history.
+    reads_history = catalog.reads_history or not catalog.stores
+    connection, scanned = _opened(job) if reads_history else (_connect(job), 0)
     engine.prepare(connection)
     files: list[Path] = []
     for view, store in catalog.stores.items():
@@ -199,7 +200,7 @@ def _run(job: Job, catalog: _Catalog, translated: Translated) -> dict[str, int]:
     connection.execute("SET allowed_paths = $1", [[str(path) for path in files]])
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
-    views = [*([VIEW] if has_history else []), *catalog.stores]
+    views = [*([VIEW] if reads_history else []), *catalog.stores]
     counts = " + ".join(f"(SELECT count(*) FROM {view})" for view in views)
     (events,) = connection.execute(f"SELECT {counts}").fetchone() or (0,)
     rows = _write(job, connection.execute(translated.sql), translated)

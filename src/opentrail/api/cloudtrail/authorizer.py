@@ -26,7 +26,7 @@ from opentrail.core.identity import Identity
 from opentrail.core.policies import AccessRequest, Caller, Decision, Policy, decide
 from opentrail.core.trail import Trail
 from opentrail.lake.event_history import NAME, store_id
-from opentrail.lake.stores import Stores, has_word
+from opentrail.lake.store_registry import Stores, has_word
 from opentrail.ports.clock import Clock
 from opentrail.trails.registry import TrailRegistry
 

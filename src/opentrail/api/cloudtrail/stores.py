@@ -22,7 +22,7 @@ from opentrail.core.selectors import (
 )
 from opentrail.core.trail import as_tag_list, epoch, read_tags, with_tags
 from opentrail.lake.event_history import NAME, store_id
-from opentrail.lake.stores import Stores, inactive, not_found
+from opentrail.lake.store_registry import Stores, inactive, not_found
 
 _PAGE = 1_000
 _CALLS = (MANAGEMENT, DATA, NETWORK_ACTIVITY)

@@ -12,7 +12,7 @@ from opentrail.core.arns import STORE, TRAIL, TYPES, read_cloudtrail_arn
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Json
 from opentrail.core.trail import Tags, as_tag_list, read_tags, with_tags, without_tags
-from opentrail.lake.stores import inactive
+from opentrail.lake.store_registry import inactive
 
 _MAX_RESOURCES = 20
 _ERRORS = {"TagsList": "InvalidTagParameterException"}
