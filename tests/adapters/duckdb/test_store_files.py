@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,19 +16,23 @@ from typing import Any
 import duckdb
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from opentrail.adapters.duckdb import store_files
-from opentrail.adapters.duckdb.store_files import tend
+from opentrail.adapters.duckdb.store_files import create_view, tend
 from opentrail.adapters.sealed_file_names import Series, is_whole, sealed_files
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.adapters.store_folders import SETTINGS, covered
 from opentrail.core import faults
 from opentrail.core.event_data_store import EventDataStore, Phase
+from opentrail.lake.dialect import engine
 from opentrail.lake.samples import SAMPLES
 from tests.adapters.duckdb.test_query_child import answers
 from tests.factories import (
     ACCOUNT,
+    MOMENT,
     REGION,
     a_data_record,
     a_new_entry,
@@ -263,6 +269,58 @@ def test_missing_positions_fail_instead_of_being_skipped(world: World) -> None:
     with pytest.raises(RuntimeError, match="does not hold position 6"):
         world.tend(a_store(), 6)
     assert world.files() == []
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A journal with 40 records, of which every third is a data event."""
+    world = World(tmp_path_factory.mktemp("written"))
+    world.write(*numbered(1, 40))
+    return world
+
+
+#: Selected categories of a phase; None: ingestion is stopped.
+SELECTED = (None, ("Management",), ("Data",), ("Management", "Data"))
+
+
+@pytest.mark.hypothesis
+@settings(max_examples=10)
+@given(
+    phases=st.dictionaries(st.integers(0, 40), st.sampled_from(SELECTED), min_size=1, max_size=5),
+    steps=st.lists(st.tuples(st.integers(1, 40), st.booleans()), max_size=6),
+)
+def test_any_phases_and_steps_keep_each_event_once(
+    written: World, phases: dict[int, tuple[str, ...] | None], steps: list[tuple[int, bool]]
+) -> None:
+    store = a_store(
+        *(
+            Phase(after, None if names is None else selecting(*names), every_region=True)
+            for after, names in sorted(phases.items())
+        )
+    )
+    expected = []
+    for position in range(1, 41):
+        current = [after for after in sorted(phases) if after < position]
+        names = phases[current[-1]] if current else None
+        if names and ("Data" if position % 3 == 0 else "Management") in names:
+            expected.append(position)
+    shutil.rmtree(written.folder)
+    written.folder.mkdir()
+
+    def die() -> None:
+        raise PowerCutError
+
+    for until, is_killed in steps:
+        faults.arm("store.written", 1 if is_killed else sys.maxsize, die)
+        with suppress(PowerCutError):
+            written.tend(store, until)
+        faults.arm("store.written", sys.maxsize, die)
+    connection = duckdb.connect(":memory:")
+    engine.prepare(connection)
+    create_view(connection, "found", store, written.folder, written.source, 40, MOMENT)
+    rows = connection.execute("SELECT eventid FROM found ORDER BY 1").fetchall()
+    connection.close()
+    assert [row[0] for row in rows] == ids_of(*expected)
 
 
 def test_trimmed_positions_are_marked(world: World) -> None:
