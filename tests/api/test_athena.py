@@ -42,7 +42,7 @@ async def started(api: Api, statement: str = STATEMENT, **given: Any) -> str:
 async def ended(api: Api, query_id: str) -> Any:
     queries = api.services.queries
     assert queries is not None
-    await queries.wait(queries.find(query_id, ACCOUNT), 60)
+    await queries.wait(await queries.find(query_id, ACCOUNT), 60)
     return (await ok(api, "GetQueryExecution", QueryExecutionId=query_id))["QueryExecution"]
 
 

@@ -8,63 +8,128 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.adapters import shared_queries
 from opentrail.adapters.query_children import QueryChildren
 from opentrail.adapters.query_files import QueryFiles
+from opentrail.adapters.shared_queries import SharedQueries
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.errors import QueryFailed, StatementRefused
-from opentrail.ports.queries import QueryStatistics, QueryTables, StoredQuery
+from opentrail.ports.queries import QueryStatistics, QueryStore, QueryTables, StoredQuery
 from tests.adapters.duckdb.worlds import World
 from tests.factories import ACCOUNT
-from tests.fakes import SettableClock, asynchronous, run
+from tests.fakes import MemoryControl, SettableClock, asynchronous, run
 
 _QUERY = StoredQuery("q1", "SELECT 1", ACCOUNT, [ACCOUNT], "RUNNING", 1.0)
 
 
+def _files(folder: Path) -> QueryFiles:
+    return QueryFiles(folder / "queries")
+
+
+class OneServer:
+    """Queries in files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.files = _files(folder)
+        self.store: QueryStore = self.files
+
+    def restarted(self) -> QueryStore:
+        return QueryFiles(self.files.folder)
+
+
+class TwoServers:
+    """Queries in the control store of two servers."""
+
+    def __init__(self, folder: Path) -> None:
+        control = MemoryControl()
+        self.files = _files(folder)
+        self.store: QueryStore = SharedQueries(control, self.files, "one")
+        self._control, self._folder = control, folder
+
+    def restarted(self) -> QueryStore:
+        return SharedQueries(self._control, QueryFiles(self._folder / "other"), "two")
+
+
+Servers = OneServer | TwoServers
+KINDS = pytest.mark.parametrize("kind", [OneServer, TwoServers])
+
+
+@KINDS
 @asynchronous
-async def test_store_keeps_queries_in_order(tmp_path: Path) -> None:
-    files = QueryFiles(tmp_path / "queries")
-    assert await files.all() == []
+async def test_store_keeps_queries_in_order(kind: type[Servers], tmp_path: Path) -> None:
+    servers = kind(tmp_path)
+    assert await servers.store.open() == []
     second = StoredQuery(
         "q2", "SELECT 2", "ada", None, "FAILED", 2.0, 3.0, "no", [("a", "varchar")]
     )
     for query in (second, _QUERY):
-        await files.put(query)
-    assert await QueryFiles(tmp_path / "queries").all() == [_QUERY, second]
-    await files.delete("q1")
-    assert await files.all() == [second]
+        await servers.store.put(query)
+    again = servers.restarted()
+    assert await again.open() == await again.all() == [_QUERY, second]
+    assert [await again.get(name) for name in ("q1", "q2", "q3")] == [_QUERY, second, None]
+    assert await servers.store.delete("q1") == 0
+    assert await again.all() == [second]
 
 
+@KINDS
 @pytest.mark.parametrize("first", [0, 1, 999, 1_000, 1_001, 2_499, 2_500])
-def test_store_returns_rows_from_any_place(tmp_path: Path, first: int) -> None:
+def test_store_returns_rows_from_any_place(kind: type[Servers], tmp_path: Path, first: int) -> None:
     async def story() -> None:
-        files = QueryFiles(tmp_path)
-        files.result("q1").write_text("".join(f'["{n}",null]\n' for n in range(2_500)))
-        rows = await files.rows("q1", first, 3)
-        assert rows == [[str(n), None] for n in range(first, min(first + 3, 2_500))]
-        assert await files.rows("q1", 0, 1) == [["0", None]]
+        servers = kind(tmp_path)
+        await servers.store.open()
+        await servers.store.put(_QUERY)
+        text = "".join(f'["{n}",null]\n' for n in range(2_500))
+        servers.files.result("q1").write_text(text)
+        await servers.store.publish("q1")
+        again = servers.restarted()
+        await again.open()
+        for store in (servers.store, again):
+            rows = await store.rows("q1", first, 3)
+            assert rows == [[str(n), None] for n in range(first, min(first + 3, 2_500))]
+            assert await store.rows("q1", 0, 1) == [["0", None]]
+        size = await again.size()
+        assert 0 < size <= len(text)
+        assert await again.delete("q1") == size
+        assert (await again.size(), await again.all()) == (0, [])
 
     run(story())
 
 
+@KINDS
 @asynchronous
-async def test_store_removes_results_without_a_query(tmp_path: Path) -> None:
-    files = QueryFiles(tmp_path)
-    await files.put(_QUERY)
+async def test_opened_store_removes_results_without_a_query(
+    kind: type[Servers], tmp_path: Path
+) -> None:
+    servers = kind(tmp_path)
+    await servers.store.open()
+    await servers.store.put(_QUERY)
     for name in ("q1.rows", "q1.tmp", "other.rows", "other.tmp"):
-        (tmp_path / name).write_text("")
-    await files.all()
-    assert sorted(path.name for path in await asyncio.to_thread(lambda: [*tmp_path.iterdir()])) == [
-        "q1.json",
-        "q1.rows",
-    ]
+        (servers.files.folder / name).write_text("")
+    await servers.store.all()
+    assert (servers.files.folder / "q1.tmp").exists()
+    await servers.store.open()
+    names = {path.name for path in servers.files.folder.iterdir()}
+    assert names - {"q1.json"} == {"q1.rows"}
 
 
 @asynchronous
-async def test_store_skips_unreadable_queries(tmp_path: Path) -> None:
+async def test_files_skip_unreadable_queries(tmp_path: Path) -> None:
     files = QueryFiles(tmp_path)
     (tmp_path / "bad.json").write_text("nothing")
     await files.put(_QUERY)
     assert await files.all() == [_QUERY]
+
+
+@asynchronous
+async def test_too_large_result_is_not_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_queries, "MAX_RESULT", 10)
+    servers = TwoServers(tmp_path)
+    await servers.store.open()
+    servers.files.result("q1").write_text('["a long text of a row"]\n')
+    with pytest.raises(QueryFailed, match="add a LIMIT"):
+        await servers.store.publish("q1")
 
 
 _ALWAYS = datetime(1, 1, 1, tzinfo=UTC)

@@ -56,14 +56,29 @@ class StandInEngine:
 
 
 class MemoryQueries:
-    """A `QueryStore` in memory; each result has the rows 1, 2, 3."""
+    """A `QueryStore` in memory; each result has the rows 1, 2, 3.
 
-    def __init__(self) -> None:
-        self.stored: dict[str, StoredQuery] = {}
+    Servers that share it have the same `stored`.
+    """
+
+    max_bytes = 1_000
+
+    def __init__(self, server: str = "", stored: dict[str, StoredQuery] | None = None) -> None:
+        self.server = server
+        self.stored: dict[str, StoredQuery] = {} if stored is None else stored
         self.result_bytes = 6
 
+    async def open(self) -> list[StoredQuery]:
+        return await self.all()
+
     async def all(self) -> list[StoredQuery]:
-        return list(self.stored.values())
+        return sorted(self.stored.values(), key=lambda query: query.created)
+
+    async def get(self, query_id: str) -> StoredQuery | None:
+        return self.stored.get(query_id)
+
+    async def publish(self, query_id: str) -> None:
+        pass
 
     async def put(self, query: StoredQuery) -> None:
         self.stored[query.id] = query

@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from opentrail.core.errors import CloudTrailError
+from opentrail.core.errors import CloudTrailError, StorageFailed
 from opentrail.lake.event_history import store_id
-from opentrail.lake.queries import MAX_ACTIVE, MAX_RESULT_BYTES, MAX_STATEMENT, Queries
+from opentrail.lake.queries import MAX_ACTIVE, MAX_STATEMENT, Queries
 from opentrail.lake.store_registry import Stores
 from opentrail.ports.queries import ResultPlace, StoredQuery
 from tests.factories import ACCOUNT, MOMENT
@@ -39,7 +39,7 @@ class World:
 
     async def delivered(self, query: StoredQuery) -> str:
         """Returns the status of a query's delivery, once it has ended."""
-        while (found := self.queries.find(query.id, ACCOUNT)).place is not None:
+        while (found := (await self.queries.find(query.id, ACCOUNT))).place is not None:
             if found.place.status != "PENDING" or found.status not in ("RUNNING", "FINISHED"):
                 return found.place.status
             await asyncio.sleep(0)
@@ -66,7 +66,7 @@ async def test_invalid_statement_leaves_no_query() -> None:
     world = World()
     assert await world.refused("SELECT nosuch") == "InvalidQueryStatementException"
     assert await world.refused("x" * (MAX_STATEMENT + 1)) == "InvalidQueryStatementException"
-    assert (world.queries.of(ACCOUNT), world.store.stored) == ([], {})
+    assert (await world.queries.of(ACCOUNT), world.store.stored) == ([], {})
 
 
 @asynchronous
@@ -112,10 +112,10 @@ async def test_cancelled_query_ends_once() -> None:
 async def test_only_the_owner_finds_a_query() -> None:
     world = World()
     query = await world.started()
-    assert world.queries.find(query.id, ACCOUNT).id == query.id
+    assert (await world.queries.find(query.id, ACCOUNT)).id == query.id
     for query_id, owner in ((query.id, "210987654321"), ("nothing", ACCOUNT)):
         with pytest.raises(CloudTrailError) as error:
-            world.queries.find(query_id, owner)
+            await world.queries.find(query_id, owner)
         assert error.value.code == "QueryIdNotFoundException"
 
 
@@ -126,7 +126,7 @@ async def test_restart_fails_queries_that_ran() -> None:
     world.store.stored[query.id] = query
     again = world.opened()
     await again.open()
-    assert again.find(query.id, ACCOUNT).status == "FAILED"
+    assert (await again.find(query.id, ACCOUNT)).status == "FAILED"
     assert world.store.stored[query.id].status == "FAILED"
     await world.queries.close()
 
@@ -137,19 +137,19 @@ async def test_queries_expire_after_a_week() -> None:
     old = await world.queries.wait(await world.started(), 60)
     world.clock.moment = MOMENT + timedelta(days=7, seconds=1)
     new = await world.started()
-    assert [query.id for query in world.queries.of(ACCOUNT)] == [new.id]
+    assert [query.id for query in await world.queries.of(ACCOUNT)] == [new.id]
     assert old.id not in world.store.stored
 
 
 @asynchronous
 async def test_oldest_results_make_room() -> None:
     world = World()
-    world.store.result_bytes = MAX_RESULT_BYTES // 3
-    for second in range(5):
-        world.clock.moment = MOMENT + timedelta(seconds=second)
+    world.store.result_bytes = MemoryQueries.max_bytes // 3
+    for minute in range(5):
+        world.clock.moment = MOMENT + timedelta(minutes=minute)
         await world.queries.wait(await world.started(), 60)
-    kept = sorted(query.created - MOMENT.timestamp() for query in world.queries.of(ACCOUNT))
-    assert kept == [1, 2, 3, 4]
+    kept = sorted(query.created - MOMENT.timestamp() for query in await world.queries.of(ACCOUNT))
+    assert kept == [60, 120, 180, 240]
     assert len(world.store.stored) == 4
 
 
@@ -164,7 +164,7 @@ async def test_result_is_delivered_however_often_the_store_fails(failures: int) 
     query = await world.started(place=LAKE)
     assert await world.delivered(query) == "SUCCESS"
     assert world.delivery.delivered == [(query.id, LAKE.uri)]
-    assert world.store.stored[query.id] == world.queries.find(query.id, ACCOUNT)
+    assert world.store.stored[query.id] == await world.queries.find(query.id, ACCOUNT)
 
 
 @asynchronous
@@ -173,7 +173,7 @@ async def test_delivery_fails_after_its_attempts() -> None:
     world.delivery.failures = 3
     query = await world.started(place=LAKE)
     assert await world.delivered(query) == "FAILED"
-    assert world.queries.find(query.id, ACCOUNT).status == "FINISHED"
+    assert (await world.queries.find(query.id, ACCOUNT)).status == "FINISHED"
 
 
 @asynchronous
@@ -216,3 +216,69 @@ async def test_athena_query_fails_without_its_file() -> None:
         "FAILED",
         "the result cannot be written to S3: SlowDown: 503",
     )
+
+
+class Cluster:
+    """Two servers with the same queries."""
+
+    def __init__(self) -> None:
+        self.one, self.two = World(), World()
+        self.one.store = MemoryQueries("one")
+        self.two.store = MemoryQueries("two", self.one.store.stored)
+        self.one.queries, self.two.queries = self.one.opened(), self.two.opened()
+
+
+@asynchronous
+async def test_any_server_answers_for_a_query() -> None:
+    cluster = Cluster()
+    query = await cluster.one.started("slow")
+    seen = await cluster.two.queries.find(query.id, ACCOUNT)
+    assert (seen.status, seen.server) == ("RUNNING", "one")
+    waiting = asyncio.create_task(cluster.two.queries.wait(seen, 60))
+    cluster.one.engine.go_on.set()
+    ended = await waiting
+    assert ended.status == "FINISHED"
+    assert await cluster.two.queries.rows(ended, 0, 1) == [["1"]]
+    assert [each.id for each in await cluster.two.queries.of(ACCOUNT)] == [query.id]
+
+
+@asynchronous
+async def test_any_server_cancels_a_query() -> None:
+    cluster = Cluster()
+    query = await cluster.one.started("slow")
+    cancelled = await cluster.two.queries.cancel(await cluster.two.queries.find(query.id, ACCOUNT))
+    assert cancelled.status == "CANCELLED"
+    ended = await cluster.one.queries.wait(query, 60)
+    assert ended.status == "CANCELLED"
+    assert cluster.one.engine.running == 0
+
+
+@asynchronous
+async def test_restart_of_a_server_leaves_queries_of_others() -> None:
+    cluster = Cluster()
+    query = await cluster.one.started("slow")
+    await cluster.two.opened().open()
+    assert (await cluster.two.queries.find(query.id, ACCOUNT)).status == "RUNNING"
+    await cluster.one.queries.close()
+
+
+@asynchronous
+async def test_query_of_a_lost_server_times_out() -> None:
+    cluster = Cluster()
+    query = await cluster.one.started("slow")
+    cluster.two.clock.moment = MOMENT + timedelta(hours=2, seconds=1)
+    found = await cluster.two.queries.find(query.id, ACCOUNT)
+    assert found.status == "TIMED_OUT"
+    await cluster.one.queries.close()
+
+
+@asynchronous
+async def test_failing_store_fails_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+
+    async def fail(query: StoredQuery) -> None:
+        raise StorageFailed("the disk is full")
+
+    monkeypatch.setattr(world.store, "put", fail)
+    with pytest.raises(StorageFailed):
+        await world.started()

@@ -412,3 +412,42 @@ def test_each_server_does_its_role(cluster: Cluster, tmp_path: Path) -> None:
     flush(query)
     assert cluster.users_in_files() == Counter(names)
     assert sorted(users_in_history(query)) == sorted(names)
+
+
+def test_any_server_answers_for_a_query(cluster: Cluster) -> None:
+    one, two = cluster.add("one", "two")
+    names = cluster.create_users([one, two], 10)
+    statement = (
+        "SELECT element_at(requestParameters, 'userName') AS name FROM event_history"
+        " WHERE eventName = 'CreateUser' ORDER BY name"
+    )
+    for starting, reading in ((one, two), (two, one)):
+        query_id = starting.boto("cloudtrail").start_query(QueryStatement=statement)["QueryId"]
+        cloudtrail = reading.boto("cloudtrail")
+        eventually(
+            lambda c=cloudtrail, q=query_id: (  # type: ignore[misc]
+                c.describe_query(QueryId=q)["QueryStatus"] == "FINISHED"
+            ),
+            "the query ends",
+        )
+        found = cloudtrail.get_query_results(QueryId=query_id)["QueryResultRows"]
+        assert [row[0]["name"] for row in found] == sorted(names)
+    endless = (
+        "SELECT count(*) FROM UNNEST(sequence(1, 9999)) a (x), UNNEST(sequence(1, 9999)) b (x),"
+        " UNNEST(sequence(1, 9999)) c (x)"
+    )
+    query_id = one.boto("cloudtrail").start_query(QueryStatement=endless)["QueryId"]
+    assert one.children(b"query_child")
+    cancelled = two.boto("cloudtrail").cancel_query(QueryId=query_id)
+    assert cancelled["QueryStatus"] == "CANCELLED"
+    eventually(lambda: not one.children(b"query_child"), "its process has ended")
+    # A killed server leaves its finished queries to the other, and its running ones failed.
+    running = one.boto("cloudtrail").start_query(QueryStatement=endless)["QueryId"]
+    finished = one.boto("cloudtrail").list_queries(EventDataStore="event_history")["Queries"]
+    assert len(finished) == 4
+    one.kill()
+    cloudtrail = two.boto("cloudtrail")
+    assert len(cloudtrail.list_queries(EventDataStore="event_history")["Queries"]) == 4
+    assert cloudtrail.describe_query(QueryId=running)["QueryStatus"] == "RUNNING"
+    one.start(**cluster.environment)
+    assert cloudtrail.describe_query(QueryId=running)["QueryStatus"] == "FAILED"

@@ -56,12 +56,12 @@ async def test_query_sees_the_callers_accounts() -> None:
     await question.answer(asked(api, "ada", ("111111111111",)))
     queries = api.services.queries
     assert queries is not None
-    assert queries.of("user ada")[0].accounts == ["111111111111"]
+    assert (await queries.of("user ada"))[0].accounts == ["111111111111"]
 
 
 @asynchronous
 async def test_cluster_without_sql_says_so() -> None:
     api = Api()
     question = read(RunQuery, {"statement": "SELECT n"})
-    with pytest.raises(CloudTrailError, match="SQL on a cluster"):
+    with pytest.raises(CloudTrailError, match="SQL on this server"):
         await question.answer(Asked(api.history, api.world.control, MOMENT, 10, []))

@@ -24,7 +24,10 @@ _EVERY = 1_000
 
 
 class QueryFiles:
-    """A `QueryStore` in a folder."""
+    """A `QueryStore` in a folder, for one server."""
+
+    server = ""
+    max_bytes = 4 << 30
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -35,24 +38,47 @@ class QueryFiles:
         """Returns the file of a query's rows."""
         return self.folder / f"{query_id}.rows"
 
+    async def open(self) -> list[StoredQuery]:
+        queries = await self.all()
+        await self.keep_only({query.id for query in queries})
+        return queries
+
+    async def keep_only(self, query_ids: set[str]) -> None:
+        """Deletes unfinished results, and all files of other queries, while none runs."""
+        await asyncio.to_thread(self._keep_only, query_ids)
+
+    def _keep_only(self, query_ids: set[str]) -> None:
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        for path in self.folder.glob("*.*"):
+            if path.suffix == ".tmp" or path.stem not in query_ids:
+                path.unlink(missing_ok=True)
+
     async def all(self) -> list[StoredQuery]:
         return await asyncio.to_thread(self._all)
 
     def _all(self) -> list[StoredQuery]:
-        self.folder.mkdir(mode=0o700, exist_ok=True)
         queries = []
         for path in self.folder.glob("*.json"):
             try:
                 queries.append(msgspec.json.decode(path.read_bytes(), type=StoredQuery))
+            except FileNotFoundError:
+                continue  # it has just been deleted
             except (OSError, msgspec.MsgspecError) as error:
                 log.warning(
                     "a stored query cannot be read", extra={"file": path.name, "error": str(error)}
                 )
-        known = {query.id for query in queries}
-        for path in self.folder.glob("*.*"):
-            if path.suffix == ".tmp" or path.stem not in known:
-                path.unlink(missing_ok=True)
         return sorted(queries, key=lambda query: query.created)
+
+    async def get(self, query_id: str) -> StoredQuery | None:
+        path = self.folder / f"{query_id}.json"
+        try:
+            content = await asyncio.to_thread(path.read_bytes)
+        except FileNotFoundError:
+            return None
+        return msgspec.json.decode(content, type=StoredQuery)
+
+    async def publish(self, query_id: str) -> None:
+        pass
 
     async def put(self, query: StoredQuery) -> None:
         path = self.folder / f"{query.id}.json"

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from opentrail.api.services import Services
-from opentrail.core.errors import CloudTrailError, Unsupported
+from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Json
 from opentrail.lake.dialect.record_members import lowered
 from opentrail.lake.dialect.types import Type
@@ -73,12 +73,10 @@ async def answer(name: str, arguments: Json, account: str, region: str, services
     Raises:
         CloudTrailError: with Athena's error codes.
     """
-    if services.queries is None:
-        raise Unsupported("SQL on a cluster of servers")
     for member in ("ExecutionParameters", "AcknowledgedS3Uri"):
         if arguments.get(member):
             raise _invalid(f"{member} is not supported")
-    call = AthenaCall(arguments, account, region, services.queries)
+    call = AthenaCall(arguments, account, region, services.sql)
     try:
         return await OPERATIONS[name].handler(call)
     except CloudTrailError as error:
@@ -111,7 +109,7 @@ async def start_query_execution(call: AthenaCall) -> Json:
 @_operation("StopQueryExecution", "CancelQuery")
 async def stop_query_execution(call: AthenaCall) -> Json:
     """Ends a running query; an ended one is unchanged."""
-    query = call.queries.find(call.input["QueryExecutionId"], call.account)
+    query = await call.queries.find(call.input["QueryExecutionId"], call.account)
     if _STATES[query.status] in ("QUEUED", "RUNNING"):
         await call.queries.cancel(query)
     return {}
@@ -120,14 +118,14 @@ async def stop_query_execution(call: AthenaCall) -> Json:
 @_operation("GetQueryExecution", "DescribeQuery")
 async def get_query_execution(call: AthenaCall) -> Json:
     """Returns the state of a query."""
-    query = call.queries.find(call.input["QueryExecutionId"], call.account)
+    query = await call.queries.find(call.input["QueryExecutionId"], call.account)
     return {"QueryExecution": _execution(query)}
 
 
 @_operation("BatchGetQueryExecution", "DescribeQuery")
 async def batch_get_query_execution(call: AthenaCall) -> Json:
     """Returns the states of queries; unknown ids are listed apart."""
-    own = {query.id: query for query in call.queries.of(call.account)}
+    own = {query.id: query for query in await call.queries.of(call.account)}
     ids = call.input["QueryExecutionIds"]
     return {
         "QueryExecutions": [_execution(own[each]) for each in ids if each in own],
@@ -142,7 +140,7 @@ async def batch_get_query_execution(call: AthenaCall) -> Json:
 @_operation("ListQueryExecutions", "ListQueries")
 async def list_query_executions(call: AthenaCall) -> Json:
     """Returns the ids of the account's queries, newest first."""
-    ids = [query.id for query in call.queries.of(call.account)]
+    ids = [query.id for query in await call.queries.of(call.account)]
     page, token = _page(call, ids, call.input.get("MaxResults") or 50)
     return {"QueryExecutionIds": page, **token}
 
@@ -182,7 +180,7 @@ def _configuration(query: StoredQuery) -> Json:
 @_operation("GetQueryResults", "GetQueryResults")
 async def get_query_results(call: AthenaCall) -> Json:
     """Returns rows of a finished query; the first row of the first page has the names."""
-    query = call.queries.find(call.input["QueryExecutionId"], call.account)
+    query = await call.queries.find(call.input["QueryExecutionId"], call.account)
     if query.status != "FINISHED":
         state = _STATES[query.status]
         raise _invalid(f"Query has not yet finished. Current state: {state}")

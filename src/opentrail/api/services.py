@@ -9,7 +9,7 @@ from opentrail.core.errors import NoHistory, Unsupported
 from opentrail.core.organization import Organization
 from opentrail.core.trail import Trail
 from opentrail.history.event_history import History
-from opentrail.lake.queries import Queries
+from opentrail.lake.queries import NO_SQL, Queries
 from opentrail.lake.store_keeping import StoreKeeper
 from opentrail.lake.store_registry import Stores
 from opentrail.ports.clock import Clock
@@ -104,6 +104,18 @@ class Services:
         if self.kept_history is None:
             raise NoHistory
         return self.kept_history
+
+    @property
+    def sql(self) -> Queries:
+        """The queries of this server, or of its cluster.
+
+        Raises:
+            NoHistory: this server has no event history.
+            Unsupported: it reads a part of event history from S3.
+        """
+        if self.queries is None:
+            raise Unsupported(NO_SQL) if self.kept_history else NoHistory
+        return self.queries
 
     @property
     def store_problems(self) -> list[str]:

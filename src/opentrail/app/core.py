@@ -292,7 +292,7 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
 
     stores = Stores(control, journal.newest, clock, lambda store: [removal(store.arn)])
     keeper: StoreKeeper | None = None
-    if site.runs_queries:
+    if site.keeps_stores:
         folders = StoreFolders(data.stores, engines.source, engines.trimmed_journal.repair)
         keeper = StoreKeeper(stores, folders, journal, clock)
         run_beside(stack, keeper.run())
@@ -338,7 +338,7 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
 
 
 async def _queries(core: Core, delivery: ResultDelivery, stores: Stores) -> Queries | None:
-    """Returns what runs SQL over events; a server of a cluster does not."""
+    """Returns what runs SQL over events, if this server does."""
     engines, history = core.engines, core.engines.history
     if not engines.site.runs_queries:
         return None
@@ -351,7 +351,8 @@ async def _queries(core: Core, delivery: ResultDelivery, stores: Stores) -> Quer
         lambda: (history.kept_since, history.data_kept_since),
         engines.clock,
     )
-    queries = Queries(runner, files, engines.clock, delivery, stores)
+    store = engines.site.query_store(files)
+    queries = Queries(runner, store, engines.clock, delivery, stores)
     await queries.open()
     core.stack.push_async_callback(queries.close)
     return queries

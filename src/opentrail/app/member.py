@@ -14,6 +14,8 @@ from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.ipc.remote_events import HistoryCache, IpcEventStore
 from opentrail.adapters.postgres.schema import cluster_of
 from opentrail.adapters.postgres.source import read_extent
+from opentrail.adapters.query_files import QueryFiles
+from opentrail.adapters.shared_queries import SharedQueries
 from opentrail.app.background import run_beside
 from opentrail.app.cluster import Cluster
 from opentrail.app.inventory import DataInventory, mark_for_cluster
@@ -31,6 +33,7 @@ from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import Archive, KnownPositions, TrimmedJournal
 from opentrail.ports.metrics import Metrics
 from opentrail.ports.objects import ObjectStore
+from opentrail.ports.queries import QueryStore
 from opentrail.settings import Settings
 from opentrail.trails.delivery_rounds import TrailDeliveries
 from opentrail.trails.registry import TrailRegistry
@@ -58,7 +61,7 @@ class Member:
 
     learns_from_others = True
     makes_room = False
-    runs_queries = False
+    keeps_stores = False
 
     def __init__(
         self,
@@ -81,6 +84,8 @@ class Member:
         self._place = OnPostgresql(settings, data)
         self._source = self._place.source()
         self.keeps_history = settings.has_history
+        # With a cache, a part of event history is only in S3.
+        self.runs_queries = self.keeps_history and settings.history_cache is None
         self.cluster = Cluster(settings, control, inventory.installation, clock, fail)
         self.worker_control: ControlStore = self.cluster.worker_control
         self.files = member_files(
@@ -168,6 +173,10 @@ class Member:
     def follow_others(self, stack: AsyncExitStack, store: IpcEventStore) -> None:
         """Shows other servers' imports, and uploads files that S3 has lost."""
         self.files.follow(stack, store, keeps_history=self.keeps_history)
+
+    def query_store(self, files: QueryFiles) -> QueryStore:
+        """Returns the queries of all servers, in the control store."""
+        return SharedQueries(self._control, files, self._inventory.installation)
 
     # The work.
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.ipc.remote_events import NO_CACHE, HistoryCache, IpcEventStore
+from opentrail.adapters.query_files import QueryFiles
 from opentrail.app.access_keys import control_place
 from opentrail.app.inventory import DataInventory
 from opentrail.app.journals import JournalHandlers, journal_place
@@ -17,6 +18,7 @@ from opentrail.core.event import NewEntry
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import Archive, KnownPositions, TrimmedJournal
+from opentrail.ports.queries import QueryStore
 from opentrail.settings import Settings
 from opentrail.trails.delivery_rounds import TrailDeliveries
 from opentrail.trails.registry import TrailRegistry
@@ -45,6 +47,8 @@ class Site(Protocol):
     makes_room: bool
     #: Whether the server runs SQL: all its events are in its own files.
     runs_queries: bool
+    #: Whether the server has created event data stores.
+    keeps_stores: bool
 
     @property
     def cache(self) -> HistoryCache:
@@ -98,6 +102,14 @@ class Site(Protocol):
 
     def follow_others(self, stack: AsyncExitStack, store: IpcEventStore) -> None:
         """Show other servers' imports, and repair shared files, until the stack closes."""
+        ...
+
+    def query_store(self, files: QueryFiles) -> QueryStore:
+        """Return the store of SQL queries.
+
+        Args:
+            files: results in the data directory.
+        """
         ...
 
     # The work.
@@ -200,6 +212,7 @@ class OneServer:
     learns_from_others = False
     makes_room = True
     runs_queries = True
+    keeps_stores = True
     is_worker = True
 
     def __init__(
@@ -232,6 +245,10 @@ class OneServer:
 
     def follow_others(self, stack: AsyncExitStack, store: IpcEventStore) -> None:
         """There are no others."""
+
+    def query_store(self, files: QueryFiles) -> QueryStore:
+        """Returns the files."""
+        return files
 
     async def append(self, journal: TrimmedJournal, entries: Sequence[NewEntry]) -> int:
         """Appends entries: this server is the worker."""

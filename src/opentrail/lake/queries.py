@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
+import re
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
@@ -35,6 +37,9 @@ from opentrail.ports.queries import (
     StoredQuery,
 )
 
+#: What a server without SQL does not support.
+NO_SQL = "SQL on this server: a part of its event history may be only in S3"
+
 log = logging.getLogger(__name__)
 
 #: Maximum queries that run at the same time, as in AWS.
@@ -42,12 +47,16 @@ MAX_ACTIVE = 10
 #: Maximum characters of a statement, in AWS's model.
 MAX_STATEMENT = 10_000
 KEPT = timedelta(days=7)
-#: Bytes of all results, beyond which the oldest are deleted.
-MAX_RESULT_BYTES = 4 << 30
 #: Maximum stored queries; the oldest are deleted.
 MAX_STORED = 10_000
 _DEADLINE = timedelta(hours=1)
+#: Seconds between two deletions of old queries.
+_EXPIRY_SECONDS = 60.0
+#: Seconds between two looks at a query that another server runs or cancels.
+_POLL_SECONDS = 0.5
 _ACTIVE: tuple[QueryStatus, ...] = ("QUEUED", "RUNNING")
+#: An id of a query, which is also the name of files.
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: Seconds between attempts to deliver a result; it then has the status FAILED.
 _RETRIES = (1, 10, 60, 600, 3_600)
 
@@ -79,20 +88,23 @@ class Queries:
         self.delivery = delivery
         self._stores = stores
         self._retries = retries
-        self._queries: dict[str, StoredQuery] = {}
+        #: The queries that run here, with what is not stored yet.
+        self._active: dict[str, StoredQuery] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Condition()
+        #: Time of the last deletion of old queries.
+        self._expired = -math.inf
 
     async def open(self) -> None:
-        """Reads the stored queries, marks running ones as failed, and resumes deliveries."""
-        for query in await self._store.all():
-            self._queries[query.id] = query
+        """Marks queries that ran here as failed, and resumes deliveries."""
+        for query in await self._store.open():
+            if query.server != self._store.server:
+                continue
             if query.status in _ACTIVE:
                 await self._end(query, "FAILED", "the server stopped while the query ran")
-        await self._expire()
-        for query in self._queries.values():
-            if query.place and query.status == "FINISHED" and query.place.status == "PENDING":
+            elif query.place and query.status == "FINISHED" and query.place.status == "PENDING":
                 self._follow(query.id, self._deliver(query, query.place))
+        await self._expire()
 
     async def close(self) -> None:
         """Ends running queries; the next `open` resumes deliveries."""
@@ -123,8 +135,7 @@ class Queries:
                 `MaxConcurrentQueriesException`.
         """
         await self._expire()
-        active = [each for each in self._queries.values() if each.status in _ACTIVE]
-        if len(active) >= MAX_ACTIVE:
+        if len(self._active) >= MAX_ACTIVE:
             raise CloudTrailError(
                 "MaxConcurrentQueriesException",
                 f"You already have {MAX_ACTIVE} queries that are queued or running.",
@@ -133,23 +144,33 @@ class Queries:
             raise _invalid(f"a statement has at most {MAX_STATEMENT:,} characters")
         now = self._clock.now().timestamp()
         own = None if accounts is None else list(accounts)
-        query = StoredQuery(str(uuid.uuid4()), statement, owner, own, "RUNNING", now, place=place)
-        # Counted before the first await, so that concurrent calls respect the maximum.
-        self._queries[query.id] = query
+        query = StoredQuery(
+            str(uuid.uuid4()),
+            statement,
+            owner,
+            own,
+            "RUNNING",
+            now,
+            place=place,
+            server=self._store.server,
+        )
+        # Counted before the next await, so that concurrent calls respect the maximum.
+        self._active[query.id] = query
         valid: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         task = self._follow(query.id, self._run(query, region, valid))
         try:
-            await asyncio.shield(valid)
+            await asyncio.wait([valid, task], return_when=asyncio.FIRST_COMPLETED)
+            if not valid.done():
+                await task  # raises what went wrong
+            valid.result()
         except StoreInactive as error:
-            self._queries.pop(query.id, None)
             raise CloudTrailError("InactiveEventDataStoreException", str(error)) from None
         except StatementRefused as error:
-            self._queries.pop(query.id, None)
             raise _invalid(str(error)) from None
         except asyncio.CancelledError:
             task.cancel()
             raise
-        return self._queries[query.id]
+        return await self.find(query.id, owner)
 
     def _follow(self, query_id: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -163,10 +184,11 @@ class Queries:
         """Runs a query to its end, and delivers its result."""
 
         def translated(columns: list[tuple[str, str]]) -> None:
-            self._queries[query.id] = replace(query, columns=columns)
+            self._active[query.id] = replace(query, columns=columns)
             if not valid.done():
                 valid.set_result(None)
 
+        watch = asyncio.ensure_future(self._watch(query.id, asyncio.current_task()))
         try:
             await self._store.put(query)
             status, error = await self._ended(query, region, translated)
@@ -180,12 +202,23 @@ class Queries:
         except Exception as failed:  # a bug must not leave a query running
             log.exception("a query failed unexpectedly")
             status, error = "FAILED", f"the query failed: {failed!r}"
-        query = self._queries.get(query.id, query)
-        await self._end(query, status, error)
+        finally:
+            watch.cancel()
+            current = self._active.pop(query.id, query)
+        query = await self._end(current, status, error)
         if not valid.done():
             valid.set_result(None)
         if status == "FINISHED" and query.place and query.place.is_signed:
-            await self._deliver(self._queries[query.id], query.place)
+            await self._deliver(query, query.place)
+
+    async def _watch(self, query_id: str, task: asyncio.Task[None] | None) -> None:
+        """Ends a query that another server cancels."""
+        while self._store.server and task is not None:
+            await asyncio.sleep(_POLL_SECONDS)
+            query = await self._store.get(query_id)
+            if query is not None and query.status == "CANCELLED":
+                task.cancel()
+                return
 
     async def _ended(
         self,
@@ -198,13 +231,14 @@ class Queries:
             async with asyncio.timeout(_DEADLINE.total_seconds()):
                 tables = await self._tables(query, region)
                 statistics = await self._engine.run(query, tables, translated)
-                query = replace(self._queries[query.id], statistics=statistics)
-                self._queries[query.id] = query
+                await self._store.publish(query.id)
+                query = replace(self._active[query.id], statistics=statistics)
+                self._active[query.id] = query
                 if query.place and not query.place.is_signed:
                     # Athena's clients read the file as soon as the query has finished.
                     await self.delivery.deliver(query, query.place, self._store)
                     delivered = replace(query.place, status="SUCCESS")
-                    self._queries[query.id] = replace(query, place=delivered)
+                    self._active[query.id] = replace(query, place=delivered)
         except TimeoutError:
             return "TIMED_OUT", "Query timed out"
         except QueryFailed as failed:
@@ -227,10 +261,8 @@ class Queries:
             else:
                 status = "SUCCESS"
                 break
-        if query.id in self._queries:  # otherwise it has expired
-            delivered = replace(query, place=replace(place, status=status))
-            await self._store.put(delivered)
-            self._queries[query.id] = delivered
+        if await self._store.get(query.id):  # otherwise it has expired
+            await self._store.put(replace(query, place=replace(place, status=status)))
 
     async def _tables(self, query: StoredQuery, region: str | None) -> QueryTables:
         tables = QueryTables([NAME, *map(store_id, query.accounts or [])])
@@ -238,50 +270,67 @@ class Queries:
             return tables
         return await self._stores.add_to(tables, query.statement, query.accounts, region)
 
-    async def _end(self, query: StoredQuery, status: QueryStatus, error: str | None) -> None:
+    async def _end(self, query: StoredQuery, status: QueryStatus, error: str | None) -> StoredQuery:
         ended = self._clock.now().timestamp()
         query = replace(query, status=status, error=error, ended=ended)
         await self._store.put(query)
         async with self._changed:
-            self._queries[query.id] = query
             self._changed.notify_all()
+        return query
 
     async def _expire(self) -> None:
         """Deletes queries that are too old, too many, or whose results are too large."""
-        oldest = (self._clock.now() - KEPT).timestamp()
-        ended = [each for each in self._queries.values() if each.status not in _ACTIVE]
-        excess = await self._store.size() - MAX_RESULT_BYTES
-        for number, query in enumerate(sorted(ended, key=lambda each: each.created)):
+        now = self._clock.now()
+        if now.timestamp() - self._expired < _EXPIRY_SECONDS:
+            return
+        self._expired = now.timestamp()
+        oldest = (now - KEPT).timestamp()
+        ended = [each for each in await self._store.all() if each.status not in _ACTIVE]
+        excess = await self._store.size() - self._store.max_bytes
+        for number, query in enumerate(ended):
             is_surplus = len(ended) - number > MAX_STORED or excess > 0
             if query.created >= oldest and not is_surplus:
                 break
-            del self._queries[query.id]
             excess -= await self._store.delete(query.id)
 
-    def find(self, query_id: str, owner: str) -> StoredQuery:
+    async def find(self, query_id: str, owner: str) -> StoredQuery:
         """Returns a query of an owner.
 
         Raises:
             CloudTrailError: `QueryIdNotFoundException`.
         """
-        query = self._queries.get(query_id)
+        query = self._active.get(query_id)
+        if query is None and _ID.fullmatch(query_id):
+            query = await self._store.get(query_id)
         if query is None or query.owner != owner:
             raise CloudTrailError("QueryIdNotFoundException", f"Query {query_id} does not exist.")
-        return query
+        return self._in_time(query)
 
-    def of(self, owner: str) -> list[StoredQuery]:
+    async def of(self, owner: str) -> list[StoredQuery]:
         """Returns the queries of an owner, newest first."""
-        own = [query for query in self._queries.values() if query.owner == owner]
+        own = [self._in_time(query) for query in await self._store.all() if query.owner == owner]
         return sorted(own, key=lambda query: -query.created)
+
+    def _in_time(self, query: StoredQuery) -> StoredQuery:
+        """Returns a query; one that its server did not end in time has timed out."""
+        until = query.created + 2 * _DEADLINE.total_seconds()
+        if query.status in _ACTIVE and self._clock.now().timestamp() > until:
+            return replace(query, status="TIMED_OUT", error="the server stopped", ended=until)
+        return query
 
     async def wait(self, query: StoredQuery, seconds: float) -> StoredQuery:
         """Returns a query when it has ended, or after some seconds."""
+        query_id = query.id
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds), self._changed:
-                await self._changed.wait_for(
-                    lambda: self._queries.get(query.id, query).status not in _ACTIVE
-                )
-        return self._queries.get(query.id, query)
+            async with asyncio.timeout(seconds):
+                while query.status in _ACTIVE:
+                    if query_id in self._active:
+                        async with self._changed:
+                            await self._changed.wait_for(lambda: query_id not in self._active)
+                    elif query.server != self._store.server:
+                        await asyncio.sleep(_POLL_SECONDS)
+                    query = await self.find(query.id, query.owner)
+        return await self.find(query.id, query.owner)
 
     async def rows(self, query: StoredQuery, first: int, limit: int) -> list[Row]:
         """Returns rows of a query; an empty list unless it has finished."""
@@ -295,14 +344,16 @@ class Queries:
         Raises:
             CloudTrailError: `InactiveQueryException`: it has ended.
         """
-        task = self._tasks.get(query.id)
-        if query.status not in _ACTIVE or task is None:
+        if query.status not in _ACTIVE:
             raise CloudTrailError(
                 "InactiveQueryException", f"Query {query.id} is {query.status}, not running."
             )
+        task = self._tasks.get(query.id)
+        if task is None:
+            return await self._end(query, "CANCELLED", None)  # its server reads that
         task.cancel()
         await asyncio.wait([task])
-        return self._queries[query.id]
+        return await self.find(query.id, query.owner)
 
 
 def _invalid(message: str) -> CloudTrailError:

@@ -57,6 +57,7 @@ class StoredQuery(msgspec.Struct, frozen=True):
         created, ended: seconds since 1970.
         columns: name and Trino type of each column.
         place: where the result is delivered.
+        server: the installation that runs it, of the servers that share queries.
     """
 
     id: str
@@ -70,6 +71,7 @@ class StoredQuery(msgspec.Struct, frozen=True):
     columns: list[tuple[str, str]] = []
     statistics: QueryStatistics | None = None
     place: ResultPlace | None = None
+    server: str = ""
 
 
 #: A row of a result: a text per column, None for NULL.
@@ -114,14 +116,38 @@ class QueryEngine(Protocol):
 
 
 class QueryStore(Protocol):
-    """Keeps queries and their results."""
+    """Keeps queries and their results.
+
+    Attributes:
+        server: this server among those that share the queries; "" if it is the only one.
+        max_bytes: maximum bytes of all results.
+    """
+
+    server: str
+    max_bytes: int
+
+    async def open(self) -> list[StoredQuery]:
+        """Prepare the store at the server's start; return the stored queries, oldest first."""
+        ...
 
     async def all(self) -> list[StoredQuery]:
         """Return the stored queries, oldest first."""
         ...
 
+    async def get(self, query_id: str) -> StoredQuery | None:
+        """Return a stored query."""
+        ...
+
     async def put(self, query: StoredQuery) -> None:
         """Store a query durably."""
+        ...
+
+    async def publish(self, query_id: str) -> None:
+        """Return once all servers can read a result that this server has written.
+
+        Raises:
+            QueryFailed: it is too large.
+        """
         ...
 
     async def rows(self, query_id: str, first: int, limit: int) -> list[Row]:

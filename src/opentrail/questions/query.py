@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, TypedDict
 from msgspec import Meta
 
 from opentrail.core.errors import CloudTrailError, Unsupported
+from opentrail.lake.queries import NO_SQL
 from opentrail.lake.store_registry import EVERY_REGION
 from opentrail.ports.queries import QueryStatus
 from opentrail.questions.question import Asked, Question
@@ -71,12 +72,12 @@ class RunQuery(Question, frozen=True, kw_only=True):
         """Starts the query, or finds it, and waits for its end."""
         queries = asked.queries
         if queries is None:
-            raise Unsupported("SQL on a cluster of servers")
+            raise Unsupported(NO_SQL)
         if (self.statement is None) == (self.queryId is None):
             message = "statement or queryId must be given, and not both"
             raise CloudTrailError("InvalidParameterException", message)
         if self.queryId is not None:
-            query = queries.find(self.queryId, _owner(asked))
+            query = await queries.find(self.queryId, _owner(asked))
             if self.cancel:
                 query = await queries.cancel(query)
         else:

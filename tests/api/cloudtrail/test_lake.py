@@ -21,7 +21,7 @@ async def finished(api: Api, statement: str = "SELECT n FROM event_history") -> 
     query_id = str((await api.ok("StartQuery", QueryStatement=statement))["QueryId"])
     queries = api.services.queries
     assert queries is not None
-    await queries.wait(queries.find(query_id, ACCOUNT), 60)
+    await queries.wait(await queries.find(query_id, ACCOUNT), 60)
     return query_id
 
 

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from opentrail.api.cloudtrail.operation import OperationCall, operation, page_token
 from opentrail.api.cloudtrail.stores import check_store
-from opentrail.core.errors import CloudTrailError, Unsupported
+from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Json
 from opentrail.lake.event_history import store_arn
-from opentrail.lake.queries import KEPT, Queries
+from opentrail.lake.queries import KEPT
 from opentrail.ports.queries import ResultPlace, StoredQuery
 
 _PAGE = 1_000
 _MICROS = 1_000
-
-
-def _queries(call: OperationCall) -> Queries:
-    if call.services.queries is None:
-        raise Unsupported("SQL on a cluster of servers")
-    return call.services.queries
 
 
 @operation(
@@ -29,7 +23,7 @@ async def start_query(call: OperationCall) -> Json:
     statement = call.input.get("QueryStatement")
     if statement is None:
         raise CloudTrailError("InvalidParameterException", "QueryStatement must be given.")
-    queries, place = _queries(call), None
+    queries, place = call.services.sql, None
     uri = call.input.get("DeliveryS3Uri")
     if uri is not None:
         await queries.delivery.verify(uri, store_arn(call.region, call.account))
@@ -42,7 +36,7 @@ async def start_query(call: OperationCall) -> Json:
 async def describe_query(call: OperationCall) -> Json:
     """Returns the state of a query, and what it read; without an id, of the newest."""
     await check_store(call)
-    query = _found(call)
+    query = await _found(call)
     statistics = query.statistics
     ended = query.ended if query.ended is not None else call.services.clock.now().timestamp()
     return {
@@ -65,11 +59,11 @@ async def describe_query(call: OperationCall) -> Json:
     }
 
 
-def _found(call: OperationCall) -> StoredQuery:
+async def _found(call: OperationCall) -> StoredQuery:
     query_id = call.input.get("QueryId")
     if query_id is None:
         raise CloudTrailError("InvalidParameterException", "QueryId must be given.")
-    return _queries(call).find(query_id, call.account)
+    return await call.services.sql.find(query_id, call.account)
 
 
 @operation(
@@ -80,10 +74,10 @@ def _found(call: OperationCall) -> StoredQuery:
 async def get_query_results(call: OperationCall) -> Json:
     """Returns a page of a query's rows; a row is a list of one map per column."""
     await check_store(call)
-    query = _found(call)
+    query = await _found(call)
     limit = call.input.get("MaxQueryResults") or _PAGE
     first = call.first_in_page(query.id)
-    rows = await _queries(call).rows(query, first, limit)
+    rows = await call.services.sql.rows(query, first, limit)
     total = query.statistics.rows if query.statistics else 0
     answer: Json = {
         "QueryStatus": query.status,
@@ -120,7 +114,7 @@ async def list_queries(call: OperationCall) -> Json:
     since = (start or call.services.clock.now() - KEPT).timestamp()
     found = [
         query
-        for query in _queries(call).of(call.account)
+        for query in await call.services.sql.of(call.account)
         if query.created >= since
         and (end is None or query.created <= end.timestamp())
         and status in (None, query.status)
@@ -142,5 +136,5 @@ async def list_queries(call: OperationCall) -> Json:
 async def cancel_query(call: OperationCall) -> Json:
     """Ends a running query."""
     await check_store(call)
-    query = await _queries(call).cancel(_found(call))
+    query = await call.services.sql.cancel(await _found(call))
     return {"QueryId": query.id, "QueryStatus": query.status}
