@@ -193,6 +193,19 @@ async def test_metadata_has_the_table() -> None:
     assert types["useridentity"].startswith("struct<type:string,principalid:string,")
 
 
+@asynchronous
+async def test_created_stores_are_tables() -> None:
+    api = Api()
+    await api.ok("CreateEventDataStore", Name="Audit")
+    listed = await ok(api, "ListTableMetadata", **_DATABASE)
+    tables = {table["Name"]: table["Columns"] for table in listed["TableMetadataList"]}
+    assert list(tables) == ["event_history", "audit"]
+    assert tables["audit"] == tables["event_history"]
+    query_id = await started(api, "SELECT n FROM audit")
+    assert (await ended(api, query_id))["Status"]["State"] == "SUCCEEDED"
+    assert [*api.engine.tables[-1].stores] == ["audit"]
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
     [

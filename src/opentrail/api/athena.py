@@ -1,7 +1,7 @@
-"""Amazon Athena's API over the queries of event history, for clients that speak only Athena.
+"""Amazon Athena's API over SQL queries, for clients that speak only Athena.
 
-Clients use it by the endpoint's path `/athena`. The database is `default`, its table is
-`event_history`. Source: "Actions" of the Athena API Reference.
+Clients use it by the endpoint's path `/athena`. The tables of the database `default` are
+`event_history` and the created event data stores. Source: "Actions" of the Athena API Reference.
 """
 
 from __future__ import annotations
@@ -43,7 +43,20 @@ class AthenaCall(NamedTuple):
     input: Json
     account: str
     region: str
-    queries: Queries
+    services: Services
+
+    @property
+    def queries(self) -> Queries:
+        """The queries."""
+        return self.services.sql
+
+    async def tables(self) -> list[str]:
+        """Returns the names of the tables: event history, and the account's stores."""
+        names = [NAME]
+        if self.services.stores is not None:
+            stores = await self.services.stores.of(self.account, self.region)
+            names += [store.name.lower() for store in stores if store.deleted_at is None]
+        return names
 
 
 Handler = Callable[[AthenaCall], Awaitable[Json]]
@@ -76,7 +89,7 @@ async def answer(name: str, arguments: Json, account: str, region: str, services
     for member in ("ExecutionParameters", "AcknowledgedS3Uri"):
         if arguments.get(member):
             raise _invalid(f"{member} is not supported")
-    call = AthenaCall(arguments, account, region, services.sql)
+    call = AthenaCall(arguments, account, region, services)
     try:
         return await OPERATIONS[name].handler(call)
     except CloudTrailError as error:
@@ -102,7 +115,7 @@ async def start_query_execution(call: AthenaCall) -> Json:
         await call.queries.delivery.verify(uri, store_arn(call.region, call.account))
     place = None if uri is None else ResultPlace(uri)
     statement = call.input["QueryString"]
-    query = await call.queries.start(statement, call.account, [call.account], place)
+    query = await call.queries.start(statement, call.account, [call.account], place, call.region)
     return {"QueryExecutionId": query.id}
 
 
@@ -269,18 +282,20 @@ async def get_database(call: AthenaCall) -> Json:
 
 @_operation("ListTableMetadata")
 async def list_table_metadata(call: AthenaCall) -> Json:
-    """Returns the one table with its columns."""
+    """Returns the tables with their columns."""
     _check_database(call)
-    return {"TableMetadataList": [_table()]}
+    tables, token = _page(call, await call.tables(), call.input.get("MaxResults") or 50)
+    return {"TableMetadataList": [_table(name) for name in tables], **token}
 
 
 @_operation("GetTableMetadata")
 async def get_table_metadata(call: AthenaCall) -> Json:
-    """Returns the table with its columns."""
+    """Returns a table with its columns."""
     _check_database(call)
-    if call.input["TableName"].lower() != NAME:
-        raise CloudTrailError("MetadataException", f"Table {call.input['TableName']} not found.")
-    return {"TableMetadata": _table()}
+    name = call.input["TableName"]
+    if name.lower() not in await call.tables():
+        raise CloudTrailError("MetadataException", f"Table {name} not found.")
+    return {"TableMetadata": _table(name.lower())}
 
 
 def _check_database(call: AthenaCall) -> None:
@@ -289,11 +304,11 @@ def _check_database(call: AthenaCall) -> None:
         raise CloudTrailError("MetadataException", f"Database {name} not found.")
 
 
-def _table() -> Json:
+def _table(name: str) -> Json:
     columns = [
-        {"Name": name, "Type": hive_type(lowered(value.type))} for name, value in TABLE.columns
+        {"Name": column, "Type": hive_type(lowered(value.type))} for column, value in TABLE.columns
     ]
-    return {"Name": NAME, "TableType": "EXTERNAL_TABLE", "Columns": columns, "PartitionKeys": []}
+    return {"Name": name, "TableType": "EXTERNAL_TABLE", "Columns": columns, "PartitionKeys": []}
 
 
 def hive_type(kind: Type) -> str:

@@ -611,6 +611,9 @@ async def test_the_policy_of_a_store_denies_an_administrator() -> None:
     assert text.endswith("with an explicit deny in a resource-based policy")
 
 
+ATHENA = "AmazonAthena.StartQueryExecution"
+
+
 @asynchronous
 async def test_statements_need_permission_for_each_store() -> None:
     ann, api = user("ann"), await an_api()
@@ -625,8 +628,13 @@ async def test_statements_need_permission_for_each_store() -> None:
     for table in ("seen", "SEEN", seen, f'"{seen}"'):
         await api.ok("StartQuery", identity=ann, QueryStatement=f"SELECT n FROM {table}")  # noqa: S608
     for table in ("hidden", "Hidden", hidden, f"seen, {hidden}", "seen, event_history"):
-        answer = await api.call("StartQuery", identity=ann, QueryStatement=f"SELECT n FROM {table}")  # noqa: S608
-        assert answer.error[0] == "AccessDeniedException", table
+        statement = f"SELECT n FROM {table}"  # noqa: S608
+        for operation, given in (
+            ("StartQuery", {"QueryStatement": statement}),
+            ("StartQueryExecution", {"QueryString": statement, "target": ATHENA}),
+        ):
+            answer = await api.call(operation, identity=ann, **given)
+            assert answer.error[0] == "AccessDeniedException", table
 
 
 @asynchronous

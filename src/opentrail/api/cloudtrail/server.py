@@ -151,7 +151,8 @@ class CloudTrailApi:
             own = self._own_call(request)
             arguments = _parse(await request.body())
             validate(model.input_shape, arguments)
-            await self._authorize(operation.permission, {}, own, request)
+            named = {"QueryStatement": arguments.get("QueryString")}
+            await self._authorize(operation.permission, named, own, request)
             self._refuse_replay(operation.permission, own)
             found = await athena.answer(name, arguments, own.account, own.region, self._services)
         except CloudTrailError as error:
