@@ -629,11 +629,11 @@ async def test_statements_need_permission_for_each_store() -> None:
         await api.ok("StartQuery", identity=ann, QueryStatement=f"SELECT n FROM {table}")  # noqa: S608
     for table in ("hidden", "Hidden", hidden, f"seen, {hidden}", "seen, event_history"):
         statement = f"SELECT n FROM {table}"  # noqa: S608
-        for operation, given in (
+        for operation, arguments in (
             ("StartQuery", {"QueryStatement": statement}),
             ("StartQueryExecution", {"QueryString": statement, "target": ATHENA}),
         ):
-            answer = await api.call(operation, identity=ann, **given)
+            answer = await api.call(operation, identity=ann, **arguments)
             assert answer.error[0] == "AccessDeniedException", table
 
 
