@@ -629,12 +629,13 @@ async def test_statements_need_permission_for_each_store() -> None:
         await api.ok("StartQuery", identity=ann, QueryStatement=f"SELECT n FROM {table}")  # noqa: S608
     for table in ("hidden", "Hidden", hidden, f"seen, {hidden}", "seen, event_history"):
         statement = f"SELECT n FROM {table}"  # noqa: S608
-        for operation, arguments in (
-            ("StartQuery", {"QueryStatement": statement}),
-            ("StartQueryExecution", {"QueryString": statement, "target": ATHENA}),
-        ):
-            answer = await api.call(operation, identity=ann, **arguments)
-            assert answer.error[0] == "AccessDeniedException", table
+        answers = [
+            await api.call("StartQuery", identity=ann, QueryStatement=statement),
+            await api.call(
+                "StartQueryExecution", identity=ann, target=ATHENA, QueryString=statement
+            ),
+        ]
+        assert {answer.error[0] for answer in answers} == {"AccessDeniedException"}, table
 
 
 @asynchronous
