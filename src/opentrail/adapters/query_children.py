@@ -1,4 +1,4 @@
-"""Runs each query in a process of its own: a statement can end only that process."""
+"""Runs each query in a separate process, so a statement can end only that process."""
 
 from __future__ import annotations
 

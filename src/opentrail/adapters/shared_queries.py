@@ -1,7 +1,7 @@
 """Queries and their results in the control store that the servers of a cluster share.
 
 Any server answers for each query. The server that runs a query writes its rows to a file, and then
-to the control store; others fetch them from there into a file of their own.
+to the control store; others fetch them from there into a local file.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ RESTORABLE = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What a store selects from a position of the journal on.
+    """The selection of a store from a journal position on.
 
     Attributes:
         after: the last position before it.

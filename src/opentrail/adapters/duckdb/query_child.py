@@ -52,7 +52,7 @@ from opentrail.ports.event_store import DATA_CATEGORIES
 
 #: Calls and lookups have priority over queries.
 _NICENESS = 19
-#: Memory of a process beyond that of the query itself.
+#: Memory that a process needs in addition to its query.
 _OVERHEAD = 1 << 30
 _STEP = 1_000
 _LINES = orjson.OPT_APPEND_NEWLINE
@@ -217,7 +217,7 @@ def _connect(job: Job) -> duckdb.DuckDBPyConnection:
 def _opened(job: Job) -> tuple[duckdb.DuckDBPyConnection, int]:
     """Returns DuckDB with the view of the visible events, and the bytes that it reads.
 
-    Sealing, merging and expiry may replace files meanwhile: it then starts over, so that it has
+    If sealing, merging or expiry replaces files during this call, it starts over, so that it has
     each event once.
     """
     folder = Path(job.history)
@@ -300,7 +300,7 @@ def _read_journal(
 
 
 def _write(job: Job, found: duckdb.DuckDBPyConnection, translated: Translated) -> int:
-    """Writes the rows as lines of JSON, lists of texts, and syncs them; returns their number."""
+    """Writes each row as a JSON list of strings, syncs the file, and returns the number of rows."""
     kinds = [column.type for column in translated.columns]
     rendered = [
         (number, render, kind)

@@ -75,7 +75,7 @@ def tend(journal: JournalSource, folder: Path, until: int, since: datetime) -> l
         The mark of missing positions, if there are any.
 
     Raises:
-        RuntimeError: the journal lacks a position in between.
+        RuntimeError: the journal lacks a position of the range.
     """
     store = EventDataStore.from_document(orjson.loads((folder / SETTINGS).read_bytes()))
     _remove_replaced(folder)

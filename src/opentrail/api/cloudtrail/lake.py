@@ -34,7 +34,7 @@ async def start_query(call: OperationCall) -> Json:
 
 @operation("DescribeQuery", without=("QueryAlias", "RefreshId", "EventDataStoreOwnerAccountId"))
 async def describe_query(call: OperationCall) -> Json:
-    """Returns the state of a query, and what it read; without an id, of the newest."""
+    """Returns the state and statistics of a query; without an id, of the newest one."""
     await check_store(call)
     query = await _found(call)
     statistics = query.statistics

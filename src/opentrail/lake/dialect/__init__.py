@@ -1,1 +1,1 @@
-"""Translates statements of Trino's dialect to DuckDB, by a list of what is allowed."""
+"""Translates allowed statements in Trino's dialect to DuckDB's."""

@@ -59,7 +59,7 @@ def _aggregated(e: Expressions, node: exp.Expr, source: Scope, over: str) -> Val
 def _clauses(
     e: Expressions, name: str, arguments: list[exp.Expr], node: exp.Expr, source: Scope
 ) -> tuple[list[exp.Expr], str, str]:
-    """Returns the arguments of a call without DISTINCT and ORDER BY, and these as texts."""
+    """Returns the arguments of a call without DISTINCT and ORDER BY, and these two as SQL."""
     distinct, order = "", ""
     if arguments and isinstance(arguments[0], exp.Distinct):
         distinct, arguments = "DISTINCT ", list(arguments[0].expressions)

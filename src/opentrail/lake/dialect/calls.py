@@ -1,4 +1,4 @@
-"""Calls of functions: those in the table, and those whose types or texts need more."""
+"""Function calls: those in the table, and those whose types or SQL need special treatment."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def _reduce(e: Expressions, node: exp.Anonymous, scope: Scope) -> Value:
         raise refusal(node, f"the function of reduce returns {combined}, its state is {kind}")
     parameters, _, body = text.removeprefix("lambda ").partition(": ")
     first, second = parameters.split(", ")
-    # DuckDB folds a list of one type: each element is a pair, of which one side is used.
+    # DuckDB's list elements have one type, so each is a pair with one unused side.
     pair, item = f"s{first}", f"x{first}"
     body = re.sub(rf"\b{first}\b", f"{pair}.s", coerced(body, combined, kind))
     body = re.sub(rf"\b{second}\b", f"{item}.x", body)

@@ -10,7 +10,7 @@ _numbers = count(1)
 
 
 def coerced(sql: str, source: Type, target: Type) -> str:
-    """Converts a value where Trino does so by itself, as `integer` to `double`."""
+    """Converts a value where Trino does so implicitly, such as `integer` to `double`."""
     if source == target or (source.engine == target.engine and not source.args):
         return sql
     if source.name == "unknown":
@@ -247,5 +247,5 @@ def _row_from_json(sql: str, target: Type) -> str | None:
 
 
 def _keeps_null(kind: Type) -> str:
-    """JSON's null stays a value only where JSON is asked for."""
+    """Keeps JSON's null as a value only if the result is JSON."""
     return "true" if kind.name == "json" else "false"

@@ -97,7 +97,7 @@ lake_json_field(j, names, n, keeps) = lake_json_fields(j, names, keeps)[n + 1]
 
 
 class EngineConnection(Protocol):
-    """What is used of a connection to DuckDB."""
+    """The methods of a DuckDB connection that this package uses."""
 
     def execute(self, statement: str, /) -> Any:
         """Run a statement."""

@@ -19,7 +19,7 @@ from opentrail.lake.dialect.python_functions import B, N, T, UnsupportedValueErr
 
 
 class _Number(str):
-    """A number of JSON, as it is written."""
+    """A JSON number with its original spelling."""
 
 
 def _refused(constant: str) -> None:

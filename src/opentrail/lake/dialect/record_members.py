@@ -15,7 +15,7 @@ def record_member(value: Value, name: str, kind: Type) -> Value:
 
 
 def member(path: tuple[str, ...], kind: Type, record: RecordColumn | None = None) -> Value:
-    """Returns what the record has at a path, as a type; JSON's null is NULL."""
+    """Returns the record's value at a path, as a type; JSON's null is NULL."""
     names = (name.replace("~", "~0").replace("/", "~1").replace("'", "''") for name in path)
     pointer = "'/" + "/".join(names) + "'"
     if record is None:  # the columns of a table, which each reference binds to a record
@@ -28,7 +28,7 @@ def member(path: tuple[str, ...], kind: Type, record: RecordColumn | None = None
 
 
 class _Text:
-    """Reads each member and part of a JSON text by itself."""
+    """Reads each member and part of a JSON string separately."""
 
     def __init__(self, sql: str) -> None:
         self._sql = sql
@@ -41,7 +41,7 @@ class _Text:
 
 
 class WholeRecord:
-    """Reads all members of the column `record` at once, for queries that use all of them.
+    """Reads all members of the column `record` at once, for queries that use every member.
 
     `typed` returns expressions over the columns that `columns` adds to a table.
     """

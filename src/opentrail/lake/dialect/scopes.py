@@ -31,11 +31,11 @@ class RecordColumn:
 
     @property
     def columns(self) -> str:
-        """What SELECT has for it until `complete`."""
+        """Stands for the columns in SELECT until `complete`."""
         return f"columns_{self._mark}"
 
     def complete(self, sql: str) -> str:
-        """Returns a whole translation with the columns, of which it extracts what it uses."""
+        """Returns a translation with only the columns that it uses."""
         pattern = rf"\b{self._mark}\[(\d+)\]"
         used = {int(number) for number in re.findall(pattern, sql)}
         numbers = {number: str(place) for place, number in enumerate(sorted(used), 1)}

@@ -42,7 +42,7 @@ from opentrail.lake.dialect.types import BIGINT, Type, common
 
 #: Modules whose import registers translations.
 EXPRESSION_MODULES = (aggregates, arithmetic, calls, conditions, literals, names, time_calls)
-#: Functions whose calls have a syntax of their own.
+#: Functions whose calls have special syntax.
 _PARSED = ("CAST", "TRY_CAST", "EXTRACT", "TRIM", "POSITION", "LISTAGG", "SUBSTRING")
 _MAX_DEPTH = 120
 _STORE = re.compile(
@@ -52,7 +52,7 @@ _QUOTED_OR_COMMENT = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\
 
 
 class Lake(Trino):
-    """sqlglot's Trino with calls left as they are written."""
+    """sqlglot's Trino, which leaves calls unchanged."""
 
     INDEX_OFFSET = 0
 
@@ -64,7 +64,7 @@ class Lake(Trino):
         }
 
     class Parser(TrinoParser):
-        """Without functions of its own."""
+        """Without any functions."""
 
         FUNCTIONS: ClassVar[dict[str, Any]] = {}
         FUNCTION_PARSERS: ClassVar = {
@@ -108,7 +108,7 @@ def translate(statement: str, catalog: Catalog) -> Translated:
     """Translates a statement.
 
     Raises:
-        StatementRefused: it is not one SELECT, is wrong, or uses what is not supported.
+        StatementRefused: it is not a single SELECT, is invalid, or uses an unsupported feature.
     """
     unsupported.clear()
     try:

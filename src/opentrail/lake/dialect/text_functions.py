@@ -1,4 +1,4 @@
-"""Texts, patterns, URLs and addresses as Trino treats them."""
+"""Trino's functions for strings, patterns, URLs and IP addresses."""
 
 from __future__ import annotations
 
@@ -510,5 +510,5 @@ def reverse(text: str) -> str:
 
 @function(T, T, returns=T)
 def between(text: str, part: str) -> str:
-    """Puts a text before, between and after all characters."""
+    """Inserts a string before, between and after all characters."""
     return _limited(part + part.join(text) + (part if text else ""))

@@ -1,4 +1,4 @@
-"""Calls on times whose unit decides what they do."""
+"""Time functions that depend on a unit, such as `date_trunc`."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ _TIMESTAMP = re.compile(
     r"(?: ?(UTC|Z|[+-]\d\d:\d\d))?",
     re.ASCII,
 )
-#: What has another year, or the name of a zone.
+#: Formats with other years or time zone names.
 _OTHER_TIMESTAMP = re.compile(
     r"[+-]?\d+-\d{1,2}-\d{1,2}(?: [\d:.]+)?(?: ?[A-Za-z+-][\w/:+-]*)?", re.ASCII
 )
