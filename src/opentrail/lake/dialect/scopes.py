@@ -31,7 +31,7 @@ class RecordColumn:
 
     @property
     def columns(self) -> str:
-        """Stands for the columns in SELECT until `complete`."""
+        """The placeholder of the columns in SELECT, which `complete` replaces."""
         return f"columns_{self._mark}"
 
     def complete(self, sql: str) -> str:
