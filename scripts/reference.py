@@ -588,6 +588,15 @@ def sql_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def sql_functions() -> str:
+    """Returns the functions that the console's editor completes, each with its first form."""
+    shown = {name: "arguments of several types" for name in CALLS if name.isidentifier()}
+    for table in (scalars, aggregates, windows):
+        shown |= {name: f"{_form(forms[0])} → {forms[0].result}" for name, forms in table.items()}
+    functions = [{"name": name, "form": shown[name]} for name in sorted(shown)]
+    return json.dumps(functions, indent=1, ensure_ascii=False) + "\n"
+
+
 def sample_queries() -> str:
     """Returns the sample queries, for the console."""
     return json.dumps([sample._asdict() for sample in SAMPLES], indent=2) + "\n"
@@ -612,6 +621,7 @@ PAGES = {
     "settings.md": settings_page,
     "sql.md": sql_page,
     "../../console/src/pages/sampleQueries.json": sample_queries,
+    "../../console/src/pages/sqlFunctions.json": sql_functions,
     "operations.md": operations_page,
     "authorization.md": authorization_page,
     "command-line.md": command_line_page,

@@ -776,6 +776,24 @@ export interface SignInWays {
   oidc: boolean;
 }
 
+/** Event history, or an event data store. */
+export interface TableSummary {
+  sql: string;
+  name: string;
+  id: string | null;
+  account: string | null;
+  region: string | null;
+  status: "ENABLED" | "PENDING_DELETION" | "STOPPED_INGESTION";
+  retentionDays: number | null;
+  created: string | null;
+}
+
+/** The tables, and the columns that each of them has. */
+export interface TablesAnswer {
+  tables: TableSummary[];
+  columns: QueryColumn[];
+}
+
 /** The number of records that were recorded. */
 export interface Taken {
   taken: number;

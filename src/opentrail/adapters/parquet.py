@@ -162,7 +162,7 @@ class OcsfParquetFile(ParquetFile):
     )
 
 
-#: Trino's types whose texts DuckDB reads; columns of other types stay text.
+#: Trino's types whose strings DuckDB can read; columns of other types stay strings.
 _READ_FROM_TEXT = {
     "boolean": "BOOLEAN",
     "tinyint": "TINYINT",
@@ -179,7 +179,7 @@ _READ_FROM_TEXT = {
 def write_texts(
     path: Path, names: Sequence[str], types: Sequence[str], rows: Sequence[Sequence[str | None]]
 ) -> None:
-    """Writes rows of texts, whose columns have names and Trino's types.
+    """Writes rows of strings; the columns have names and Trino's types.
 
     Raises:
         StorageFailed: the file cannot be written.

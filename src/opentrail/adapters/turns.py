@@ -16,7 +16,7 @@ HEAD_START = 4
 
 
 class Turns:
-    """Lets up to `at_once` processes run, those that have run least first, and stops the others.
+    """Lets up to `at_once` processes run, least-run processes first, and stops the others.
 
     A new process starts within a turn and runs for a second, whatever the others do. Each process
     must end with its parent even while it is stopped. Where the system has no pidfd, all run.
@@ -71,7 +71,7 @@ class Turns:
 
 
 def free_cores() -> int:
-    """Returns how many processes may run beside the server: one core stays free for it."""
+    """Returns the number of processes that may run while one core stays free for the server."""
     return max(1, len(os.sched_getaffinity(0)) - 1) if sys.platform == "linux" else 1
 
 

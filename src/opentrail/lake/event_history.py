@@ -99,6 +99,11 @@ def _record_columns(record: str) -> list[tuple[str, Value]]:
     ]
 
 
+def schema() -> dict[str, Type]:
+    """Returns the columns that statements see, in order."""
+    return {**_MEMBERS, "eventJson": VARCHAR, "eventJsonChecksum": VARCHAR}
+
+
 #: What statements see.
 TABLE = QueryTable(VIEW, _columns())
 

@@ -37,7 +37,7 @@ from opentrail.ports.queries import (
     StoredQuery,
 )
 
-#: What a server without SQL does not support.
+#: The unsupported feature on a server without SQL.
 NO_SQL = "SQL on this server: a part of its event history may be only in S3"
 
 log = logging.getLogger(__name__)
@@ -86,9 +86,9 @@ class Queries:
         self._store = store
         self._clock = clock
         self.delivery = delivery
-        self._stores = stores
+        self.stores = stores
         self._retries = retries
-        #: The queries that run here, with what is not stored yet.
+        #: The queries that run here, with state that is not stored yet.
         self._active: dict[str, StoredQuery] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Condition()
@@ -268,7 +268,7 @@ class Queries:
         tables = QueryTables([NAME, *map(store_id, query.accounts or [])])
         if region is None:
             return tables
-        return await self._stores.add_to(tables, query.statement, query.accounts, region)
+        return await self.stores.add_to(tables, query.statement, query.accounts, region)
 
     async def _end(self, query: StoredQuery, status: QueryStatus, error: str | None) -> StoredQuery:
         ended = self._clock.now().timestamp()
@@ -312,7 +312,7 @@ class Queries:
         return sorted(own, key=lambda query: -query.created)
 
     def _in_time(self, query: StoredQuery) -> StoredQuery:
-        """Returns a query; one that its server did not end in time has timed out."""
+        """Returns a query, as timed out if its server did not end it in time."""
         until = query.created + 2 * _DEADLINE.total_seconds()
         if query.status in _ACTIVE and self._clock.now().timestamp() > until:
             return replace(query, status="TIMED_OUT", error="the server stopped", ended=until)

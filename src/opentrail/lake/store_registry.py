@@ -28,7 +28,7 @@ class Stores:
     """Finds, adds, changes and removes created stores.
 
     A change is in effect after the last position of the journal at that time. `turn` orders
-    changes and reading: who holds it knows what the journal has so far, and how it is selected.
+    changes and reads: its holder knows the end of the journal and the selectors up to there.
 
     Args:
         control: has the stores' documents.
@@ -61,18 +61,12 @@ class Stores:
         return self._collection.turn
 
     async def all(self) -> list[EventDataStore]:
-        """Returns all stores, also those that wait for their removal."""
+        """Returns all stores, including those awaiting removal."""
         return await self._collection.all()
 
     async def of(self, account: str, region: str) -> list[EventDataStore]:
         """Returns the stores of an account and Region, by name."""
-        now = self._clock.now()
-        stores = [
-            store
-            for store in await self.all()
-            if (store.account, store.region) == (account, region) and not store.is_gone(now)
-        ]
-        return sorted(stores, key=lambda store: store.name)
+        return await self.visible((account,), region)
 
     async def find(self, account: str, region: str, given: str) -> EventDataStore:
         """Returns a store of an account and Region by ARN or id.
@@ -158,6 +152,23 @@ class Stores:
             until = await self._newest() if stores else 0
         return tables._replace(stores=stores, until=until)
 
+    async def visible(self, accounts: Sequence[str] | None, region: str) -> list[EventDataStore]:
+        """Returns the stores that a caller may query, by name.
+
+        Args:
+            accounts: the owners of the stores; None: all.
+            region: the Region of the stores, or `EVERY_REGION`.
+        """
+        now = self._clock.now()
+        stores = [
+            store
+            for store in await self.all()
+            if (accounts is None or store.account in accounts)
+            and region in (EVERY_REGION, store.region)
+            and not store.is_gone(now)
+        ]
+        return sorted(stores, key=lambda store: (store.name.lower(), store.id))
+
     async def named_in(
         self, statement: str, accounts: Sequence[str] | None, region: str
     ) -> dict[str, EventDataStore]:
@@ -170,14 +181,7 @@ class Stores:
             accounts: the owners of the stores; None: all.
             region: the Region of the stores, or `EVERY_REGION`.
         """
-        now = self._clock.now()
-        stores = [
-            store
-            for store in await self.all()
-            if (accounts is None or store.account in accounts)
-            and region in (EVERY_REGION, store.region)
-            and not store.is_gone(now)
-        ]
+        stores = await self.visible(accounts, region)
         names = [store.name.lower() for store in stores]
         named = {store.id: store for store in stores if has_word(statement, store.id)}
         for store in stores:

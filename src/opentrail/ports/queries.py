@@ -15,7 +15,7 @@ DeliveryStatus = Literal["PENDING", "SUCCESS", "FAILED"]
 
 
 class QueryStatistics(msgspec.Struct, frozen=True):
-    """What a query read and found.
+    """The statistics of a query.
 
     Attributes:
         rows: rows of the result.
@@ -35,7 +35,7 @@ class ResultPlace(msgspec.Struct, frozen=True):
         uri: `s3://BUCKET` or `s3://BUCKET/PREFIX`, as the caller gave it.
         region: the Region that the sign file names; "" for Athena's clients, which get one CSV
             file without a signature.
-        status: how far the delivery is.
+        status: the progress of the delivery.
     """
 
     uri: str
@@ -74,7 +74,7 @@ class StoredQuery(msgspec.Struct, frozen=True):
     server: str = ""
 
 
-#: A row of a result: a text per column, None for NULL.
+#: A row of a result: a string per column, None for NULL.
 Row = list[str | None]
 
 
@@ -105,7 +105,7 @@ class QueryEngine(Protocol):
 
         Args:
             query: the query.
-            tables: what it may read.
+            tables: the tables that it may read.
             translated: called with the columns once the statement is known to be valid.
 
         Raises:
@@ -119,7 +119,7 @@ class QueryStore(Protocol):
     """Keeps queries and their results.
 
     Attributes:
-        server: this server among those that share the queries; "" if it is the only one.
+        server: the id of this server in its cluster; "" outside a cluster.
         max_bytes: maximum bytes of all results.
     """
 

@@ -172,7 +172,7 @@ def from_hex(text: str) -> bytes:
 
 def _limited(text: str) -> str:
     if len(text) > MAX_TEXT:
-        raise ValueError(f"a text of more than {MAX_TEXT:,} characters")
+        raise ValueError(f"a string of more than {MAX_TEXT:,} characters")
     return text
 
 
@@ -180,7 +180,7 @@ def _pad(text: str, size: int, fill: str, is_left: bool) -> str:
     if size < 0 or not fill:
         raise ValueError("Target length must be positive, and the padding not empty")
     if size > MAX_TEXT:
-        raise ValueError(f"a text of more than {MAX_TEXT:,} characters")
+        raise ValueError(f"a string of more than {MAX_TEXT:,} characters")
     if len(text) >= size:
         return text[:size]
     filled = (fill * (size // len(fill) + 1))[: size - len(text)]

@@ -163,7 +163,7 @@ def date_format(moment: datetime, pattern: str) -> str:
 
 
 _MYSQL = "abcdefHhIijklMmprSsTvWxYy%"
-#: Specifiers that `date_parse` takes: the field, and what it matches.
+#: Specifiers of `date_parse`: the field, and the pattern to match.
 _PARSED = {
     "Y": ("year", r"\d{4}"),
     "m": ("month", r"\d{1,2}+"),

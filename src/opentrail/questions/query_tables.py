@@ -1,0 +1,75 @@
+"""The tables that SQL can query."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import msgspec
+
+from opentrail.core.errors import Unsupported
+from opentrail.core.facts import AccountId, Time
+from opentrail.questions.query import QueryColumn
+from opentrail.questions.question import Asked, Question
+
+if TYPE_CHECKING:
+    from opentrail.core.event_data_store import EventDataStore
+
+
+class TableSummary(msgspec.Struct, frozen=True):
+    """Event history, or an event data store."""
+
+    #: The table as a statement names it after FROM.
+    sql: str
+    name: str
+    #: The id of an event data store, which also works after FROM in double quotes.
+    id: str | None
+    account: AccountId | None
+    region: str | None
+    status: Literal["ENABLED", "STOPPED_INGESTION", "PENDING_DELETION"]
+    #: Days for which an event data store keeps events.
+    retentionDays: int | None
+    created: Time | None
+
+
+class TablesAnswer(msgspec.Struct, frozen=True):
+    """The tables, and the columns that each of them has."""
+
+    tables: list[TableSummary]
+    columns: list[QueryColumn]
+
+
+class ListTables(Question, frozen=True, kw_only=True):
+    """Returns the tables that you can query with SQL, and their columns."""
+
+    role: ClassVar = "viewer"
+    purpose: ClassVar = "list the tables for SQL and their columns"
+
+    async def answer(self, asked: Asked) -> TablesAnswer:
+        """Returns event history and the stores of the accounts that the caller may see."""
+        from opentrail.lake.event_history import NAME, schema
+        from opentrail.lake.queries import NO_SQL
+        from opentrail.lake.store_registry import EVERY_REGION
+
+        if asked.queries is None:
+            raise Unsupported(NO_SQL)
+        stores = await asked.queries.stores.visible(asked.accounts, EVERY_REGION)
+        names = [store.name.lower() for store in stores]
+        history = TableSummary(NAME, NAME, None, None, None, "ENABLED", None, None)
+        tables = [_table(store, is_unique=names.count(store.name.lower()) == 1) for store in stores]
+        columns: list[QueryColumn] = [
+            {"name": name, "type": str(kind)} for name, kind in schema().items()
+        ]
+        return TablesAnswer([history, *tables], columns)
+
+
+def _table(store: EventDataStore, *, is_unique: bool) -> TableSummary:
+    return TableSummary(
+        f'"{store.name if is_unique else store.id}"',
+        store.name,
+        store.id,
+        store.account,
+        store.region,
+        store.status,
+        store.retention,
+        store.created_at,
+    )
