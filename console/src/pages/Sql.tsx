@@ -8,13 +8,14 @@ import Select from "@cloudscape-design/components/select";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Spinner from "@cloudscape-design/components/spinner";
 import Table from "@cloudscape-design/components/table";
-import { type KeyboardEvent, type ReactNode, type RefObject, useEffect, useRef, useState } from "react";
-import { type ApiError, post } from "../api/client";
-import type { QueryPage } from "../api/types";
-import { asApiError } from "../api/useCall";
+import { type ReactNode, type RefObject, useEffect, useRef, useState } from "react";
+import { type ApiError, get, post } from "../api/client";
+import type { QueryPage, TableSummary, TablesAnswer } from "../api/types";
+import { asApiError, type Call, useCall } from "../api/useCall";
 import { csv, save } from "../parts/download";
 import { Problem } from "../parts/Problem";
 import { visible } from "../text/visible";
+import { SqlEditor } from "./SqlEditor";
 import samples from "./sampleQueries.json";
 
 const FIRST = "SELECT eventTime, eventName, userIdentity.arn AS principal\nFROM event_history\nORDER BY eventTime DESC\nLIMIT 50";
@@ -33,12 +34,13 @@ interface Run {
 
 const IDLE: Run = { state: "idle", page: null, error: null };
 
-/** SQL over event history. */
+/** SQL over event history and event data stores. */
 export default function Sql(): ReactNode {
   const [statement, setStatement] = useState(() => recent()[0] ?? FIRST);
   const [run, setRun] = useState<Run>(IDLE);
   const editor = useRef<HTMLTextAreaElement>(null);
   const stopped = useRef<AbortController | null>(null);
+  const tables = useCall((signal) => get<TablesAnswer>("query-tables", {}, signal), []);
   useEffect(() => () => stopped.current?.abort(), []);
 
   async function start(): Promise<void> {
@@ -65,16 +67,10 @@ export default function Sql(): ReactNode {
     setRun(IDLE);
   }
 
-  function onKeyDown(event: KeyboardEvent): void {
-    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
-    event.preventDefault();
-    void start();
-  }
-
   const isBusy = run.state === "running";
   return (
     <SpaceBetween size="l">
-      <Header variant="h1" description="SELECT statements over the table event_history, in Trino's dialect.">
+      <Header variant="h1" description="SELECT statements over event history and event data stores, in Trino's dialect.">
         SQL
       </Header>
       <SpaceBetween size="s">
@@ -83,17 +79,8 @@ export default function Sql(): ReactNode {
             <Chooser onChoose={setStatement} />
           </div>
         </div>
-        <FormField label="Statement" constraintText="Press Ctrl+Enter to run it." stretch>
-          <textarea
-            ref={editor}
-            className="sql"
-            aria-label="Statement"
-            spellCheck={false}
-            rows={Math.min(20, Math.max(6, statement.split("\n").length + 1))}
-            value={statement}
-            onChange={(event) => setStatement(event.target.value)}
-            onKeyDown={onKeyDown}
-          />
+        <FormField label="Statement" constraintText="Press Ctrl+Enter to run it, and Ctrl+Space for suggestions." stretch>
+          <SqlEditor statement={statement} onChange={setStatement} onRun={() => void start()} known={tables.data} editor={editor} />
         </FormField>
         <SpaceBetween size="xs" direction="horizontal">
           <Button variant="primary" disabled={!statement.trim() || isBusy} onClick={() => void start()}>
@@ -103,7 +90,7 @@ export default function Sql(): ReactNode {
             Cancel
           </Button>
         </SpaceBetween>
-        <Columns />
+        <Tables call={tables} />
       </SpaceBetween>
       {isBusy && <Spinner />}
       {run.error !== null && <Refusal error={run.error} statement={statement} editor={editor} />}
@@ -161,29 +148,39 @@ function oneLine(statement: string): string {
   return line.length > 100 ? `${line.slice(0, 100)}…` : line;
 }
 
-/** The columns of the table, read when the section is opened. */
-function Columns(): ReactNode {
-  const [page, setPage] = useState<QueryPage | null>(null);
-  const [error, setError] = useState<ApiError | null>(null);
-  function load(): void {
-    if (page) return;
-    post<QueryPage>("query", { statement: "SELECT * FROM event_history LIMIT 0" }).then(setPage, (problem) => setError(asApiError(problem)));
-  }
+/** The tables, and the columns that each of them has. */
+function Tables({ call }: { call: Call<TablesAnswer> }): ReactNode {
+  const { data } = call;
   return (
-    <ExpandableSection headerText="Columns" onChange={({ detail }) => detail.expanded && load()}>
-      <Problem error={error} what="The columns could not be loaded" onRetry={load} />
-      {!page && error === null && <Spinner />}
-      {page && (
-        <ul className="columns">
-          {page.columns.map(({ name, type }) => (
-            <li key={name}>
-              <code>{name}</code> <span className="secondary wrap">{type}</span>
-            </li>
-          ))}
-        </ul>
+    <ExpandableSection headerText="Tables and columns">
+      <Problem error={call.error} what="The tables could not be loaded" onRetry={call.reload} />
+      {data && (
+        <SpaceBetween size="s">
+          <ul className="tables">
+            {data.tables.map((table) => (
+              <li key={table.sql}>
+                <code>{visible(table.sql)}</code> <span className="secondary wrap">{described(table)}</span>
+              </li>
+            ))}
+          </ul>
+          <ul className="columns" aria-label="Columns">
+            {data.columns.map(({ name, type }) => (
+              <li key={name}>
+                <code>{name}</code> <span className="secondary wrap">{type}</span>
+              </li>
+            ))}
+          </ul>
+        </SpaceBetween>
       )}
     </ExpandableSection>
   );
+}
+
+function described({ id, name, account, region, status, retentionDays }: TableSummary): string {
+  if (id === null) return "Event history";
+  const days = `${(retentionDays ?? 0).toLocaleString("en")} days`;
+  const state = status.toLowerCase().replace("_", " ");
+  return `Event data store ${visible(name)}: account ${account}, ${region}, ${days}, ${state}`;
 }
 
 interface RefusalProps {
