@@ -173,9 +173,9 @@ class Settings:
         "health and API ({d.console_listen.host}:{d.console_listen.port})",
         read=_read_address,
     )
-    #: Address of the console at a proxy that terminates TLS, such as `https://trail.example.com`.
-    #: The proxy must pass the `Host` header unchanged. Requests for this host count as requests
-    #: over TLS.
+    #: Public address of the console behind a proxy that terminates TLS, such as
+    #: `https://trail.example.com`. The proxy must pass the `Host` header unchanged. Requests for
+    #: this host are treated as TLS requests.
     console_url: str | None = _setting(
         None,
         _ADDRESSES,
@@ -196,7 +196,7 @@ class Settings:
         read=read_number,
     )
     #: `on`: at startup, opentrail identifies each upstream with GET requests without credentials;
-    #: `off`: it sends only the clients' calls to upstreams.
+    #: `off`: upstreams receive only the clients' calls.
     upstream_check: str = _setting(
         "on",
         _ADDRESSES,
@@ -204,12 +204,11 @@ class Settings:
         "on (default): check upstreams at the start; or off",
         choices=("on", "off"),
     )
-    #: PEM file with the certificate authorities that opentrail trusts for upstreams.
+    #: PEM file with the certificate authorities that are trusted for upstreams.
     upstream_ca: Path | None = _setting(
         None, _ADDRESSES, "FILE", "PEM file with the authorities of https upstreams", read=read_file
     )
-    #: Networks of trusted proxies. opentrail takes the caller's address from their
-    #: `X-Forwarded-For` header.
+    #: Networks of trusted proxies, whose `X-Forwarded-For` header determines the caller's address.
     trusted_proxies: tuple[str, ...] = _setting(
         (),
         _ADDRESSES,
@@ -218,8 +217,8 @@ class Settings:
         read=read_networks,
     )
     #: Private networks, such as a container network, whose hosts may connect with `--auth
-    #: permissive` and without TLS. They can impersonate any caller, and read the traffic of other
-    #: hosts. Hosts in other networks cannot connect.
+    #: permissive` and without TLS. They can impersonate any caller and read other hosts' traffic.
+    #: Hosts in other networks can't connect.
     insecure_trusted_networks: tuple[str, ...] = _setting(
         (),
         _ADDRESSES,
@@ -227,8 +226,8 @@ class Settings:
         "private networks that may call without --auth enforced and TLS",
         read=read_private_networks,
     )
-    #: PEM file with the certificate of the AWS endpoint and the console. Both then use TLS. To
-    #: reload the certificate and the key, send SIGHUP.
+    #: PEM certificate for the AWS endpoint and the console; both then use TLS. Send SIGHUP to
+    #: reload the certificate and the key.
     tls_certificate: Path | None = _setting(
         None, _ADDRESSES, "FILE", "PEM certificate; both ports then use TLS", read=read_file
     )
@@ -236,10 +235,10 @@ class Settings:
     tls_key: Path | None = _setting(
         None, _ADDRESSES, "FILE", "PEM key of the certificate", read=read_file
     )
-    #: `permissive`: opentrail assumes that the caller is the owner of the access key id, without
-    #: verifying the signature. Only loopback addresses and `--insecure-trusted-networks` can
-    #: connect. `enforced`: opentrail verifies signatures against the key directory (`opentrail
-    #: keys`), and policies decide who may call opentrail's own API.
+    #: `permissive`: opentrail doesn't verify signatures, and assumes that the caller owns the
+    #: access key id. Only loopback addresses and `--insecure-trusted-networks` can connect.
+    #: `enforced`: signatures are verified against the key directory (`opentrail keys`), and
+    #: policies decide who may call opentrail's own API.
     auth: str = _setting(
         "permissive",
         _CALLERS,
@@ -247,8 +246,8 @@ class Settings:
         "permissive (default) or enforced: verify signatures",
         choices=("permissive", "enforced"),
     )
-    #: With `--auth enforced`, how to handle calls with keys that are not in the key directory:
-    #: `forward` lets the upstream decide, `refuse` refuses them.
+    #: How `--auth enforced` handles calls with keys that aren't in the key directory: `forward`
+    #: lets the upstream decide, `refuse` rejects them.
     unknown_keys: str = _setting(
         "forward",
         _CALLERS,
@@ -256,7 +255,7 @@ class Settings:
         "with enforced: forward (default) or refuse",
         choices=("forward", "refuse"),
     )
-    #: Issuer of the OpenID Connect provider that users sign in with, an https URL.
+    #: Issuer (an https URL) of the OpenID Connect provider that users sign in with.
     oidc_issuer: str | None = _setting(
         None, _CALLERS, "URL", "OpenID Connect provider for the console's users", read=read_issuer
     )
@@ -264,11 +263,11 @@ class Settings:
     oidc_client_id: str | None = _setting(
         None, _CALLERS, "ID", "this server's client id at the provider", read=read_text
     )
-    #: This server's client secret at the provider. You cannot set it with a flag, because other
-    #: users of the machine could see it. A public client has none.
+    #: This server's client secret at the provider; public clients have none. It can't be set with a
+    #: flag, which other users of the machine could see.
     oidc_client_secret: str | None = _setting(None, read=read_secret, repr=False)
-    #: Claim of the ID token that determines a user's role, according to the table `[oidc_roles]` in
-    #: the file. Use dots for nested claims: `realm_access.roles`.
+    #: ID token claim that determines a user's role, according to the table `[oidc_roles]` in the
+    #: file. Use dots for nested claims: `realm_access.roles`.
     oidc_role_claim: str = _setting(
         "roles",
         _CALLERS,
@@ -276,13 +275,13 @@ class Settings:
         "claim that gives a user's role ({d.oidc_role_claim})",
         read=read_text,
     )
-    #: Claim of the ID token with the ids of the accounts that a user may see, or `*` for all
-    #: accounts. Use dots for nested claims. opentrail refuses users whose claim contains neither.
-    #: None: all users may see all accounts.
+    #: ID token claim with the ids of the accounts that a user may see, or `*` for all accounts. Use
+    #: dots for nested claims. Users whose claim contains neither can't sign in. None: all users may
+    #: see all accounts.
     oidc_accounts_claim: str | None = _setting(
         None, _CALLERS, "NAME", "claim with the accounts that a user may see", read=read_text
     )
-    #: Folder with all data of the server.
+    #: Folder for all of the server's data.
     data_dir: Path = _setting(
         Path("opentrail-data"),
         _DATA,
@@ -292,7 +291,7 @@ class Settings:
     )
     #: Database for trails, keys and other state: `sqlite` (in the data directory), or
     #: `postgresql://USER:PASSWORD@HOST/DATABASE`, a database that only this server uses. The flag
-    #: does not accept a password, because other users of the machine could see it.
+    #: doesn't accept a password, which other users of the machine could see.
     control_store: str = _setting(
         "sqlite",
         _DATA,
@@ -301,9 +300,9 @@ class Settings:
         read=read_database,
         repr=False,
     )
-    #: Database for the journal, where opentrail first stores each call: `sqlite` (in the data
-    #: directory), or `postgresql://USER:PASSWORD@HOST,HOST/DATABASE`, which only this server uses.
-    #: The flag does not accept a password, because other users of the machine could see it.
+    #: Database for the journal, where each call is stored first: `sqlite` (in the data directory),
+    #: or `postgresql://USER:PASSWORD@HOST,HOST/DATABASE`, which only this server uses. The flag
+    #: doesn't accept a password, which other users of the machine could see.
     journal: str = _setting(
         "sqlite",
         _DATA,
@@ -312,21 +311,21 @@ class Settings:
         read=read_database,
         repr=False,
     )
-    #: Shared location for the event history files of several servers: `s3://BUCKET/PREFIX`, in the
+    #: Location where several servers share event history files: `s3://BUCKET/PREFIX`, in the same
     #: S3 that trails deliver to. Requires the journal and the control store on PostgreSQL.
     files: str | None = _setting(
         None, _DATA, "s3://…", "history files that several servers share, in S3", read=read_place
     )
     #: Maximum size of this server's local copies of these files, without their indexes, such as
-    #: `20GB`. None: no limit. Lookups download the files that they need, and opentrail deletes the
-    #: least recently used files.
+    #: `20GB`. None: no limit. Lookups download the files that they need, and the least recently
+    #: used ones are deleted.
     history_cache: int | None = _setting(
         None, _DATA, "SIZE", "local cache of these files, such as 20GB (all)", read=read_size
     )
-    #: Tasks of a server in a cluster, in addition to answering and recording calls. Servers with
-    #: the role `all` or `worker` have event history, and one such server does the shared work of
-    #: the cluster. A `query` server has only event history. A `recorder` does nothing else, and
-    #: needs less memory and disk space.
+    #: A cluster server's tasks besides answering and recording calls. Servers with the role `all`
+    #: or `worker` have event history, and one of them does the cluster's shared work. A `query`
+    #: server only has event history. A `recorder` has no other tasks, and needs less memory and
+    #: disk space.
     role: str = _setting(
         "all",
         _DATA,
@@ -336,9 +335,9 @@ class Settings:
     )
     #: Number of recorder processes that share the port, if one core is not enough.
     recorders: int = _setting(1, _DATA, "N", "recorder processes ({d.recorders})", read=_read_whole)
-    #: `all` records all calls. With advanced event selectors, opentrail records only matching
-    #: calls; it forwards and counts the others, but stores no other data about them. Set them as a
-    #: list in a JSON file, or as `[[record]]` tables in the configuration file.
+    #: `all` records all calls. With advanced event selectors, only matching calls are recorded; the
+    #: others are forwarded and counted, but no other data about them is stored. Set the selectors
+    #: as a list in a JSON file, or as `[[record]]` tables in the configuration file.
     record: str | Selection = _setting(
         "all",
         _DATA,
@@ -354,8 +353,8 @@ class Settings:
         "off (default) or on: --record may leave them out",
         choices=("off", "on"),
     )
-    #: `refuse`: clients get an answer only after the call is recorded; `allow`: clients get the
-    #: answer first, and opentrail counts lost records.
+    #: `refuse`: clients get an answer only once the call is recorded; `allow`: they get it first,
+    #: and lost records are counted.
     on_record_failure: str = _setting(
         "refuse", _DATA, "MODE", "refuse (default) or allow", choices=("refuse", "allow")
     )
@@ -373,7 +372,7 @@ class Settings:
         None, _DATA, "N", "the same for data events (--history-retention-days)", read=_read_whole
     )
     #: Maximum size of the journal and event history in the data directory, such as `50GB`. None: no
-    #: limit. If it is exceeded, the oldest data events expire first, then the oldest other events.
+    #: limit. When it's exceeded, the oldest data events expire first, then the oldest other events.
     history_size: int | None = _setting(
         None, _DATA, "SIZE", "disk space for records, such as 50GB (no limit)", read=read_size
     )
@@ -386,7 +385,7 @@ class Settings:
         "what expires on a full disk: data (default), all or off",
         choices=("data", "all", "off"),
     )
-    #: Number of records in each file of event history.
+    #: Number of records in each event history file.
     history_seal_records: int = _setting(
         120_000, _DATA, "N", "records per sealed file ({d.history_seal_records})", read=_read_whole
     )
@@ -410,8 +409,7 @@ class Settings:
     signing_key_days: int = _setting(
         90, _TRAILS, "N", "lifetime of a signing key ({d.signing_key_days})", read=_read_days
     )
-    #: Maximum number of trails of an account in a Region, including shadow trails. The quota on AWS
-    #: is 5.
+    #: Maximum number of trails per account and Region, including shadow trails. AWS's quota is 5.
     trails_per_region: int = _setting(
         5,
         _TRAILS,
@@ -428,10 +426,10 @@ class Settings:
         "permissive (default) or enforced, as AWS",
         choices=("permissive", "enforced"),
     )
-    #: Source of the accounts for organization trails: `upstream` asks AWS Organizations on the
-    #: upstream, as the sandbox does; `off`: there is no organization. To describe an organization
-    #: yourself, add an `[organization]` table with `id`, `management_account` and `accounts` to the
-    #: file.
+    #: Where the accounts of organization trails come from. `upstream` asks AWS Organizations on the
+    #: upstream, as the sandbox does; with `off`, there's no organization. To describe an
+    #: organization yourself, add an `[organization]` table with `id`, `management_account` and
+    #: `accounts` to the file.
     organization: str | Organization = _setting(
         "off",
         _TRAILS,
@@ -449,8 +447,8 @@ class Settings:
     otlp_endpoint: str | None = _setting(
         None, _TRAILS, "URL", "OpenTelemetry collector for all events, as logs", read=read_collector
     )
-    #: Headers for the collector, such as `Authorization=Bearer TOKEN,X-Scope-OrgID=1`. You cannot
-    #: set them with a flag, because other users of the machine could see them.
+    #: Headers for the collector, such as `Authorization=Bearer TOKEN,X-Scope-OrgID=1`. They can't
+    #: be set with a flag, which other users of the machine could see.
     otlp_headers: Mapping[str, str] = _setting({}, read=read_headers, repr=False)
     #: Body of these logs: `record`, the exact record; `ocsf`, an OCSF 1.5 event; `none`, only
     #: attributes.
@@ -461,8 +459,8 @@ class Settings:
         "body of these logs: record (default), ocsf or none",
         choices=("record", "ocsf", "none"),
     )
-    #: `on`: opentrail records unusual activity in event history; `off`: only for trails with
-    #: insight selectors.
+    #: `on`: unusual activity is recorded in event history; `off`: only for trails with insight
+    #: selectors.
     insights: str = _setting(
         "on",
         _ACTIVITY,
@@ -478,20 +476,20 @@ class Settings:
         "balanced (default), strict or aws",
         choices=("balanced", "strict", "aws"),
     )
-    #: Types of unusual activity of principals to record in event history, such as
+    #: Types of unusual principal activity to record in event history, such as
     #: `new-api,access-denied`, or `all`. None by default.
     insights_types: tuple[str, ...] = _setting(
         (), _ACTIVITY, "NAMES", "types about principals to record, or all", read=read_insights_types
     )
-    #: Webhook that receives each match of a detection, such as `https://alerts.example/opentrail`.
-    #: None by default. Its address must be public, or in `--detections-webhook-networks`.
+    #: Webhook that receives each detection match, such as `https://alerts.example/opentrail`. None
+    #: by default. Its address must be public, or in `--detections-webhook-networks`.
     detections_webhook: str | None = _setting(
         None, _ACTIVITY, "URL", "webhook for matches of detections", read=read_webhook, repr=False
     )
-    #: Key for signing requests to the webhook (HMAC-SHA-256). You cannot set it with a flag,
-    #: because other users of the machine could see it.
+    #: Key for signing requests to the webhook (HMAC-SHA-256). It can't be set with a flag, which
+    #: other users of the machine could see.
     detections_webhook_secret: str | None = _setting(None, read=read_secret, repr=False)
-    #: Private networks where the webhook may be, such as `10.0.0.0/8`.
+    #: Private networks that the webhook may be in, such as `10.0.0.0/8`.
     detections_webhook_networks: tuple[str, ...] = _setting(
         (),
         _ACTIVITY,
@@ -500,8 +498,8 @@ class Settings:
         read=read_private_networks,
     )
     #: Format of the webhook's messages: `opentrail`, the event of each match; `slack`, `teams`,
-    #: `pagerduty` or `alertmanager`, an alert in the format of that service, at most one per rule
-    #: and minute.
+    #: `pagerduty` or `alertmanager`, an alert in that service's format, at most one per rule and
+    #: minute.
     detections_webhook_form: str = _setting(
         "opentrail",
         _ACTIVITY,
@@ -509,8 +507,8 @@ class Settings:
         "opentrail (default), slack, teams, pagerduty or alertmanager",
         choices=("opentrail", "slack", "teams", "pagerduty", "alertmanager"),
     )
-    #: Integration key of a PagerDuty service, for the form `pagerduty`. You cannot set it with a
-    #: flag, because other users of the machine could see it.
+    #: Integration key of a PagerDuty service, for the form `pagerduty`. It can't be set with a
+    #: flag, which other users of the machine could see.
     detections_webhook_routing_key: str | None = _setting(None, read=read_secret, repr=False)
     #: Whether the webhook also receives insights: the beginning and end of unusual activity, and
     #: first uses.
