@@ -281,7 +281,7 @@ class Settings:
     oidc_accounts_claim: str | None = _setting(
         None, _CALLERS, "NAME", "claim with the accounts that a user may see", read=read_text
     )
-    #: Folder for all of the server's data.
+    #: Folder for the server's data.
     data_dir: Path = _setting(
         Path("opentrail-data"),
         _DATA,
