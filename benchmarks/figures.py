@@ -20,33 +20,33 @@ RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- figures of benchmarks/figures.py -->\n", "<!-- end of figures -->\n"
 #: What a row is about, and its text; `{…}` are figures by their names in files of results.
 ROWS = {
-    "latency added to a call, p50": (
+    "added latency per call, p50": (
         "{added by refuse p50 ms} ms with `refuse`, {added by allow p50 ms} ms with `allow`"
     ),
-    "calls recorded by one core": (
+    "calls recorded on one core": (
         "{refuse calls/s}/s (`CreateUser`), {refuse calls/s, GetItem}/s (`GetItem`); mitmproxy"
         " records {mitmproxy calls/s}/s"
     ),
-    "such a call at half of that rate, p99": (
+    "call duration at half that rate, p99": (
         "{refuse at half load p99 ms} ms with `refuse`, {allow at half load p99 ms} ms with"
         " `allow`; {mitmproxy at half load p99 ms} ms with mitmproxy"
     ),
-    "time from an answer until lookups find the call, at 500 calls/s": (
+    "time from response until lookups find the call, at 500 calls/s": (
         "p50 {visible p50 ms} ms, p99 {visible p99 ms} ms"
     ),
     "1 GB through the endpoint": (
-        "{opentrail up MB/s} MB/s up and {opentrail down MB/s} MB/s down, using"
-        " {opentrail up memory growth MB} MB more memory"
+        "{opentrail up MB/s} MB/s up and {opentrail down MB/s} MB/s down, with"
+        " {opentrail up memory growth MB} MB of extra memory"
     ),
-    "time to start, and memory of all three processes (PSS)": (
+    "startup time, and memory of all three processes (PSS)": (
         "{start to ready, median s} s, {idle memory of all processes (PSS), median MB} MB;"
         " {the same after 14,000 calls of CreateUser, MB} MB after 14,000 calls"
     ),
-    "duration of a call while 2,000 idle, half-open or slow connections are open": (
-        "at most {ratio of p50} times as long as without them, p50"
+    "call duration with 2,000 idle, half-open or slow connections open": (
+        "at most {ratio of p50} times the duration without them, p50"
     ),
-    "import of CloudTrail files": "{import records/s} records/s",
-    "time for `LookupEvents` to find one of 10 million events, p99": (
+    "CloudTrail file import": "{import records/s} records/s",
+    "`LookupEvents` for one of 10 million events, p99": (
         "{EventId p99 ms} ms by id, at most {page of 50, worst p99 ms} ms by any attribute;"
         " {500/s arriving, page of 50, worst p99 ms} ms while 500 calls/s arrive"
     ),
@@ -55,7 +55,7 @@ ROWS = {
         "all durable; lookups find them after {10,000/s for 60 s: durable to visible p99 ms} and"
         " {5,000/s for 600 s: durable to visible p99 ms} ms (p99)"
     ),
-    "five trails that deliver a backlog together": "{5 trails, backlog: records/s} records/s",
+    "five trails delivering a backlog together": "{5 trails, backlog: records/s} records/s",
     "`opentrail validate`, 10,000 log files": (
         "{opentrail validate s} s; `aws cloudtrail validate-logs` takes"
         " {aws cloudtrail validate-logs s} s"
