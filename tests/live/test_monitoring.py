@@ -95,8 +95,8 @@ def test_the_runbook_covers_each_alert_and_loss() -> None:
     assert sorted(named) == sorted(rule["alert"] for rule in alerts())
     assert len(headings) - len(named) == 6
     for section in sections:
-        parts = re.findall(r"^- \*\*(\w+):\*\*", section, re.M)
-        assert parts == ["Shows", "Do", "Over"], section
+        parts = re.findall(r"^- \*\*([\w ]+):\*\*", section, re.M)
+        assert parts == ["Symptoms", "What to do", "Resolved when"], section
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is missing")
