@@ -166,3 +166,28 @@ async def test_query_names_the_place_of_its_result() -> None:
     state = await api.ok("DescribeQuery", QueryId=query_id)
     assert state["DeliveryS3Uri"] == "s3://bucket/a"
     assert state["DeliveryStatus"] in ("PENDING", "SUCCESS")
+
+
+@asynchronous
+async def test_sample_queries_are_found_by_their_words() -> None:
+    api = Api()
+    found = (await api.ok("SearchSampleQueries", SearchPhrase="failed console logins"))[
+        "SearchResults"
+    ]
+    assert found[0]["Name"] == "failed-sign-ins"
+    assert found[0]["SQL"].startswith("SELECT ")
+    relevances = [result["Relevance"] for result in found]
+    assert relevances == sorted(relevances, reverse=True)
+    assert 0 < relevances[-1] <= relevances[0] <= 1
+    assert await api.ok("SearchSampleQueries", SearchPhrase="xyzzy") == {"SearchResults": []}
+
+
+@asynchronous
+async def test_found_samples_are_paged() -> None:
+    api, given = Api(), {"SearchPhrase": "calls by principal"}
+    whole = await api.ok("SearchSampleQueries", MaxResults=50, **given)
+    page = await api.ok("SearchSampleQueries", MaxResults=3, **given)
+    rest = await api.ok("SearchSampleQueries", MaxResults=50, NextToken=page["NextToken"], **given)
+    assert page["SearchResults"] + rest["SearchResults"] == whole["SearchResults"]
+    error = await api.error("SearchSampleQueries", SearchPhrase="x")
+    assert error[0] == "InvalidParameterException"

@@ -6,11 +6,13 @@ from opentrail.api.cloudtrail.operation import OperationCall, operation, page_to
 from opentrail.api.cloudtrail.stores import check_store
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Json
+from opentrail.lake import samples
 from opentrail.lake.event_history import store_arn
 from opentrail.lake.queries import KEPT
 from opentrail.ports.queries import ResultPlace, StoredQuery
 
 _PAGE = 1_000
+_SAMPLES_PAGE = 10
 _MICROS = 1_000
 
 
@@ -138,3 +140,28 @@ async def cancel_query(call: OperationCall) -> Json:
     await check_store(call)
     query = await call.services.sql.cancel(await _found(call))
     return {"QueryId": query.id, "QueryStatus": query.status}
+
+
+@operation(
+    "SearchSampleQueries",
+    errors=dict.fromkeys(("SearchPhrase", "MaxResults", "NextToken"), "InvalidParameterException"),
+)
+async def search_sample_queries(call: OperationCall) -> Json:
+    """Returns the sample queries for a phrase, most relevant first."""
+    found = samples.search(call.input["SearchPhrase"])
+    first, limit = call.first_in_page("samples"), call.input.get("MaxResults") or _SAMPLES_PAGE
+    page = found[first : first + limit]
+    answer: Json = {
+        "SearchResults": [
+            {
+                "Name": sample.name,
+                "Description": sample.description,
+                "SQL": sample.statement,
+                "Relevance": relevance,
+            }
+            for sample, relevance in page
+        ]
+    }
+    if first + len(page) < len(found):
+        answer["NextToken"] = page_token("samples", first + len(page))
+    return answer
