@@ -338,8 +338,8 @@ def console_roles_page() -> str:
         "# Roles of the console\n",
         "The web console and the command line share one JSON API. The table shows the minimum",
         "role for each of its calls. From least to most powerful, the roles are viewer, auditor,",
-        "operator and admin; see [Let a team use the console](../howto/console-users.md). With",
-        "the token in `server.json`, clients can make all calls.\n",
+        "operator and admin; see [Let a team use the console](../howto/console-users.md). A",
+        "client with the token in `server.json` can make any call.\n",
         "| call | minimum role | purpose |",
         "|---|---|---|",
     ]
@@ -388,8 +388,8 @@ def hidden_values_page() -> str:
         "parameter. It's hidden if the template is at a URL, comes from an earlier call, or is in",
         "a format that opentrail can't read.\n",
         "The table shows, for each service, how many members in botocore's models have a type,",
-        "name or documentation that suggests a secret. The visible ones (*shown*) have been",
-        "reviewed, and `reviewed.toml` gives the reasons why they are visible. To list each",
+        "name or documentation that suggests a secret. We have reviewed the visible",
+        "ones (*shown*), and `reviewed.toml` gives the reason for each. To list every",
         "member, run `scripts/secret_members.py --all`.\n",
         "Hidden values are replaced with `HIDDEN_DUE_TO_SECURITY_REASONS`, or with",
         "`<sensitiveDataRemoved>` in EC2. Where AWS omits a value, so does opentrail. It also",
@@ -524,7 +524,7 @@ def starter_rules_page() -> str:
         "# Starter rules\n",
         f"These {len(starter_rules())} Sigma rules come with opentrail and are disabled by default. To enable them, see",
         "[Detect attacks](../howto/detect-attacks.md#enable-the-starter-rules); to print one, run",
-        "`opentrail detections starter NAME`. Techniques refer to",
+        "`opentrail detections starter NAME`. Technique ids are from",
         "[MITRE ATT&CK](https://attack.mitre.org/matrices/enterprise/cloud/iaas/).",
     ]
     for rule in starter_rules():
