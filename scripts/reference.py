@@ -112,7 +112,7 @@ def authorization_page() -> str:
         "When opentrail verifies callers, [policies](policies.md) apply to every call to the",
         "CloudTrail API: those attached to the calling user or to the calling session's role, and",
         "the resource's own policy, if it has one. A call is denied unless a policy allows it.",
-        "The root user can do everything in its account, whereas federated users have no policies",
+        "The root user can do anything in its account, whereas federated users have no policies",
         "and therefore no permissions. If a caller may not access a resource in another account,",
         "the response is the same as for a missing resource. Input is validated before",
         "permissions are checked.\n",
