@@ -541,7 +541,7 @@ def sql_page() -> str:
     """Returns the page of SQL: the table's columns, and each function in each form."""
     lines = [
         "# SQL\n",
-        "The table `event_history` has one row per event, and the same columns as CloudTrail Lake.",
+        "The `event_history` table has one row per event and the same columns as CloudTrail Lake.",
         "So do [event data stores](../howto/query-with-sql.md#keep-events-longer-in-a-store), whose",
         "ids you can use in `FROM`. The dialect is Trino 476's. For examples, see [Query event",
         "history with SQL](../howto/query-with-sql.md). A statement that uses anything not on this",

@@ -235,7 +235,7 @@ class Settings:
     tls_key: Path | None = _setting(
         None, _ADDRESSES, "FILE", "PEM key of the certificate", read=read_file
     )
-    #: `permissive`: opentrail doesn't verify signatures, and assumes that the caller owns the
+    #: `permissive`: opentrail doesn't verify signatures; it assumes that the caller owns the
     #: access key id. Only loopback addresses and `--insecure-trusted-networks` can connect.
     #: `enforced`: signatures are verified against the key directory (`opentrail keys`), and
     #: policies decide who may call opentrail's own API.
@@ -324,7 +324,7 @@ class Settings:
     )
     #: A cluster server's tasks besides answering and recording calls. Servers with the role `all`
     #: or `worker` have event history, and one of them does the cluster's shared work. A `query`
-    #: server only has event history. A `recorder` has no other tasks, and needs less memory and
+    #: server has only event history. A `recorder` has no other tasks and needs less memory and
     #: disk space.
     role: str = _setting(
         "all",
@@ -498,7 +498,7 @@ class Settings:
         read=read_private_networks,
     )
     #: Format of the webhook's messages: `opentrail`, the event of each match; `slack`, `teams`,
-    #: `pagerduty` or `alertmanager`, an alert in that service's format, at most one per rule and
+    #: `pagerduty` or `alertmanager`, an alert in that service's format, at most one per rule per
     #: minute.
     detections_webhook_form: str = _setting(
         "opentrail",
