@@ -73,11 +73,11 @@ EXAMPLES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
         [{"userIdentity": an_iam_user(key="AKIAIOSFODNN7EXAMPLE")}],
         [{"userIdentity": an_iam_user(key="AKIAI44QH8DHBEXAMPLE")}],
     ),
-    "What failed in the last night?": (
+    "What failed last night?": (
         [{"errorCode": "NoSuchEntity"}],
         [{}, {"errorCode": "NoSuchEntity", "eventTime": "2019-12-31T09:00:00Z"}],
     ),
-    "Who was refused?": (
+    "Who was denied access?": (
         [
             *({"errorCode": code} for code in ("AccessDenied", "Client.UnauthorizedOperation")),
             *({"errorCode": code} for code in ("NotAuthorizedException", "AuthFailure")),
