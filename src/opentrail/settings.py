@@ -187,7 +187,7 @@ class Settings:
     upstream: Mapping[str, str] = _setting(
         {}, _ADDRESSES, "[SERVICE=]URL", "where calls go; repeatable", read=read_upstreams
     )
-    #: Seconds that an upstream may be silent before or during a response.
+    #: How many seconds an upstream may be silent before or during a response.
     upstream_timeout: float = _setting(
         910.0,
         _ADDRESSES,
@@ -204,11 +204,11 @@ class Settings:
         "on (default): check upstreams at the start; or off",
         choices=("on", "off"),
     )
-    #: PEM file with the certificate authorities that are trusted for upstreams.
+    #: PEM file with the certificate authorities trusted for upstreams.
     upstream_ca: Path | None = _setting(
         None, _ADDRESSES, "FILE", "PEM file with the authorities of https upstreams", read=read_file
     )
-    #: Networks of trusted proxies, whose `X-Forwarded-For` header determines the caller's address.
+    #: Networks of trusted proxies. Their `X-Forwarded-For` header determines the caller's address.
     trusted_proxies: tuple[str, ...] = _setting(
         (),
         _ADDRESSES,
@@ -216,9 +216,9 @@ class Settings:
         "proxies whose X-Forwarded-For counts: 10.0.0.0/8,…",
         read=read_networks,
     )
-    #: Private networks, such as a container network, whose hosts may connect with `--auth
-    #: permissive` and without TLS. They can impersonate any caller and read other hosts' traffic.
-    #: Hosts in other networks can't connect.
+    #: Private networks, such as a container network. Their hosts may connect with `--auth
+    #: permissive` and without TLS, and can then impersonate any caller and read other hosts'
+    #: traffic. Hosts in other networks can't connect.
     insecure_trusted_networks: tuple[str, ...] = _setting(
         (),
         _ADDRESSES,
@@ -264,7 +264,7 @@ class Settings:
         None, _CALLERS, "ID", "this server's client id at the provider", read=read_text
     )
     #: This server's client secret at the provider; public clients have none. It can't be set with a
-    #: flag, which other users of the machine could see.
+    #: flag, because other users of the machine could see it.
     oidc_client_secret: str | None = _setting(None, read=read_secret, repr=False)
     #: ID token claim that determines a user's role, according to the table `[oidc_roles]` in the
     #: file. Use dots for nested claims: `realm_access.roles`.
@@ -275,9 +275,9 @@ class Settings:
         "claim that gives a user's role ({d.oidc_role_claim})",
         read=read_text,
     )
-    #: ID token claim with the ids of the accounts that a user may see, or `*` for all accounts. Use
-    #: dots for nested claims. Users whose claim contains neither can't sign in. None: all users may
-    #: see all accounts.
+    #: ID token claim with the ids of the accounts a user may see, or `*` for all accounts. Use dots
+    #: for nested claims. If a user's claim contains neither, they can't sign in. None: all users
+    #: may see all accounts.
     oidc_accounts_claim: str | None = _setting(
         None, _CALLERS, "NAME", "claim with the accounts that a user may see", read=read_text
     )
@@ -290,8 +290,8 @@ class Settings:
         read=_read_folder,
     )
     #: Database for trails, keys and other state: `sqlite` (in the data directory), or
-    #: `postgresql://USER:PASSWORD@HOST/DATABASE`, a database that only this server uses. The flag
-    #: doesn't accept a password, which other users of the machine could see.
+    #: `postgresql://USER:PASSWORD@HOST/DATABASE`, a database only this server uses. The flag
+    #: doesn't accept a password, because other users of the machine could see it.
     control_store: str = _setting(
         "sqlite",
         _DATA,
@@ -301,8 +301,8 @@ class Settings:
         repr=False,
     )
     #: Database for the journal, where each call is stored first: `sqlite` (in the data directory),
-    #: or `postgresql://USER:PASSWORD@HOST,HOST/DATABASE`, which only this server uses. The flag
-    #: doesn't accept a password, which other users of the machine could see.
+    #: or `postgresql://USER:PASSWORD@HOST,HOST/DATABASE`, a database only this server uses. The
+    #: flag doesn't accept a password, because other users of the machine could see it.
     journal: str = _setting(
         "sqlite",
         _DATA,
@@ -317,8 +317,8 @@ class Settings:
         None, _DATA, "s3://…", "history files that several servers share, in S3", read=read_place
     )
     #: Maximum size of this server's local copies of these files, without their indexes, such as
-    #: `20GB`. None: no limit. Lookups download the files that they need, and the least recently
-    #: used ones are deleted.
+    #: `20GB`. None: no limit. Lookups download the files they need, and the least recently used
+    #: ones are deleted.
     history_cache: int | None = _setting(
         None, _DATA, "SIZE", "local cache of these files, such as 20GB (all)", read=read_size
     )
@@ -336,8 +336,8 @@ class Settings:
     #: Number of recorder processes that share the port, if one core is not enough.
     recorders: int = _setting(1, _DATA, "N", "recorder processes ({d.recorders})", read=_read_whole)
     #: `all` records all calls. With advanced event selectors, only matching calls are recorded; the
-    #: others are forwarded and counted, but no other data about them is stored. Set the selectors
-    #: as a list in a JSON file, or as `[[record]]` tables in the configuration file.
+    #: rest are forwarded and counted, but nothing else about them is stored. Set the selectors as a
+    #: list in a JSON file, or as `[[record]]` tables in the configuration file.
     record: str | Selection = _setting(
         "all",
         _DATA,
@@ -358,7 +358,7 @@ class Settings:
     on_record_failure: str = _setting(
         "refuse", _DATA, "MODE", "refuse (default) or allow", choices=("refuse", "allow")
     )
-    #: Number of days that events remain in event history.
+    #: How many days events remain in event history.
     history_retention_days: int = _setting(
         90,
         _DATA,
@@ -366,8 +366,8 @@ class Settings:
         "days that event history shows ({d.history_retention_days})",
         read=_read_whole,
     )
-    #: Number of days that data events and network activity events remain in event history. The
-    #: default and the maximum are `--history-retention-days`.
+    #: How many days data events and network activity events remain in event history. The default
+    #: and the maximum are `--history-retention-days`.
     data_event_days: int | None = _setting(
         None, _DATA, "N", "the same for data events (--history-retention-days)", read=_read_whole
     )
@@ -405,7 +405,7 @@ class Settings:
         "time between digest files ({d.digest_interval:g})",
         read=read_number,
     )
-    #: Number of days that a key signs digests before a new key replaces it.
+    #: How many days a key signs digests before a new key replaces it.
     signing_key_days: int = _setting(
         90, _TRAILS, "N", "lifetime of a signing key ({d.signing_key_days})", read=_read_days
     )
@@ -448,7 +448,7 @@ class Settings:
         None, _TRAILS, "URL", "OpenTelemetry collector for all events, as logs", read=read_collector
     )
     #: Headers for the collector, such as `Authorization=Bearer TOKEN,X-Scope-OrgID=1`. They can't
-    #: be set with a flag, which other users of the machine could see.
+    #: be set with a flag, because other users of the machine could see them.
     otlp_headers: Mapping[str, str] = _setting({}, read=read_headers, repr=False)
     #: Body of these logs: `record`, the exact record; `ocsf`, an OCSF 1.5 event; `none`, only
     #: attributes.
@@ -486,10 +486,10 @@ class Settings:
     detections_webhook: str | None = _setting(
         None, _ACTIVITY, "URL", "webhook for matches of detections", read=read_webhook, repr=False
     )
-    #: Key for signing requests to the webhook (HMAC-SHA-256). It can't be set with a flag, which
-    #: other users of the machine could see.
+    #: Key for signing requests to the webhook (HMAC-SHA-256). It can't be set with a flag, because
+    #: other users of the machine could see it.
     detections_webhook_secret: str | None = _setting(None, read=read_secret, repr=False)
-    #: Private networks that the webhook may be in, such as `10.0.0.0/8`.
+    #: Private networks the webhook may be in, such as `10.0.0.0/8`.
     detections_webhook_networks: tuple[str, ...] = _setting(
         (),
         _ACTIVITY,
@@ -508,7 +508,7 @@ class Settings:
         choices=("opentrail", "slack", "teams", "pagerduty", "alertmanager"),
     )
     #: Integration key of a PagerDuty service, for the form `pagerduty`. It can't be set with a
-    #: flag, which other users of the machine could see.
+    #: flag, because other users of the machine could see it.
     detections_webhook_routing_key: str | None = _setting(None, read=read_secret, repr=False)
     #: Whether the webhook also receives insights: the beginning and end of unusual activity, and
     #: first uses.
