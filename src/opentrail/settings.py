@@ -187,7 +187,7 @@ class Settings:
     upstream: Mapping[str, str] = _setting(
         {}, _ADDRESSES, "[SERVICE=]URL", "where calls go; repeatable", read=read_upstreams
     )
-    #: How many seconds an upstream may be silent before or during a response.
+    #: Seconds an upstream may be silent before or during a response.
     upstream_timeout: float = _setting(
         910.0,
         _ADDRESSES,
@@ -336,8 +336,8 @@ class Settings:
     #: Number of recorder processes that share the port, if one core is not enough.
     recorders: int = _setting(1, _DATA, "N", "recorder processes ({d.recorders})", read=_read_whole)
     #: `all` records all calls. With advanced event selectors, only matching calls are recorded; the
-    #: rest are forwarded and counted, but nothing else about them is stored. Set the selectors as a
-    #: list in a JSON file, or as `[[record]]` tables in the configuration file.
+    #: rest are forwarded and counted, but no other data about them is stored. Set the selectors as
+    #: a list in a JSON file, or as `[[record]]` tables in the configuration file.
     record: str | Selection = _setting(
         "all",
         _DATA,
@@ -358,7 +358,7 @@ class Settings:
     on_record_failure: str = _setting(
         "refuse", _DATA, "MODE", "refuse (default) or allow", choices=("refuse", "allow")
     )
-    #: How many days events remain in event history.
+    #: Number of days to keep events in event history.
     history_retention_days: int = _setting(
         90,
         _DATA,
@@ -366,7 +366,7 @@ class Settings:
         "days that event history shows ({d.history_retention_days})",
         read=_read_whole,
     )
-    #: How many days data events and network activity events remain in event history. The default
+    #: Number of days to keep data events and network activity events in event history. The default
     #: and the maximum are `--history-retention-days`.
     data_event_days: int | None = _setting(
         None, _DATA, "N", "the same for data events (--history-retention-days)", read=_read_whole
@@ -405,7 +405,7 @@ class Settings:
         "time between digest files ({d.digest_interval:g})",
         read=read_number,
     )
-    #: How many days a key signs digests before a new key replaces it.
+    #: Number of days a key signs digests before a new key replaces it.
     signing_key_days: int = _setting(
         90, _TRAILS, "N", "lifetime of a signing key ({d.signing_key_days})", read=_read_days
     )
