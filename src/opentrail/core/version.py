@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 #: Version of the formats in the data directory; a server refuses newer data (exit code 4). Each
 #: change of a format raises it, and adds a directory of the old format to the tests. In 2, the file
