@@ -10,6 +10,7 @@ from opentrail.core.errors import (
     ObjectStoreError,
     QueryFailed,
     StatementRefused,
+    StorageFailed,
     StoreInactive,
 )
 from opentrail.ports.queries import (
@@ -67,6 +68,13 @@ class MemoryQueries:
         self.server = server
         self.stored: dict[str, StoredQuery] = {} if stored is None else stored
         self.result_bytes = 6
+        #: Reads and writes that still fail.
+        self.failures = 0
+
+    def _fail(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise StorageFailed("the control store could not be reached a moment ago")
 
     async def open(self) -> list[StoredQuery]:
         return await self.all()
@@ -75,12 +83,14 @@ class MemoryQueries:
         return sorted(self.stored.values(), key=lambda query: query.created)
 
     async def get(self, query_id: str) -> StoredQuery | None:
+        self._fail()
         return self.stored.get(query_id)
 
     async def publish(self, query_id: str) -> None:
         pass
 
     async def put(self, query: StoredQuery) -> None:
+        self._fail()
         self.stored[query.id] = query
 
     async def rows(self, query_id: str, first: int, limit: int) -> list[Row]:

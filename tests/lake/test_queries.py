@@ -254,6 +254,26 @@ async def test_any_server_cancels_a_query() -> None:
 
 
 @asynchronous
+async def test_outage_of_the_store_delays_a_cancellation() -> None:
+    cluster = Cluster()
+    query = await cluster.one.started("slow")
+    cluster.one.store.failures = 1
+    await cluster.two.queries.cancel(await cluster.two.queries.find(query.id, ACCOUNT))
+    assert (await cluster.one.queries.wait(query, 60)).status == "CANCELLED"
+    assert cluster.one.engine.running == 0
+
+
+@asynchronous
+async def test_end_of_a_query_survives_an_outage_of_the_store() -> None:
+    cluster = Cluster()
+    query = await cluster.one.started("slow")
+    cluster.one.store.failures = 2
+    cluster.one.engine.go_on.set()
+    seen = await cluster.two.queries.find(query.id, ACCOUNT)
+    assert (await cluster.two.queries.wait(seen, 60)).status == "FINISHED"
+
+
+@asynchronous
 async def test_restart_of_a_server_leaves_queries_of_others() -> None:
     cluster = Cluster()
     query = await cluster.one.started("slow")

@@ -57,7 +57,7 @@ _POLL_SECONDS = 0.5
 _ACTIVE: tuple[QueryStatus, ...] = ("QUEUED", "RUNNING")
 #: An id of a query, which is also the name of files.
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-#: Seconds between attempts to deliver a result; it then has the status FAILED.
+#: Seconds between attempts to deliver a result, or to store the end of a query.
 _RETRIES = (1, 10, 60, 600, 3_600)
 
 
@@ -70,7 +70,7 @@ class Queries:
         clock: the time.
         delivery: writes results to S3.
         stores: the created event data stores.
-        retries: seconds between attempts to deliver a result.
+        retries: seconds between attempts to deliver a result, or to store the end of a query.
     """
 
     def __init__(
@@ -215,10 +215,11 @@ class Queries:
         """Ends a query that another server cancels."""
         while self._store.server and task is not None:
             await asyncio.sleep(_POLL_SECONDS)
-            query = await self._store.get(query_id)
-            if query is not None and query.status == "CANCELLED":
-                task.cancel()
-                return
+            with contextlib.suppress(OpentrailError):
+                query = await self._store.get(query_id)
+                if query is not None and query.status == "CANCELLED":
+                    task.cancel()
+                    return
 
     async def _ended(
         self,
@@ -271,9 +272,22 @@ class Queries:
         return await self.stores.add_to(tables, query.statement, query.accounts, region)
 
     async def _end(self, query: StoredQuery, status: QueryStatus, error: str | None) -> StoredQuery:
+        """Stores the end of a query, however often the store fails.
+
+        A cancelled query is not retried, because a stopping server waits for it.
+        """
         ended = self._clock.now().timestamp()
         query = replace(query, status=status, error=error, ended=ended)
-        await self._store.put(query)
+        for seconds in () if status == "CANCELLED" else self._retries:
+            try:
+                await self._store.put(query)
+                break
+            except OpentrailError as failed:
+                extra = {"query": query.id, "error": str(failed)}
+                log.warning("the end of a query cannot be stored", extra=extra)
+                await asyncio.sleep(seconds)
+        else:
+            await self._store.put(query)
         async with self._changed:
             self._changed.notify_all()
         return query
