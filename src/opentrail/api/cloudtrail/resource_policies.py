@@ -1,6 +1,6 @@
 """The operations on channels, dashboards and imports: their lists, and policies of resources.
 
-You cannot create these resources yet. Source: "GetResourcePolicy", "PutResourcePolicy" and
+Channels and dashboards cannot be created. Source: "GetResourcePolicy", "PutResourcePolicy" and
 "DeleteResourcePolicy" of the API Reference; "AWS CloudTrail resource-based policy examples".
 """
 
