@@ -6,11 +6,10 @@ Clients use it by the endpoint's path `/athena`. The tables of the database `def
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
+from opentrail.api.cloudtrail.operation import first_in_page, page_of, page_token
 from opentrail.api.services import Services
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Json
@@ -23,7 +22,10 @@ from opentrail.ports.queries import QueryStatus, ResultPlace, StoredQuery
 CATALOG = "AwsDataCatalog"
 DATABASE = "default"
 WORK_GROUP = "opentrail"
-_PAGE = 1_000
+#: Maximum rows, and items of a list, in a page.
+_PAGE, _LIST_PAGE = 1_000, 50
+#: The word of page tokens.
+_LIST = "row"
 _STATES: dict[QueryStatus, str] = {
     "QUEUED": "QUEUED",
     "RUNNING": "RUNNING",
@@ -154,7 +156,7 @@ async def batch_get_query_execution(call: AthenaCall) -> Json:
 async def list_query_executions(call: AthenaCall) -> Json:
     """Returns the ids of the account's queries, newest first."""
     ids = [query.id for query in await call.queries.of(call.account)]
-    page, token = _page(call, ids, call.input.get("MaxResults") or 50)
+    page, token = _page(call, ids)
     return {"QueryExecutionIds": page, **token}
 
 
@@ -211,7 +213,7 @@ async def get_query_results(call: AthenaCall) -> Json:
             ],
             "ResultSetMetadata": {"ColumnInfo": [_column(*each) for each in query.columns]},
         },
-        **({"NextToken": _token(end)} if end < total and rows else {}),
+        **({"NextToken": page_token(_LIST, end)} if end < total and rows else {}),
     }
 
 
@@ -284,7 +286,7 @@ async def get_database(call: AthenaCall) -> Json:
 async def list_table_metadata(call: AthenaCall) -> Json:
     """Returns the tables with their columns."""
     _check_database(call)
-    tables, token = _page(call, await call.tables(), call.input.get("MaxResults") or 50)
+    tables, token = _page(call, await call.tables())
     return {"TableMetadataList": [_table(name) for name in tables], **token}
 
 
@@ -331,25 +333,12 @@ def hive_type(kind: Type) -> str:
 # Pages
 
 
-def _page(call: AthenaCall, items: Sequence[Any], limit: int) -> tuple[list[Any], Json]:
-    first = _first(call)
-    page = list(items[first : first + limit])
-    end = first + len(page)
-    return page, ({"NextToken": _token(end)} if end < len(items) else {})
-
-
-def _token(first: int) -> str:
-    return base64.urlsafe_b64encode(f"row {first}".encode()).decode()
+def _page(call: AthenaCall, items: Sequence[Any]) -> tuple[Sequence[Any], Json]:
+    return page_of(_LIST, items, _first(call), call.input.get("MaxResults") or _LIST_PAGE)
 
 
 def _first(call: AthenaCall) -> int:
-    token = call.input.get("NextToken")
-    if token is None:
-        return 0
-    try:
-        word, _, first = base64.urlsafe_b64decode(token).decode().partition(" ")
-        if word == "row" and first.isdecimal():
-            return int(first)
-    except (ValueError, binascii.Error):
-        pass
-    raise _invalid("NextToken is not valid.")
+    first = first_in_page(_LIST, call.input.get("NextToken"))
+    if first is None:
+        raise _invalid("NextToken is not valid.")
+    return first

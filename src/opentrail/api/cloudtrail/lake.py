@@ -121,17 +121,14 @@ async def list_queries(call: OperationCall) -> Json:
         and (end is None or query.created <= end.timestamp())
         and status in (None, query.status)
     ]
-    first, limit = call.first_in_page("queries"), call.input.get("MaxResults") or _PAGE
-    page = found[first : first + limit]
-    answer: Json = {
+    page, following = call.page("queries", found, _PAGE)
+    return {
         "Queries": [
             {"QueryId": each.id, "QueryStatus": each.status, "CreationTime": each.created}
             for each in page
-        ]
+        ],
+        **following,
     }
-    if first + len(page) < len(found):
-        answer["NextToken"] = page_token("queries", first + len(page))
-    return answer
 
 
 @operation("CancelQuery", without=("EventDataStoreOwnerAccountId",))
@@ -149,9 +146,8 @@ async def cancel_query(call: OperationCall) -> Json:
 async def search_sample_queries(call: OperationCall) -> Json:
     """Returns the sample queries for a phrase, most relevant first."""
     found = samples.search(call.input["SearchPhrase"])
-    first, limit = call.first_in_page("samples"), call.input.get("MaxResults") or _SAMPLES_PAGE
-    page = found[first : first + limit]
-    answer: Json = {
+    page, following = call.page("samples", found, _SAMPLES_PAGE)
+    return {
         "SearchResults": [
             {
                 "Name": sample.name,
@@ -160,8 +156,6 @@ async def search_sample_queries(call: OperationCall) -> Json:
                 "Relevance": relevance,
             }
             for sample, relevance in page
-        ]
+        ],
+        **following,
     }
-    if first + len(page) < len(found):
-        answer["NextToken"] = page_token("samples", first + len(page))
-    return answer

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import functools
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -92,21 +91,47 @@ class OperationCall:
         Raises:
             CloudTrailError: `InvalidNextTokenException`: the token belongs to another list.
         """
-        token = self.input.get("NextToken")
-        if token is None:
-            return 0
-        try:
-            owner, _, first = base64.urlsafe_b64decode(token).decode().rpartition(" ")
-            if owner == of and first.isdecimal():
-                return int(first)
-        except (ValueError, binascii.Error):
-            pass
-        raise CloudTrailError("InvalidNextTokenException", "NextToken is not a token of this list.")
+        first = first_in_page(of, self.input.get("NextToken"))
+        if first is None:
+            message = "NextToken is not a token of this list."
+            raise CloudTrailError("InvalidNextTokenException", message)
+        return first
+
+    def page(self, of: str, items: Sequence[Any], most: int) -> tuple[Sequence[Any], Json]:
+        """Returns the items of a page, and the members of the answer that lead to the next one.
+
+        Args:
+            of: the list.
+            items: the whole list.
+            most: maximum items, unless the call has `MaxResults`.
+
+        Raises:
+            CloudTrailError: as `first_in_page`.
+        """
+        return page_of(of, items, self.first_in_page(of), self.input.get("MaxResults") or most)
+
+
+def page_of(of: str, items: Sequence[Any], first: int, most: int) -> tuple[Sequence[Any], Json]:
+    """Returns the items of a list's page, and `NextToken` unless it is the last page."""
+    page = items[first : first + most]
+    end = first + len(page)
+    return page, ({"NextToken": page_token(of, end)} if end < len(items) else {})
 
 
 def page_token(of: str, first: int) -> str:
-    """Returns the token of a list's page from an item on; see `OperationCall.first_in_page`."""
+    """Returns the token of a list's page from an item on; the inverse of `first_in_page`."""
     return base64.urlsafe_b64encode(f"{of} {first}".encode()).decode()
+
+
+def first_in_page(of: str, token: str | None) -> int | None:
+    """Returns the number of the first item in a page; None if the token is of another list."""
+    if token is None:
+        return 0
+    try:
+        owner, _, first = base64.urlsafe_b64decode(token).decode().rpartition(" ")
+    except ValueError:
+        return None
+    return int(first) if owner == of and first.isdecimal() else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import uuid
 from dataclasses import replace
 from datetime import timedelta
 
-from opentrail.api.cloudtrail.operation import OperationCall, operation, page_token
+from opentrail.api.cloudtrail.operation import OperationCall, operation
 from opentrail.core.arns import STORE, CloudTrailArn, read_cloudtrail_arn
 from opentrail.core.errors import CloudTrailError, Unsupported
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, NETWORK_ACTIVITY, Json
@@ -118,18 +118,15 @@ async def _to_change(call: OperationCall) -> EventDataStore:
 )
 async def list_event_data_stores(call: OperationCall) -> Json:
     """Returns the store `event_history`, which each account has, and the created stores."""
-    first, limit = call.first_in_page("stores"), call.input.get("MaxResults") or _PAGE
     stores = [(str(_history_arn(call)), NAME)]
     if call.services.stores is not None:
         created = await call.services.stores.of(call.account, call.region)
         stores += [(str(store.arn), store.name) for store in created]
-    page = stores[first : first + limit]
-    answer: Json = {
-        "EventDataStores": [{"EventDataStoreArn": arn, "Name": name} for arn, name in page]
+    page, following = call.page("stores", stores, _PAGE)
+    return {
+        "EventDataStores": [{"EventDataStoreArn": arn, "Name": name} for arn, name in page],
+        **following,
     }
-    if first + len(page) < len(stores):
-        answer["NextToken"] = page_token("stores", first + len(page))
-    return answer
 
 
 def _history_arn(call: OperationCall) -> CloudTrailArn:
