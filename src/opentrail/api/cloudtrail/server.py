@@ -89,7 +89,7 @@ _LACKING = (
     ("Channel|AuditEvents", "channels"),
     ("Dashboard", "dashboards"),
     ("Import", "imports into event data stores"),
-    ("Quer", "generated or sample queries"),
+    ("Quer", "generated queries"),
     ("Federation", "federation of event data stores"),
 )
 
