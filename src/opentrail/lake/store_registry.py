@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
 from opentrail.core.arns import STORE, read_cloudtrail_arn
@@ -182,13 +183,19 @@ class Stores:
             region: the Region of the stores, or `EVERY_REGION`.
         """
         stores = await self.visible(accounts, region)
-        names = [store.name.lower() for store in stores]
+        unique = unique_names(stores)
         named = {store.id: store for store in stores if has_word(statement, store.id)}
         for store in stores:
             name = store.name.lower()
-            if names.count(name) == 1 and has_word(statement, name):
+            if name in unique and has_word(statement, name):
                 named.setdefault(name, store)
         return named
+
+
+def unique_names(stores: Sequence[EventDataStore]) -> set[str]:
+    """Returns the names that only one of the stores has, in lower case: statements may use them."""
+    counts = Counter(store.name.lower() for store in stores)
+    return {name for name, count in counts.items() if count == 1}
 
 
 def has_word(statement: str, word: str) -> bool:

@@ -48,14 +48,14 @@ class ListTables(Question, frozen=True, kw_only=True):
         """Returns event history and the stores of the accounts that the caller may see."""
         from opentrail.lake.event_history import NAME, schema
         from opentrail.lake.queries import NO_SQL
-        from opentrail.lake.store_registry import EVERY_REGION
+        from opentrail.lake.store_registry import EVERY_REGION, unique_names
 
         if asked.queries is None:
             raise Unsupported(NO_SQL)
         stores = await asked.queries.stores.visible(asked.accounts, EVERY_REGION)
-        names = [store.name.lower() for store in stores]
+        unique = unique_names(stores)
         history = TableSummary(NAME, NAME, None, None, None, "ENABLED", None, None)
-        tables = [_table(store, is_unique=names.count(store.name.lower()) == 1) for store in stores]
+        tables = [_table(store, is_unique=store.name.lower() in unique) for store in stores]
         columns: list[QueryColumn] = [
             {"name": name, "type": str(kind)} for name, kind in schema().items()
         ]
