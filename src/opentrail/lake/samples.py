@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from importlib.resources import files
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -23,7 +24,7 @@ def _read(text: str) -> tuple[Sample, ...]:
     return tuple(Sample(name, described, sql.rstrip(";\n")) for name, described, sql in found)
 
 
-SAMPLES = _read((files("opentrail.lake") / "samples.sql").read_text(encoding="utf-8"))
+SAMPLES = _read(Path(__file__).with_name("samples.sql").read_text(encoding="utf-8"))
 
 
 def search(phrase: str) -> list[tuple[Sample, float]]:
@@ -31,13 +32,12 @@ def search(phrase: str) -> list[tuple[Sample, float]]:
 
     The relevance is a number of at most 1. Rare words count more than frequent ones.
     """
-    words = _words(phrase)
-    counts = Counter(word for known in _WORDS.values() for word in known)
+    words, (known, counts) = _words(phrase), _known_words()
     weights = {word: math.log((len(SAMPLES) + 1) / counts[word]) for word in words & counts.keys()}
     unknown = math.log(len(SAMPLES) + 1) * len(words - counts.keys())
     total = sum(weights.values()) + unknown
     scored = [
-        (sample, round(sum(weights.get(word, 0) for word in _WORDS[sample.name]) / total, 3))
+        (sample, round(sum(weights.get(word, 0) for word in known[sample.name]) / total, 3))
         for sample in SAMPLES
         if total
     ]
@@ -55,29 +55,23 @@ def _words(text: str) -> set[str]:
 _FREQUENT = frozenset(
     [
         *("a", "all", "an", "and", "are", "by", "did", "do", "for", "from", "get", "has", "have"),
-        *(
-            "how",
-            "i",
-            "in",
-            "is",
-            "it",
-            "list",
-            "me",
-            "my",
-            "of",
-            "on",
-            "or",
-            "per",
-            "show",
-            "that",
-        ),
-        *("the", "their", "this", "to", "was", "were", "what", "when", "which", "who", "with"),
+        *("how", "i", "in", "is", "it", "list", "me", "my", "of", "on", "or", "per"),
+        *("show", "that", "the", "their", "this", "to", "was", "were", "what", "when", "which"),
+        *("who", "with"),
     ]
 )
-#: Name → words of the name, the description and the statement's strings.
-_WORDS = {
-    sample.name: _words(
-        " ".join([sample.name, sample.description, *re.findall(r"'([^']*)'", sample.statement)])
-    )
-    for sample in SAMPLES
-}
+
+
+@cache
+def _known_words() -> tuple[dict[str, set[str]], Counter[str]]:
+    """Returns the words of each sample by its name, and the number of samples with each word.
+
+    These are the words of the name, the description and the statement's strings.
+    """
+    known = {
+        sample.name: _words(
+            " ".join([sample.name, sample.description, *re.findall(r"'([^']*)'", sample.statement)])
+        )
+        for sample in SAMPLES
+    }
+    return known, Counter(word for words in known.values() for word in words)
