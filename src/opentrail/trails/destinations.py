@@ -214,9 +214,8 @@ class Destinations:
         except ObjectMissing as error:
             raise _no_bucket(bucket) from error
         except ObjectStoreError as error:
-            if "Denied" not in error.code and error.code != "403":
-                raise
-            raise _bad_policy(bucket) from error
+            _raise_if_denied(bucket, error)
+            raise
 
     async def _key_arn(self, trail: Trail) -> str:
         """Returns the ARN of the key, which must be in the bucket's Region."""
@@ -267,9 +266,8 @@ class Destinations:
                     "Insufficient permissions to access S3 bucket "
                     f"{trail.bucket} or KMS key {trail.kms_key}.",
                 ) from error
-            if "Denied" not in error.code and error.code != "403":
-                raise
-            raise _bad_policy(trail.bucket) from error
+            _raise_if_denied(trail.bucket, error)
+            raise
 
     async def _check_policy(self, trail: Trail) -> None:
         """Checks the permissions for the account's folder, and for its organization's folder."""
@@ -351,6 +349,11 @@ def _logs(trail: Trail) -> tuple[str, str]:
 
 def _no_bucket(bucket: str) -> CloudTrailError:
     return CloudTrailError("S3BucketDoesNotExistException", f"S3 bucket {bucket} does not exist!")
+
+
+def _raise_if_denied(bucket: str, error: ObjectStoreError) -> None:
+    if "Denied" in error.code or error.code == "403":
+        raise _bad_policy(bucket) from error
 
 
 def _bad_policy(bucket: str) -> CloudTrailError:
