@@ -4,6 +4,7 @@ import type { ExpressionTerms } from "../api/types";
 import { asApiError } from "../api/useCall";
 import { useKeys } from "../app/keys";
 import { useRoute } from "../app/router";
+import { Suggestions } from "../parts/Suggestions";
 import { hidden, visible } from "../text/visible";
 import { allOf, read, useTerms } from "./expression";
 import { lastWord } from "./fields";
@@ -29,7 +30,6 @@ export function FilterBar({ expression, onChange, onEnter, onLeave }: Props): Re
   const [isOpen, setOpen] = useState(false);
   const [active, setActive] = useState(-1);
   const input = useRef<HTMLInputElement>(null);
-  const list = useRef<HTMLUListElement>(null);
   /** The current expression and edited term, which may have changed when an answer arrives. */
   const now = useRef({ expression, edited, changes: 0 });
   Object.assign(now.current, { expression, edited });
@@ -61,9 +61,6 @@ export function FilterBar({ expression, onChange, onEnter, onLeave }: Props): Re
       if (isInvalid && now.current.edited === expression) clear();
     };
   }, [expression]);
-  useEffect(() => {
-    list.current?.children[active]?.scrollIntoView?.({ block: "nearest" });
-  }, [active]);
   // Before the alert is painted, so that the next keystroke replaces the mistake.
   useLayoutEffect(() => {
     if (wrong?.at == null) return;
@@ -190,23 +187,7 @@ export function FilterBar({ expression, onChange, onEnter, onLeave }: Props): Re
           onKeyDown={onKeyDown}
         />
       </div>
-      {isListed && (
-        <ul ref={list} id={`${id}list`} role="listbox" aria-label="Suggestions">
-          {suggestions.map((suggestion, index) => (
-            <li
-              key={suggestion.text}
-              id={`${id}${index}`}
-              role="option"
-              aria-selected={index === active}
-              onMouseMove={() => setActive(index)}
-              onMouseDown={(event) => event.preventDefault()}
-              onClick={() => take(suggestion)}
-            >
-              <span>{visible(suggestion.text)}</span> <span className="secondary">{visible(suggestion.detail)}</span>
-            </li>
-          ))}
-        </ul>
-      )}
+      {isListed && <Suggestions id={id} suggestions={suggestions} active={active} onActive={setActive} onTake={take} />}
       {wrong && (
         <p id={`${id}wrong`} className="filter-wrong" role="alert">
           {visible(wrong.message)}

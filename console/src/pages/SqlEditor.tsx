@@ -1,6 +1,6 @@
 import { type KeyboardEvent, type ReactNode, type RefObject, useEffect, useId, useRef, useState } from "react";
 import type { TablesAnswer } from "../api/types";
-import { visible } from "../text/visible";
+import { Suggestions } from "../parts/Suggestions";
 import { type Suggestion, completion } from "./sqlCompletion";
 
 interface Props {
@@ -95,29 +95,17 @@ export function SqlEditor({ statement, onChange, onRun, known, editor }: Props):
         onScroll={() => setPopup(null)}
       />
       {popup && (
-        <ul
-          id={`${id}list`}
-          role="listbox"
-          aria-label="Suggestions"
+        <Suggestions
+          id={id}
+          suggestions={popup.suggestions}
+          active={popup.active}
+          onActive={(active) => setPopup({ ...popup, active })}
+          onTake={take}
           style={{
             insetBlockStart: `calc(8px + ${popup.line} * 1.5em - ${editor.current?.scrollTop ?? 0}px)`,
             insetInlineStart: `calc(12px + ${popup.column}ch - ${editor.current?.scrollLeft ?? 0}px)`,
           }}
-        >
-          {popup.suggestions.map((suggestion, index) => (
-            <li
-              key={suggestion.text}
-              id={`${id}${index}`}
-              role="option"
-              aria-selected={index === popup.active}
-              onMouseMove={() => setPopup({ ...popup, active: index })}
-              onMouseDown={(event) => event.preventDefault()}
-              onClick={() => take(suggestion)}
-            >
-              <span>{visible(suggestion.text)}</span> <span className="secondary">{visible(suggestion.detail)}</span>
-            </li>
-          ))}
-        </ul>
+        />
       )}
     </div>
   );
