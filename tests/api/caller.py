@@ -31,6 +31,7 @@ from opentrail.api.v1.incidents import Incidents
 from opentrail.api.v1.proofs import Verifications
 from opentrail.api.v1.questions import AgentQuestions
 from opentrail.api.v1.server import JsonApi, QuestionRoutes
+from opentrail.api.v1.stores import EventDataStores
 from opentrail.api.v1.stories import Stories
 from opentrail.api.v1.streams import Streams
 from opentrail.api.v1.tail import Marks, Tail
@@ -256,6 +257,7 @@ class Api:
         self.streams = Streams(self.services, self._missing)
         self.verifications = Verifications(self.world.control, self.world.clock)
         self.tail = Tail(self.services)
+        trails = Trails(self.services, self._verify, self.verifications)
         #: Groups of the JSON API.
         self.groups: list[object] = [
             Events(self.services, self._missing),
@@ -269,7 +271,8 @@ class Api:
             ),
             Marks(self.services),
             self.tail,
-            Trails(self.services, self._verify, self.verifications),
+            trails,
+            EventDataStores(self.services, trails),
             self.streams,
             AgentQuestions(self.world.journal, self.world.clock, lambda: ACCOUNT),
         ]

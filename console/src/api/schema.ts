@@ -776,6 +776,30 @@ export interface SignInWays {
   oidc: boolean;
 }
 
+/** Event data stores, by name. */
+export interface StoreList {
+  stores: StoreSummary[];
+}
+
+/** The settings and the status of an event data store. */
+export interface StoreSummary {
+  account: string;
+  arn: string;
+  categories: string[];
+  created: string;
+  multiRegion: boolean;
+  name: string;
+  region: string;
+  restorableUntil: string | null;
+  retentionDays: number;
+  selectors: (Record<string, unknown>)[];
+  sql: string;
+  status: "ENABLED" | "PENDING_DELETION" | "STOPPED_INGESTION";
+  tags: Record<string, string>;
+  terminationProtection: boolean;
+  updated: string;
+}
+
 /** Event history, or an event data store. */
 export interface TableSummary {
   sql: string;

@@ -118,6 +118,17 @@ class Services:
         return self.queries
 
     @property
+    def created_stores(self) -> Stores:
+        """The created event data stores.
+
+        Raises:
+            Unsupported: this server has none.
+        """
+        if self.stores is None:
+            raise Unsupported("event data stores on a cluster of servers")
+        return self.stores
+
+    @property
     def store_problems(self) -> list[str]:
         """The problems of the created event data stores, for `/health`."""
         return self.store_keeper.problems if self.store_keeper else []

@@ -50,6 +50,7 @@ from opentrail.api.v1.events import EventExport, Events
 from opentrail.api.v1.proofs import Proofs, Verifications
 from opentrail.api.v1.server import JsonApi, QuestionRoutes
 from opentrail.api.v1.state import State
+from opentrail.api.v1.stores import EventDataStores
 from opentrail.api.v1.stories import Stories
 from opentrail.api.v1.streams import Streams
 from opentrail.api.v1.tail import Marks, Tail
@@ -358,6 +359,7 @@ class Server:
         verify = TrailVerifiers(settings.data_dir, as_owner).verify
         verifications = Verifications(services.control, services.clock)
         streams, tail = Streams(services, missing), Tail(services)
+        listed = Trails(services, verify, verifications)
         groups: list[object] = [
             Events(services, missing),
             EventExport(services),
@@ -367,7 +369,8 @@ class Server:
             Marks(services),
             Stories(services, missing),
             QuestionRoutes(services, missing),
-            Trails(services, verify, verifications),
+            listed,
+            EventDataStores(services, listed),
             TrailAdministration(
                 services, BotocoreEndpoint(as_user), core.account, own_region(settings)
             ),

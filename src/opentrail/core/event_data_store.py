@@ -12,12 +12,22 @@ from typing import Literal, Self
 
 from opentrail.core.arns import STORE, CloudTrailArn
 from opentrail.core.entry_matching import EntryBatch, matcher_of
-from opentrail.core.event import Entry, Json, parse_time
+from opentrail.core.event import (
+    DATA,
+    INSIGHT,
+    MANAGEMENT,
+    NETWORK_ACTIVITY,
+    Entry,
+    Json,
+    parse_time,
+)
 from opentrail.core.selectors import ADVANCED, Selection
 from opentrail.core.trail import Span, Tags
 
 BillingMode = Literal["EXTENDABLE_RETENTION_PRICING", "FIXED_RETENTION_PRICING"]
 StoreStatus = Literal["ENABLED", "STOPPED_INGESTION", "PENDING_DELETION"]
+#: Categories of the events that stores can have.
+STORE_CATEGORIES = (MANAGEMENT, DATA, NETWORK_ACTIVITY, INSIGHT)
 #: Time in which a deleted store can be restored.
 RESTORABLE = timedelta(days=7)
 
@@ -76,13 +86,25 @@ class EventDataStore:
         return "ENABLED" if self.is_ingesting else "STOPPED_INGESTION"
 
     @property
+    def categories(self) -> list[str]:
+        """The categories of its events, in the order of the selectors."""
+        advanced = Selection.from_document({ADVANCED: self.selectors}).advanced
+        return list(dict.fromkeys(selector.category for selector in advanced))
+
+    @property
     def category(self) -> str:
         """The category of its events; of a store for calls, the first one."""
-        return Selection.from_document({ADVANCED: self.selectors}).advanced[0].category
+        return self.categories[0]
+
+    @property
+    def restorable_until(self) -> datetime | None:
+        """The time until which a deleted store can be restored."""
+        return None if self.deleted_at is None else parse_time(self.deleted_at) + RESTORABLE
 
     def is_gone(self, now: datetime) -> bool:
         """Returns whether it can no longer be restored."""
-        return self.deleted_at is not None and parse_time(self.deleted_at) + RESTORABLE <= now
+        until = self.restorable_until
+        return until is not None and until <= now
 
     def kept_since(self, now: datetime) -> datetime:
         """Returns the time since when it has events."""

@@ -198,6 +198,15 @@ def unique_names(stores: Sequence[EventDataStore]) -> set[str]:
     return {name for name, count in counts.items() if count == 1}
 
 
+def table_names(stores: Sequence[EventDataStore]) -> dict[str, str]:
+    """Returns the names of stores in statements, by id: their names if unique, otherwise ids."""
+    unique = unique_names(stores)
+    return {
+        store.id: f'"{store.name if store.name.lower() in unique else store.id}"'
+        for store in stores
+    }
+
+
 def has_word(statement: str, word: str) -> bool:
     """Returns whether a statement has a word, in any case."""
     pattern = f"(?<!{_WORD}){re.escape(word)}(?!{_WORD})"

@@ -48,23 +48,23 @@ class ListTables(Question, frozen=True, kw_only=True):
         """Returns event history and the stores of the accounts that the caller may see."""
         from opentrail.lake.event_history import NAME, schema
         from opentrail.lake.queries import NO_SQL
-        from opentrail.lake.store_registry import EVERY_REGION, unique_names
+        from opentrail.lake.store_registry import EVERY_REGION, table_names
 
         if asked.queries is None:
             raise Unsupported(NO_SQL)
         stores = await asked.queries.stores.visible(asked.accounts, EVERY_REGION)
-        unique = unique_names(stores)
+        names = table_names(stores)
         history = TableSummary(NAME, NAME, None, None, None, "ENABLED", None, None)
-        tables = [_table(store, is_unique=store.name.lower() in unique) for store in stores]
+        tables = [_table(store, names[store.id]) for store in stores]
         columns: list[QueryColumn] = [
             {"name": name, "type": str(kind)} for name, kind in schema().items()
         ]
         return TablesAnswer([history, *tables], columns)
 
 
-def _table(store: EventDataStore, *, is_unique: bool) -> TableSummary:
+def _table(store: EventDataStore, sql: str) -> TableSummary:
     return TableSummary(
-        f'"{store.name if is_unique else store.id}"',
+        sql,
         store.name,
         store.id,
         store.account,

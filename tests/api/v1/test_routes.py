@@ -175,7 +175,7 @@ async def test_operations_that_change_something_need_an_operator(
 
 
 async def two_accounts() -> Browser:
-    """Returns a browser on a server with events, incidents, trails and views of two accounts.
+    """Returns a browser on a server with events, trails, stores and more of two accounts.
 
     Data of the other account contains the canary, except names that a call may mention.
     """
@@ -200,6 +200,7 @@ async def two_accounts() -> Browser:
     for account, bucket, word in ((MINE, BUCKET, "mine"), (THEIRS, "other-bucket", CANARY)):
         given = {"Name": f"trail-of-{account}", "S3BucketName": bucket, "S3KeyPrefix": word}
         await browser.api.ok("CreateTrail", account=account, **given)
+        await browser.api.ok("CreateEventDataStore", account=account, Name=f"{word}-store")
     browser.become(ConsoleRole.OPERATOR)
     state = {"expression": f"user={CANARY}"}
     await browser.send("PUT", f"views/{CANARY}", {"state": state, "expected": 0})
@@ -259,6 +260,7 @@ def reads() -> list[str]:
         "session",
         "views",
         "trails",
+        "stores",
         "insights/status",
     ]
 

@@ -13,7 +13,7 @@ from opentrail.api.cloudtrail.operation import OperationCall, operation
 from opentrail.core.arns import STORE, CloudTrailArn, read_cloudtrail_arn
 from opentrail.core.errors import CloudTrailError, Unsupported
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, NETWORK_ACTIVITY, Json
-from opentrail.core.event_data_store import EventDataStore
+from opentrail.core.event_data_store import STORE_CATEGORIES, EventDataStore
 from opentrail.core.selectors import (
     ADVANCED,
     STORE_DEFAULT,
@@ -22,11 +22,10 @@ from opentrail.core.selectors import (
 )
 from opentrail.core.trail import as_tag_list, epoch, read_tags, with_tags
 from opentrail.lake.event_history import NAME, store_id
-from opentrail.lake.store_registry import Stores, inactive, not_found
+from opentrail.lake.store_registry import inactive, not_found
 
 _PAGE = 1_000
 _CALLS = (MANAGEMENT, DATA, NETWORK_ACTIVITY)
-_SELECTABLE = (*_CALLS, INSIGHT)
 _INVALID = "InvalidParameterException"
 _EXTENDABLE, _FIXED = "EXTENDABLE_RETENTION_PRICING", "FIXED_RETENTION_PRICING"
 #: Billing mode → default and maximum of a store's retention in days.
@@ -41,17 +40,6 @@ _ERRORS = {
 _STATUS = "InvalidEventDataStoreStatusException"
 
 
-def stores_of(call: OperationCall) -> Stores:
-    """Returns the created stores.
-
-    Raises:
-        Unsupported: this server has none.
-    """
-    if call.services.stores is None:
-        raise Unsupported("event data stores on a cluster of servers")
-    return call.services.stores
-
-
 async def find_store(call: OperationCall, given: str) -> EventDataStore:
     """Returns the created store that a call names by ARN or id.
 
@@ -62,7 +50,7 @@ async def find_store(call: OperationCall, given: str) -> EventDataStore:
     arn = read_cloudtrail_arn(given)
     if arn is not None and arn.account != call.account and call.resource_policies.find(arn):
         raise Unsupported("event data stores of other accounts")
-    return await stores_of(call).find(call.account, call.region, given)
+    return await call.services.created_stores.find(call.account, call.region, given)
 
 
 async def check_store(call: OperationCall) -> None:
@@ -151,7 +139,7 @@ async def get_event_data_store(call: OperationCall) -> Json:
                 "Name": f"{category} events",
                 "FieldSelectors": [{"Field": "eventCategory", "Equals": [category]}],
             }
-            for category in _SELECTABLE
+            for category in STORE_CATEGORIES
         ],
         "MultiRegionEnabled": True,
         "OrganizationEnabled": False,
@@ -169,7 +157,7 @@ async def get_event_data_store(call: OperationCall) -> Json:
 )
 async def create_event_data_store(call: OperationCall) -> Json:
     """Creates a store, which has the events from this call on."""
-    stores, given, now = stores_of(call), call.input, call.now()
+    stores, given, now = call.services.created_stores, call.input, call.now()
     billing = given.get("BillingMode", _EXTENDABLE)
     store = EventDataStore(
         id=str(uuid.uuid4()),
@@ -224,7 +212,7 @@ async def update_event_data_store(call: OperationCall) -> Json:
             )
         return changed
 
-    changed = await stores_of(call).change(store, change)
+    changed = await call.services.created_stores.change(store, change)
     return {**_description(changed), "FederationStatus": "DISABLED"}
 
 
@@ -242,7 +230,7 @@ async def delete_event_data_store(call: OperationCall) -> Json:
             raise _protected(current.name)
         return replace(current, deleted_at=call.now(), updated_at=call.now())
 
-    await stores_of(call).change(store, change)
+    await call.services.created_stores.change(store, change)
     return {}
 
 
@@ -256,7 +244,7 @@ async def restore_event_data_store(call: OperationCall) -> Json:
             raise _wrong_status(current, "PENDING_DELETION")
         return replace(current, deleted_at=None, is_ingesting=True, updated_at=call.now())
 
-    return _description(await stores_of(call).change(store, change))
+    return _description(await call.services.created_stores.change(store, change))
 
 
 @operation("StartEventDataStoreIngestion")
@@ -285,7 +273,7 @@ async def _ingest(call: OperationCall, is_ingesting: bool) -> Json:
             raise _wrong_status(current, expected)
         return replace(current, is_ingesting=is_ingesting, updated_at=call.now())
 
-    await stores_of(call).change(store, change)
+    await call.services.created_stores.change(store, change)
     return {}
 
 
@@ -313,7 +301,7 @@ def _selectors(call: OperationCall) -> list[Json]:
         return []
     selection = read_selection(call.input, SelectorOwner.EVENT_DATA_STORE)
     categories = {selector.category for selector in selection.advanced}
-    if others := sorted(categories - {*_SELECTABLE}):
+    if others := sorted(categories - {*STORE_CATEGORIES}):
         raise Unsupported(f"event data stores of {others[0]} events")
     documents: list[Json] = selection.document()[ADVANCED]
     return documents

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from opentrail.api.cloudtrail.operation import OperationCall, operation
-from opentrail.api.cloudtrail.stores import find_store, stores_of
+from opentrail.api.cloudtrail.stores import find_store
 from opentrail.api.cloudtrail.trails import resource_not_found
 from opentrail.core.arns import STORE, TRAIL, TYPES, read_cloudtrail_arn
 from opentrail.core.errors import CloudTrailError
@@ -86,7 +86,9 @@ async def _change(call: OperationCall, change: Callable[[Tags], Tags]) -> None:
         raise resource_not_found(arn) if error.code in _MISSING else error from None
     if store.deleted_at is not None:
         raise inactive(store)
-    await stores_of(call).change(store, lambda current: replace(current, tags=change(current.tags)))
+    await call.services.created_stores.change(
+        store, lambda current: replace(current, tags=change(current.tags))
+    )
 
 
 def _type(arn: str) -> str:

@@ -22,6 +22,7 @@ from opentrail.api.v1.questions import AgentQuestions
 from opentrail.api.v1.routes import PREFIX, Rule, rules_in
 from opentrail.api.v1.server import QuestionRoutes
 from opentrail.api.v1.state import State
+from opentrail.api.v1.stores import EventDataStores
 from opentrail.api.v1.stories import Stories
 from opentrail.api.v1.streams import Streams
 from opentrail.api.v1.tail import Marks, Tail
@@ -47,6 +48,7 @@ GROUPS: tuple[type, ...] = (
     Detections,
     Trails,
     TrailAdministration,
+    EventDataStores,
     Proofs,
     State,
     AccessAdministration,

@@ -17,6 +17,7 @@ from opentrail.api.v1.proofs import Verification, Verifications
 from opentrail.api.v1.routes import AUDITOR, OPERATOR, route
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import DATA, MANAGEMENT, NETWORK_ACTIVITY, Json
+from opentrail.core.event_data_store import STORE_CATEGORIES
 from opentrail.core.event_record import EventRecord
 from opentrail.core.selectors import Selection, SelectorOwner, predicate_of, read_selection
 from opentrail.core.trail import Trail, shown_time
@@ -164,7 +165,10 @@ _EXAMPLE = '{"name": "my-trail"}'
 #: Maximum events in a preview of selectors, and maximum names of events that they leave out.
 _MAX_PREVIEWED, _MAX_LEFT_OUT = 10_000, 5
 #: The event categories that selectors cover.
-_SELECTED = (MANAGEMENT, DATA, NETWORK_ACTIVITY)
+_SELECTED = {
+    SelectorOwner.TRAIL: (MANAGEMENT, DATA, NETWORK_ACTIVITY),
+    SelectorOwner.EVENT_DATA_STORE: STORE_CATEGORIES,
+}
 
 
 class TrailSummary(TrailState):
@@ -255,10 +259,16 @@ class Trails:
         The body has the members of `PutEventSelectors`. The count includes all Regions, all
         accounts that the caller may see, and imported events.
         """
-        selection = _selection_in(body)
+        return await self.preview_of(request, body, SelectorOwner.TRAIL)
+
+    async def preview_of(
+        self, request: Request, body: Json, owner: SelectorOwner
+    ) -> SelectorPreview:
+        """Returns a preview of the selectors of a trail or of an event data store."""
+        selection = _selection_in(body, owner)
         since = self._services.clock.now() - timedelta(days=1)
         history = seen_by(request, self._services).history
-        search = Search(start=since, categories=_SELECTED)
+        search = Search(start=since, categories=_SELECTED[owner])
         async with self._turn:
             events = await history.latest(search, _MAX_PREVIEWED)
             return await in_thread(_preview, selection, events)
@@ -293,14 +303,14 @@ class Trails:
         return await find_trail(self._services.trails, name, account, caller_of(request).may_see)
 
 
-def _selection_in(body: Json) -> Selection:
+def _selection_in(body: Json, owner: SelectorOwner) -> Selection:
     """Returns the selection that the members of `PutEventSelectors` describe.
 
     Raises:
-        CloudTrailError: they have another form, or describe a selection that no trail can have.
+        CloudTrailError: they have another form, or describe a selection that `owner` cannot have.
     """
     try:
-        return read_selection(body, SelectorOwner.TRAIL)
+        return read_selection(body, owner)
     except (AttributeError, KeyError, TypeError) as error:
         message = "EventSelectors or AdvancedEventSelectors must be as in PutEventSelectors"
         raise invalid_parameter(message) from error
