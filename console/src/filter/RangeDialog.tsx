@@ -35,7 +35,7 @@ export default function RangeDialog({ range, zone, onChange, onClose }: Props): 
       <form onSubmit={(event) => (event.preventDefault(), apply())}>
         <ColumnLayout columns={2}>
           <FormField label="From" description="Empty: from the beginning" errorText={since && !from ? invalid : undefined}>
-            <Input autoFocus value={since} placeholder={FORM} onChange={({ detail }) => setSince(detail.value)} />
+            <Input value={since} placeholder={FORM} onChange={({ detail }) => setSince(detail.value)} />
           </FormField>
           <FormField label="To" description="Empty: until now" errorText={until && !to ? invalid : order}>
             <Input value={until} placeholder={FORM} onChange={({ detail }) => setUntil(detail.value)} />

@@ -281,7 +281,7 @@ function Expected({ incident, onClose, onDone }: { incident: IncidentDetail; onC
         than in this incident.
       </Box>
       <FormField label="Note" description="Why it is expected">
-        <Input autoFocus value={note} placeholder="Load test" onChange={({ detail }) => setNote(detail.value.slice(0, 1000))} />
+        <Input value={note} placeholder="Load test" onChange={({ detail }) => setNote(detail.value.slice(0, 1000))} />
       </FormField>
     </FormDialog>
   );

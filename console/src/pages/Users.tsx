@@ -135,7 +135,7 @@ function Create({ onClose, onCreated }: { onClose: () => void; onCreated: (made:
   return (
     <FormDialog action="Create user" failed="The user was not created" disabled={!name} send={send} onCancel={onClose} onSent={onCreated}>
       <FormField label="Name">
-        <Input autoFocus value={name} onChange={({ detail }) => setName(detail.value)} />
+        <Input value={name} onChange={({ detail }) => setName(detail.value)} />
       </FormField>
       <FormField label="Role" description="Each role includes the permissions of the roles before it.">
         <Select

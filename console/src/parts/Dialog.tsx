@@ -2,7 +2,7 @@ import Box from "@cloudscape-design/components/box";
 import Button from "@cloudscape-design/components/button";
 import Modal from "@cloudscape-design/components/modal";
 import SpaceBetween from "@cloudscape-design/components/space-between";
-import { type ReactNode, useState } from "react";
+import { type ReactNode, useEffect, useRef, useState } from "react";
 import type { ApiError } from "../api/client";
 import { asApiError } from "../api/useCall";
 import { Problem } from "./Problem";
@@ -40,9 +40,20 @@ export function Dialog({ header, action, keep, disabled, loading, onCancel, onAc
         </Box>
       }
     >
-      {children}
+      <Content>{children}</Content>
     </Modal>
   );
+}
+
+/** Focuses its first text field, after the modal has focused its first button. */
+function Content({ children }: { children: ReactNode }): ReactNode {
+  const element = useRef<HTMLDivElement>(null);
+  const [isOpen, setOpen] = useState(false);
+  useEffect(() => setOpen(true), []);
+  useEffect(() => {
+    if (isOpen) element.current?.querySelector<HTMLElement>("input:not([type=checkbox], [type=radio]), textarea")?.focus();
+  }, [isOpen]);
+  return <div ref={element}>{children}</div>;
 }
 
 interface FormProps<T> {

@@ -99,7 +99,7 @@ function Create({ users, onClose, onCreated }: { users: string[]; onClose: () =>
         />
       </FormField>
       <FormField label="Name" description="Name of the program or its machine, such as laptop.">
-        <Input autoFocus value={name} onChange={({ detail }) => setName(detail.value)} />
+        <Input value={name} onChange={({ detail }) => setName(detail.value)} />
       </FormField>
       <FormField label="Valid for" description="Days, 1 to 366">
         <Input inputMode="numeric" value={days} onChange={({ detail }) => setDays(detail.value)} />
