@@ -31,6 +31,7 @@ from opentrail.api.v1.routes import PREFIX, rules_in
 from opentrail.cli import parser
 from opentrail.core import errors
 from opentrail.core.arns import CHANNEL, STORE
+from opentrail.core.event_data_store import STORE_CATEGORIES
 from opentrail.core.selectors import SelectorOwner
 from opentrail.core.selectors.advanced import field_rules
 from opentrail.api.cloudtrail.selectors import KNOWN_TYPES
@@ -444,11 +445,15 @@ def selector_rules() -> str:
     """Returns the fields and values in the web console's form for advanced event selectors."""
     members = ("operators", "values", "required", "single")
     fields_of = {
-        category: {
-            name: {member: getattr(rule, member) for member in members}
-            for name, rule in rules.items()
+        owner.value: {
+            category: {
+                name: {member: getattr(rule, member) for member in members}
+                for name, rule in rules.items()
+            }
+            for category, rules in field_rules(owner).items()
+            if category in STORE_CATEGORIES
         }
-        for category, rules in field_rules(SelectorOwner.TRAIL).items()
+        for owner in (SelectorOwner.TRAIL, SelectorOwner.EVENT_DATA_STORE)
     }
     rules = {"fields": fields_of, "resourceTypes": sorted(KNOWN_TYPES)}
     return json.dumps(rules, indent=2) + "\n"

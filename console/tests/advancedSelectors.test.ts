@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import {
   type AdvancedEventSelector,
   type AdvancedSelector,
+  categoriesOf,
   concerns,
   conditionError,
   emptySelector,
@@ -13,11 +14,11 @@ import {
   RESOURCE_TYPES,
   rulesOf,
   selectSame,
-  TEMPLATES,
+  templatesFor,
   toApi,
-  toBasic,
   withCategory,
 } from "../src/pages/advancedSelectors";
+import { toBasic } from "../src/pages/trailChanges";
 import { eventSelectors, START_SELECTION } from "../src/pages/trailPlan";
 import cases from "./selectors.json";
 
@@ -97,10 +98,19 @@ describe("the form", () => {
     expect(isComplete([WRITES, { ...WRITES, conditions: [S3, empty] }])).toBe(false);
   });
 
-  test.each(TEMPLATES)("has a template that the rules allow: $text", ({ selector }) => {
-    expect(toApi(withCategory(selector, selector.category))).toEqual(toApi(selector));
+  test("of a store has Insights events and more fields", () => {
+    expect(categoriesOf("trail")).not.toContain("Insight");
+    expect(categoriesOf("event data store")).toContain("Insight");
+    expect(rulesOf("Management").eventName).toBeUndefined();
+    expect(rulesOf("Management", "event data store").eventName?.operators).toContain("StartsWith");
+    expect(withCategory({ ...WRITES, conditions: [{ ...NAMES, values: [] }] }, "Management", "event data store").conditions).toHaveLength(1);
+  });
+
+  const templates = (["trail", "event data store"] as const).flatMap((owner) => templatesFor(owner).map((template) => ({ owner, ...template })));
+  test.each(templates)("of a $owner has a template that the rules allow: $text", ({ owner, selector }) => {
+    expect(toApi(withCategory(selector, selector.category, owner))).toEqual(toApi(selector));
     for (const { field, operator, values } of selector.conditions) {
-      const rule = rulesOf(selector.category)[field];
+      const rule = rulesOf(selector.category, owner)[field];
       expect(rule?.operators).toContain(operator);
       if (rule?.values) expect(rule.values).toEqual(expect.arrayContaining(values));
     }
@@ -111,6 +121,7 @@ describe("a message of the server", () => {
   test.each([
     ["Field eventName is not supported for Data events of a trail. Supported fields are x.", NAMES],
     ["Value Delete for eventName is in conflict: it is given for Equals and for NotEquals.", NAMES],
+    ["Field eventName is not supported for Data events of a event data store. Supported fields are x.", NAMES],
     ["Operator StartsWith is not supported for eventName with Data events of a trail. Supported operators are x.", NAMES],
     ["StartsWith of eventName must have exactly one value, but 2 are given.", NAMES],
     ["Value AWS::S3::Ob… for resources.type is invalid. A resource type has the form AWS::S3::Object.", S3],

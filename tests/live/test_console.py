@@ -241,6 +241,43 @@ def test_trail_gets_advanced_event_selectors_by_a_form(console: Browser, server:
     trails.delete_trail(Name=arn)
 
 
+def test_a_store_is_created_queried_and_deleted(console: Browser, server: Opentrail) -> None:
+    page, cloudtrail = console.page, server.boto("cloudtrail")
+    console.go("stores")
+    page.get_by_role("link", name="Create event data store").first.click()
+    page.get_by_label("Name", exact=True).fill("s3-writes")
+    page.get_by_label("Retention in days").fill("3653")
+    page.get_by_role("radiogroup", name="Termination protection").get_by_label("No").check()
+    page.get_by_role("button", name="Template for selector 1").click()
+    page.get_by_role("menuitem", name="All S3 data events").click()
+    expect(page.get_by_text("events of the last day")).to_be_visible()
+    page.get_by_role("button", name="Create event data store").click()
+    expect(page.get_by_role("heading", name="s3-writes")).to_be_visible()
+    arn = page.get_by_text("arn:aws:cloudtrail:").inner_text()
+    store = cloudtrail.get_event_data_store(EventDataStore=arn)
+    assert (store["Name"], store["RetentionPeriod"]) == ("s3-writes", 3_653)
+    assert [each["Name"] for each in store["AdvancedEventSelectors"]] == ["All S3 data events"]
+
+    server.boto("s3").create_bucket(Bucket="stored")
+    server.boto("s3").put_object(Bucket="stored", Key="in/a.csv", Body=b"1,2")
+    page.get_by_role("link", name="Query").click()
+    page.get_by_role("button", name="Run").click()
+    table = page.get_by_role("table", name="Result")
+    expect(table.get_by_role("cell", name="PutObject").first).to_be_visible()
+    expect(table.get_by_role("cell", name="CreateBucket")).to_have_count(0)
+
+    console.go(f"stores/view?arn={quote(arn)}")
+    page.get_by_role("button", name="Delete").click()
+    page.keyboard.type("s3-writes")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("This event data store is deleted")).to_be_visible()
+    page.get_by_role("tab", name="Activity of this store").click()
+    for said in ("admin created event data store", "admin deleted event data store"):
+        expect(page.get_by_text(said)).to_be_visible()
+    page.get_by_role("button", name="Restore").click()
+    expect(page.get_by_role("button", name="Stop ingestion")).to_be_visible()
+
+
 def _change_a_log_file(server: Opentrail, bucket: str) -> str:
     """Changes a character of a log file; returns the file's name."""
     s3 = server.boto("s3")

@@ -19,7 +19,7 @@ from tests.live.processes import Opentrail, opentrail_server
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 EVENTS = 80
-TRAIL = "audit"
+TRAIL, STORE = "audit", "writes"
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 WIDTHS = (1440, 320)
 PAGES = {
@@ -43,6 +43,10 @@ PAGES = {
     "trails/view?name={arn}": TRAIL,
     "trails/create": "Attributes",
     "trails/edit?name={arn}": "Edit trail",
+    "stores": "Event data stores",
+    "stores/view?arn={store}": STORE,
+    "stores/create": "Create event data store",
+    "stores/edit?arn={store}": "Edit event data store",
     "turn-on": "Turn On CloudTrail",
     "activity": "API activity history",
     "integrity": "Integrity",
@@ -60,6 +64,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
         trails = made.boto("cloudtrail")
         trails.create_trail(Name=TRAIL, S3BucketName=TRAIL, EnableLogFileValidation=True)
         trails.start_logging(Name=TRAIL)
+        trails.create_event_data_store(Name=STORE)
         assert made.opentrail("trail", "flush", TRAIL).returncode == 0
         yield made
 
@@ -88,6 +93,11 @@ def _arn(server: Opentrail) -> str:
     return str(trail["TrailARN"])
 
 
+def _store(server: Opentrail) -> str:
+    stores = server.boto("cloudtrail").list_event_data_stores()["EventDataStores"]
+    return str(next(store["EventDataStoreArn"] for store in stores if store["Name"] == STORE))
+
+
 def _settle(page: Page, scheme: str) -> None:
     """Returns once the page has loaded in the colors of the scheme."""
     expect(page.get_by_text("Loading", exact=False)).to_have_count(0)
@@ -106,7 +116,7 @@ def test_no_page_has_a_violation(chromium: Chromium, server: Opentrail) -> None:
         console.open()
         page = console.page
         for number, (path, heading) in enumerate(PAGES.items()):
-            console.go(path.format(arn=_arn(server)))
+            console.go(path.format(arn=_arn(server), store=_store(server)))
             # Each page at each width and in each scheme; the four together show the shared parts.
             schemes = SCHEMES if number % 2 else SCHEMES[::-1]
             for width, scheme in zip(WIDTHS, schemes, strict=True):

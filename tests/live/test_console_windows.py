@@ -32,6 +32,7 @@ PAGES = {
     "p": "Principals",
     "r": "Resources",
     "m": "Timeline",
+    "o": "Event data stores",
     "t": "Trails",
     "v": "Integrity",
     "u": "Users",

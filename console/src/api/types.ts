@@ -41,6 +41,8 @@ export type {
   SearchOverview,
   SelectorPreview,
   SessionInfo as Session,
+  StoreList,
+  StoreSummary,
   TableSummary,
   TablesAnswer,
   TermRow as Term,

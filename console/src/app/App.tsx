@@ -240,6 +240,7 @@ const NAVIGATION = [
   { path: "/principals", name: "Principals", letter: "p", group: "Search" },
   { path: "/resources", name: "Resources", letter: "r", group: "Search" },
   { path: "/sql", name: "SQL", letter: "q", group: "Search" },
+  { path: "/stores", name: "Event data stores", letter: "o", group: "Search" },
   { path: "/insights", name: "Insights", letter: "i", group: "Findings" },
   { path: "/detections", name: "Detections", letter: "n", group: "Findings" },
   { path: "/trails", name: "Trails", letter: "t", group: "Trails" },

@@ -12,6 +12,7 @@ import { type ReactNode, type RefObject, useEffect, useRef, useState } from "rea
 import { type ApiError, get, post } from "../api/client";
 import type { QueryPage, TableSummary, TablesAnswer } from "../api/types";
 import { asApiError, type Call, useCall } from "../api/useCall";
+import { changeQuery, currentQuery } from "../app/router";
 import { csv, save } from "../parts/download";
 import { Problem } from "../parts/Problem";
 import { visible } from "../text/visible";
@@ -36,7 +37,7 @@ const IDLE: Run = { state: "idle", page: null, error: null };
 
 /** SQL over event history and event data stores. */
 export default function Sql(): ReactNode {
-  const [statement, setStatement] = useState(() => recent()[0] ?? FIRST);
+  const [statement, setStatement] = useState(() => currentQuery().get("statement") ?? recent()[0] ?? FIRST);
   const [run, setRun] = useState<Run>(IDLE);
   const editor = useRef<HTMLTextAreaElement>(null);
   const stopped = useRef<AbortController | null>(null);
@@ -48,6 +49,7 @@ export default function Sql(): ReactNode {
     const control = new AbortController();
     stopped.current = control;
     remember(statement);
+    changeQuery({ statement: null }, { replace: true });
     setRun({ state: "running", page: null, error: null });
     try {
       let page = await post<QueryPage>("query", { statement, limit: PAGE }, {}, control.signal);

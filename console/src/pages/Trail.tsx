@@ -1,5 +1,4 @@
 import Alert from "@cloudscape-design/components/alert";
-import Box from "@cloudscape-design/components/box";
 import Button from "@cloudscape-design/components/button";
 import Container from "@cloudscape-design/components/container";
 import Header from "@cloudscape-design/components/header";
@@ -9,12 +8,12 @@ import Spinner from "@cloudscape-design/components/spinner";
 import Tabs from "@cloudscape-design/components/tabs";
 import { type ReactNode, useState } from "react";
 import { type ApiError, get, post } from "../api/client";
-import type { Page, TrailList, TrailSummary } from "../api/types";
+import type { TrailList, TrailSummary } from "../api/types";
 import { asApiError, useCall } from "../api/useCall";
 import { For } from "../app/For";
 import { follow, href, navigate, useQuery } from "../app/router";
-import { EventList } from "../parts/EventList";
 import { JsonTree } from "../parts/JsonTree";
+import { OwnActivity } from "../parts/OwnActivity";
 import { Problem } from "../parts/Problem";
 import { EndTrail, type Ending } from "../parts/TrailDialogs";
 import { TrailStatus } from "../parts/TrailStatus";
@@ -74,7 +73,7 @@ function Detail({ trail, last, onChange }: { trail: TrailSummary; last: boolean;
   const tabs = [
     { id: "settings", label: "Settings", content: <Settings trail={trail} /> },
     { id: "selectors", label: "Event selectors", content: <Selectors trail={trail} /> },
-    { id: "history", label: "Activity of this trail", content: <History trail={trail} /> },
+    { id: "history", label: "Activity of this trail", content: <OwnActivity label="Activity of this trail" names={[trail.name, trail.arn]} /> },
     { id: "integrity", label: "Integrity", content: <Verify trail={trail} /> },
   ];
   return (
@@ -162,20 +161,4 @@ function Selectors({ trail }: { trail: TrailSummary }): ReactNode {
   );
   if (!data) return error ? <Problem error={error} what="The selectors could not be loaded" onRetry={reload} /> : <Spinner />;
   return <JsonTree text={JSON.stringify(data)} />;
-}
-
-function History({ trail }: { trail: TrailSummary }): ReactNode {
-  const expression = `eventSource=cloudtrail.amazonaws.com AND (resourceName=${trail.name} OR resourceName=${trail.arn})`;
-  const { data, error, reload } = useCall((signal) => get<Page>("events/rows", { expression: expression, limit: 20 }, signal), [expression]);
-  return (
-    <SpaceBetween size="s">
-      <Problem error={error} what="Events could not be loaded" onRetry={reload} />
-      <EventList label="Activity of this trail" items={data?.events ?? []} empty={data ? undefined : "Loading events"} />
-      <Box>
-        <Button href={href("/events", { expression: expression })} onFollow={follow}>
-          Open in Event history
-        </Button>
-      </Box>
-    </SpaceBetween>
-  );
 }

@@ -1,7 +1,7 @@
 /** Advanced event selectors: in the form, in the API, and equivalents of basic selectors. */
 
 import fieldRules from "./selectorRules.json";
-import { type EventSelector, eventSelectors, type Selection, START_SELECTION } from "./trailPlan";
+import type { EventSelector } from "./trailPlan";
 
 /** The rules for conditions on a field. */
 export interface FieldRule {
@@ -32,14 +32,20 @@ export interface AdvancedEventSelector {
   FieldSelectors: { Field: string; [operator: string]: string | string[] }[];
 }
 
-const RULES: Record<string, Record<string, FieldRule>> = fieldRules.fields;
+/** The owner of selectors, which decides on their categories and fields. */
+export type SelectorOwner = keyof typeof fieldRules.fields;
+
+const RULES: Record<SelectorOwner, Record<string, Record<string, FieldRule>>> = fieldRules.fields;
 const CATEGORY = "eventCategory";
-export const CATEGORIES = Object.keys(RULES);
 export const RESOURCE_TYPES = fieldRules.resourceTypes;
 
+export function categoriesOf(owner: SelectorOwner): string[] {
+  return Object.keys(RULES[owner]);
+}
+
 /** The fields that selectors of a category may have, with their rules. */
-export function rulesOf(category: string): Record<string, FieldRule> {
-  return RULES[category] ?? {};
+export function rulesOf(category: string, owner: SelectorOwner = "trail"): Record<string, FieldRule> {
+  return RULES[owner][category] ?? {};
 }
 
 function condition(field: string, operator: string, ...values: string[]): Condition {
@@ -47,32 +53,33 @@ function condition(field: string, operator: string, ...values: string[]): Condit
 }
 
 /** A condition on a field without values. */
-export function emptyCondition(category: string, field: string): Condition {
-  return condition(field, rulesOf(category)[field]?.operators[0] ?? "Equals");
+export function emptyCondition(category: string, field: string, owner: SelectorOwner = "trail"): Condition {
+  return condition(field, rulesOf(category, owner)[field]?.operators[0] ?? "Equals");
 }
 
 /** The condition that a click on "Add condition" adds: on the first field without one. */
-export function nextCondition({ category, conditions }: AdvancedSelector): Condition {
-  const fields = Object.keys(rulesOf(category));
+export function nextCondition({ category, conditions }: AdvancedSelector, owner: SelectorOwner = "trail"): Condition {
+  const fields = Object.keys(rulesOf(category, owner));
   const field = fields.find((name) => conditions.every((other) => other.field !== name));
-  return emptyCondition(category, field ?? fields[0] ?? "");
+  return emptyCondition(category, field ?? fields[0] ?? "", owner);
 }
 
-export function emptySelector(category: string): AdvancedSelector {
-  const required = Object.keys(rulesOf(category)).filter((field) => rulesOf(category)[field]?.required);
-  return { name: "", category, conditions: required.map((field) => emptyCondition(category, field)) };
+export function emptySelector(category: string, owner: SelectorOwner = "trail"): AdvancedSelector {
+  const rules = rulesOf(category, owner);
+  const required = Object.keys(rules).filter((field) => rules[field]?.required);
+  return { name: "", category, conditions: required.map((field) => emptyCondition(category, field, owner)) };
 }
 
 /** Changes the category of a selector: adds required conditions, and drops empty ones it does not allow. */
-export function withCategory(selector: AdvancedSelector, category: string): AdvancedSelector {
-  const kept = selector.conditions.filter(({ field, values }) => filled(values).length || rulesOf(category)[field]);
-  const added = emptySelector(category).conditions.filter(({ field }) => kept.every((other) => other.field !== field));
+export function withCategory(selector: AdvancedSelector, category: string, owner: SelectorOwner = "trail"): AdvancedSelector {
+  const kept = selector.conditions.filter(({ field, values }) => filled(values).length || rulesOf(category, owner)[field]);
+  const added = emptySelector(category, owner).conditions.filter(({ field }) => kept.every((other) => other.field !== field));
   return { ...selector, category, conditions: [...added, ...kept] };
 }
 
 /** Whether the selector must keep a condition. */
-export function isRequired({ category, conditions }: AdvancedSelector, { field }: Condition): boolean {
-  return Boolean(rulesOf(category)[field]?.required) && conditions.filter((other) => other.field === field).length === 1;
+export function isRequired({ category, conditions }: AdvancedSelector, { field }: Condition, owner: SelectorOwner = "trail"): boolean {
+  return Boolean(rulesOf(category, owner)[field]?.required) && conditions.filter((other) => other.field === field).length === 1;
 }
 
 /** Missing parts of a condition in the form. The server checks the others. */
@@ -138,15 +145,6 @@ function arnConditions(type: string, values: string[]): Condition[][] {
   return [arn("Equals", values)];
 }
 
-const CHOICES = (["All", "WriteOnly", "ReadOnly", "None"] as const).flatMap((management) =>
-  [false, true].flatMap((s3) => [false, true].map((lambda) => ({ management, s3, lambda }))),
-);
-
-/** The choices of the basic form that select the same events; null if there are none. */
-export function toBasic(selectors: AdvancedSelector[]): Pick<Selection, "management" | "s3" | "lambda"> | null {
-  return CHOICES.find((choice) => selectSame(fromBasic(eventSelectors({ ...START_SELECTION, ...choice })), selectors)) ?? null;
-}
-
 /** Whether selectors are equal, ignoring names and order. */
 export function selectSame(some: AdvancedSelector[], others: AdvancedSelector[]): boolean {
   const sorted = (selectors: AdvancedSelector[]): string =>
@@ -175,14 +173,19 @@ function template(text: string, category: string, ...conditions: Condition[]): T
 }
 
 /** Starter selectors. Fill in conditions without values. */
-export const TEMPLATES: Template[] = [
+const TEMPLATES: Template[] = [
   template("All management events", "Management"),
   template("Management events that write", "Management", condition("readOnly", "Equals", "false")),
   template("Management events without AWS KMS", "Management", condition("eventSource", "NotEquals", "kms.amazonaws.com")),
   template("All S3 data events", "Data", condition("resources.type", "Equals", "AWS::S3::Object")),
   template("S3 data events of one bucket", "Data", condition("resources.type", "Equals", "AWS::S3::Object"), condition("resources.ARN", "StartsWith")),
   template("Data events of one Lambda function", "Data", condition("resources.type", "Equals", "AWS::Lambda::Function"), condition("resources.ARN", "Equals")),
+  template("All Insights events", "Insight"),
 ];
+
+export function templatesFor(owner: SelectorOwner): Template[] {
+  return TEMPLATES.filter(({ selector }) => categoriesOf(owner).includes(selector.category));
+}
 
 /** Server messages that name a field; some also name an operator or a value. */
 const MESSAGES = [
@@ -200,6 +203,6 @@ export function concerns(message: string, category: string, { field, operator, v
   // Long values are shortened.
   const begin = named.value?.replace(/…$/, "");
   if (begin !== undefined && !values.some((value) => value.startsWith(begin))) return false;
-  const about = /(\w+) events of a trail/.exec(message)?.[1];
+  const about = /(\w+) events of a (?:trail|event data store)/.exec(message)?.[1];
   return !about || about === category;
 }

@@ -1,6 +1,6 @@
 /** The calls of the CloudTrail API for a changed form of a trail. */
 
-import { type AdvancedEventSelector, type AdvancedSelector, fromApi, fromBasic, selectSame, titleOf, toApi, toBasic } from "./advancedSelectors";
+import { type AdvancedEventSelector, type AdvancedSelector, fromApi, fromBasic, selectSame, titleOf, toApi } from "./advancedSelectors";
 import { type EventSelector, eventSelectors, insightSelectors, type Selection, selectionError, START_SELECTION } from "./trailPlan";
 import { type Form, START } from "./turnOn";
 
@@ -114,6 +114,15 @@ function insightsOf({ selection, insights }: Events): InsightSelector[] {
 
 function basicOf({ complex, keepsComplex, selection }: Events): EventSelector[] {
   return keepsComplex ? complex : eventSelectors(selection);
+}
+
+const CHOICES = (["All", "WriteOnly", "ReadOnly", "None"] as const).flatMap((management) =>
+  [false, true].flatMap((s3) => [false, true].map((lambda) => ({ management, s3, lambda }))),
+);
+
+/** The choices of the basic form that select the same events; null if there are none. */
+export function toBasic(selectors: AdvancedSelector[]): Pick<Selection, "management" | "s3" | "lambda"> | null {
+  return CHOICES.find((choice) => selectSame(fromBasic(eventSelectors({ ...START_SELECTION, ...choice })), selectors)) ?? null;
 }
 
 /** Advanced selectors for the same events, or the trail's previous advanced selectors. */

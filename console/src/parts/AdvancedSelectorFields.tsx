@@ -15,7 +15,7 @@ import Textarea from "@cloudscape-design/components/textarea";
 import { type ReactNode, useRef, useState } from "react";
 import {
   type AdvancedSelector,
-  CATEGORIES,
+  categoriesOf,
   type Condition,
   concerns,
   conditionError,
@@ -25,7 +25,8 @@ import {
   nextCondition,
   RESOURCE_TYPES,
   rulesOf,
-  TEMPLATES,
+  type SelectorOwner,
+  templatesFor,
   titleOf,
   withCategory,
 } from "../pages/advancedSelectors";
@@ -35,6 +36,7 @@ import { visible } from "../text/visible";
 const MAX_LINES = 8;
 
 interface Props {
+  owner: SelectorOwner;
   selectors: AdvancedSelector[];
   onChange: (selectors: AdvancedSelector[]) => void;
   /** Whether to name missing values. */
@@ -43,8 +45,8 @@ interface Props {
   refusal: string | null;
 }
 
-/** The advanced event selectors of a trail. */
-export function AdvancedSelectorFields({ selectors, onChange, attempted, refusal }: Props): ReactNode {
+/** The advanced event selectors of a trail or an event data store. */
+export function AdvancedSelectorFields({ owner, selectors, onChange, attempted, refusal }: Props): ReactNode {
   const [added, setAdded] = useState<number | null>(null);
   const addButton = useRef<ButtonProps.Ref>(null);
   const errorOf = (selector: AdvancedSelector, condition: Condition): string | null =>
@@ -52,7 +54,7 @@ export function AdvancedSelectorFields({ selectors, onChange, attempted, refusal
   const isShownBelow = refusal !== null && selectors.some(({ category, conditions }) => conditions.some((condition) => concerns(refusal, category, condition)));
   const add = (): void => {
     setAdded(selectors.length);
-    onChange([...selectors, emptySelector("Data")]);
+    onChange([...selectors, emptySelector("Data", owner)]);
   };
   return (
     <SpaceBetween size="l">
@@ -60,6 +62,7 @@ export function AdvancedSelectorFields({ selectors, onChange, attempted, refusal
       {selectors.map((selector, index) => (
         <SelectorFields
           key={index}
+          owner={owner}
           number={index + 1}
           isNew={index === added}
           selector={selector}
@@ -79,6 +82,7 @@ export function AdvancedSelectorFields({ selectors, onChange, attempted, refusal
 }
 
 interface SelectorProps {
+  owner: SelectorOwner;
   number: number;
   isNew: boolean;
   selector: AdvancedSelector;
@@ -87,9 +91,9 @@ interface SelectorProps {
   onRemove: () => void;
 }
 
-function SelectorFields({ number, isNew, selector, errorOf, onChange, onRemove }: SelectorProps): ReactNode {
+function SelectorFields({ owner, number, isNew, selector, errorOf, onChange, onRemove }: SelectorProps): ReactNode {
   const { name, category, conditions } = selector;
-  const rules = rulesOf(category);
+  const rules = rulesOf(category, owner);
   const setCondition = (index: number, changed: Condition): void => onChange({ ...selector, conditions: conditions.map((other, place) => (place === index ? changed : other)) });
   return (
     <Container
@@ -100,8 +104,8 @@ function SelectorFields({ number, isNew, selector, errorOf, onChange, onRemove }
             <SpaceBetween direction="horizontal" size="xs">
               <ButtonDropdown
                 ariaLabel={`Template for selector ${number}`}
-                items={TEMPLATES.map(({ text }) => ({ id: text, text }))}
-                onItemClick={({ detail }) => onChange(TEMPLATES.find(({ text }) => text === detail.id)?.selector ?? selector)}
+                items={templatesFor(owner).map(({ text }) => ({ id: text, text }))}
+                onItemClick={({ detail }) => onChange(templatesFor(owner).find(({ text }) => text === detail.id)?.selector ?? selector)}
               >
                 Template
               </ButtonDropdown>
@@ -123,8 +127,8 @@ function SelectorFields({ number, isNew, selector, errorOf, onChange, onRemove }
           <FormField label="Event category">
             <Select
               selectedOption={{ value: category }}
-              options={CATEGORIES.map((value) => ({ value }))}
-              onChange={({ detail }) => onChange(withCategory(selector, detail.selectedOption.value ?? category))}
+              options={categoriesOf(owner).map((value) => ({ value }))}
+              onChange={({ detail }) => onChange(withCategory(selector, detail.selectedOption.value ?? category, owner))}
             />
           </FormField>
         </ColumnLayout>
@@ -132,10 +136,11 @@ function SelectorFields({ number, isNew, selector, errorOf, onChange, onRemove }
           items={conditions}
           empty={`All ${category} events.`}
           addButtonText="Add condition"
+          disableAddButton={!Object.keys(rules).length}
           removeButtonText="Remove"
           removeButtonAriaLabel={({ field }) => `Remove condition on ${field}`}
-          isItemRemovable={(condition) => !isRequired(selector, condition)}
-          onAddButtonClick={() => onChange({ ...selector, conditions: [...conditions, nextCondition(selector)] })}
+          isItemRemovable={(condition) => !isRequired(selector, condition, owner)}
+          onAddButtonClick={() => onChange({ ...selector, conditions: [...conditions, nextCondition(selector, owner)] })}
           onRemoveButtonClick={({ detail }) => onChange({ ...selector, conditions: conditions.filter((_, place) => place !== detail.itemIndex) })}
           gridLayout={[{ breakpoint: "xs", rows: [[3, 2, 6]], removeButton: { width: "auto" } }, { rows: [[1], [1], [1]] }]}
           i18nStrings={{ errorIconAriaLabel: "Error", itemRemovedAriaLive: "Condition removed" }}
@@ -146,8 +151,8 @@ function SelectorFields({ number, isNew, selector, errorOf, onChange, onRemove }
                 <Select
                   selectedOption={{ value: condition.field }}
                   options={Object.keys(rules).map((value) => ({ value }))}
-                  disabled={isRequired(selector, condition)}
-                  onChange={({ detail }) => setCondition(index, emptyCondition(category, detail.selectedOption.value ?? condition.field))}
+                  disabled={isRequired(selector, condition, owner)}
+                  onChange={({ detail }) => setCondition(index, emptyCondition(category, detail.selectedOption.value ?? condition.field, owner))}
                 />
               ),
             },
@@ -165,7 +170,7 @@ function SelectorFields({ number, isNew, selector, errorOf, onChange, onRemove }
               label: "Values",
               errorText: errorOf,
               control: (condition: Condition, index: number) => (
-                <Values selector={selector} condition={condition} onChange={(values) => setCondition(index, { ...condition, values })} />
+                <Values owner={owner} selector={selector} condition={condition} onChange={(values) => setCondition(index, { ...condition, values })} />
               ),
             },
           ]}
@@ -182,13 +187,14 @@ const EXAMPLES: Record<string, string> = {
 };
 
 interface ValuesProps {
+  owner: SelectorOwner;
   selector: AdvancedSelector;
   condition: Condition;
   onChange: (values: string[]) => void;
 }
 
-function Values({ selector, condition: { field, values }, onChange }: ValuesProps): ReactNode {
-  const rule = rulesOf(selector.category)[field];
+function Values({ owner, selector, condition: { field, values }, onChange }: ValuesProps): ReactNode {
+  const rule = rulesOf(selector.category, owner)[field];
   const first = values[0] ?? "";
   if (rule?.values) {
     return (

@@ -57,7 +57,7 @@ export function EventFields({ events, onChange, problem, attempted, refusal }: P
         </Alert>
       )}
       {isAdvanced ? (
-        <AdvancedSelectorFields selectors={events.advanced} onChange={(advanced) => onChange({ ...events, advanced })} attempted={attempted} refusal={refusal ?? invalid} />
+        <AdvancedSelectorFields owner="trail" selectors={events.advanced} onChange={(advanced) => onChange({ ...events, advanced })} attempted={attempted} refusal={refusal ?? invalid} />
       ) : events.keepsComplex ? (
         <Alert type="info" header="This form cannot show all parts of the basic event selectors">
           They stay as they are. Choose Advanced to edit the advanced ones that select the same events.

@@ -9,12 +9,12 @@ import { number } from "../text/time";
 import { visible } from "../text/visible";
 
 /** Counts the events of the last day that event selectors, as members of PutEventSelectors, match; null: no request. */
-export function usePreview(selectors: object | null): Call<Preview> {
+export function usePreview(selectors: object | null, path: "trails/preview" | "stores/preview" = "trails/preview"): Call<Preview> {
   const asked = useCalm(JSON.stringify(selectors), 400);
-  return useCall(asked === "null" ? null : (signal) => post<Preview>("trails/preview", JSON.parse(asked), {}, signal), [asked]);
+  return useCall(asked === "null" ? null : (signal) => post<Preview>(path, JSON.parse(asked), {}, signal), [asked]);
 }
 
-/** The number of events of the last day that the trail would have delivered. */
+/** The number of events of the last day that the trail would have delivered, or the store kept. */
 export function SelectorPreview({ data, error }: Call<Preview>): ReactNode {
   if (!data || error) return null;
   const { events, selected, complete, leftOut } = data;

@@ -11,7 +11,8 @@ interface Props {
   onChange: (form: Form) => void;
 }
 
-function YesNo({ label, value, onChange, description }: { label: string; value: boolean; onChange: (value: boolean) => void; description?: string }): ReactNode {
+/** A choice between yes and no. */
+export function YesNo({ label, value, onChange, description }: { label: string; value: boolean; onChange: (value: boolean) => void; description?: string }): ReactNode {
   return (
     <FormField label={label} description={description}>
       <RadioGroup
