@@ -578,6 +578,10 @@ class MemoryObjects:
         found = await self._call(lambda: list(self._bucket(bucket)))
         return sorted(key for key in found if key.startswith(prefix) and key > after)
 
+    async def delete(self, bucket: str, key: str) -> None:
+        """Deletes an object, if it exists."""
+        await self._call(lambda: self._bucket(bucket).pop(key, None))
+
     async def folders(self, bucket: str, prefix: str) -> list[str]:
         """Returns the next part of the keys under a prefix."""
         under = [key.removeprefix(prefix) for key in await self.keys(bucket, prefix)]

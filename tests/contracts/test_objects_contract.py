@@ -56,6 +56,18 @@ async def test_a_part_of_an_object_is_read(store: ObjectStore, bucket: str) -> N
 
 
 @asynchronous
+async def test_a_deleted_object_is_missing(store: ObjectStore, bucket: str) -> None:
+    await store.create_bucket(bucket)
+    for key in ("key", "kept"):
+        await store.put(NewObject(bucket, key, b"content"))
+    for _ in range(2):
+        await store.delete(bucket, "key")
+        assert await store.keys(bucket, "") == ["kept"]
+    await store.put(NewObject(bucket, "key", b"new"))
+    assert await store.get(bucket, "key") == b"new"
+
+
+@asynchronous
 async def test_compressed_content_is_not_unpacked(store: ObjectStore, bucket: str) -> None:
     await store.create_bucket(bucket)
     content = gzip.compress(b'{"Records":[]}', mtime=0)

@@ -77,6 +77,10 @@ class ObjectStore(Protocol):
         """Return every key under `prefix` that is greater than `after`, in order of UTF-8."""
         ...
 
+    async def delete(self, bucket: str, key: str) -> None:
+        """Return once there is no object with this key."""
+        ...
+
     async def folders(self, bucket: str, prefix: str) -> list[str]:
         """Return the names between `prefix` and the next slash of all keys under it, in order."""
         ...

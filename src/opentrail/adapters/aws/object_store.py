@@ -159,6 +159,11 @@ class S3Objects:
 
         return await self._call(list_keys, f"s3://{bucket}/{prefix}")
 
+    async def delete(self, bucket: str, key: str) -> None:
+        """Returns once there is no object with this key."""
+        name = f"s3://{bucket}/{key}"
+        await self._call(lambda s3: s3.delete_object(Bucket=bucket, Key=key), name)
+
     async def folders(self, bucket: str, prefix: str) -> list[str]:
         """Returns the names between `prefix` and the next slash of all keys under it."""
 
