@@ -19,6 +19,10 @@ def lines(*parts: bytes) -> asyncio.StreamReader:
     return reader
 
 
+async def no_files(name: str, _number: int) -> None:
+    raise AssertionError(name)
+
+
 _COLUMNS = b'{"columns":[["n","bigint"]]}\n'
 
 
@@ -34,13 +38,12 @@ _COLUMNS = b'{"columns":[["n","bigint"]]}\n'
 @asynchronous
 async def test_no_outcome_is_an_error(parts: tuple[bytes, ...], error: type[Exception]) -> None:
     with pytest.raises(error):
-        await _outcome(lines(*parts), lambda _: None)
+        await _outcome(lines(*parts), lambda _: None, no_files)
 
 
 @asynchronous
 async def test_columns_come_before_the_outcome() -> None:
     columns: list[tuple[str, str]] = []
-    found = await _outcome(
-        lines(_COLUMNS, b'{"outcome":{"rows":1,"events":2,"bytes":3}}\n'), columns.extend
-    )
+    printed = lines(_COLUMNS, b'{"outcome":{"rows":1,"events":2,"bytes":3}}\n')
+    found = await _outcome(printed, columns.extend, no_files)
     assert (columns, found.rows, found.events, found.bytes) == ([("n", "bigint")], 1, 2, 3)

@@ -43,15 +43,15 @@ async def opened(folder: Path, settings: Settings = SETTINGS) -> AsyncIterator[E
 
 @pytest.mark.slow
 @asynchronous
-async def test_a_cache_without_its_package_is_refused(
+async def test_files_without_their_package_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(MASTER_KEY_VARIABLE, base64.b64encode(bytes(32)).decode())
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     url = shared_server().new_database()
     shared = replace(SETTINGS, journal=url, control_store=url, files="s3://history")
-    with pytest.raises(UsageError, match="--history-cache needs the package fsspec: "):
-        async with opened(tmp_path, replace(shared, history_cache=10**9)):
+    with pytest.raises(UsageError, match="--files needs the package fsspec: "):
+        async with opened(tmp_path, shared):
             pass
 
 

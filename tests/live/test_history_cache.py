@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_seaweedfs
 from tests.live.processes import Opentrail, eventually, moto_server
 from tests.live.test_cluster import MASTER_KEY
+from tests.live.test_stores import counted, create, send
 from tests.postgres import shared_server
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
@@ -40,16 +41,17 @@ class Servers:
             aws_secret_access_key=ADMIN_SECRET,
         )
 
-    def start(self, name: str) -> Opentrail:
+    def start(self, name: str, *more: str, records: int = 40, **variables: str) -> Opentrail:
         """Starts a server with a cache of at most ten megabytes."""
-        flags = ("--config", str(self._config), "--history-seal-records", "40")
-        more = ("--files", "s3://history/events", "--history-cache", "10MB")
-        server = Opentrail(self._folder / name, *flags, *more)
+        flags = ("--config", str(self._config), "--history-seal-records", str(records))
+        cached = ("--files", "s3://history/events", "--history-cache", "10MB")
+        server = Opentrail(self._folder / name, *flags, *cached, *more)
         self._running.append(server)
         return server.start(
             OPENTRAIL_JOURNAL=self._url,
             OPENTRAIL_CONTROL_STORE=self._url,
             OPENTRAIL_MASTER_KEY=MASTER_KEY,
+            **variables,
         )
 
     def objects(self) -> list[str]:
@@ -121,3 +123,52 @@ def test_a_new_server_finds_files_in_s3(servers: Servers) -> None:
         lambda: events_of(three, "after-the-outage") == ["after-the-outage"],
         "events outside S3 are found",
     )
+
+
+def store_files(servers: Servers) -> list[str]:
+    """Returns the files of event data stores in the bucket."""
+    return [key for key in servers.objects() if "/stores/" in key and key.endswith(".parquet")]
+
+
+def test_each_server_queries_the_stores_of_the_cluster(servers: Servers) -> None:
+    servers.s3.create_bucket(Bucket="history")
+    recorder = servers.start("recorder", "--role", "recorder")
+    create(recorder.boto("cloudtrail"), "everything", RetentionPeriod=3_653)
+    one = servers.start("one", records=1_000)
+    send(one, 2_500, 1)
+    two = servers.start("two", "--role", "query", records=1_000)
+    for server in (one, two):
+        assert counted(server, "everything") == ["2500", "2500"]  # from the journal
+    eventually(
+        lambda: (
+            store_files(servers)
+            and any("-00000000000000002000-" in key for key in servers.objects())
+        ),
+        "the files of the store and of event history are in S3",
+        seconds=ROUNDS_SECONDS,
+    )
+    send(one, 300, 3_001)
+    for server in (one, two):
+        for table in ("everything", "event_history"):
+            assert counted(server, table) == ["2800", "2800"]
+    assert list((two.data_dir / "history-cache").glob("stores_*/0"))
+    assert not (two.data_dir / "stores").exists()
+
+
+@pytest.mark.parametrize("point", ["store.uploaded", "store.listed"])
+def test_another_worker_continues_the_files_of_a_store(servers: Servers, point: str) -> None:
+    servers.s3.create_bucket(Bucket="history")
+    one = servers.start("one", records=1_000, OPENTRAIL_CRASH_AT=f"{point}:1")
+    create(one.boto("cloudtrail"), "everything", RetentionPeriod=3_653)
+    send(one, 2_500, 1)
+    two = servers.start("two", records=1_000)
+    one.wait()
+    assert store_files(servers)
+    assert counted(two, "everything") == ["2500", "2500"]
+    send(two, 2_500, 3_001)
+    eventually(
+        lambda: max(int(key.split("-")[-2]) for key in store_files(servers)) >= 5_000,
+        "the other worker lists the rest",
+        seconds=ROUNDS_SECONDS,
+    )
+    assert counted(two, "everything") == ["5000", "5000"]

@@ -24,6 +24,8 @@ from opentrail.ports.event_store import Snapshot
 
 #: The URL scheme under which DuckDB opens files in S3, through the cache.
 SCHEME = "shared"
+#: The folder in S3 with the folders of event data stores.
+STORES = "stores/"
 #: Maximum bytes of a file, unless the disk or the size of event history is small.
 MAX_FILE_BYTES = 2**40
 _NAME = re.compile(
@@ -140,7 +142,17 @@ def _rank(file: SealedFile) -> tuple[int, bool, str]:
     return file.records, file.is_expired, file.path.name
 
 
-def attaching(path: Path, name: str, options: str = " (READ_ONLY)") -> str:
+def cached_path(cache: Path, name: str) -> Path:
+    """Returns the folder with the blocks of a file in S3, which may be in a folder there."""
+    return cache / name.replace("/", "_")
+
+
+def index_path(cache: Path, name: str) -> Path:
+    """Returns the index of a file in S3."""
+    return cached_path(cache, name).with_suffix(".index")
+
+
+def attaching(path: Path | str, name: str, options: str = " (READ_ONLY)") -> str:
     """Returns the statement that attaches a file to a DuckDB connection."""
     quoted = str(path).replace("'", "''")
     return f"ATTACH '{quoted}' AS {name}{options}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -23,6 +24,12 @@ log = logging.getLogger(__name__)
 
 #: The file with a store's document, in its folder.
 SETTINGS = "store.json"
+#: Seconds for which a replaced file stays: longer than any query.
+REPLACED_SECONDS = 3_900
+#: Number of adjacent files of similar size that are merged, and the maximum bytes of the result.
+_MERGED_FILES, _MERGED_BYTES = 8, 256 << 20
+#: Files up to this size are of size class 0; each class is eight times the last.
+_SMALLEST_BYTES = 256 << 10
 
 
 class StoreFolders:
@@ -98,3 +105,39 @@ def covered(folder: Path, store: EventDataStore) -> int:
     names = map(read_name, folder.iterdir()) if folder.is_dir() else ()
     begin = store.phases[0].after if store.phases else 0
     return max((file.last for file in names if file is not None), default=begin)
+
+
+def next_merge(sizes: Sequence[int]) -> slice:
+    """Returns the adjacent files to merge next; an empty slice if there are too few.
+
+    Files grow eightfold, so an event is rewritten only a few times.
+
+    Args:
+        sizes: the bytes of each file, in order.
+    """
+    first = 0
+    for number, size in enumerate(sizes):
+        if size * 2 > _MERGED_BYTES:
+            first = number + 1
+            continue
+        kinds = [_size_class(each) for each in sizes[first : number + 1]]
+        # A larger file before smaller ones waits for others of its size.
+        while kinds[0] > max(kinds[1:], default=kinds[0]):
+            kinds = kinds[1:]
+        first = number + 1 - len(kinds)
+        if len(kinds) >= _MERGED_FILES:
+            return slice(first, first + _limited(sizes[first : number + 1]))
+    return slice(0)
+
+
+def _size_class(size: int) -> int:
+    kind = 0
+    while size > _SMALLEST_BYTES * _MERGED_FILES**kind:
+        kind += 1
+    return kind
+
+
+def _limited(sizes: Sequence[int]) -> int:
+    """Returns how many of the first files make a file of at most `_MERGED_BYTES`, if several."""
+    fitting = sum(size <= _MERGED_BYTES for size in itertools.accumulate(sizes))
+    return fitting if fitting > 1 else 0

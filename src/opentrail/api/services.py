@@ -9,7 +9,7 @@ from opentrail.core.errors import NoHistory, Unsupported
 from opentrail.core.organization import Organization
 from opentrail.core.trail import Trail
 from opentrail.history.event_history import History
-from opentrail.lake.queries import NO_SQL, Queries
+from opentrail.lake.queries import Queries
 from opentrail.lake.store_keeping import StoreKeeper
 from opentrail.lake.store_registry import Stores
 from opentrail.ports.clock import Clock
@@ -111,10 +111,9 @@ class Services:
 
         Raises:
             NoHistory: this server has no event history.
-            Unsupported: it reads a part of event history from S3.
         """
         if self.queries is None:
-            raise Unsupported(NO_SQL) if self.kept_history else NoHistory
+            raise NoHistory
         return self.queries
 
     @property
@@ -125,7 +124,7 @@ class Services:
             Unsupported: this server has none.
         """
         if self.stores is None:
-            raise Unsupported("event data stores on a cluster of servers")
+            raise Unsupported("event data stores on a cluster without --files")
         return self.stores
 
     @property

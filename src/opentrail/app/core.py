@@ -26,7 +26,6 @@ from opentrail.adapters.query_children import QueryChildren
 from opentrail.adapters.query_files import QueryFiles
 from opentrail.adapters.rsa import RsaSigner
 from opentrail.adapters.rsa_verifier import RsaVerifier
-from opentrail.adapters.store_folders import StoreFolders
 from opentrail.api.services import NoOrganizations, Services
 from opentrail.app.background import run_beside
 from opentrail.app.disk import REASONS, DiskWatch
@@ -289,13 +288,12 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
             for follower in wing.followers:
                 run_beside(stack, follower())
         run_beside(stack, record_losses(journal, engines.losses, clock, core.account))
+        if keeper is not None:
+            run_beside(stack, keeper.run())
 
     stores = Stores(control, journal.newest, clock, lambda store: [removal(store.arn)])
-    keeper: StoreKeeper | None = None
-    if site.keeps_stores:
-        folders = StoreFolders(data.stores, engines.source, engines.trimmed_journal.repair)
-        keeper = StoreKeeper(stores, folders, journal, clock)
-        run_beside(stack, keeper.run())
+    store_files = site.store_files(engines.trimmed_journal)
+    keeper = StoreKeeper(stores, store_files, journal, clock) if store_files else None
     site.follow_others(stack, engines.store)
     await site.start_work(stack, work, partial(_catch_up, core))
     housekeeping = Housekeeping(
@@ -338,9 +336,9 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
 
 
 async def _queries(core: Core, delivery: ResultDelivery, stores: Stores) -> Queries | None:
-    """Returns what runs SQL over events, if this server does."""
+    """Returns what runs SQL over events; None without event history."""
     engines, history = core.engines, core.engines.history
-    if not engines.site.runs_queries:
+    if not engines.site.keeps_history:
         return None
     files = QueryFiles(core.data.queries)
     runner = QueryChildren(
@@ -350,6 +348,7 @@ async def _queries(core: Core, delivery: ResultDelivery, stores: Stores) -> Quer
         files,
         lambda: (history.kept_since, history.data_kept_since),
         engines.clock,
+        engines.site.files_of_queries(engines.store),
     )
     store = engines.site.query_store(files)
     queries = Queries(runner, store, engines.clock, delivery, stores)

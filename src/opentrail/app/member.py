@@ -14,6 +14,7 @@ from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.ipc.remote_events import HistoryCache, IpcEventStore
 from opentrail.adapters.postgres.schema import cluster_of
 from opentrail.adapters.postgres.source import read_extent
+from opentrail.adapters.query_children import QueriedFiles
 from opentrail.adapters.query_files import QueryFiles
 from opentrail.adapters.shared_queries import SharedQueries
 from opentrail.app.background import run_beside
@@ -22,6 +23,7 @@ from opentrail.app.inventory import DataInventory, mark_for_cluster
 from opentrail.app.journals import JournalHandlers, OnPostgresql, claim_journal
 from opentrail.app.known_positions import known_positions
 from opentrail.app.member_files import member_files
+from opentrail.app.shared_stores import require_no_stores
 from opentrail.app.site import Work
 from opentrail.core.errors import (
     NoHistory,
@@ -33,7 +35,7 @@ from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import Archive, KnownPositions, TrimmedJournal
 from opentrail.ports.metrics import Metrics
 from opentrail.ports.objects import ObjectStore
-from opentrail.ports.queries import QueryStore
+from opentrail.ports.queries import QueryStore, StoreFiles
 from opentrail.settings import Settings
 from opentrail.trails.delivery_rounds import TrailDeliveries
 from opentrail.trails.registry import TrailRegistry
@@ -61,7 +63,6 @@ class Member:
 
     learns_from_others = True
     makes_room = False
-    keeps_stores = False
 
     def __init__(
         self,
@@ -84,8 +85,6 @@ class Member:
         self._place = OnPostgresql(settings, data)
         self._source = self._place.source()
         self.keeps_history = settings.has_history
-        # With a cache, a part of event history is only in S3.
-        self.runs_queries = self.keeps_history and settings.history_cache is None
         self.cluster = Cluster(settings, control, inventory.installation, clock, fail)
         self.worker_control: ControlStore = self.cluster.worker_control
         self.files = member_files(
@@ -100,6 +99,7 @@ class Member:
             self.cluster,
         )
         self.imports = self.files.imports
+        self.keeps_stores = self.files.keeps_stores
         metrics.worker.set_function(lambda: self.is_worker)
 
     @property
@@ -126,6 +126,8 @@ class Member:
         """
         await self._inventory.require_known_store()
         await mark_for_cluster(self._control)
+        if not self.keeps_stores:
+            await require_no_stores(self._control)
         cluster, keeps = self.cluster, self.keeps_history
         if keeps:
             await self.files.download()
@@ -177,6 +179,14 @@ class Member:
     def query_store(self, files: QueryFiles) -> QueryStore:
         """Returns the queries of all servers, in the control store."""
         return SharedQueries(self._control, files, self._inventory.installation)
+
+    def store_files(self, journal: TrimmedJournal) -> StoreFiles | None:
+        """Returns files in S3, if the servers share files there."""
+        return self.files.of_stores(journal, self._source, self._data.stores)
+
+    def files_of_queries(self, store: IpcEventStore) -> QueriedFiles | None:
+        """Returns files in S3."""
+        return self.files.of_queries(store)
 
     # The work.
 

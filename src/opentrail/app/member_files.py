@@ -16,11 +16,18 @@ from pathlib import Path
 from typing import Protocol
 
 from opentrail.adapters.ipc.remote_events import NO_CACHE, HistoryCache, IpcEventStore
+from opentrail.adapters.sealed_file_names import MAX_FILE_BYTES
 from opentrail.app.background import run_beside
 from opentrail.app.cluster import Cluster
 from opentrail.app.known_positions import known_imports
 from opentrail.app.shared_files import IMPORTED_FILE, SHARED_FILE, SharedFiles, listed
 from opentrail.app.shared_imports import SharedImports
+from opentrail.app.shared_stores import (
+    STORE_FILE,
+    FilesOfQueries,
+    SharedStoreFiles,
+    readable_files,
+)
 from opentrail.core.errors import (
     ObjectStoreError,
     OpentrailError,
@@ -46,6 +53,8 @@ class MemberFiles(Protocol):
     """The files of event history of a member, and of the imports that it shows."""
 
     imports: SharedImports | None
+    #: Whether the files of event data stores have a place.
+    keeps_stores: bool
 
     @property
     def cache(self) -> HistoryCache:
@@ -96,12 +105,23 @@ class MemberFiles(Protocol):
         """
         ...
 
+    def of_stores(
+        self, journal: TrimmedJournal, source: JournalSource, folder: Path
+    ) -> SharedStoreFiles | None:
+        """Return the files of event data stores, which the worker makes in a folder."""
+        ...
+
+    def of_queries(self, store: IpcEventStore) -> FilesOfQueries | None:
+        """Return the files that queries read through the cache."""
+        ...
+
 
 class OwnFiles:
     """Each server has all files on its own disk; nothing is in S3."""
 
     cache = NO_CACHE
     imports: SharedImports | None = None
+    keeps_stores = False
     shared = 0
 
     def __init__(self, history: Path, control: ControlStore, cluster: Cluster) -> None:
@@ -133,18 +153,38 @@ class OwnFiles:
         if len(await self._cluster.servers()) > 1:
             raise Unsupported("importing files into several servers without --files")
 
+    def of_stores(self, _journal: TrimmedJournal, _source: JournalSource, _folder: Path) -> None:
+        """Returns None."""
+
+    def of_queries(self, _store: IpcEventStore) -> None:
+        """Returns None: queries read the files on the disk."""
+
 
 class FilesInS3:
-    """The files are in S3 (`--files`), with copies on each server's disk."""
+    """The files are in S3 (`--files`), with copies on each server's disk.
 
-    cache = NO_CACHE
+    Files of event data stores are read through a cache, which may have all of their blocks.
+    """
+
+    keeps_stores = True
+    #: Whether files of event history are read through the cache, too.
+    is_cached = False
 
     def __init__(
-        self, files: SharedFiles, imports: SharedImports, check: SharedFileCheck, cluster: Cluster
+        self,
+        files: SharedFiles,
+        imports: SharedImports,
+        check: SharedFileCheck,
+        cluster: Cluster,
+        control: ControlStore,
+        clock: Clock,
+        max_bytes: int = MAX_FILE_BYTES,
     ) -> None:
         self._files, self._check, self._cluster = files, check, cluster
         self.imports: SharedImports | None = imports
         self._imports = imports
+        self._control, self._clock = control, clock
+        self.cache = HistoryCache(files.cache, max_bytes, files.read)
 
     @property
     def problems(self) -> list[str]:
@@ -166,6 +206,7 @@ class FilesInS3:
 
     async def _fetch(self) -> None:
         await self._files.fetch()
+        self.cache = replace(self.cache, store_files=await readable_files(self._control))
 
     async def take_over_imports(self) -> None:
         """Downloads the import files missing on this server."""
@@ -177,8 +218,12 @@ class FilesInS3:
         if keeps_history:
             run_beside(stack, self._imports.follow(store))
 
-    async def refresh(self, _store: IpcEventStore) -> bool:
+    async def refresh(self, store: IpcEventStore) -> bool:
         """Returns True: this server seals its own copies."""
+        try:
+            await store.keep_store_files(await readable_files(self._control))
+        except OpentrailError as error:  # old blocks stay for another minute
+            log.warning("files of event data stores cannot be listed", extra={"error": str(error)})
         return True
 
     async def publish(
@@ -191,23 +236,27 @@ class FilesInS3:
     async def require_importable(self) -> None:
         """Returns: the others download the files."""
 
+    def of_stores(
+        self, journal: TrimmedJournal, source: JournalSource, folder: Path
+    ) -> SharedStoreFiles | None:
+        """Returns the files of event data stores, which the worker makes in a folder."""
+        control = self._cluster.worker_control
+        return SharedStoreFiles(self._files, control, folder, source, journal.repair, self._clock)
+
+    def of_queries(self, store: IpcEventStore) -> FilesOfQueries | None:
+        """Returns the files that queries read through the cache."""
+        return FilesOfQueries(self._files, self._control, store, is_cached=self.is_cached)
+
 
 class CachedFilesInS3(FilesInS3):
     """The files are in S3, and a cache on disk has the often-read parts (`--history-cache`)."""
 
-    def __init__(
-        self,
-        files: SharedFiles,
-        imports: SharedImports,
-        check: SharedFileCheck,
-        cluster: Cluster,
-        max_bytes: int,
-    ) -> None:
-        super().__init__(files, imports, check, cluster)
-        self.cache = HistoryCache(files.cache, max_bytes, files.read)
+    is_cached = True
 
     async def _fetch(self) -> None:
-        self.cache = replace(self.cache, files=await self._files.fetch_indexes())
+        stores = await readable_files(self._control)
+        files = await self._files.fetch_indexes()
+        self.cache = replace(self.cache, files=files, store_files=stores)
 
     @property
     def shared(self) -> int:
@@ -216,6 +265,7 @@ class CachedFilesInS3(FilesInS3):
 
     async def refresh(self, store: IpcEventStore) -> bool:
         """Downloads the indexes of new files; on failure the current ones stay."""
+        await super().refresh(store)
         try:
             await store.use_shared(await self._files.fetch_indexes())
         except (OpentrailError, OSError) as error:
@@ -253,7 +303,7 @@ def member_files(
         cluster: the servers.
 
     Raises:
-        UsageError: `--history-cache` needs a package that is not installed.
+        UsageError: `--files` needs a package that is not installed.
     """
     if settings.files is None:
         return OwnFiles(history, control, cluster)
@@ -265,11 +315,12 @@ def member_files(
     imports = SharedImports(files, control, history, clock, kept)
     check = SharedFileCheck(files, worker_control, source, clock, lambda: cluster.is_worker)
     metrics.missing_files.set_function(lambda: len(check.missing))
-    if settings.history_cache is None or not settings.has_history:
-        return FilesInS3(files, imports, check, cluster)
     if importlib.util.find_spec("fsspec") is None:
-        raise UsageError(f"--history-cache needs the package fsspec: {command_for('postgres')}")
-    return CachedFilesInS3(files, imports, check, cluster, settings.history_cache)
+        raise UsageError(f"--files needs the package fsspec: {command_for('postgres')}")
+    parts = files, imports, check, cluster, control, clock
+    if settings.history_cache is None or not settings.has_history:
+        return FilesInS3(*parts)
+    return CachedFilesInS3(*parts, settings.history_cache)
 
 
 #: Kind of the document with the names of missing files, and its key.
@@ -344,9 +395,10 @@ class SharedFileCheck:
     async def _compare(self) -> None:
         present = await self._files.present()
         missing = []
-        for kind in (SHARED_FILE, IMPORTED_FILE):
+        for kind in (SHARED_FILE, IMPORTED_FILE, STORE_FILE):
             for file in await listed(self._control, kind):
-                if file.name is None or self._files.is_expired(file) or file.name in present:
+                is_expired = kind != STORE_FILE and self._files.is_expired(file)
+                if file.name is None or is_expired or file.name in present:
                     continue
                 log.error("a history file is missing in S3", extra={"file": file.name})
                 if not await self._restore(kind, file):

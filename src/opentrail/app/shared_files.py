@@ -27,6 +27,7 @@ from opentrail.adapters.sealed_file_names import (
     SealedFile,
     Series,
     expired_name,
+    index_path,
     is_intact,
     read_name,
     remove,
@@ -201,7 +202,7 @@ class SharedFiles:
             if file.first > first:
                 shared.append(SharedFile(first, file.first - 1, None, now))
             await self.upload(file.path, file.path.name)
-            index = await self._upload_index(file.path)
+            index = await self.upload_index(file.path, file.path.name)
             shared.append(SharedFile(file.first, file.last, file.path.name, now, index))
             first = file.last + 1
         if first <= last:
@@ -209,15 +210,20 @@ class SharedFiles:
         await self._control.apply([to_list(SHARED_FILE, file) for file in shared])
         log.info("history files uploaded to S3", extra={"until": last})
 
-    async def _upload_index(self, file: Path) -> str:
-        """Uploads the index of a file; returns its SHA-256."""
+    async def upload_index(self, file: Path, name: str) -> str:
+        """Uploads the index of a file with a name in S3; returns the SHA-256 of the index.
+
+        Raises:
+            ObjectStoreError: the store refused it.
+            StorageFailed: it cannot be made, or reads back differently.
+        """
         try:
             (path,) = await run_child("index", file)
         except (RuntimeError, TimeoutError) as error:
             raise StorageFailed(f"{file.name} cannot be indexed: {error}") from error
         try:
             digest = await asyncio.to_thread(sha256_of, path)
-            await self.upload(path, _index_name(file.name, digest))
+            await self.upload(path, index_name(name, digest))
         finally:
             path.unlink()
         return digest
@@ -239,9 +245,17 @@ class SharedFiles:
 
     # Files missing in S3
 
-    async def present(self) -> set[str]:
-        """Returns the names of the files in S3."""
-        keys = await self._objects.keys(self._bucket, self._prefix)
+    async def delete(self, name: str) -> None:
+        """Returns once S3 does not have a file.
+
+        Raises:
+            ObjectStoreError: the store refused.
+        """
+        await self._objects.delete(self._bucket, self._prefix + name)
+
+    async def present(self, folder: str = "") -> set[str]:
+        """Returns the names of the files in S3, or of those whose names start with `folder`."""
+        keys = await self._objects.keys(self._bucket, self._prefix + folder)
         return {key.removeprefix(self._prefix) for key in keys}
 
     def is_expired(self, file: SharedFile) -> bool:
@@ -255,7 +269,7 @@ class SharedFiles:
             return False
         await self.upload(file.path, name)
         if file.series is Series.JOURNAL:
-            await self._upload_index(file.path)
+            await self.upload_index(file.path, name)
         return True
 
     async def seal_again(self, source: JournalSource, file: SharedFile) -> bool:
@@ -274,7 +288,7 @@ class SharedFiles:
                 return False
             path = made[0].path
             await self.upload(path, path.name)
-            index = await self._upload_index(path)
+            index = await self.upload_index(path, path.name)
         finally:
             shutil.rmtree(self._sealing, ignore_errors=True)
         again = SharedFile(file.first, file.last, path.name, file.listed, index)
@@ -331,7 +345,7 @@ class SharedFiles:
         """
         path = self._history / f"{file.name}.tmp"
         try:
-            content = await self._content(str(file.name))
+            content = await self.content(str(file.name))
         except ObjectMissing:
             if self.is_expired(file):
                 return None
@@ -339,7 +353,13 @@ class SharedFiles:
         await asyncio.to_thread(write_durably, path, content)
         return path
 
-    async def _content(self, name: str) -> bytes:
+    async def content(self, name: str) -> bytes:
+        """Returns a file.
+
+        Raises:
+            ObjectStoreError: the store does not answer, or the file is missing.
+            StorageFailed: it differs from the upload.
+        """
         content = await self._objects.get(self._bucket, self._prefix + name)
         named = read_name(Path(name))
         if named is None or hashlib.sha256(content).hexdigest()[:16] != named.digest:
@@ -398,19 +418,29 @@ class SharedFiles:
         for file in files:
             if file.name is None:
                 continue
-            path = (self.cache / file.name).with_suffix(".index")
-            if file.name not in self._indexed or path.name not in present:
-                try:
-                    await self._fetch_index(path, file.name, file.index)
-                except ObjectMissing:
-                    if not self.is_expired(file):
-                        raise
-                    gone = file.last  # earlier files have expired as well
-                else:
-                    self._indexed.add(file.name)
+            if index_path(self.cache, file.name).name not in present:
+                self._indexed.discard(file.name)
+            try:
+                await self.fetch_index(file.name, file.index)
+            except ObjectMissing:
+                if not self.is_expired(file):
+                    raise
+                gone = file.last  # earlier files have expired as well
         if gone:
             await asyncio.to_thread(self._mark_expired, gone)
         return [file for file in files if file.first > gone]
+
+    async def fetch_index(self, name: str, digest: str | None) -> None:
+        """Returns once the index of a file is in the cache folder.
+
+        Raises:
+            ObjectStoreError: the store does not answer, or the index is missing.
+            StorageFailed: the index differs from the upload.
+            OSError: the cache cannot be written.
+        """
+        if name not in self._indexed:
+            await self._fetch_index(index_path(self.cache, name), name, digest)
+            self._indexed.add(name)
 
     async def _fetch_index(self, path: Path, name: str, digest: str | None) -> None:
         is_present = await asyncio.to_thread(path.exists)
@@ -419,7 +449,7 @@ class SharedFiles:
             if not is_present:
                 whole = path.with_suffix(".whole")
                 try:
-                    await asyncio.to_thread(whole.write_bytes, await self._content(name))
+                    await asyncio.to_thread(whole.write_bytes, await self.content(name))
                     await run_child("index", whole)
                 except (RuntimeError, TimeoutError) as error:
                     raise StorageFailed(f"{name} cannot be indexed: {error}") from error
@@ -428,10 +458,10 @@ class SharedFiles:
             return
         if is_present and await asyncio.to_thread(sha256_of, path) == digest:
             return
-        index_name = _index_name(name, digest)
-        content = await self._objects.get(self._bucket, self._prefix + index_name)
+        index = index_name(name, digest)
+        content = await self._objects.get(self._bucket, self._prefix + index)
         if hashlib.sha256(content).hexdigest() != digest:
-            raise self._damaged(index_name)
+            raise self._damaged(index)
         await asyncio.to_thread(write_durably, path, content)
 
     async def read(self, name: str, first: int, length: int) -> bytes:
@@ -451,7 +481,7 @@ class SharedFiles:
         return content
 
 
-def _index_name(name: str, digest: str) -> str:
+def index_name(name: str, digest: str) -> str:
     """Returns the name of an index in S3; other versions may write another index of the file."""
     return f"{name}.{digest[:16]}.index"
 
@@ -478,7 +508,8 @@ def _common_end(own: Sequence[SealedFile], ends: Sequence[int], files: Sequence[
     return max(common, *(end for end in ends if end in starts), 0)
 
 
-def _key(file: SharedFile) -> str:
+def key_of(file: SharedFile) -> str:
+    """Returns the key of the document that lists a file."""
     return f"{file.first:020d}"
 
 
@@ -492,27 +523,31 @@ def to_forget(
     expired = itertools.takewhile(
         lambda file: file.listed < since and file.last <= needed_after, files[:-1]
     )
-    return [Remove(kind, _key(file)) for file in expired]
+    return [Remove(kind, key_of(file)) for file in expired]
 
 
-def to_list(kind: str, file: SharedFile) -> Put:
-    """Returns the change that lists a file, unless a listed file begins there."""
+def to_list(kind: str, file: SharedFile, prefix: str = "") -> Put:
+    """Returns the change that lists a file, unless a listed file begins there.
+
+    `prefix` begins the keys of a list among several; it replaces a file that begins there.
+    """
     document = {
         "first": file.first,
         "last": file.last,
         "name": file.name,
         "listed": format_time(file.listed),
         "index": file.index,
+        **({"bytes": file.bytes} if file.bytes else {}),
     }
-    return Put(kind, _key(file), document, expected=0)
+    return Put(kind, prefix + key_of(file), document, expected=None if prefix else 0)
 
 
-async def listed(control: ControlStore, kind: str) -> list[SharedFile]:
+async def listed(control: ControlStore, kind: str, prefix: str = "") -> list[SharedFile]:
     """Returns the files that documents of a kind list, in order."""
-    return [_file_of(stored.document) for stored in await control.scan(kind)]
+    return [_file_of(stored.document) for stored in await control.scan(kind, prefix)]
 
 
 def _file_of(document: Document) -> SharedFile:
     time = parse_time(document["listed"])
     range_and_name = document["first"], document["last"], document["name"]
-    return SharedFile(*range_and_name, time, document.get("index"))
+    return SharedFile(*range_and_name, time, document.get("index"), document.get("bytes", 0))

@@ -8,7 +8,9 @@ from typing import Any, Protocol
 
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.ipc.remote_events import NO_CACHE, HistoryCache, IpcEventStore
+from opentrail.adapters.query_children import QueriedFiles
 from opentrail.adapters.query_files import QueryFiles
+from opentrail.adapters.store_folders import StoreFolders
 from opentrail.app.access_keys import control_place
 from opentrail.app.inventory import DataInventory
 from opentrail.app.journals import JournalHandlers, journal_place
@@ -18,7 +20,7 @@ from opentrail.core.event import NewEntry
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import Archive, KnownPositions, TrimmedJournal
-from opentrail.ports.queries import QueryStore
+from opentrail.ports.queries import QueryStore, StoreFiles
 from opentrail.settings import Settings
 from opentrail.trails.delivery_rounds import TrailDeliveries
 from opentrail.trails.registry import TrailRegistry
@@ -45,9 +47,7 @@ class Site(Protocol):
     learns_from_others: bool
     #: Whether events expire while they take too much of the disk.
     makes_room: bool
-    #: Whether the server runs SQL: all its events are in its own files.
-    runs_queries: bool
-    #: Whether the server has created event data stores.
+    #: Whether there can be created event data stores.
     keeps_stores: bool
 
     @property
@@ -110,6 +110,14 @@ class Site(Protocol):
         Args:
             files: results in the data directory.
         """
+        ...
+
+    def store_files(self, journal: TrimmedJournal) -> StoreFiles | None:
+        """Return the files of created event data stores; None: there can be no such stores."""
+        ...
+
+    def files_of_queries(self, store: IpcEventStore) -> QueriedFiles | None:
+        """Return the files in S3 that queries read; None: they are all on the disk."""
         ...
 
     # The work.
@@ -211,7 +219,6 @@ class OneServer:
     keeps_history = True
     learns_from_others = False
     makes_room = True
-    runs_queries = True
     keeps_stores = True
     is_worker = True
 
@@ -249,6 +256,14 @@ class OneServer:
     def query_store(self, files: QueryFiles) -> QueryStore:
         """Returns the files."""
         return files
+
+    def store_files(self, journal: TrimmedJournal) -> StoreFiles:
+        """Returns files in the data directory."""
+        source = journal_place(self._settings, self._data).source()
+        return StoreFolders(self._data.stores, source, journal.repair)
+
+    def files_of_queries(self, _store: IpcEventStore) -> None:
+        """Returns None: all files are on the disk."""
 
     async def append(self, journal: TrimmedJournal, entries: Sequence[NewEntry]) -> int:
         """Appends entries: this server is the worker."""

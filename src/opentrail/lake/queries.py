@@ -37,9 +37,6 @@ from opentrail.ports.queries import (
     StoredQuery,
 )
 
-#: The unsupported feature on a server without SQL.
-NO_SQL = "SQL on this server: a part of its event history may be only in S3"
-
 log = logging.getLogger(__name__)
 
 #: Maximum queries that run at the same time, as in AWS.

@@ -104,9 +104,9 @@ class StoreKeeper:
         if first is not None:
             waits.append(asyncio.ensure_future(self._journal.wait_beyond(first + BEHIND - 1)))
         try:
-            timeout = _CHECK_SECONDS if first is not None else None
+            # Another server of a cluster may have changed a store.
             done, _ = await asyncio.wait(
-                waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+                waits, timeout=_CHECK_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
             if any(each.exception() for each in done):  # the journal cannot be read
                 await asyncio.sleep(_CHECK_SECONDS)

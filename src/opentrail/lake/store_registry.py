@@ -12,7 +12,7 @@ from opentrail.core.errors import CloudTrailError, Conflict
 from opentrail.core.event_data_store import EventDataStore
 from opentrail.lake.event_history import NAME
 from opentrail.ports.clock import Clock
-from opentrail.ports.collection import Codec, Collection
+from opentrail.ports.collection import Codec, Collection, retry_on_conflict
 from opentrail.ports.control import ControlStore, StoreWrite
 from opentrail.ports.queries import QueryTables
 
@@ -113,17 +113,23 @@ class Stores:
             CloudTrailError: `EventDataStoreAlreadyExistsException` for the name of another one,
                 `EventDataStoreNotFoundException`, or `ConflictException`.
         """
-        async with self.turn:
+
+        async def attempt() -> EventDataStore:
             item = await self._collection.find(store.key)
             if item is None:
                 raise not_found(store.id)
+            # The worker of a cluster replaces the document with each file that it lists.
             changed = change(item.value).with_phase(await self._newest())
             others = await self.of(store.account, store.region)
             _check_name(changed, [other for other in others if other.id != store.id])
-            try:
-                await self._collection.apply([self._collection.replacement(item, changed)])
-            except Conflict as error:
-                raise CloudTrailError("ConflictException", _CHANGED) from error
+            await self._collection.apply([self._collection.replacement(item, changed)])
+            return changed
+
+        try:
+            async with self.turn:
+                changed = await retry_on_conflict(attempt, _CHANGED)
+        except Conflict as error:
+            raise CloudTrailError("ConflictException", _CHANGED) from error
         self.changed.set()
         return changed
 

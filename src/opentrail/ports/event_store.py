@@ -247,6 +247,8 @@ class SharedFile:
     listed: datetime
     #: SHA-256 of its index, in hexadecimal digits; None without an index.
     index: str | None = None
+    #: Bytes of the file, of event data stores alone.
+    bytes: int = 0
 
 
 #: Why events expired: they were recorded long ago, event history is too large, the disk fills up.

@@ -6,8 +6,7 @@ from typing import Annotated, ClassVar, TypedDict
 
 from msgspec import Meta
 
-from opentrail.core.errors import CloudTrailError, Unsupported
-from opentrail.lake.queries import NO_SQL
+from opentrail.core.errors import CloudTrailError, NoHistory
 from opentrail.lake.store_registry import EVERY_REGION
 from opentrail.ports.queries import QueryStatus
 from opentrail.questions.question import Asked, Question
@@ -72,7 +71,7 @@ class RunQuery(Question, frozen=True, kw_only=True):
         """Starts the query, or finds it, and waits for its end."""
         queries = asked.queries
         if queries is None:
-            raise Unsupported(NO_SQL)
+            raise NoHistory
         if (self.statement is None) == (self.queryId is None):
             message = "statement or queryId must be given, and not both"
             raise CloudTrailError("InvalidParameterException", message)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import msgspec
 
-from opentrail.core.errors import Unsupported
+from opentrail.core.errors import NoHistory
 from opentrail.core.facts import AccountId, Time
 from opentrail.questions.query import QueryColumn
 from opentrail.questions.question import Asked, Question
@@ -47,11 +47,10 @@ class ListTables(Question, frozen=True, kw_only=True):
     async def answer(self, asked: Asked) -> TablesAnswer:
         """Returns event history and the stores of the accounts that the caller may see."""
         from opentrail.lake.event_history import NAME, schema
-        from opentrail.lake.queries import NO_SQL
         from opentrail.lake.store_registry import EVERY_REGION, table_names
 
         if asked.queries is None:
-            raise Unsupported(NO_SQL)
+            raise NoHistory
         stores = await asked.queries.stores.visible(asked.accounts, EVERY_REGION)
         names = table_names(stores)
         history = TableSummary(NAME, NAME, None, None, None, "ENABLED", None, None)

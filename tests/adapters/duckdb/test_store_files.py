@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.adapters.duckdb import store_files
-from opentrail.adapters.duckdb.store_files import create_view, tend
+from opentrail.adapters.duckdb.store_files import contents_of, create_view, tend
 from opentrail.adapters.sealed_file_names import Series, is_whole, sealed_files
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
@@ -317,7 +318,8 @@ def test_any_phases_and_steps_keep_each_event_once(
         faults.arm("store.written", sys.maxsize, die)
     connection = duckdb.connect(":memory:")
     engine.prepare(connection)
-    create_view(connection, "found", store, written.folder, written.source, 40, MOMENT)
+    contents = partial(contents_of, written.folder, store)
+    create_view(connection, "found", store, contents, written.source, 40, MOMENT)
     rows = connection.execute("SELECT eventid FROM found ORDER BY 1").fetchall()
     connection.close()
     assert [row[0] for row in rows] == ids_of(*expected)

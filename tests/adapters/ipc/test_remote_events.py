@@ -240,7 +240,7 @@ async def test_new_files_in_s3_replace_own_ones(tmp_path: Path) -> None:
         source = SqliteJournalSource(tmp_path / "journal")
         (path,) = await asyncio.to_thread(seal, source, s3.folder, 41, 48)
         assert store._cache is not None
-        files = [*store._files, *s3.take([path])]
+        files = [*store.shared, *s3.take([path])]
         await store.use_shared(files)
         assert await store.lookup(ALL) == naive_page(entries, ALL)
         assert (await store.refresh()).sealed >= 48

@@ -11,8 +11,9 @@ import io
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import duckdb
 from fsspec import AbstractFileSystem
 
 from opentrail.adapters.duckdb.file_index import FileIndex
-from opentrail.adapters.sealed_file_names import SCHEME, remove
+from opentrail.adapters.sealed_file_names import SCHEME, cached_path, index_path, remove
 from opentrail.core.errors import FilesUnreachable, StorageFailed
 
 log = logging.getLogger(__name__)
@@ -31,23 +32,15 @@ Download = Callable[[str, int, int], bytes]
 _Key = tuple[str, int]
 
 
-class BlockCache:
-    """The blocks of files; for use in threads.
+class Blocks:
+    """Files in S3 as blocks, whose hashes are in the files' indexes.
 
     Args:
-        folder: the blocks, in a folder for each file.
-        max_bytes: bytes of all blocks; the least recently used ones are deleted first.
-        download: called for missing blocks.
+        folder: the indexes, and the blocks in a folder for each file.
     """
 
-    def __init__(self, folder: Path, max_bytes: int, download: Download) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._max_bytes = max_bytes
-        self._download = download
-        self._lock = threading.Lock()
-        #: The size of each block on disk, in order of use; under the lock, like `bytes`.
-        self._sizes: OrderedDict[_Key, int] = OrderedDict()
-        self.bytes = 0
         self._indexes: dict[str, FileIndex] = {}
         self._threads = threading.local()
 
@@ -55,40 +48,15 @@ class BlockCache:
         """Lets DuckDB open the added files."""
         connection.register_filesystem(SharedFileSystem(self))
 
-    def open(self, names: Iterable[str]) -> None:
-        """Finds the blocks of files with these names, and deletes everything else."""
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        kept = {*names, *(Path(name).with_suffix(".index").name for name in names)}
-        remove(path for path in self._folder.iterdir() if path.name not in kept)
-        found = []
-        for path in self._folder.glob("*/*"):
-            if path.name.isdecimal():
-                stat = path.stat()
-                found.append((stat.st_mtime, (path.parent.name, int(path.name)), stat.st_size))
-            else:
-                path.unlink()  # was being written
-        for _, key, size in sorted(found):
-            self._reserve(key, size)
-
     def add(self, name: str) -> FileIndex:
         """Adds a file, so that DuckDB may open it, and returns its index from the folder.
 
         Raises:
             StorageFailed: the file has a different format.
         """
-        index = FileIndex((self._folder / name).with_suffix(".index"))
+        index = FileIndex(index_path(self._folder, name))
         self._indexes[name] = index
         return index
-
-    def remove(self, name: str) -> None:
-        """Removes a file and its blocks."""
-        self._indexes.pop(name, None)
-        with self._lock:
-            for key in [key for key in self._sizes if key[0] == name]:
-                self._delete(key)
-        with suppress(OSError):
-            (self._folder / name).rmdir()
-        (self._folder / name).with_suffix(".index").unlink(missing_ok=True)
 
     def index_of(self, name: str) -> FileIndex:
         """Returns the index of an added file."""
@@ -123,20 +91,122 @@ class BlockCache:
         return error
 
     def _block(self, name: str, number: int) -> bytes:
+        raise NotImplementedError
+
+    def _on_disk(self, key: _Key) -> bytes | None:
+        """Returns a block of the folder; None if it is missing or damaged."""
+        name, number = key
+        with suppress(OSError):  # another thread or process has deleted it
+            content = self._path(key).read_bytes()
+            if hashlib.sha256(content).digest() == self.index_of(name).blocks[number]:
+                return content
+        return None
+
+    def _path(self, key: _Key) -> Path:
+        name, number = key
+        return cached_path(self._folder, name) / str(number)
+
+
+#: Attempts to read a block that is fetched, and perhaps deleted again to make room for others.
+_ATTEMPTS = 5
+
+
+class FetchedBlocks(Blocks):
+    """Blocks in the folder of a cache that another process manages.
+
+    Args:
+        folder: the folder.
+        fetch: makes the other process download a block; raises `FilesUnreachable`.
+    """
+
+    def __init__(self, folder: Path, fetch: Callable[[str, int], None]) -> None:
+        super().__init__(folder)
+        self._fetch = fetch
+
+    def _block(self, name: str, number: int) -> bytes:
+        for _ in range(_ATTEMPTS):
+            content = self._on_disk((name, number))
+            if content is not None:
+                return content
+            self._fetch(name, number)
+        raise FilesUnreachable(f"block {number} of {name} cannot be kept: the cache is too small")
+
+
+class BlockCache(Blocks):
+    """Blocks up to a number of bytes; for use in threads.
+
+    Args:
+        folder: the indexes, and the blocks in a folder for each file.
+        max_bytes: bytes of all blocks; the least recently used ones are deleted first.
+        download: called for missing blocks.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int, download: Download) -> None:
+        super().__init__(folder)
+        self._max_bytes = max_bytes
+        self._download = download
+        self._lock = threading.Lock()
+        #: The size of each block on disk, in order of use; under the lock, like `bytes`.
+        self._sizes: OrderedDict[_Key, int] = OrderedDict()
+        self.bytes = 0
+
+    def open(self, names: Iterable[str]) -> None:
+        """Finds the blocks of files with these names, and deletes everything else."""
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        folders = {cached_path(self._folder, name).name: name for name in names}
+        kept = {*folders, *(index_path(self._folder, name).name for name in folders.values())}
+        remove(path for path in self._folder.iterdir() if path.name not in kept)
+        found = []
+        for path in self._folder.glob("*/*"):
+            if path.name.isdecimal():
+                stat = path.stat()
+                key = (folders[path.parent.name], int(path.name))
+                found.append((stat.st_mtime, key, stat.st_size))
+            else:
+                path.unlink()  # was being written
+        for _, key, size in sorted(found):
+            self._reserve(key, size)
+
+    def remove(self, name: str) -> None:
+        """Removes a file and its blocks."""
+        self._indexes.pop(name, None)
+        with self._lock:
+            for key in [key for key in self._sizes if key[0] == name]:
+                self._delete(key)
+        with suppress(OSError):
+            cached_path(self._folder, name).rmdir()
+        index_path(self._folder, name).unlink(missing_ok=True)
+
+    def keep(self, folder: str, names: Collection[str]) -> None:
+        """Removes files whose names begin with `folder`, except these."""
+        with self._lock:
+            known = {name for name, _ in self._sizes} | self._indexes.keys()
+        for name in known.difference(names):
+            if name.startswith(folder):
+                self.remove(name)
+
+    def fetch(self, name: str, number: int) -> None:
+        """Returns once a block is on the disk.
+
+        Raises:
+            FilesUnreachable: it cannot be downloaded.
+            StorageFailed: the download is damaged, or the index of the file is missing.
+        """
+        if name not in self._indexes:
+            self.add(name)
+        self._block(name, number)
+
+    def _block(self, name: str, number: int) -> bytes:
         index, key = self.index_of(name), (name, number)
-        digest = index.blocks[number]
         with self._lock:
             is_there = key in self._sizes
             if is_there:
                 self._sizes.move_to_end(key)
-        if is_there:
-            with suppress(OSError):  # another thread has deleted it
-                content = self._path(key).read_bytes()
-                if hashlib.sha256(content).digest() == digest:
-                    return content
+        if is_there and (kept := self._on_disk(key)) is not None:
+            return kept
         start = number * index.block_bytes
         content = self._download(name, start, min(index.block_bytes, index.size - start))
-        if hashlib.sha256(content).digest() != digest:
+        if hashlib.sha256(content).digest() != index.blocks[number]:
             raise FilesUnreachable(f"block {number} of the history file {name} in S3 is damaged")
         self._store(key, content)
         return content
@@ -176,10 +246,6 @@ class BlockCache:
             self.bytes -= self._sizes.pop(key)
             self._path(key).unlink(missing_ok=True)
 
-    def _path(self, key: _Key) -> Path:
-        name, number = key
-        return self._folder / name / str(number)
-
 
 class SharedFileSystem(AbstractFileSystem):  # type: ignore[misc]
     """Opens the files of a cache for DuckDB."""
@@ -187,7 +253,7 @@ class SharedFileSystem(AbstractFileSystem):  # type: ignore[misc]
     protocol = SCHEME
     cachable = False
 
-    def __init__(self, cache: BlockCache) -> None:
+    def __init__(self, cache: Blocks) -> None:
         super().__init__()
         self._cache = cache
 
@@ -204,6 +270,14 @@ class SharedFileSystem(AbstractFileSystem):  # type: ignore[misc]
         name = self._strip_protocol(path)
         return {"name": name, "size": self._cache.index_of(name).size, "type": "file"}
 
+    def glob(self, path: str, **_options: Any) -> list[str]:
+        """Returns the file with this name: names have no patterns."""
+        return [path]
+
+    def modified(self, _path: str) -> datetime:
+        """Returns the same time for each file: files never change."""
+        return datetime(1970, 1, 1, tzinfo=UTC)
+
     def _open(self, path: str, mode: str = "rb", **_options: Any) -> _SharedFile:
         return _SharedFile(self._cache, self._strip_protocol(path))
 
@@ -211,7 +285,7 @@ class SharedFileSystem(AbstractFileSystem):  # type: ignore[misc]
 class _SharedFile(io.RawIOBase):
     """A file as DuckDB reads it, in concurrent threads with separate positions."""
 
-    def __init__(self, cache: BlockCache, name: str) -> None:
+    def __init__(self, cache: Blocks, name: str) -> None:
         super().__init__()
         self._cache = cache
         self._name = name

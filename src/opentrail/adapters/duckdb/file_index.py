@@ -109,6 +109,10 @@ _IDS = f"SELECT DISTINCT CAST(h & {_BITS} AS UINTEGER) AS h FROM ids ORDER BY h"
 _ABOUT = ("format", "first", "last", "oldest", "newest", "newest_recorded", "chain_before")
 
 
+#: In place of the format of a Parquet file: its index has nothing but the blocks.
+_PARQUET = 0
+
+
 class _Header(msgspec.Struct, frozen=True):
     #: Format of the sealed file.
     format: int
@@ -146,7 +150,7 @@ class FileIndex:
             header = msgspec.msgpack.decode(content[_LENGTH.size : place], type=_Header)
         except (ValueError, struct.error, msgspec.MsgspecError) as error:
             raise StorageFailed(f"history: the index {path.name} is damaged: {error}") from error
-        if header.format != FORMAT:
+        if header.format not in (FORMAT, _PARQUET):
             name = path.with_suffix(".duckdb").name
             raise StorageFailed(
                 f"history: {name} in S3 is of format {header.format}; this version "
@@ -184,7 +188,12 @@ def _contains(hashes: memoryview, value: str) -> bool:
 
 
 def write_index(file: Path) -> Path:
-    """Writes the index of a sealed file next to it, and returns its path."""
+    """Writes the index of a sealed file next to it, and returns its path.
+
+    The index of an event data store's file has only its blocks.
+    """
+    if file.suffix == ".parquet":
+        return _write(file, (_PARQUET, 0, 0, 0, 0, 0, b""), (), {})
     with duckdb.connect(str(file), read_only=True) as connection:
         about = connection.execute(f"SELECT {', '.join(_ABOUT)} FROM about").fetchall()[0]  # noqa: S608
         categories = connection.execute(
@@ -197,13 +206,19 @@ def write_index(file: Path) -> Path:
             attribute: connection.execute(statement).fetchnumpy()["h"].astype("<u4").tobytes()
             for attribute, statement in statements.items()
         }
+    return _write(file, about, tuple(category for (category,) in categories), lists)
+
+
+def _write(
+    file: Path, about: Sequence[Any], categories: tuple[str, ...], lists: dict[str, bytes]
+) -> Path:
     with file.open("rb") as content:
         blocks = [hashlib.sha256(b).digest() for b in iter(partial(content.read, BLOCK_BYTES), b"")]
     more: dict[str, Any] = {
         "size": file.stat().st_size,
         "block_bytes": BLOCK_BYTES,
         "blocks": tuple(blocks),
-        "categories": tuple(category for (category,) in categories),
+        "categories": categories,
         "hashes": {attribute: len(hashes) // 4 for attribute, hashes in lists.items()},
     }
     header = msgspec.msgpack.encode(_Header(**dict(zip(_ABOUT, about, strict=True)), **more))

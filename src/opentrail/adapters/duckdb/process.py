@@ -28,10 +28,12 @@ from opentrail.adapters.ipc.messages import (
     AddEntries,
     CloseStore,
     Expire,
+    FetchBlock,
     FindSealed,
     ForgetLost,
     GetState,
     HistoryState,
+    KeepStoreFiles,
     OpenStore,
     Range,
     ReadRecords,
@@ -42,6 +44,7 @@ from opentrail.adapters.ipc.messages import (
     UseSharedFiles,
 )
 from opentrail.adapters.journal_source import open_source
+from opentrail.adapters.sealed_file_names import STORES
 from opentrail.core.errors import FilesUnreachable
 from opentrail.core.event import Entry
 from opentrail.ports.journal import JournalSource
@@ -87,6 +90,8 @@ class HistoryProcess:
                 **handlers_of(self._store, READS),
                 OpenStore: self._open,
                 UseSharedFiles: self._use_shared,
+                KeepStoreFiles: self._keep_store_files,
+                FetchBlock: self._fetch_block,
                 AddEntries: self._add,
                 ReadSealed: self._read,
                 ReadRecords: self._read_records,
@@ -126,7 +131,7 @@ class HistoryProcess:
 
     async def _open(self, request: OpenStore) -> HistoryState:
         names = {file.name for file in request.shared if file.name is not None}
-        await asyncio.to_thread(self._remote.open, names)
+        await asyncio.to_thread(self._remote.open, names.union(request.store_files))
         await self._store.open(request.last_import, request.shared)
         with contextlib.suppress(OSError):  # each expiry tries again
             await asyncio.to_thread(reserve_note, self._history)
@@ -135,6 +140,12 @@ class HistoryProcess:
     async def _use_shared(self, request: UseSharedFiles) -> HistoryState:
         await self._store.recorded.use_shared(request.files)
         return await self._state()
+
+    async def _keep_store_files(self, request: KeepStoreFiles) -> None:
+        await asyncio.to_thread(self._remote.keep, STORES, request.names)
+
+    async def _fetch_block(self, request: FetchBlock) -> None:
+        await asyncio.to_thread(self._remote.fetch, request.name, request.number)
 
     async def _add(self, request: AddEntries) -> HistoryState:
         await self._store.add(request.entries)

@@ -3,19 +3,24 @@
 python -m opentrail.adapters.duckdb.query_child
 
 The first line of its input is the job, as JSON (`Job`). It prints a line of JSON per step:
-`{"columns": …}` once the statement is translated, then `{"outcome": …}`; or `{"refused": …}` or
-`{"failed": …}`. It ends with the server, and the server ends it at its deadline. Nothing that it
+`{"columns": …}` once the statement is translated, then `{"outcome": …}`; or `{"refused": …}`,
+`{"failed": …}`, or `{"changed": …}` if files were replaced. For each missing block of a file in
+S3, it prints `{"block": [NAME, NUMBER]}`, and the server answers with a line: empty, or what went
+wrong. It ends with the server, and the server ends it at its deadline. Nothing that it
 attaches belongs to another account, and DuckDB is locked before the statement runs.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+import queue
 import resource
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import msgspec
@@ -27,11 +32,12 @@ from opentrail.adapters.duckdb.journal_rows import (
     insert_rows,
     readable,
 )
-from opentrail.adapters.duckdb.store_files import create_view
+from opentrail.adapters.duckdb.store_files import Contents, contents_of, create_view
 from opentrail.adapters.files import sync_folder
 from opentrail.adapters.journal_source import open_source
 from opentrail.adapters.parent import end_with_parent
 from opentrail.adapters.sealed_file_names import (
+    SCHEME,
     SealedFile,
     Series,
     attaching,
@@ -39,7 +45,13 @@ from opentrail.adapters.sealed_file_names import (
     sealed_files,
 )
 from opentrail.adapters.system import sync
-from opentrail.core.errors import OpentrailError, StatementRefused, StorageFailed, StoreInactive
+from opentrail.core.errors import (
+    FilesUnreachable,
+    OpentrailError,
+    StatementRefused,
+    StorageFailed,
+    StoreInactive,
+)
 from opentrail.core.event import from_micros
 from opentrail.core.event_data_store import EventDataStore
 from opentrail.lake.dialect import engine
@@ -49,6 +61,9 @@ from opentrail.lake.dialect.statements import Translated, translate
 from opentrail.lake.event_history import TABLE, VIEW, typed_table
 from opentrail.lake.rendering import renderers
 from opentrail.ports.event_store import DATA_CATEGORIES
+
+if TYPE_CHECKING:
+    from opentrail.adapters.duckdb.block_cache import FetchedBlocks
 
 #: Calls and lookups have priority over queries.
 _NICENESS = 19
@@ -71,6 +86,14 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 
 
+#: First and last position of a file in S3, and its name; None: there are no events.
+SharedPart = tuple[int, int, str | None]
+
+
+class FilesChangedError(Exception):
+    """Files in S3 were replaced, and the journal was trimmed, since the job was made."""
+
+
 class Job(msgspec.Struct, frozen=True):
     """What to run, and over which events.
 
@@ -86,6 +109,9 @@ class Job(msgspec.Struct, frozen=True):
         since, data_since: events recorded before these times, in microseconds, have expired.
         result: the file to write.
         memory, result_bytes: limits.
+        cache: the folder with blocks of files in S3, if there are such files.
+        shared_history: files of event history in S3; None: all are in `history`.
+        shared_stores: files of stores in S3, by id; None: all are in `store_files`.
     """
 
     statement: str
@@ -102,6 +128,9 @@ class Job(msgspec.Struct, frozen=True):
     store_files: str = ""
     until: int = 0
     now: int = 0
+    cache: str = ""
+    shared_history: list[SharedPart] | None = None
+    shared_stores: dict[str, list[SharedPart]] | None = None
 
 
 class _Catalog:
@@ -130,7 +159,8 @@ class _Catalog:
 
 def main() -> None:
     job = msgspec.json.decode(_first_line(), type=Job)
-    end_with_parent(may_be_stopped=True)
+    answers = _Answers()
+    end_with_parent(may_be_stopped=True, received=answers.receive)
     os.umask(0o077)
     os.nice(_NICENESS)
     resource.setrlimit(resource.RLIMIT_AS, (job.memory + _OVERHEAD, job.memory + _OVERHEAD))
@@ -144,29 +174,78 @@ def main() -> None:
         _print({"refused": str(error)})
         return
     _print({"columns": [[each.name, str(lowered(each.type))] for each in translated.columns]})
+    blocks = _blocks(job, answers)
     try:
-        _print({"outcome": _run(job, catalog, translated)})
-    except duckdb.Error as error:
-        _print({"failed": _reason(error, job.store_files)})
-    except MemoryError:
-        _print({"failed": "Query exceeded its memory"})
-    except (OpentrailError, OSError) as error:
-        _print({"failed": str(error)})
+        _print({"outcome": _run(job, catalog, translated, blocks)})
+    except FilesChangedError as error:
+        _print({"changed": str(error)})
+    except (duckdb.Error, MemoryError, OpentrailError, OSError) as error:
+        unreadable = blocks is not None and blocks.failure() is not None
+        _print({"failed": FilesUnreachable.public_text if unreadable else _failure(error, job)})
 
 
 def _first_line() -> bytes:
+    """Returns the first line of the input; the server writes more only when it is asked."""
     line = bytearray()
     while not line.endswith(b"\n"):
-        read = os.read(0, 1)
+        read = os.read(0, 1 << 16)
         if not read:
             sys.exit(1)
         line += read
     return bytes(line)
 
 
+class _Answers:
+    """The server's answers to requests for blocks."""
+
+    def __init__(self) -> None:
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._rest = b""
+
+    def receive(self, content: bytes) -> None:
+        *lines, self._rest = (self._rest + content).split(b"\n")
+        for line in lines:
+            self._lines.put(line)
+
+    def fetch(self, name: str, number: int) -> None:
+        """Returns once a block is in the cache folder.
+
+        Raises:
+            FilesUnreachable: the server cannot download it.
+        """
+        _print({"block": [name, number]})
+        if error := self._lines.get():
+            raise FilesUnreachable(error.decode())
+
+
+def _blocks(job: Job, answers: _Answers) -> FetchedBlocks | None:
+    """Returns the files in S3 that the statement may read."""
+    if not job.cache:
+        return None
+    # Imported here: only members of a cluster have its dependencies.
+    from opentrail.adapters.duckdb.block_cache import FetchedBlocks
+
+    blocks = FetchedBlocks(Path(job.cache), answers.fetch)
+    stores = (job.shared_stores or {}).values()
+    parts = itertools.chain(job.shared_history or (), *stores)
+    for name in (name for _, _, name in parts if name is not None):
+        try:
+            blocks.add(name)
+        except FileNotFoundError:
+            _print({"changed": f"the index of {name} is gone"})
+            sys.exit(0)
+    return blocks
+
+
 def _print(answer: dict[str, Any]) -> None:
     sys.stdout.buffer.write(orjson.dumps(answer) + b"\n")
     sys.stdout.buffer.flush()
+
+
+def _failure(error: Exception, job: Job) -> str:
+    if isinstance(error, MemoryError):
+        return "Query exceeded its memory"
+    return _reason(error, job.store_files) if isinstance(error, duckdb.Error) else str(error)
 
 
 def _reason(error: duckdb.Error, folder: str = "") -> str:
@@ -184,17 +263,19 @@ def _reason(error: duckdb.Error, folder: str = "") -> str:
     return message.split("\n")[0].split(": ", 1)[-1]
 
 
-def _run(job: Job, catalog: _Catalog, translated: Translated) -> dict[str, int]:
+def _run(
+    job: Job, catalog: _Catalog, translated: Translated, blocks: FetchedBlocks | None
+) -> dict[str, int]:
     # Statements without a table also count the events of event history.
     reads_history = catalog.reads_history or not catalog.stores
-    connection, scanned = _opened(job) if reads_history else (_connect(job), 0)
+    connection, scanned = _opened(job, blocks) if reads_history else (_connect(job, blocks), 0)
     engine.prepare(connection)
-    files: list[Path] = []
+    files: list[Path | str] = []
     for view, store in catalog.stores.items():
-        folder, source = Path(job.store_files, store.id), open_source(job.journal)
+        contents, source = _contents(job, store, blocks), open_source(job.journal)
         now = from_micros(job.now)
-        paths, read = create_view(connection, view, store, folder, source, job.until, now)
-        files += paths
+        places, read = create_view(connection, view, store, contents, source, job.until, now)
+        files += places
         scanned += read
     # DuckDB opens the files of stores later, and no others.
     connection.execute("SET allowed_paths = $1", [[str(path) for path in files]])
@@ -207,14 +288,36 @@ def _run(job: Job, catalog: _Catalog, translated: Translated) -> dict[str, int]:
     return {"rows": rows, "events": events, "bytes": scanned}
 
 
-def _connect(job: Job) -> duckdb.DuckDBPyConnection:
+def _contents(
+    job: Job, store: EventDataStore, blocks: FetchedBlocks | None
+) -> Callable[[], Contents]:
+    """Returns the function that finds the files of a store."""
+    if job.shared_stores is None or blocks is None:
+        return partial(contents_of, Path(job.store_files, store.id), store)
+    parts = job.shared_stores[store.id]
+    names = [name for _, _, name in parts if name is not None]
+    size = sum(blocks.index_of(name).size for name in names)
+    end = max((last for _, last, _ in parts), default=store.phases[0].after)
+    listed = [Contents([f"{SCHEME}://{name}" for name in names], size, end)]
+
+    def once() -> Contents:
+        if not listed:
+            raise FilesChangedError(f"the files of event data store {store.name} were replaced")
+        return listed.pop()
+
+    return once
+
+
+def _connect(job: Job, blocks: FetchedBlocks | None) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:", config=_CONFIG)
+    if blocks is not None:
+        blocks.attach(connection)
     connection.execute(f"SET memory_limit = '{job.memory >> 20}MB'")
     connection.execute("SET enable_progress_bar = false")
     return connection
 
 
-def _opened(job: Job) -> tuple[duckdb.DuckDBPyConnection, int]:
+def _opened(job: Job, blocks: FetchedBlocks | None) -> tuple[duckdb.DuckDBPyConnection, int]:
     """Returns DuckDB with the view of the visible events, and the bytes that it reads.
 
     If sealing, merging or expiry replaces files during this call, it starts over, so that it has
@@ -223,10 +326,10 @@ def _opened(job: Job) -> tuple[duckdb.DuckDBPyConnection, int]:
     folder = Path(job.history)
     for attempt in range(_ATTEMPTS):
         before = _names(folder)
-        connection = _connect(job)
+        connection = _connect(job, blocks)
         try:
-            scanned = _attach(connection, job)
-        except StorageFailed:
+            scanned = _attach(connection, job, blocks)
+        except (StorageFailed, OSError):
             if attempt == _ATTEMPTS - 1 or _names(folder) == before:
                 raise
         else:
@@ -240,29 +343,17 @@ def _names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if read_name(path)} if folder.is_dir() else set()
 
 
-def _attach(connection: duckdb.DuckDBPyConnection, job: Job) -> int:
+def _attach(connection: duckdb.DuckDBPyConnection, job: Job, blocks: FetchedBlocks | None) -> int:
     """Makes the view of the visible events; returns the bytes of their files and records."""
-    folder, scanned = Path(job.history), 0
-    parts: list[str] = []
-    covered: list[tuple[int, int]] = []
-    for series in Series:
-        for file in _existing(folder, series):
-            if series is Series.JOURNAL:
-                covered.append((file.first, file.last))
-            if file.is_expired:
-                continue
-            name = f"file_{len(parts)}"
-            try:
-                connection.execute(attaching(file.path, name))
-            except duckdb.Error as error:
-                raise StorageFailed(
-                    f"event history file {file.path.name}: {_reason(error)}"
-                ) from error
-            scanned += file.path.stat().st_size
-            parts.append(f"SELECT {COLUMNS} FROM {name}.events")
+    files, covered = _history_files(job, blocks)
+    parts = [
+        f"{_attached(connection, place, number)} {condition}"
+        for number, (place, _, condition) in enumerate(files)
+    ]
+    scanned = sum(size for _, size, _ in files)
     create_rows(connection, "tail")
     for first, last in _between(covered):
-        scanned += _read_journal(connection, job.journal, first, last)
+        scanned += _read_journal(connection, job, first, last)
     parts.append(f"SELECT {COLUMNS} FROM tail")
     conditions = [f"(recorded_at >= {job.since} OR recorded_at = 0)"]
     if job.data_since is not None:
@@ -273,6 +364,42 @@ def _attach(connection: duckdb.DuckDBPyConnection, job: Job) -> int:
     view = f"CREATE VIEW {VIEW} AS SELECT * FROM ({' UNION ALL '.join(parts)})"
     connection.execute(f"{view} WHERE {' AND '.join(conditions)}")
     return scanned
+
+
+def _history_files(
+    job: Job, blocks: FetchedBlocks | None
+) -> tuple[list[tuple[Path | str, int, str]], list[tuple[int, int]]]:
+    """Returns place, bytes and condition of each file, and the positions that need no journal."""
+    files: list[tuple[Path | str, int, str]] = []
+    covered: list[tuple[int, int]] = []
+    end = 0
+    if blocks is not None and job.shared_history:
+        end = job.shared_history[-1][1]
+        covered.append((1, end))  # the cluster has expired what is before the first file
+        names = [name for _, _, name in job.shared_history if name is not None]
+        files += [(f"{SCHEME}://{name}", blocks.index_of(name).size, "") for name in names]
+    for series in Series:
+        for file in _existing(Path(job.history), series):
+            is_recorded, condition = series is Series.JOURNAL, ""
+            if is_recorded and file.last <= end:
+                continue  # replaced by files in S3
+            if is_recorded and file.first <= end:
+                condition = f"WHERE position > {end}"
+            if is_recorded:
+                covered.append((max(file.first, end + 1), file.last))
+            if not file.is_expired:
+                files.append((file.path, file.path.stat().st_size, condition))
+    return files, covered
+
+
+def _attached(connection: duckdb.DuckDBPyConnection, place: Path | str, number: int) -> str:
+    """Attaches a file; returns the query of its events."""
+    name = f"file_{number}"
+    try:
+        connection.execute(attaching(place, name))
+    except duckdb.Error as error:
+        raise StorageFailed(f"event history file {Path(place).name}: {_reason(error)}") from error
+    return f"SELECT {COLUMNS} FROM {name}.events"
 
 
 def _existing(folder: Path, series: Series) -> list[SealedFile]:
@@ -289,14 +416,15 @@ def _between(covered: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     yield after + 1, _END
 
 
-def _read_journal(
-    connection: duckdb.DuckDBPyConnection, journal: str, first: int, last: int
-) -> int:
+def _read_journal(connection: duckdb.DuckDBPyConnection, job: Job, first: int, last: int) -> int:
     """Adds entries of the journal; returns the bytes of their records. Skips lost positions."""
-    return sum(
-        insert_rows(connection, "tail", entries)
-        for entries in readable(open_source(journal), first, last)
+    source = open_source(job.journal)
+    read = sum(
+        insert_rows(connection, "tail", entries) for entries in readable(source, first, last)
     )
+    if job.shared_history is not None and source.first_position() > first:
+        raise FilesChangedError("the journal was trimmed to a newer file of event history")
+    return read
 
 
 def _write(job: Job, found: duckdb.DuckDBPyConnection, translated: Translated) -> int:

@@ -6,6 +6,7 @@
     python -m opentrail.adapters.duckdb.seal check FILE...
     python -m opentrail.adapters.duckdb.seal index FILE...
     python -m opentrail.adapters.duckdb.seal store JOURNAL FOLDER UNTIL SINCE
+    python -m opentrail.adapters.duckdb.seal merge-store FILE FILE...
 
 `store` brings an event data store up to a position and expires its older events; SINCE is in
 microseconds. It ends with its parent: its standard input is a pipe from the parent.
@@ -206,6 +207,10 @@ def _work(work: str, arguments: Sequence[str]) -> list[Path]:
         journal, folder, until, since = arguments
         return tend(open_source(journal), Path(folder), int(until), from_micros(int(since)))
     files = [Path(argument) for argument in arguments]
+    if work == "merge-store":
+        from opentrail.adapters.duckdb.store_files import merged
+
+        return [merged(files)]
     if work == "index":
         return [write_index(file) for file in files]
     works = {"merge": lambda: [merge(files)], "thin": lambda: [thin(files[0])]}

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import orjson
@@ -31,11 +32,12 @@ from opentrail.adapters.sealed_file_names import (
     Series,
     expired_name,
     left_over,
+    read_name,
     remove,
     sealed_files,
     stem_of,
 )
-from opentrail.adapters.store_folders import SETTINGS, covered
+from opentrail.adapters.store_folders import REPLACED_SECONDS, SETTINGS, covered, next_merge
 from opentrail.core.entry_matching import EntryBatch
 from opentrail.core.event import Entry
 from opentrail.core.event_data_store import EventDataStore, Phase
@@ -47,12 +49,6 @@ from opentrail.ports.journal import JournalSource
 _BATCH = 1_000
 #: Maximum records, and their characters, in a file before it is merged.
 _FILE_RECORDS, _FILE_TEXT = 40_000, 64 << 20
-#: Number of adjacent files of similar size that are merged, and the maximum bytes of the result.
-_MERGED_FILES, _MERGED_BYTES = 8, 256 << 20
-#: Files up to this size are of size class 0; each class is eight times the last.
-_SMALLEST_BYTES = 256 << 10
-#: Seconds for which a replaced file stays: longer than any query.
-_REPLACED_SECONDS = 3_900
 _FORMAT = "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480)"
 _ROWS = "store_rows"
 #: Attempts to read the journal while the server trims it.
@@ -88,7 +84,7 @@ def tend(journal: JournalSource, folder: Path, until: int, since: datetime) -> l
             _fill(connection, journal, folder, store, phase, first, last)
         # A damaged file fails these, but must not keep the journal.
         _expire(connection, folder, since)
-        while files := next_merge(_with_events(folder)):
+        while files := _to_merge(folder):
             _merge(connection, files)
     return missing
 
@@ -121,7 +117,12 @@ def _with_events(folder: Path) -> list[SealedFile]:
     return [file for file in sealed_files(folder, Series.JOURNAL) if not file.is_expired]
 
 
-def _scan(paths: Sequence[Path]) -> str:
+def _to_merge(folder: Path) -> list[SealedFile]:
+    files = _with_events(folder)
+    return files[next_merge([file.path.stat().st_size for file in files])]
+
+
+def _scan(paths: Sequence[Path | str]) -> str:
     names = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
     return f"read_parquet([{names}], hive_partitioning = false)"
 
@@ -198,49 +199,22 @@ def _write(
     return put_in_place(temporary, stem_of(Series.JOURNAL, first, last), ".parquet")
 
 
-def next_merge(files: Sequence[SealedFile]) -> list[SealedFile]:
-    """Returns the adjacent files to merge next; an empty list if there are too few.
-
-    Files grow eightfold, so an event is rewritten only a few times.
-    """
-    run: list[tuple[int, SealedFile]] = []
-    for file in files:
-        size = file.path.stat().st_size
-        if size * 2 > _MERGED_BYTES:
-            run = []
-            continue
-        run.append((_size_class(size), file))
-        # A larger file before smaller ones waits for others of its size.
-        while run[0][0] > max((kind for kind, _ in run[1:]), default=run[0][0]):
-            run = run[1:]
-        if len(run) >= _MERGED_FILES:
-            return _limited([each for _, each in run])
-    return []
+def merged(paths: Sequence[Path]) -> Path:
+    """Writes the events of adjacent files, in order, to a new one next to them."""
+    files = [file for path in paths if (file := read_name(path)) is not None]
+    with duckdb.connect(":memory:", config=_config(paths[0].parent)) as connection:
+        connection.execute("SET enable_progress_bar = false")
+        return _merged(connection, files)
 
 
-def _size_class(size: int) -> int:
-    kind = 0
-    while size > _SMALLEST_BYTES * _MERGED_FILES**kind:
-        kind += 1
-    return kind
-
-
-def _limited(files: Sequence[SealedFile]) -> list[SealedFile]:
-    """Returns the first files that make a file of at most `_MERGED_BYTES`."""
-    merged: list[SealedFile] = []
-    size = 0
-    for file in files:
-        size += file.path.stat().st_size
-        if size > _MERGED_BYTES:
-            break
-        merged.append(file)
-    return merged if len(merged) > 1 else []
+def _merged(connection: duckdb.DuckDBPyConnection, files: Sequence[SealedFile]) -> Path:
+    first, last = files[0], files[-1]
+    query = f"SELECT * FROM {_scan([file.path for file in files])}"
+    return _write(connection, query, first.path.parent, first.first, last.last)
 
 
 def _merge(connection: duckdb.DuckDBPyConnection, files: Sequence[SealedFile]) -> None:
-    first, last = files[0], files[-1]
-    query = f"SELECT * FROM {_scan([file.path for file in files])}"
-    _write(connection, query, first.path.parent, first.first, last.last)
+    _merged(connection, files)
     crash_point("store.merged")
     _retire(files)
 
@@ -253,7 +227,7 @@ def _retire(files: Sequence[SealedFile]) -> None:
 
 def _remove_replaced(folder: Path) -> None:
     """Removes unfinished files, and files that were replaced long ago."""
-    before = time.time() - _REPLACED_SECONDS
+    before = time.time() - REPLACED_SECONDS
     remove(
         path for path in left_over(folder) if ".tmp" in path.name or path.stat().st_mtime < before
     )
@@ -282,26 +256,49 @@ def _read_tail(
     return read
 
 
+class Contents(NamedTuple):
+    """The files of a store: paths or addresses, their bytes, and the last position in them."""
+
+    files: Sequence[Path | str]
+    bytes: int
+    covered: int
+
+
+def contents_of(folder: Path, store: EventDataStore) -> Contents:
+    """Returns the files in a store's folder."""
+    paths = [file.path for file in _with_events(folder)] if folder.is_dir() else []
+    end = covered(folder, store)
+    return Contents(paths, sum(path.stat().st_size for path in paths), end)
+
+
 def create_view(
     connection: duckdb.DuckDBPyConnection,
     view: str,
     store: EventDataStore,
-    folder: Path,
+    contents: Callable[[], Contents],
     journal: JournalSource,
     until: int,
     now: datetime,
-) -> tuple[list[Path], int]:
+) -> tuple[Sequence[Path | str], int]:
     """Makes the view of a store's events up to a position, with the columns of `typed`.
+
+    Args:
+        connection: DuckDB.
+        view: the name.
+        store: the store.
+        contents: returns its files; called again if the journal is trimmed meanwhile.
+        journal: has the events behind the files.
+        until: the last position.
+        now: the time by which events expire.
 
     Returns:
         The files that it reads, and the bytes of these and of the records from the journal.
     """
     tail = f"{view}_tail"
     for _ in range(_ATTEMPTS):
-        paths = [file.path for file in _with_events(folder)] if folder.is_dir() else []
-        begin = covered(folder, store) + 1
+        files, read, end = contents()
+        begin = end + 1
         create_rows(connection, tail)
-        read = sum(path.stat().st_size for path in paths)
         for phase, first, last in store.phases_of(begin, until):
             read += _read_tail(connection, tail, journal, store, phase, first, last)
         if begin > until or journal.first_position() <= begin:
@@ -309,11 +306,11 @@ def create_view(
         # The server has just written these positions to a file, and trimmed the journal.
     # The columns of these are made where the statement uses them.
     parts = [typed(tail)]
-    if paths:
-        parts.insert(0, f"SELECT * FROM {_scan(paths)}")
+    if files:
+        parts.insert(0, f"SELECT * FROM {_scan(files)}")
     since = store.kept_since(now).replace(tzinfo=None).isoformat(" ")
     connection.execute(
         f"CREATE VIEW {view} AS SELECT * FROM ({' UNION ALL '.join(parts)})"
         f" WHERE eventtime IS NULL OR eventtime >= TIMESTAMP '{since}'"
     )
-    return paths, read
+    return files, read

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -178,6 +178,14 @@ class RemoteFiles(Protocol):
         """Remove a file."""
         ...
 
+    def keep(self, folder: str, names: Collection[str]) -> None:
+        """Remove files whose names begin with `folder`, except these."""
+        ...
+
+    def fetch(self, name: str, number: int) -> None:
+        """Return once a block is in the cache folder."""
+        ...
+
     def failure(self) -> StorageFailed | None:
         """Return why a file could not be read in this thread; None if it could."""
         ...
@@ -194,13 +202,24 @@ class NoRemoteFiles:
 
     def add(self, name: str) -> FileIndex:
         """Refuses."""
-        raise StorageFailed(f"history: {name} is in S3, which only a server with a cache reads")
+        raise self._refusal(name)
 
     def remove(self, name: str) -> None:
         """Does nothing."""
 
+    def keep(self, folder: str, names: Collection[str]) -> None:
+        """Does nothing."""
+
+    def fetch(self, name: str, number: int) -> None:
+        """Refuses."""
+        raise self._refusal(name)
+
     def failure(self) -> None:
         """Returns None."""
+
+    @staticmethod
+    def _refusal(name: str) -> StorageFailed:
+        return StorageFailed(f"history: {name} is in S3, which only a server with a cache reads")
 
 
 NO_REMOTE_FILES = NoRemoteFiles()

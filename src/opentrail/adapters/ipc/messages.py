@@ -61,12 +61,27 @@ class OpenStore(IpcRequest[HistoryState], frozen=True):
     last_import: int
     #: Files in S3 read through the cache.
     shared: tuple[SharedFile, ...] = ()
+    #: Names of files of event data stores in S3, whose blocks the cache keeps.
+    store_files: tuple[str, ...] = ()
 
 
 class UseSharedFiles(IpcRequest[HistoryState], frozen=True):
     """Read these files in S3 in place of others, and of the server's files of their range."""
 
     files: tuple[SharedFile, ...]
+
+
+class KeepStoreFiles(IpcRequest[None], frozen=True):
+    """Delete the blocks of all files of event data stores but these."""
+
+    names: tuple[str, ...]
+
+
+class FetchBlock(IpcRequest[None], frozen=True):
+    """Download a block of a file in S3 to the cache, where its index is."""
+
+    name: str
+    number: int
 
 
 class AddEntries(IpcRequest[HistoryState], frozen=True):

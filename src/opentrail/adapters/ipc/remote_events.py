@@ -14,10 +14,12 @@ from opentrail.adapters.ipc.messages import (
     AddEntries,
     CloseStore,
     Expire,
+    FetchBlock,
     FindSealed,
     ForgetLost,
     GetState,
     HistoryState,
+    KeepStoreFiles,
     OpenStore,
     ReadRecords,
     ReadSealed,
@@ -49,6 +51,8 @@ class HistoryCache:
     read: Callable[[str, int, int], Awaitable[bytes]]
     #: The files in S3 at the start; their indexes are in the folder.
     files: Sequence[SharedFile] = ()
+    #: Names of files of event data stores at the start.
+    store_files: Sequence[str] = ()
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -87,7 +91,8 @@ class IpcEventStore:
         self._repair = repair_journal
         self._cache = cache
         #: The files in S3 that lookups read.
-        self._files = cache.files
+        self.shared = cache.files
+        self._store_files = cache.store_files
         #: Until the process has started, its `imported` is the last import known before.
         self.state = HistoryState(imported=last_import)
         self._child = ChildProcess(
@@ -142,7 +147,8 @@ class IpcEventStore:
         return self.state.position
 
     async def _prepare(self, link: Link) -> None:
-        self.state = await link.ask(OpenStore(self.state.imported, tuple(self._files)))
+        names = tuple(self._store_files)
+        self.state = await link.ask(OpenStore(self.state.imported, tuple(self.shared), names))
         if self._child.generation:
             self._on_restart()
 
@@ -159,8 +165,22 @@ class IpcEventStore:
 
     async def use_shared(self, files: Sequence[SharedFile]) -> None:
         """Reads these files in S3; their indexes are in the cache folder."""
-        self._files = files
+        self.shared = files
         self.state = await self._child.ask(UseSharedFiles(tuple(files)), _LONG_SECONDS)
+
+    async def keep_store_files(self, names: Sequence[str]) -> None:
+        """Keeps only the blocks of these files of event data stores."""
+        self._store_files = names
+        await self._child.ask(KeepStoreFiles(tuple(names)), _LONG_SECONDS)
+
+    async def fetch_block(self, name: str, number: int) -> None:
+        """Returns once a block of a file in S3 is in the cache folder.
+
+        Raises:
+            FilesUnreachable: it cannot be downloaded now.
+            StorageFailed: the download is damaged, or the index of the file is missing.
+        """
+        await self._answer(FetchBlock(name, number), _REQUEST_SECONDS)
 
     async def add(self, entries: Sequence[Entry]) -> None:
         """Returns once lookups see the entries; skips existing ones."""

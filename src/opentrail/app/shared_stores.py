@@ -1,0 +1,351 @@
+"""Files of event data stores in S3, written by the worker of a cluster and read by every server.
+
+The control store lists the files of each store; the end of its list is the store's cursor. The
+worker writes new and merged files in a folder of its disk, uploads them, and changes the list in
+one transaction with the store's document. Objects that are no longer listed stay for an hour,
+because queries may read them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from opentrail.adapters.duckdb.children import files_of_child
+from opentrail.adapters.ipc.remote_events import IpcEventStore
+from opentrail.adapters.sealed_file_names import (
+    STORES,
+    SealedFile,
+    Series,
+    expired_name,
+    sealed_files,
+)
+from opentrail.adapters.store_folders import REPLACED_SECONDS, StoreFolders, next_merge
+from opentrail.app.shared_files import SharedFiles, index_name, key_of, listed, to_list
+from opentrail.core.errors import (
+    Conflict,
+    ObjectStoreError,
+    OpentrailError,
+    QueryFailed,
+    StorageFailed,
+    UsageError,
+)
+from opentrail.core.event import format_time, parse_time
+from opentrail.core.event_data_store import EventDataStore
+from opentrail.core.faults import crash_point
+from opentrail.lake.store_registry import KIND
+from opentrail.ports.clock import Clock
+from opentrail.ports.control import ControlStore, Put, Remove, StoreWrite
+from opentrail.ports.event_store import SharedFile
+from opentrail.ports.journal import JournalSource
+
+log = logging.getLogger(__name__)
+
+#: Kind of the documents that list the files; a key is the id of the store and the first position.
+STORE_FILE = "event-data-store-file"
+#: Kind of the documents of objects that are no longer listed, by name.
+REPLACED = "event-data-store-replaced"
+#: Time between two searches for objects that were never listed.
+_SEARCH_INTERVAL = timedelta(hours=1)
+
+
+class SharedStoreFiles:
+    """A `StoreFiles` in S3. Only the worker changes it.
+
+    Args:
+        files: the place in S3.
+        control: lists the files.
+        own: the folder of stores that this server had before the cluster.
+        journal: has the events.
+        repair: returns once the journal has repaired the damage between two positions.
+        clock: the time.
+    """
+
+    def __init__(
+        self,
+        files: SharedFiles,
+        control: ControlStore,
+        own: Path,
+        journal: JournalSource,
+        repair: Callable[[int, int], Awaitable[None]],
+        clock: Clock,
+    ) -> None:
+        self._files = files
+        self._control = control
+        self._own = own
+        self._journal = journal
+        #: Where files are made; emptied for each.
+        self._folder = own.with_name("shared-stores")
+        self._folders = StoreFolders(self._folder, journal, repair)
+        self._clock = clock
+        self._searched: datetime | None = None
+
+    async def covered(self, store: EventDataStore) -> int:
+        """Returns the last position whose events are in S3."""
+        return _end_of(await files_of(self._control, store), store)
+
+    async def tend(self, store: EventDataStore, until: int, since: datetime) -> None:
+        """Returns once a store's files in S3 have its events up to a position.
+
+        It also merges files, unlists those with older events, and deletes unlisted objects.
+        """
+        try:
+            await self._take_over(store)
+            await self._write(store, until, since)
+            await self._merge(store)
+            await self._expire(store, since)
+            await self._delete_replaced()
+        except (OSError, RuntimeError, TimeoutError, ObjectStoreError, UsageError) as error:
+            raise StorageFailed(f"event data store {store.name}: {error}") from error
+        except Conflict as error:
+            raise StorageFailed(f"event data store {store.name} was changed meanwhile") from error
+        finally:
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    async def _take_over(self, store: EventDataStore) -> None:
+        """Uploads the files that this server had of a store before the cluster.
+
+        Raises:
+            StorageFailed: the store has files, but not here.
+        """
+        if await files_of(self._control, store):
+            return
+        begin = _end_of([], store)
+        own = await asyncio.to_thread(_own_files, self._own / store.id)
+        if own:
+            now = self._clock.now()
+            new = [await self._upload(store, file, begin, now) for file in own]
+            await self._change(store, [], new)
+            await asyncio.to_thread(shutil.rmtree, self._own / store.id)
+        elif begin + 1 < await asyncio.to_thread(self._journal.first_position):
+            raise StorageFailed(
+                f"its first files are not in S3: copy the folder stores/{store.id} of the server "
+                "that had them"
+            )
+
+    async def _write(self, store: EventDataStore, until: int, since: datetime) -> None:
+        """Writes, uploads and lists the files of the positions behind the listed ones."""
+        files = await files_of(self._control, store)
+        end = _end_of(files, store)
+        if until <= end:
+            return
+        folder = await self._emptied(store)
+        if end:
+            (folder / expired_name(Series.JOURNAL, 1, end)).touch(mode=0o600)
+        await self._folders.tend(store, until, since)
+        made = await asyncio.to_thread(sealed_files, folder, Series.JOURNAL)
+        now = self._clock.now()
+        new = [await self._upload(store, file, end, now) for file in made if file.last > end]
+        await self._change(store, files, [*files, *new])
+
+    async def _emptied(self, store: EventDataStore) -> Path:
+        """Returns the empty folder in which files of a store are made."""
+        folder = self._folder / store.id
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        folder.mkdir(mode=0o700, parents=True)
+        return folder
+
+    async def _upload(
+        self, store: EventDataStore, file: SealedFile, end: int, listed_at: datetime
+    ) -> SharedFile:
+        """Uploads a file and its index; returns the file as listed. A mark needs no upload."""
+        if file.is_expired:
+            return SharedFile(max(file.first, end + 1), file.last, None, listed_at)
+        name = f"{STORES}{store.id}/{file.path.name}"
+        size = file.path.stat().st_size
+        await self._files.upload(file.path, name)
+        index = await self._files.upload_index(file.path, name)
+        crash_point("store.uploaded")
+        return SharedFile(file.first, file.last, name, listed_at, index, size)
+
+    async def _merge(self, store: EventDataStore) -> None:
+        """Replaces adjacent files of similar size by larger ones."""
+        while True:
+            files = await files_of(self._control, store)
+            named = [file for file in files if file.name is not None]
+            parts = named[next_merge([file.bytes for file in named])]
+            if not parts:
+                return
+            folder = await self._emptied(store)
+            for name in (str(part.name) for part in parts):
+                content = await self._files.content(name)
+                await asyncio.to_thread((folder / Path(name).name).write_bytes, content)
+            paths = [folder / Path(str(part.name)).name for part in parts]
+            (made,) = await files_of_child("merge-store", *paths)
+            merged = await self._upload(store, made, 0, parts[-1].listed)
+            before = [file for file in files if file.last < merged.first]
+            after = [file for file in files if file.first > merged.last]
+            await self._change(store, files, [*before, merged, *after])
+
+    async def _expire(self, store: EventDataStore, since: datetime) -> None:
+        """Unlists the oldest files if their newest events, listed soon after, have expired."""
+        files = await files_of(self._control, store)
+        expired = 0
+        while expired < len(files) and files[expired].listed < since:
+            expired += 1
+        if any(file.name for file in files[:expired]):
+            last = files[expired - 1]
+            mark = SharedFile(files[0].first, last.last, None, last.listed)
+            await self._change(store, files, [mark, *files[expired:]])
+
+    async def _change(
+        self, store: EventDataStore, old: Sequence[SharedFile], new: Sequence[SharedFile]
+    ) -> None:
+        """Replaces the list of a store's files, unless the store has changed.
+
+        The store's document gets a new version: a concurrent change of its selectors, which would
+        be in effect from an earlier position on, fails and is repeated.
+
+        Raises:
+            Conflict: the store has changed.
+        """
+        current = await self._control.get(KIND, store.key)
+        if current is None or EventDataStore.from_document(current.document) != store:
+            raise Conflict(store.key)
+        kept, prefix = _joined(new), f"{store.id}/"
+        names, firsts = {file.name for file in kept}, {file.first for file in kept}
+        replaced = [file for file in old if file.name not in names]
+        note = {"since": format_time(self._clock.now())}
+        changes: list[StoreWrite] = [
+            Put(KIND, store.key, current.document, expected=current.version),
+            *(
+                Remove(STORE_FILE, prefix + key_of(file))
+                for file in old
+                if file.first not in firsts
+            ),
+            *(to_list(STORE_FILE, file, prefix) for file in kept if file not in old),
+            *(Put(REPLACED, name, note) for file in replaced for name in _objects_of(file)),
+        ]
+        await self._control.apply(changes)
+        crash_point("store.listed")
+
+    async def _delete_replaced(self) -> None:
+        """Deletes objects that have not been listed for as long as a query may run."""
+        now = self._clock.now()
+        if self._searched is None or now - self._searched >= _SEARCH_INTERVAL:
+            await self._note_unlisted(now)
+            self._searched = now
+        for stored in await self._control.scan(REPLACED):
+            if (now - parse_time(stored.document["since"])).total_seconds() >= REPLACED_SECONDS:
+                await self._files.delete(stored.key)
+                await self._control.apply([Remove(REPLACED, stored.key)])
+
+    async def _note_unlisted(self, now: datetime) -> None:
+        """Notes objects that an interrupted worker has uploaded and not listed."""
+        present = await self._files.present(STORES)
+        known = {one.key for one in await self._control.scan(REPLACED)}
+        for file in await listed(self._control, STORE_FILE):
+            known.update(_objects_of(file))
+        document = {"since": format_time(now)}
+        if unlisted := sorted(present - known):
+            await self._control.apply([Put(REPLACED, name, document) for name in unlisted])
+
+    async def remove(self, store: EventDataStore) -> None:
+        """Returns once a store's files are unlisted and deleted."""
+        try:
+            for name in sorted(await self._files.present(f"{STORES}{store.id}/")):
+                await self._files.delete(name)
+        except ObjectStoreError as error:
+            raise StorageFailed(f"event data store {store.name}: {error}") from error
+        files = await files_of(self._control, store)
+        await self._control.apply(
+            [Remove(STORE_FILE, f"{store.id}/{key_of(file)}") for file in files]
+        )
+
+
+async def files_of(control: ControlStore, store: EventDataStore) -> list[SharedFile]:
+    """Returns the files of a store in order; those without a name have no events."""
+    return await listed(control, STORE_FILE, f"{store.id}/")
+
+
+async def require_no_stores(control: ControlStore) -> None:
+    """Returns if there are no event data stores.
+
+    Raises:
+        UsageError: their files have no place.
+    """
+    if await control.scan(KIND):
+        raise UsageError("the cluster has event data stores: start each server with --files")
+
+
+async def readable_files(control: ControlStore) -> list[str]:
+    """Returns the names of all files that queries may read."""
+    names = [file.name for file in await listed(control, STORE_FILE) if file.name is not None]
+    replaced = [one.key for one in await control.scan(REPLACED)]
+    return [*names, *(name for name in replaced if not name.endswith(".index"))]
+
+
+def _own_files(folder: Path) -> list[SealedFile]:
+    return sealed_files(folder, Series.JOURNAL) if folder.is_dir() else []
+
+
+def _end_of(files: Sequence[SharedFile], store: EventDataStore) -> int:
+    begin = store.phases[0].after if store.phases else 0
+    return files[-1].last if files else begin
+
+
+def _objects_of(file: SharedFile) -> list[str]:
+    """Returns the names of a file and its index in S3."""
+    if file.name is None:
+        return []
+    return [file.name, *([index_name(file.name, file.index)] if file.index else [])]
+
+
+def _joined(files: Iterable[SharedFile]) -> list[SharedFile]:
+    """Returns files in order; adjacent ones without events are one."""
+    joined: list[SharedFile] = []
+    for file in files:
+        if joined and file.name is None and joined[-1].name is None:
+            joined[-1] = SharedFile(joined[-1].first, file.last, None, file.listed)
+        else:
+            joined.append(file)
+    return joined
+
+
+class FilesOfQueries:
+    """`QueriedFiles` in S3, whose blocks the event history process caches.
+
+    Args:
+        files: the place in S3.
+        control: lists the files of event data stores.
+        events: downloads blocks; has the list of event history's files, if they are cached.
+        is_cached: whether event history reads its files in S3 through the cache, too.
+    """
+
+    def __init__(
+        self, files: SharedFiles, control: ControlStore, events: IpcEventStore, *, is_cached: bool
+    ) -> None:
+        self._files = files
+        self._control = control
+        self._events = events
+        self._is_cached = is_cached
+
+    async def current(self, stores: Iterable[EventDataStore]) -> dict[str, Any]:
+        """Returns the files, once their indexes are in the cache folder."""
+        found: dict[str, list[SharedFile]] = {}
+        try:
+            for store in stores:
+                found[store.id] = await files_of(self._control, store)
+                for file in found[store.id]:
+                    if file.name is not None:
+                        await self._files.fetch_index(file.name, file.index)
+        except (OSError, OpentrailError) as error:
+            raise QueryFailed(f"files of event data stores cannot be read: {error}") from error
+        return {
+            "cache": str(self._files.cache),
+            "shared_stores": {store_id: _parts(files) for store_id, files in found.items()},
+            "shared_history": _parts(self._events.shared) if self._is_cached else None,
+        }
+
+    async def fetch(self, name: str, number: int) -> None:
+        """Returns once a block is in the cache folder."""
+        await self._events.fetch_block(name, number)
+
+
+def _parts(files: Iterable[SharedFile]) -> list[tuple[int, int, str | None]]:
+    return [(file.first, file.last, file.name) for file in files]
