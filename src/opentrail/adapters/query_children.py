@@ -17,7 +17,13 @@ import orjson
 
 from opentrail.adapters.query_files import QueryFiles
 from opentrail.adapters.turns import Turns, free_cores
-from opentrail.core.errors import QueryFailed, StatementRefused, StorageFailed, StoreInactive
+from opentrail.core.errors import (
+    FilesChanged,
+    QueryFailed,
+    StatementRefused,
+    StorageFailed,
+    StoreInactive,
+)
 from opentrail.core.event import micros
 from opentrail.core.event_data_store import EventDataStore
 from opentrail.ports.clock import Clock
@@ -32,10 +38,6 @@ _MEMORY, _RESULT = 512 << 20, 256 << 20
 _LINE_BYTES = 1 << 20
 #: Attempts to run a query while files of events in S3 are replaced.
 _ATTEMPTS = 5
-
-
-class FilesChangedError(Exception):
-    """Files in S3 were replaced before a query could read them."""
 
 
 class QueriedFiles(Protocol):
@@ -97,7 +99,7 @@ class QueryChildren:
         translated: Callable[[list[tuple[str, str]]], None],
     ) -> QueryStatistics:
         for _ in range(_ATTEMPTS):
-            with contextlib.suppress(FilesChangedError):
+            with contextlib.suppress(FilesChanged):
                 return await self._attempt(query, tables, translated)
         raise QueryFailed("files of events change too fast: try again")
 
@@ -174,7 +176,7 @@ async def _outcome(
         if "failed" in message:
             raise QueryFailed(message["failed"])
         if "changed" in message:
-            raise FilesChangedError
+            raise FilesChanged(message["changed"])
         if "outcome" in message:
             return QueryStatistics(**message["outcome"])
         if "block" in message:

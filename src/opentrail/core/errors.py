@@ -189,6 +189,10 @@ class StatementRefused(OpentrailError):
     """A SQL statement is wrong or not supported; the message has its place, `line 1:8: …`."""
 
 
+class FilesChanged(OpentrailError):
+    """Files in S3 were replaced, and the journal was trimmed, before a query could read them."""
+
+
 class StoreInactive(StatementRefused):
     """A SQL statement names an event data store that is being deleted."""
 

@@ -46,6 +46,7 @@ from opentrail.adapters.sealed_file_names import (
 )
 from opentrail.adapters.system import sync
 from opentrail.core.errors import (
+    FilesChanged,
     FilesUnreachable,
     OpentrailError,
     StatementRefused,
@@ -88,10 +89,6 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 
 #: First and last position of a file in S3, and its name; None: there are no events.
 SharedPart = tuple[int, int, str | None]
-
-
-class FilesChangedError(Exception):
-    """Files in S3 were replaced, and the journal was trimmed, since the job was made."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -177,7 +174,7 @@ def main() -> None:
     blocks = _blocks(job, answers)
     try:
         _print({"outcome": _run(job, catalog, translated, blocks)})
-    except FilesChangedError as error:
+    except FilesChanged as error:
         _print({"changed": str(error)})
     except (duckdb.Error, MemoryError, OpentrailError, OSError) as error:
         unreadable = blocks is not None and blocks.failure() is not None
@@ -302,7 +299,7 @@ def _contents(
 
     def once() -> Contents:
         if not listed:
-            raise FilesChangedError(f"the files of event data store {store.name} were replaced")
+            raise FilesChanged(f"the files of event data store {store.name} were replaced")
         return listed.pop()
 
     return once
@@ -423,7 +420,7 @@ def _read_journal(connection: duckdb.DuckDBPyConnection, job: Job, first: int, l
         insert_rows(connection, "tail", entries) for entries in readable(source, first, last)
     )
     if job.shared_history is not None and source.first_position() > first:
-        raise FilesChangedError("the journal was trimmed to a newer file of event history")
+        raise FilesChanged("the journal was trimmed to a newer file of event history")
     return read
 
 
