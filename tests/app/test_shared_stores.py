@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.app import shared_files, shared_stores
 from opentrail.app.shared_files import SharedFiles
 from opentrail.app.shared_stores import (
+    STORE_FILE,
     FilesOfQueries,
     SharedStoreFiles,
     files_of,
@@ -31,8 +33,9 @@ from opentrail.app.shared_stores import (
 from opentrail.core.errors import Conflict, ObjectStoreError, QueryFailed, StorageFailed, UsageError
 from opentrail.core.event_data_store import EventDataStore, Phase
 from opentrail.lake.store_registry import KIND, Stores
-from opentrail.ports.control import Put
+from opentrail.ports.control import Put, Remove
 from opentrail.ports.event_store import SharedFile
+from opentrail.ports.journal import RESTORED, LostPositions
 from opentrail.ports.objects import NewObject
 from opentrail.ports.queries import QueryTables, StoredQuery
 from tests.adapters.duckdb.test_store_files import (
@@ -212,7 +215,8 @@ def test_unlisted_objects_stay_for_an_hour(world: World, monkeypatch: pytest.Mon
         run(world.worker().tend(store, until, LONG_AGO))
     (merged,) = world.listed(store)
     assert len(world.stored()) == 9 * 2
-    run(world.objects.put(NewObject(BUCKET, "events/stores/interrupted.parquet", b"x")))
+    orphan = NewObject(BUCKET, f"events/stores/{store.id}/interrupted.parquet", b"x")
+    run(world.objects.put(orphan))
     worker = world.worker()
     run(worker.tend(store, 80, LONG_AGO))
     assert set(run(readable_files(world.control))) == {
@@ -225,6 +229,53 @@ def test_unlisted_objects_stay_for_an_hour(world: World, monkeypatch: pytest.Mon
     run(worker.tend(store, 80, LONG_AGO))
     assert {name for name in world.stored() if name.endswith(".parquet")} == {merged.name}
     assert run(readable_files(world.control)) == [merged.name]
+
+
+def test_restored_list_finds_newer_files(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.journal.write(*numbered(1, 100))
+    store = a_store()
+    run(world.add(store))
+    for until in range(10, 65, 10):
+        run(world.worker().tend(store, until, LONG_AGO))
+    backup = dict(world.control.disk)
+    for until in (70, 80, 90):
+        run(world.worker().tend(store, until, LONG_AGO))
+    world.clock.advance(4_000)
+    run(world.worker().tend(store, 90, LONG_AGO))  # deletes the parts of the merged file
+    assert len(world.listed(store)) == 2
+    newest = dict(world.control.disk), dict(world.objects.disk.objects[BUCKET])
+
+    def restore(documents: Any) -> None:
+        world.control.disk.clear()
+        world.control.disk.update(documents)
+
+    restore(backup)
+    worker = world.worker()
+    run(worker.tend(store, 100, LONG_AGO))
+    assert world.ids(store) == ids_of(*range(1, 101))
+
+    # Files that only continue the list count if the journal has lost their positions.
+    restore(newest[0])
+    world.objects.disk.objects[BUCKET] = dict(newest[1])
+    last = world.listed(store)[-1]
+    run(world.control.apply([Remove(STORE_FILE, f"{store.id}/{last.first:020d}")]))
+    lost = LostPositions(81, 90, RESTORED)
+    monkeypatch.setattr(SqliteJournalSource, "restored_between", lambda *_: [lost])
+    run(world.worker().tend(store, 90, LONG_AGO))
+    assert world.listed(store)[-1].name == last.name
+
+    # Without their file, nothing that may replace it is deleted.
+    restore(backup)
+    world.objects.disk.objects[BUCKET] = dict(newest[1])
+    for name in list(world.stored()):
+        if f"-{80:020d}-" in name:
+            run(world.objects.delete(BUCKET, f"events/{name}"))
+    kept = world.stored()
+    for _ in range(2):
+        with suppress(StorageFailed):
+            run(world.worker().tend(store, 60, LONG_AGO))
+        world.clock.advance(4_000)
+    assert world.stored() == kept
 
 
 def test_expired_files_are_unlisted(world: World) -> None:

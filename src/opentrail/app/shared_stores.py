@@ -12,6 +12,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from opentrail.adapters.sealed_file_names import (
     SealedFile,
     Series,
     expired_name,
+    read_name,
     sealed_files,
 )
 from opentrail.adapters.store_folders import REPLACED_SECONDS, StoreFolders, next_merge
@@ -50,8 +52,8 @@ log = logging.getLogger(__name__)
 STORE_FILE = "event-data-store-file"
 #: Kind of the documents of objects that are no longer listed, by name.
 REPLACED = "event-data-store-replaced"
-#: Time between two searches for objects that were never listed.
-_SEARCH_INTERVAL = timedelta(hours=1)
+#: Time between two comparisons of objects with their list.
+_COMPARE_INTERVAL = timedelta(hours=1)
 
 
 class SharedStoreFiles:
@@ -83,7 +85,8 @@ class SharedStoreFiles:
         self._folder = own.with_name("shared-stores")
         self._folders = StoreFolders(self._folder, journal, repair)
         self._clock = clock
-        self._searched: datetime | None = None
+        #: Id of a store → when its objects were last compared with their list.
+        self._compared: dict[str, datetime] = {}
 
     async def covered(self, store: EventDataStore) -> int:
         """Returns the last position whose events are in S3."""
@@ -96,6 +99,7 @@ class SharedStoreFiles:
         """
         try:
             await self._take_over(store)
+            await self._compare(store)
             await self._write(store, until, since)
             await self._merge(store)
             await self._expire(store, since)
@@ -227,23 +231,67 @@ class SharedStoreFiles:
     async def _delete_replaced(self) -> None:
         """Deletes objects that have not been listed for as long as a query may run."""
         now = self._clock.now()
-        if self._searched is None or now - self._searched >= _SEARCH_INTERVAL:
-            await self._note_unlisted(now)
-            self._searched = now
         for stored in await self._control.scan(REPLACED):
             if (now - parse_time(stored.document["since"])).total_seconds() >= REPLACED_SECONDS:
                 await self._files.delete(stored.key)
                 await self._control.apply([Remove(REPLACED, stored.key)])
 
-    async def _note_unlisted(self, now: datetime) -> None:
-        """Notes objects that an interrupted worker has uploaded and not listed."""
-        present = await self._files.present(STORES)
-        known = {one.key for one in await self._control.scan(REPLACED)}
-        for file in await listed(self._control, STORE_FILE):
-            known.update(_objects_of(file))
-        document = {"since": format_time(now)}
-        if unlisted := sorted(present - known):
-            await self._control.apply([Put(REPLACED, name, document) for name in unlisted])
+    async def _compare(self, store: EventDataStore) -> None:
+        """Compares a store's objects with their list, hourly.
+
+        Unlisted objects are from an interrupted worker, and are deleted an hour later. But after a
+        restore of the control store from an older backup, the list lacks newer files: merged ones,
+        whose parts were deleted, and those of positions that the restored journal has lost.
+        """
+        now, folder = self._clock.now(), f"{STORES}{store.id}/"
+        if (last := self._compared.get(store.id)) and now - last < _COMPARE_INTERVAL:
+            return
+        present = await self._files.present(folder)
+        files = await files_of(self._control, store)
+        unlisted = present - {name for file in files for name in _objects_of(file)}
+        unlisted -= {one.key for one in await self._control.scan(REPLACED, folder)}
+        found = [file for name in unlisted if (file := read_name(Path(name))) is not None]
+        for file in sorted(found, key=lambda one: (one.first, -one.last)):
+            if await self._is_lacking(store, files, file, present):
+                again = await self._listed_again(store, files, file)
+                files = await files_of(self._control, store)
+                unlisted -= set(_objects_of(again))
+        if any(file.name and file.name not in present for file in files):
+            log.error("files of an event data store are missing", extra={"store": store.name})
+        elif unlisted:
+            document = {"since": format_time(now)}
+            await self._control.apply([Put(REPLACED, name, document) for name in sorted(unlisted)])
+        self._compared[store.id] = now
+
+    async def _is_lacking(
+        self, store: EventDataStore, files: list[SharedFile], file: SealedFile, present: set[str]
+    ) -> bool:
+        """Returns whether an unlisted file must replace its part of the list, or continue it."""
+        end = _end_of(files, store)
+        parts = _parts_of(files, file)
+        is_whole = (parts[0].first if parts else end + 1) == file.first and (
+            file.last > end or parts[-1].last == file.last
+        )
+        if not is_whole:
+            return False
+        if any(part.name and part.name not in present for part in parts):
+            return True
+        lost = self._journal.restored_between
+        return file.last > end and bool(await asyncio.to_thread(lost, end + 1, file.last))
+
+    async def _listed_again(
+        self, store: EventDataStore, files: list[SharedFile], file: SealedFile
+    ) -> SharedFile:
+        path = await self._emptied(store) / file.path.name
+        content = await self._files.content(f"{STORES}{store.id}/{path.name}")
+        await asyncio.to_thread(path.write_bytes, content)
+        parts = _parts_of(files, file)
+        listed_at = parts[-1].listed if parts else self._clock.now()
+        again = await self._upload(store, replace(file, path=path), 0, listed_at)
+        kept = [one for one in files if one not in parts]
+        await self._change(store, files, sorted([*kept, again], key=lambda one: one.first))
+        log.warning("a file of an event data store is listed again", extra={"file": path.name})
+        return again
 
     async def remove(self, store: EventDataStore) -> None:
         """Returns once a store's files are unlisted and deleted."""
@@ -278,6 +326,11 @@ async def readable_files(control: ControlStore) -> list[str]:
     names = [file.name for file in await listed(control, STORE_FILE) if file.name is not None]
     replaced = [one.key for one in await control.scan(REPLACED)]
     return [*names, *(name for name in replaced if not name.endswith(".index"))]
+
+
+def _parts_of(files: Sequence[SharedFile], file: SealedFile) -> list[SharedFile]:
+    """Returns the listed files with positions of another file."""
+    return [one for one in files if file.first <= one.last and one.first <= file.last]
 
 
 def _own_files(folder: Path) -> list[SealedFile]:
