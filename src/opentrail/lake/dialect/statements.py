@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import count
-from typing import Any, ClassVar
 
 from sqlglot import exp
-from sqlglot.dialects.trino import Trino
-from sqlglot.errors import ParseError, TokenError
-from sqlglot.parsers.trino import TrinoParser
-from sqlglot.tokenizer_core import Token, TokenType
 
 from opentrail.core.errors import StatementRefused
 from opentrail.lake.dialect import (
@@ -27,65 +20,21 @@ from opentrail.lake.dialect import (
 )
 from opentrail.lake.dialect.casts import coerced
 from opentrail.lake.dialect.expressions import Expressions, place, refusal
+from opentrail.lake.dialect.parsing import parse
 from opentrail.lake.dialect.python_functions import unsupported
-from opentrail.lake.dialect.record_members import member
+from opentrail.lake.dialect.relations import Ctes, Relations
 from opentrail.lake.dialect.scopes import (
     Catalog,
     Field,
     Grouping,
-    QueryTable,
-    RecordColumn,
     Scope,
     Value,
 )
-from opentrail.lake.dialect.types import BIGINT, Type, common
+from opentrail.lake.dialect.types import Type, common
 
 #: Modules whose import registers translations.
 EXPRESSION_MODULES = (aggregates, arithmetic, calls, conditions, literals, names, time_calls)
-#: Functions whose calls have special syntax.
-_PARSED = ("CAST", "TRY_CAST", "EXTRACT", "TRIM", "POSITION", "LISTAGG", "SUBSTRING")
 _MAX_DEPTH = 120
-_STORE = re.compile(
-    r"(?i)(?<![\w\"'-])[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?![\w\"'-])"
-)
-_QUOTED_OR_COMMENT = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.S)
-
-
-class Lake(Trino):
-    """sqlglot's Trino, which leaves calls unchanged."""
-
-    INDEX_OFFSET = 0
-
-    class Tokenizer(Trino.Tokenizer):
-        """Without keywords that Trino does not have."""
-
-        KEYWORDS: ClassVar = {
-            word: token for word, token in Trino.Tokenizer.KEYWORDS.items() if word != "QUALIFY"
-        }
-
-    class Parser(TrinoParser):
-        """Without any functions."""
-
-        FUNCTIONS: ClassVar[dict[str, Any]] = {}
-        FUNCTION_PARSERS: ClassVar = {
-            name: parse for name, parse in TrinoParser.FUNCTION_PARSERS.items() if name in _PARSED
-        }
-
-        def _parse_types(self, *args: Any, **kwargs: Any) -> Any:
-            """Keeps the words of a type: sqlglot has one type for several of Trino's."""
-            start = self._index
-            found = super()._parse_types(*args, **kwargs)
-            if isinstance(found, exp.DataType):
-                found.meta["text"] = self._find_sql(self._tokens[start], self._prev)
-            return found
-
-        def _parse_type(self, *args: Any, **kwargs: Any) -> Any:
-            """Distinguishes `DATE '2024-01-01'` from a cast."""
-            start = self._curr
-            found = super()._parse_type(*args, **kwargs)
-            if isinstance(found, exp.Cast) and start.text.upper() not in ("CAST", "TRY_CAST", "("):
-                found.meta["is_literal"] = True
-            return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,200 +61,17 @@ def translate(statement: str, catalog: Catalog) -> Translated:
     """
     unsupported.clear()
     try:
-        return Statements(catalog).translate(_parsed(statement))
+        return Statements(catalog).translate(parse(statement))
     except RecursionError:
         raise StatementRefused("the statement is nested too deeply") from None
-
-
-def _parsed(statement: str) -> exp.Expr:
-    text, stores = _without_ids(statement)
-    try:
-        tokens = Lake().tokenize(text)
-        for token in tokens:
-            if token.token_type in (TokenType.PARAMETER, TokenType.PLACEHOLDER):
-                raise StatementRefused(
-                    f"line {token.line}:{token.col}: parameters are not supported"
-                )
-        while tokens and tokens[-1].token_type == TokenType.SEMICOLON:
-            tokens.pop()
-        _check_numbers(tokens, text)
-        trees = Lake().parser().parse(tokens, text)
-    except ParseError as error:
-        first = error.errors[0] if error.errors else {}
-        where = f"line {first['line']}:{first['col']}: " if first.get("line") else ""
-        reason = first.get("description", "it cannot be parsed")
-        raise StatementRefused(f"{where}{reason}") from None
-    except TokenError as error:
-        raise StatementRefused(f"it cannot be parsed: {str(error)[:200]}") from None
-    tree = trees[0] if len(trees) == 1 else None
-    if tree is None:
-        raise StatementRefused("one SELECT statement was expected")
-    if not isinstance(tree, exp.Query | exp.Values):
-        raise StatementRefused("only SELECT statements are supported")
-    _check_nodes(tree)
-    for table in tree.find_all(exp.Table):
-        name = table.name.lower()
-        if name in stores:
-            table.this.set("this", stores[name])
-    return tree
-
-
-def _check_numbers(tokens: Sequence[Token], text: str) -> None:
-    """Refuses numbers that the tokenizer cuts: `1_000` and `0xFF`, which reads as `X'FF'`."""
-    for token in tokens:
-        following = text[token.end + 1 : token.end + 2]
-        is_cut = token.token_type == TokenType.NUMBER and re.match(r"\w", following)
-        if is_cut or (token.token_type == TokenType.HEX_STRING and text[token.start] == "0"):
-            raise StatementRefused(
-                f"line {token.line}:{token.col}: this form of a number is not supported"
-            )
-
-
-def _without_ids(statement: str) -> tuple[str, dict[str, str]]:
-    """Puts names in the place of store ids; returns the names with their ids.
-
-    No parser takes an id with hyphens; a name of the same length keeps all places.
-    """
-    stores: dict[str, str] = {}
-
-    def named(found: re.Match[str]) -> str:
-        name = "s" + found[0].replace("-", "_")[1:]
-        stores[name.lower()] = found[0].lower()
-        return name
-
-    parts, end = [], 0
-    for kept in _QUOTED_OR_COMMENT.finditer(statement):
-        parts += [_STORE.sub(named, statement[end : kept.start()]), kept[0]]
-        end = kept.end()
-    parts.append(_STORE.sub(named, statement[end:]))
-    return "".join(parts), stores
-
-
-#: Nodes of sqlglot's tree that are translated, with their arguments; all others are refused.
-_NODES = {
-    getattr(exp, name): frozenset(arguments.split())
-    for name, _, arguments in (
-        line.partition(" ")
-        for line in """\
-Select expressions from_ joins where group having order limit offset distinct with_ windows
-Union this expression distinct with_ order limit offset
-Except this expression distinct with_ order limit offset
-Intersect this expression distinct with_ order limit offset
-Subquery this alias with_ order limit offset joins
-Values expressions alias order limit offset with_
-With expressions recursive
-CTE this alias
-TableAlias this columns
-From this
-Join this side kind on using
-Table this db catalog alias joins
-Unnest expressions alias offset
-Lateral this alias
-Where this
-Having this
-Group expressions
-Rollup expressions
-Cube expressions
-GroupingSets expressions
-Order this expressions
-Ordered this desc nulls_first
-Limit expression
-Fetch direction count limit_options
-LimitOptions rows
-Offset expression
-Distinct expressions
-Star
-Alias this alias
-Column this table db catalog
-Identifier this quoted
-Dot this expression
-Bracket this expressions
-Literal this is_string
-Null
-Boolean this
-HexString this
-Interval this unit
-IntervalSpan this expression
-Var this
-Array expressions
-Tuple expressions
-Paren this
-EQ this expression
-NEQ this expression
-LT this expression
-LTE this expression
-GT this expression
-GTE this expression
-NullSafeEQ this expression
-NullSafeNEQ this expression
-Any this
-All this
-Between this low high
-In this expressions query
-Exists this
-And this expression
-Or this expression
-Not this
-Is this expression
-Like this expression negate
-Escape this expression
-Add this expression
-Sub this expression
-Mul this expression
-Div this expression typed
-Mod this expression
-Neg this
-DPipe this expression
-Case this ifs default
-If this true false
-Cast this to
-TryCast this to safe
-DataType this expressions nested
-DataTypeParam this
-ColumnDef this kind
-ParseJSON this is_literal
-Anonymous this expressions
-Lambda this expressions
-Extract this expression
-CurrentTimestamp this
-CurrentDate
-AtTimeZone this zone
-StrPosition this substr
-Trim this expression position
-Substring this start length
-Filter this expression
-GroupConcat this separator
-Window this partition_by order spec over alias
-WindowSpec kind start start_side end end_side
-IgnoreNulls this
-RespectNulls this""".splitlines()
-    )
-}
-
-
-def _check_nodes(tree: exp.Expr) -> None:
-    for node in tree.walk():
-        known = _NODES.get(type(node))
-        if known is None:
-            raise refusal(
-                node, f"{type(node).__name__.upper()} is not supported: {node.sql()[:60]}"
-            )
-        for name, value in node.args.items():
-            if name not in known and value and value != [None]:
-                raise refusal(
-                    node,
-                    f"{name.strip('_').upper()} is not supported in {type(node).__name__.upper()}",
-                )
 
 
 class Statements:
     """Translates one statement: its columns have names that are unique in it."""
 
     def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
         self._expressions = Expressions(self._subquery)
-        self._tables = (f"t{n}" for n in count(1))
-        self._records: list[RecordColumn] = []
+        self._relations = Relations(catalog, self._expressions, self.query)
         self._depth = 0
 
     def translate(self, tree: exp.Expr) -> Translated:
@@ -315,7 +81,7 @@ class Statements:
             for n, each in enumerate(fields)
         ]
         shown = ", ".join(each.value.sql for each in fields)
-        for record in self._records:
+        for record in self._relations.records:
             sql, shown = record.complete(sql), record.complete(shown)
         # DuckDB keeps the order of a subquery that is only projected.
         return Translated(f"SELECT {shown} FROM ({sql})", columns)
@@ -330,9 +96,7 @@ class Statements:
             inner = inner.this
         return self.query(inner, scope, self._ctes)
 
-    def query(
-        self, node: exp.Expr, outer: Scope | None, ctes: dict[str, list[Field]]
-    ) -> tuple[str, list[Field]]:
+    def query(self, node: exp.Expr, outer: Scope | None, ctes: Ctes) -> tuple[str, list[Field]]:
         """Translates a query; gives its text and its columns, by the names that they have in it."""
         self._depth += 1
         if self._depth > _MAX_DEPTH:
@@ -347,9 +111,7 @@ class Statements:
             self._ctes = before
             self._depth -= 1
 
-    def _body(
-        self, node: exp.Expr, outer: Scope | None, ctes: dict[str, list[Field]]
-    ) -> tuple[str, list[Field]]:
+    def _body(self, node: exp.Expr, outer: Scope | None, ctes: Ctes) -> tuple[str, list[Field]]:
         if isinstance(node, exp.Select):
             return self._select(node, outer, ctes)
         if isinstance(node, exp.SetOperation):
@@ -361,21 +123,19 @@ class Statements:
             return f"SELECT * FROM ({sql}){self._tail(node, fields)}", fields
         raise refusal(node, f"{type(node).__name__.upper()} is not supported")
 
-    def _with(
-        self, node: exp.Expr, outer: Scope | None, ctes: dict[str, list[Field]]
-    ) -> tuple[str, dict[str, list[Field]]]:
+    def _with(self, node: exp.Expr, outer: Scope | None, ctes: Ctes) -> tuple[str, Ctes]:
         clause = node.args.get("with_")
         if clause is None:
             return "", ctes
         parts = []
         for each in clause.expressions:
-            name, table = each.alias, next(self._tables)
+            name, table = each.alias, next(self._relations.tables)
             names = [column.name for column in each.args["alias"].args.get("columns") or []]
             if clause.args.get("recursive") and isinstance(each.this, exp.Union):
                 sql, fields = self._recursive(each, table, names, outer, ctes)
             else:
                 sql, fields = self.query(each.this, outer, ctes)
-                fields = self._renamed(each, fields, names)
+                fields = self._relations.renamed(each, fields, names)
             parts.append(f"{table} AS ({sql})")
             ctes[name.lower()] = [replace(field, qualifier=table) for field in fields]
         word = "WITH RECURSIVE" if clause.args.get("recursive") else "WITH"
@@ -387,11 +147,11 @@ class Statements:
         table: str,
         names: Sequence[str],
         outer: Scope | None,
-        ctes: dict[str, list[Field]],
+        ctes: Ctes,
     ) -> tuple[str, list[Field]]:
         union = node.this
         first, fields = self.query(union.left, outer, ctes)
-        fields = self._renamed(node, fields, names)
+        fields = self._relations.renamed(node, fields, names)
         inside = {**ctes, node.alias.lower(): [replace(each, qualifier=table) for each in fields]}
         second, others = self.query(union.right, outer, inside)
         shown = [
@@ -408,219 +168,9 @@ class Statements:
             )
         return coerced(field.value.sql, field.value.type, kind)
 
-    def _renamed(self, node: exp.Expr, fields: list[Field], names: Sequence[str]) -> list[Field]:
-        if not names:
-            return fields
-        if len(names) != len(fields):
-            message = f"Column alias list has {len(names)} entries but"
-            raise refusal(node, f"{message} '{node.alias}' has {len(fields)} columns available")
-        return [replace(each, name=name) for each, name in zip(fields, names, strict=True)]
-
-    def _new(self, value: Value, name: str | None) -> tuple[str, Field]:
-        """Gives an expression a column name; returns `sql AS name` and the field."""
-        column = next(self._expressions.names)
-        return f"{value.sql} AS {column}", Field(name, Value(column, value.type))
-
-    # FROM
-
-    def _relation(
-        self,
-        node: exp.Expr,
-        outer: Scope | None,
-        left: list[Field],
-        ctes: dict[str, list[Field]],
-    ) -> tuple[str, list[Field]]:
-        """Translates an item of FROM; UNNEST and LATERAL see the columns on their left."""
-        if isinstance(node, exp.Table):
-            sql, fields, name = self._table(node, ctes)
-        elif isinstance(node, exp.Unnest):
-            return self._unnest(node, Scope(left, outer, None, "UNNEST takes no aggregates"))
-        elif isinstance(node, exp.Lateral):
-            inner = node.this.this if isinstance(node.this, exp.Subquery) else node.this
-            query, fields = self.query(inner, Scope(left, outer), ctes)
-            sql, name = f"LATERAL ({query})", ""
-        elif isinstance(node, exp.Subquery) and isinstance(node.this, exp.Table):
-            sql, fields = self._joined(node.this, node.this.args.get("joins") or [], outer, ctes)
-            sql, name = f"({sql})", ""
-            if not node.alias:
-                return sql, fields
-        elif isinstance(node, exp.Subquery | exp.Values):
-            inner = node.this if isinstance(node, exp.Subquery) else node
-            query, fields = self.query(inner, outer, ctes)
-            sql, name = f"({query})", ""
-            if node.args.get("joins"):
-                raise refusal(node, "this join is not supported")
-        else:
-            raise refusal(node, f"{type(node).__name__.upper()} is not supported in FROM")
-        if node.args.get("sample") is not None or node.args.get("pivots"):
-            raise refusal(node, "TABLESAMPLE and PIVOT are not supported")
-        alias = node.args.get("alias")
-        names = [column.name for column in alias.args.get("columns") or []] if alias else []
-        fields = self._renamed(node, fields, names)
-        qualifier = node.alias or name or None
-        return (
-            f"{sql} AS {next(self._tables)}",
-            [replace(each, qualifier=qualifier) for each in fields],
-        )
-
-    def _table(self, node: exp.Table, ctes: dict[str, list[Field]]) -> tuple[str, list[Field], str]:
-        if not isinstance(node.this, exp.Identifier):
-            raise refusal(node, "table functions are not supported")
-        name = node.name
-        for part in ("db", "catalog"):
-            if node.args.get(part) is not None and node.args[part].name.lower() not in (
-                "default",
-                "lake",
-            ):
-                raise refusal(node, f"Schema or catalog '{node.args[part].name}' does not exist")
-        if node.args.get("version") or node.args.get("when"):
-            raise refusal(node, "FOR is not supported")
-        known = ctes.get(name.lower()) if not node.args.get("db") else None
-        if known is not None:
-            pairs = [self._new(each.value, each.name) for each in known]
-            source = known[0].qualifier
-        else:
-            table = self._catalog.table(name)
-            if table is None:
-                raise refusal(node, f"Table '{name.lower()}' does not exist")
-            if any(value.path is not None for _, value in table.columns):
-                return (*self._record_table(table), name)
-            pairs = [self._new(value, column) for column, value in table.columns]
-            source = table.sql
-        shown = ", ".join(sql for sql, _ in pairs)
-        return f"(SELECT {shown} FROM {source})", [field for _, field in pairs], name
-
-    def _record_table(self, table: QueryTable) -> tuple[str, list[Field]]:
-        """Translates a table of records: most columns are read from JSON where they are used."""
-        record = RecordColumn(next(self._expressions.names))
-        self._records.append(record)
-        shown, fields = [record.columns], []
-        for name, value in table.columns:
-            if value.path is None:
-                sql, field = self._new(value, name)
-                shown.append(sql)
-            else:
-                field = Field(name, member(value.path, value.type, record))
-            fields.append(field)
-        return f"(SELECT {', '.join(shown)} FROM {table.sql})", fields
-
-    def _unnest(self, node: exp.Unnest, scope: Scope) -> tuple[str, list[Field]]:
-        shown: list[str] = []
-        fields: list[Field] = []
-        longest = []
-        for each in node.expressions:
-            value = self._expressions.value(each, scope)
-            item = next(self._expressions.names)
-            if value.type.name == "map":
-                shown.append(f"unnest(map_entries({value.sql})) AS {item}")
-                longest.append(f"CAST(cardinality({value.sql}) AS BIGINT)")
-                parts = zip(("key", "value"), value.type.args, strict=True)
-                fields += [Field(None, Value(f"{item}.{part}", kind)) for part, kind in parts]
-                continue
-            if value.type.name != "array":
-                raise refusal(each, f"Cannot unnest type: {value.type}")
-            shown.append(f"unnest({value.sql}) AS {item}")
-            longest.append(f"len({value.sql})")
-            element = value.type.args[0]
-            if element.name == "row":
-                fields += [
-                    Field(name, Value(f"struct_extract({item}, 'f{n}')", kind))
-                    for n, (name, kind) in enumerate(zip(element.fields, element.args, strict=True))
-                ]
-            else:
-                fields.append(Field(None, Value(item, element)))
-        offset = node.args.get("offset")
-        if offset:
-            item = next(self._expressions.names)
-            shown.append(f"unnest(range(1, greatest({', '.join(longest)}, 0) + 1)) AS {item}")
-            fields.append(Field("ordinality", Value(item, BIGINT)))
-        pairs = [self._new(each.value, each.name) for each in fields]
-        alias = node.args.get("alias")
-        names = [column.name for column in alias.args.get("columns") or []] if alias else []
-        if isinstance(offset, exp.Identifier):
-            names.append(offset.name)
-        renamed = self._renamed(node, [field for _, field in pairs], names)
-        columns = ", ".join(sql for sql, _ in pairs)
-        table = next(self._tables)
-        sql = f"LATERAL (SELECT {columns} FROM (SELECT {', '.join(shown)})) AS {table}"
-        qualifier = node.alias or None
-        return sql, [replace(each, qualifier=qualifier) for each in renamed]
-
-    def _joined(
-        self,
-        first: exp.Expr,
-        joins: Sequence[exp.Join],
-        outer: Scope | None,
-        ctes: dict[str, list[Field]],
-    ) -> tuple[str, list[Field]]:
-        sql, fields = self._relation(first, outer, [], ctes)
-        for join in joins:
-            sql, fields = self._join(sql, fields, join, outer, ctes)
-        return sql, fields
-
-    def _join(
-        self,
-        sql: str,
-        fields: list[Field],
-        join: exp.Join,
-        outer: Scope | None,
-        ctes: dict[str, list[Field]],
-    ) -> tuple[str, list[Field]]:
-        side, kind = (join.args.get("side") or "").upper(), (join.args.get("kind") or "").upper()
-        if join.args.get("method") or kind not in ("", "INNER", "CROSS", "OUTER"):
-            raise refusal(join, f"{join.args.get('method') or kind} join is not supported")
-        right, others = self._relation(join.this, outer, fields, ctes)
-        on, using = join.args.get("on"), join.args.get("using")
-        if isinstance(join.this, exp.Unnest) and side not in ("", "LEFT"):
-            raise refusal(join, f"{side} JOIN involving UNNEST is not supported")
-        is_true = isinstance(on, exp.Boolean) and on.this
-        if isinstance(join.this, exp.Unnest) and on is not None and not is_true:
-            raise refusal(join, "JOIN involving UNNEST is only supported with condition ON TRUE")
-        if side and on is None and not using:
-            raise refusal(join, f"{side} JOIN needs ON or USING")
-        both = [*fields, *others]
-        if using:
-            return self._using(sql, fields, right, others, join, side)
-        if on is None:
-            return f"{sql} CROSS JOIN {right}", both
-        why = "JOIN clause cannot contain aggregations, window functions or grouping operations"
-        test = self._expressions.condition(on, Scope(both, outer, None, why, why), "JOIN ON clause")
-        return f"{sql} {side} JOIN {right} ON {test}", both
-
-    def _using(
-        self,
-        sql: str,
-        fields: list[Field],
-        right: str,
-        others: list[Field],
-        join: exp.Join,
-        side: str,
-    ) -> tuple[str, list[Field]]:
-        tests, merged, used = [], [], []
-        for name in join.args["using"]:
-            a, b = Scope(fields).named(name.name), Scope(others).named(name.name)
-            if len(a) != 1 or len(b) != 1:
-                raise refusal(
-                    join, f"Column '{name.name}' is missing from one side of join, or ambiguous"
-                )
-            kind = common(a[0].value.type, b[0].value.type)
-            if kind is None or kind.args:
-                raise refusal(join, f"Column types of USING do not match: {name.name}")
-            first, second = (
-                coerced(each.value.sql, each.value.type, kind) for each in (a[0], b[0])
-            )
-            tests.append(f"{first} = {second}")
-            value = {"RIGHT": second, "FULL": f"coalesce({first}, {second})"}.get(side, first)
-            merged.append(Field(name.name, Value(value, kind)))
-            used += [a[0], b[0]]
-        rest = [each for each in [*fields, *others] if not any(each is one for one in used)]
-        return f"{sql} {side} JOIN {right} ON {' AND '.join(tests)}", [*merged, *rest]
-
     # SELECT
 
-    def _select(
-        self, node: exp.Select, outer: Scope | None, ctes: dict[str, list[Field]]
-    ) -> tuple[str, list[Field]]:
+    def _select(self, node: exp.Select, outer: Scope | None, ctes: Ctes) -> tuple[str, list[Field]]:
         if not node.expressions:
             raise refusal(node, "SELECT needs expressions")
         source, fields = self._from(node, outer, ctes)
@@ -651,7 +201,7 @@ class Statements:
         }
         items = self._items(node, scope, fields)
         self._expressions.windows = windows
-        named = [self._new(value, name) for value, name in items]
+        named = [self._relations.new(value, name) for value, name in items]
         outputs = [field for _, field in named]
         distinct = node.args.get("distinct")
         if distinct is not None and distinct.args.get("on"):
@@ -664,14 +214,12 @@ class Statements:
             sql += f" ORDER BY {order}"
         return sql + self._limit(node), outputs
 
-    def _from(
-        self, node: exp.Select, outer: Scope | None, ctes: dict[str, list[Field]]
-    ) -> tuple[str, list[Field]]:
+    def _from(self, node: exp.Select, outer: Scope | None, ctes: Ctes) -> tuple[str, list[Field]]:
         clause = node.args.get("from_")
         if clause is None:
             return "(SELECT 1)", []
         joins = [*(clause.this.args.get("joins") or []), *(node.args.get("joins") or [])]
-        return self._joined(clause.this, joins, outer, ctes)
+        return self._relations.joined(clause.this, joins, outer, ctes)
 
     def _grouped(
         self, node: exp.Select, source: str, fields: list[Field], outer: Scope | None
@@ -696,7 +244,7 @@ class Statements:
                 )
             known = grouping.keys.get(value.sql)
             if known is None:
-                shown, field = self._new(value, None)
+                shown, field = self._relations.new(value, None)
                 keys.append(shown)
                 known = grouping.keys[value.sql] = field.value
             return known.sql
@@ -719,7 +267,7 @@ class Statements:
         terms = [term for term in terms if term]  # GROUP BY ()
         tail = f" GROUP BY {', '.join(terms)}" if terms else ""
         inner = f"(SELECT *{''.join(', ' + key for key in keys)} FROM {source})"
-        return Scope(fields, outer, grouping), f"{inner} AS {next(self._tables)}", tail
+        return Scope(fields, outer, grouping), f"{inner} AS {next(self._relations.tables)}", tail
 
     def _items(
         self, node: exp.Select, scope: Scope, fields: list[Field]
@@ -849,7 +397,7 @@ class Statements:
         return sql + self._limit(node)
 
     def _set_operation(
-        self, node: exp.SetOperation, outer: Scope | None, ctes: dict[str, list[Field]]
+        self, node: exp.SetOperation, outer: Scope | None, ctes: Ctes
     ) -> tuple[str, list[Field]]:
         left, fields = self.query(node.left, outer, ctes)
         right, others = self.query(node.right, outer, ctes)
@@ -908,7 +456,7 @@ class Statements:
             + ")"
             for values in rows
         )
-        table = next(self._tables)
+        table = next(self._relations.tables)
         fields = [Field(None, Value(name, kind)) for name, kind in zip(columns, kinds, strict=True)]
         sql = f"SELECT * FROM (VALUES {shown}) AS {table}({', '.join(columns)})"
         return sql + self._tail(node, fields), fields

@@ -1,0 +1,42 @@
+"""Parsing accepts one SELECT of known nodes, and names the place of anything else."""
+
+from __future__ import annotations
+
+import pytest
+from sqlglot import exp
+
+from opentrail.core.errors import StatementRefused
+from opentrail.lake.dialect.parsing import parse
+
+_ID = "0e2d3c4b-5678-90ab-cdef-0123456789ab"
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("SELECT 1; SELECT 2", "one SELECT statement was expected"),
+        ("DELETE FROM own", "only SELECT statements are supported"),
+        ("SELECT\n ?", "line 2:2: parameters are not supported"),
+        ("SELECT 1_000", "line 1:8: this form of a number is not supported"),
+        ("SELECT 0xFF", "line 1:8: this form of a number is not supported"),
+        ("SELECT a COLLATE b FROM own", "COLLATE is not supported"),
+        ("SELECT a FROM own QUALIFY true", "Unexpected token"),
+    ],
+)
+def test_refusals_say_why(statement: str, message: str) -> None:
+    with pytest.raises(StatementRefused) as refused:
+        parse(statement)
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize("text", [_ID, _ID.upper(), f"{_ID}\n"])
+def test_store_ids_are_tables(text: str) -> None:
+    tree = parse(f"SELECT '{_ID}' AS x FROM {text}")
+    assert [table.name for table in tree.find_all(exp.Table)] == [_ID]
+    assert [literal.this for literal in tree.find_all(exp.Literal)] == [_ID]
+
+
+def test_calls_stay_as_they_are_written() -> None:
+    tree = parse("SELECT Date_Trunc('day', x), COUNT(DISTINCT y) FROM own")
+    calls = [(call.this, len(call.expressions)) for call in tree.find_all(exp.Anonymous)]
+    assert sorted(calls) == [("COUNT", 1), ("Date_Trunc", 2)]
