@@ -19,8 +19,13 @@ _ID = "0e2d3c4b-5678-90ab-cdef-0123456789ab"
         ("SELECT\n ?", "line 2:2: parameters are not supported"),
         ("SELECT 1_000", "line 1:8: this form of a number is not supported"),
         ("SELECT 0xFF", "line 1:8: this form of a number is not supported"),
+        ("SELECT a FROM WHERE x", "line 1:15: mismatched input 'WHERE'. Expecting: table name"),
+        ("SELECT a,\n  b FROM own GROUP name", "line 2:20: mismatched input 'name'"),
+        ("SELECT a FROM own WHERE (x = 1", "line 1:30: unexpected end after '1'. Expecting: )"),
+        ("SELECT 1 +", "line 1:10: unexpected end after '+'"),
+        ("SELECT a b c", "line 1:12: mismatched input 'c'"),
         ("SELECT a COLLATE b FROM own", "COLLATE is not supported"),
-        ("SELECT a FROM own QUALIFY true", "Unexpected token"),
+        ("SELECT a FROM own QUALIFY true", "line 1:27: mismatched input 'true'"),
     ],
 )
 def test_refusals_say_why(statement: str, message: str) -> None:

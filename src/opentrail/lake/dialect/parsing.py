@@ -77,10 +77,7 @@ def parse(statement: str) -> exp.Expr:
         _check_numbers(tokens, text)
         trees = Lake().parser().parse(tokens, text)
     except ParseError as error:
-        first = error.errors[0] if error.errors else {}
-        where = f"line {first['line']}:{first['col']}: " if first.get("line") else ""
-        reason = first.get("description", "it cannot be parsed")
-        raise StatementRefused(f"{where}{reason}") from None
+        raise StatementRefused(_described(error, text)) from None
     except TokenError as error:
         raise StatementRefused(f"it cannot be parsed: {str(error)[:200]}") from None
     tree = trees[0] if len(trees) == 1 else None
@@ -94,6 +91,24 @@ def parse(statement: str) -> exp.Expr:
         if name in stores:
             table.this.set("this", stores[name])
     return tree
+
+
+_EXPECTED = re.compile(r"Expect(?:ing|ed) (?P<what>.*?)(?: but got .*)?", re.S)
+
+
+def _described(error: ParseError, text: str) -> str:
+    """Returns the place and the reason of an error, in Trino's words."""
+    first = error.errors[0] if error.errors else {}
+    found = first.get("highlight")
+    if not first.get("line") or not found:
+        return "it cannot be parsed"
+    column = first["col"] - len(found) + 1
+    # sqlglot gives the last token before a missing one, else the token that does not fit.
+    is_end = "Unexpected token" not in first["description"] and text.rstrip().endswith(found)
+    reason = f"unexpected end after '{found}'" if is_end else f"mismatched input '{found}'"
+    if expected := _EXPECTED.fullmatch(first["description"]):
+        reason += f". Expecting: {expected['what']}"
+    return f"line {first['line']}:{column}: {reason}"
 
 
 def _check_numbers(tokens: Sequence[Token], text: str) -> None:
