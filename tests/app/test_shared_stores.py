@@ -162,9 +162,14 @@ def test_lists_have_each_event_once_after_any_interruption(world: World) -> None
                 run(world.worker(breaker).tend(store, 20, LONG_AGO))
             except PowerCutError:
                 assert world.ids(store) in ([], expected)
-            run(world.worker().tend(store, 20, LONG_AGO))
+            worker = world.worker()
+            run(worker.tend(store, 20, LONG_AGO))
             assert world.ids(store) == expected
-            assert run(world.worker().covered(store)) == 20
+            assert run(worker.covered(store)) == 20
+            world.clock.advance(4_000)
+            run(worker.tend(store, 20, LONG_AGO))  # deletes what was interrupted
+            assert world.ids(store) == expected
+            assert len(world.stored()) == 4
         if not breaker.tripped:
             break
     assert at > 10
@@ -198,9 +203,13 @@ def test_merges_survive_any_interruption(world: World, monkeypatch: pytest.Monke
             run(world.worker(breaker).tend(store, 80, LONG_AGO))
         except PowerCutError:
             assert world.ids(store) in (ids_of(*range(1, 31), *range(36, 71)), expected)
-        run(world.worker().tend(store, 80, LONG_AGO))
+        worker = world.worker()
+        run(worker.tend(store, 80, LONG_AGO))
         assert [(file.first, file.last) for file in world.listed(store)] == [(1, 80)]
+        world.clock.advance(4_000)
+        run(worker.tend(store, 80, LONG_AGO))
         assert world.ids(store) == expected
+        assert len(world.stored()) == 2
         if not breaker.tripped:
             break
     assert at > 20

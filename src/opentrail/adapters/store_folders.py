@@ -27,7 +27,7 @@ SETTINGS = "store.json"
 #: Seconds for which a replaced file stays: longer than any query.
 REPLACED_SECONDS = 3_900
 #: Number of adjacent files of similar size that are merged, and the maximum bytes of the result.
-_MERGED_FILES, _MERGED_BYTES = 8, 256 << 20
+_MERGED_FILES, MERGED_BYTES = 8, 256 << 20
 #: Files up to this size are of size class 0; each class is eight times the last.
 _SMALLEST_BYTES = 256 << 10
 
@@ -107,17 +107,18 @@ def covered(folder: Path, store: EventDataStore) -> int:
     return max((file.last for file in names if file is not None), default=begin)
 
 
-def next_merge(sizes: Sequence[int]) -> slice:
+def next_merge(sizes: Sequence[int], max_bytes: int = MERGED_BYTES) -> slice:
     """Returns the adjacent files to merge next; an empty slice if there are too few.
 
     Files grow eightfold, so an event is rewritten only a few times.
 
     Args:
         sizes: the bytes of each file, in order.
+        max_bytes: of the result.
     """
     first = 0
     for number, size in enumerate(sizes):
-        if size * 2 > _MERGED_BYTES:
+        if size * 2 > max_bytes:
             first = number + 1
             continue
         kinds = [_size_class(each) for each in sizes[first : number + 1]]
@@ -126,7 +127,7 @@ def next_merge(sizes: Sequence[int]) -> slice:
             kinds = kinds[1:]
         first = number + 1 - len(kinds)
         if len(kinds) >= _MERGED_FILES:
-            return slice(first, first + _limited(sizes[first : number + 1]))
+            return slice(first, first + _limited(sizes[first : number + 1], max_bytes))
     return slice(0)
 
 
@@ -137,7 +138,7 @@ def _size_class(size: int) -> int:
     return kind
 
 
-def _limited(sizes: Sequence[int]) -> int:
-    """Returns how many of the first files make a file of at most `_MERGED_BYTES`, if several."""
-    fitting = sum(size <= _MERGED_BYTES for size in itertools.accumulate(sizes))
+def _limited(sizes: Sequence[int], max_bytes: int) -> int:
+    """Returns how many of the first files make a file of at most `max_bytes`, if several."""
+    fitting = sum(size <= max_bytes for size in itertools.accumulate(sizes))
     return fitting if fitting > 1 else 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import shutil
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
@@ -52,6 +53,8 @@ log = logging.getLogger(__name__)
 STORE_FILE = "event-data-store-file"
 #: Kind of the documents of objects that are no longer listed, by name.
 REPLACED = "event-data-store-replaced"
+#: Maximum bytes of a merged file: an upload has the whole file in memory.
+_MERGED_BYTES = 64 << 20
 #: Time between two comparisons of objects with their list.
 _COMPARE_INTERVAL = timedelta(hours=1)
 
@@ -123,7 +126,7 @@ class SharedStoreFiles:
         own = await asyncio.to_thread(_own_files, self._own / store.id)
         if own:
             now = self._clock.now()
-            new = [await self._upload(store, file, begin, now) for file in own]
+            new = [await self._upload(store, file, now, begin) for file in own]
             await self._change(store, [], new)
             await asyncio.to_thread(shutil.rmtree, self._own / store.id)
         elif begin + 1 < await asyncio.to_thread(self._journal.first_position):
@@ -144,7 +147,7 @@ class SharedStoreFiles:
         await self._folders.tend(store, until, since)
         made = await asyncio.to_thread(sealed_files, folder, Series.JOURNAL)
         now = self._clock.now()
-        new = [await self._upload(store, file, end, now) for file in made if file.last > end]
+        new = [await self._upload(store, file, now, end) for file in made if file.last > end]
         await self._change(store, files, [*files, *new])
 
     async def _emptied(self, store: EventDataStore) -> Path:
@@ -155,12 +158,18 @@ class SharedStoreFiles:
         return folder
 
     async def _upload(
-        self, store: EventDataStore, file: SealedFile, end: int, listed_at: datetime
+        self, store: EventDataStore, file: SealedFile, listed_at: datetime, end: int = 0
     ) -> SharedFile:
-        """Uploads a file and its index; returns the file as listed. A mark needs no upload."""
+        """Uploads a file and its index; returns the file as listed. A mark needs no upload.
+
+        Each upload has a new name: the object of an interrupted one may be deleted at any time.
+        """
         if file.is_expired:
             return SharedFile(max(file.first, end + 1), file.last, None, listed_at)
-        name = f"{STORES}{store.id}/{file.path.name}"
+        unique = file.path.with_stem(f"{file.path.stem}-{secrets.token_hex(8)}").name
+        return await self._uploaded(file, f"{STORES}{store.id}/{unique}", listed_at)
+
+    async def _uploaded(self, file: SealedFile, name: str, listed_at: datetime) -> SharedFile:
         size = file.path.stat().st_size
         await self._files.upload(file.path, name)
         index = await self._files.upload_index(file.path, name)
@@ -172,7 +181,7 @@ class SharedStoreFiles:
         while True:
             files = await files_of(self._control, store)
             named = [file for file in files if file.name is not None]
-            parts = named[next_merge([file.bytes for file in named])]
+            parts = named[next_merge([file.bytes for file in named], _MERGED_BYTES)]
             if not parts:
                 return
             folder = await self._emptied(store)
@@ -181,7 +190,7 @@ class SharedStoreFiles:
                 await asyncio.to_thread((folder / Path(name).name).write_bytes, content)
             paths = [folder / Path(str(part.name)).name for part in parts]
             (made,) = await files_of_child("merge-store", *paths)
-            merged = await self._upload(store, made, 0, parts[-1].listed)
+            merged = await self._upload(store, made, parts[-1].listed)
             before = [file for file in files if file.last < merged.first]
             after = [file for file in files if file.first > merged.last]
             await self._change(store, files, [*before, merged, *after])
@@ -283,11 +292,12 @@ class SharedStoreFiles:
         self, store: EventDataStore, files: list[SharedFile], file: SealedFile
     ) -> SharedFile:
         path = await self._emptied(store) / file.path.name
-        content = await self._files.content(f"{STORES}{store.id}/{path.name}")
+        name = f"{STORES}{store.id}/{path.name}"
+        content = await self._files.content(name)
         await asyncio.to_thread(path.write_bytes, content)
         parts = _parts_of(files, file)
         listed_at = parts[-1].listed if parts else self._clock.now()
-        again = await self._upload(store, replace(file, path=path), 0, listed_at)
+        again = await self._uploaded(replace(file, path=path), name, listed_at)
         kept = [one for one in files if one not in parts]
         await self._change(store, files, sorted([*kept, again], key=lambda one: one.first))
         log.warning("a file of an event data store is listed again", extra={"file": path.name})
