@@ -472,6 +472,9 @@ async def test_query_reads_blocks_of_listed_files(world: World) -> None:
         path.write_bytes(b"damaged")
     assert await asking.ask(statement, store) == ids_of(*range(1, 31))
     assert asking.events.downloads == first + 2
+    for path in asking.world.shared().cache.glob("*.index"):
+        path.unlink()
+    assert await asking.ask(statement, store) == ids_of(*range(1, 31))
     for path in asking.world.shared().cache.glob("*/0"):
         path.unlink()
     asking.events.is_away = True

@@ -412,14 +412,10 @@ class SharedFiles:
 
     async def _fetch_indexes(self) -> list[SharedFile]:
         files, gone = await self.files(), 0
-        self.cache.mkdir(mode=0o700, exist_ok=True)
-        # At its start, the event history process deletes unknown files.
-        present = await asyncio.to_thread(os.listdir, self.cache)
+        await self.find_indexes()
         for file in files:
             if file.name is None:
                 continue
-            if index_path(self.cache, file.name).name not in present:
-                self._indexed.discard(file.name)
             try:
                 await self.fetch_index(file.name, file.index)
             except ObjectMissing:
@@ -429,6 +425,14 @@ class SharedFiles:
         if gone:
             await asyncio.to_thread(self._mark_expired, gone)
         return [file for file in files if file.first > gone]
+
+    async def find_indexes(self) -> None:
+        """Forgets indexes that the event history process has deleted: those of unknown files."""
+        self.cache.mkdir(mode=0o700, exist_ok=True)
+        present = set(await asyncio.to_thread(os.listdir, self.cache))
+        self._indexed = {
+            name for name in self._indexed if index_path(self.cache, name).name in present
+        }
 
     async def fetch_index(self, name: str, digest: str | None) -> None:
         """Returns once the index of a file is in the cache folder.
