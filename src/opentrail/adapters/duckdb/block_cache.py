@@ -42,7 +42,6 @@ class Blocks:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._indexes: dict[str, FileIndex] = {}
-        self._threads = threading.local()
 
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Lets DuckDB open the added files."""
@@ -76,19 +75,14 @@ class Blocks:
         try:
             content = b"".join(self._block(name, number) for number in blocks)
         except StorageFailed as error:
-            self._threads.failure = error
+            self._note(error)
             raise
         begin = first * index.block_bytes
         return content[start - begin : end - begin]
 
-    def failure(self) -> StorageFailed | None:
-        """Returns why reading a file failed in this thread; None if it succeeded.
-
-        DuckDB reports a different error, with a traceback in its message.
-        """
-        error: StorageFailed | None = getattr(self._threads, "failure", None)
-        self._threads.failure = None
-        return error
+    def _note(self, error: StorageFailed) -> None:
+        """Notes why a read failed: DuckDB reports a different error, with a traceback in it."""
+        raise NotImplementedError
 
     def _block(self, name: str, number: int) -> bytes:
         raise NotImplementedError
@@ -122,13 +116,22 @@ class FetchedBlocks(Blocks):
     def __init__(self, folder: Path, fetch: Callable[[str, int], None]) -> None:
         super().__init__(folder)
         self._fetch = fetch
+        #: Held while a block is fetched and read: DuckDB reads in several threads.
+        self._fetching = threading.Lock()
+        #: Why a read failed.
+        self.failed: StorageFailed | None = None
+
+    def _note(self, error: StorageFailed) -> None:
+        self.failed = error
 
     def _block(self, name: str, number: int) -> bytes:
-        for _ in range(_ATTEMPTS):
-            content = self._on_disk((name, number))
-            if content is not None:
-                return content
-            self._fetch(name, number)
+        if (content := self._on_disk((name, number))) is not None:
+            return content
+        with self._fetching:
+            for _ in range(_ATTEMPTS):
+                self._fetch(name, number)
+                if (content := self._on_disk((name, number))) is not None:
+                    return content
         raise FilesUnreachable(f"block {number} of {name} cannot be kept: the cache is too small")
 
 
@@ -149,6 +152,19 @@ class BlockCache(Blocks):
         #: The size of each block on disk, in order of use; under the lock, like `bytes`.
         self._sizes: OrderedDict[_Key, int] = OrderedDict()
         self.bytes = 0
+        self._threads = threading.local()
+
+    def failure(self) -> StorageFailed | None:
+        """Returns why reading a file failed in this thread; None if it succeeded.
+
+        DuckDB reports a different error, with a traceback in its message.
+        """
+        error: StorageFailed | None = getattr(self._threads, "failure", None)
+        self._threads.failure = None
+        return error
+
+    def _note(self, error: StorageFailed) -> None:
+        self._threads.failure = error
 
     def open(self, names: Iterable[str]) -> None:
         """Finds the blocks of files with these names, and deletes everything else."""

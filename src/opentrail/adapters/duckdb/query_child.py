@@ -177,7 +177,7 @@ def main() -> None:
     except FilesChanged as error:
         _print({"changed": str(error)})
     except (duckdb.Error, MemoryError, OpentrailError, OSError) as error:
-        unreadable = blocks is not None and blocks.failure() is not None
+        unreadable = blocks is not None and blocks.failed is not None
         _print({"failed": FilesUnreachable.public_text if unreadable else _failure(error, job)})
 
 
