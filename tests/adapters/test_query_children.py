@@ -44,6 +44,8 @@ async def test_no_outcome_is_an_error(parts: tuple[bytes, ...], error: type[Exce
 @asynchronous
 async def test_columns_come_before_the_outcome() -> None:
     columns: list[tuple[str, str]] = []
-    printed = lines(_COLUMNS, b'{"outcome":{"rows":1,"events":2,"bytes":3}}\n')
-    found = await _outcome(printed, columns.extend, no_files)
+    done: list[int] = []
+    printed = lines(_COLUMNS, b'{"progress":42}\n{"outcome":{"rows":1,"events":2,"bytes":3}}\n')
+    found = await _outcome(printed, columns.extend, no_files, done.append)
+    assert done == [42]
     assert (columns, found.rows, found.events, found.bytes) == ([("n", "bigint")], 1, 2, 3)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ COLUMNS = [{"name": "eventName", "type": "varchar"}, {"name": "n", "type": "bigi
 PAGE: dict[str, Any] = {
     "queryId": "q1",
     "status": "FINISHED",
+    "progress": None,
     "error": None,
     "columns": COLUMNS,
     "rows": [["CreateUser", "2"], [None, "1"]],
@@ -26,6 +29,9 @@ PAGE: dict[str, Any] = {
     "bytesScanned": 300,
     "missing": [],
 }
+
+
+RUNNING = {**PAGE, "status": "RUNNING", "rows": [], "total": 0}
 
 
 def answer_in_turn(console: StubConsole, *pages: dict[str, Any]) -> None:
@@ -42,7 +48,7 @@ def test_result_is_a_table(console: StubConsole, capsys: Capture) -> None:
     console.answers(PAGE)
     assert main(["query", "SELECT 1"]) == 0
     assert capsys.readouterr().out == "eventName   n\nCreateUser  2\n            1\n"
-    assert body(console) == {"statement": "SELECT 1", "limit": 1_000}
+    assert body(console) == {"statement": "SELECT 1", "limit": 1_000, "wait": 1}
 
 
 @pytest.mark.parametrize(
@@ -77,10 +83,39 @@ def test_all_pages_are_read(console: StubConsole, capsys: Capture) -> None:
 
 
 def test_command_waits_for_a_running_query(console: StubConsole, capsys: Capture) -> None:
-    answer_in_turn(console, {**PAGE, "status": "RUNNING", "rows": [], "total": 0}, PAGE)
+    answer_in_turn(console, RUNNING, PAGE)
     assert main(["query", "SELECT 1"]) == 0
-    assert "CreateUser" in capsys.readouterr().out
-    assert body(console) == {"queryId": "q1", "limit": 1_000}
+    printed = capsys.readouterr()
+    assert "CreateUser" in printed.out
+    assert printed.err == ""
+    assert body(console) == {"queryId": "q1", "limit": 1_000, "wait": 1}
+
+
+def test_terminal_shows_the_progress(
+    console: StubConsole, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    answer_in_turn(console, RUNNING, {**RUNNING, "progress": 42}, PAGE)
+    assert main(["query", "SELECT 1"]) == 0
+    first, second, end = capsys.readouterr().err[1:-1].split("\r")
+    assert (first, second) == ("running, Ctrl-C cancels", "42% done, Ctrl-C cancels")
+    assert end == " " * len(second)
+
+
+def test_interrupt_cancels_the_query(console: StubConsole) -> None:
+    pages = [RUNNING, {**PAGE, "status": "CANCELLED"}]
+
+    def react(request: Any) -> tuple[int, Any]:
+        if "statement" not in json.loads(request.body) and len(pages) == 1:
+            asked = json.loads(request.body)
+            if "cancel" not in asked:
+                os.kill(os.getpid(), signal.SIGINT)
+                return 200, RUNNING
+        return 200, pages.pop(0)
+
+    console.react = react
+    assert main(["query", "SELECT 1"]) == 130
+    assert body(console) == {"queryId": "q1", "cancel": True}
 
 
 def test_failed_query_is_an_error(console: StubConsole, capsys: Capture) -> None:

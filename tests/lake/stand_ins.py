@@ -20,6 +20,7 @@ from opentrail.ports.queries import (
     ResultPlace,
     Row,
     StoredQuery,
+    ignore_progress,
 )
 
 
@@ -37,6 +38,7 @@ class StandInEngine:
         query: StoredQuery,
         tables: QueryTables,
         translated: Callable[[list[tuple[str, str]]], None],
+        progressed: Callable[[int], None] = ignore_progress,
     ) -> QueryStatistics:
         self.tables.append(tables)
         if "nosuch" in query.statement:
@@ -48,6 +50,7 @@ class StandInEngine:
         self.running += 1
         try:
             if "slow" in query.statement:
+                progressed(42)
                 await self.go_on.wait()
         finally:
             self.running -= 1

@@ -101,6 +101,7 @@ async def test_concurrent_starts_respect_the_limit() -> None:
 async def test_cancelled_query_ends_once() -> None:
     world = World()
     query = await world.started("slow")
+    assert query.progress == 42
     cancelled = await world.queries.cancel(query)
     assert (cancelled.status, world.engine.running) == ("CANCELLED", 0)
     with pytest.raises(CloudTrailError) as error:

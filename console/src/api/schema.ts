@@ -661,6 +661,7 @@ export interface QueryPage {
   error: string | null;
   eventsScanned: number;
   missing: string[];
+  progress: number | null;
   queryId: string;
   rows: ((string | null)[])[];
   status: "CANCELLED" | "FAILED" | "FINISHED" | "QUEUED" | "RUNNING" | "TIMED_OUT";

@@ -4,6 +4,7 @@ import Button from "@cloudscape-design/components/button";
 import ExpandableSection from "@cloudscape-design/components/expandable-section";
 import FormField from "@cloudscape-design/components/form-field";
 import Header from "@cloudscape-design/components/header";
+import ProgressBar from "@cloudscape-design/components/progress-bar";
 import Select from "@cloudscape-design/components/select";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Spinner from "@cloudscape-design/components/spinner";
@@ -52,10 +53,11 @@ export default function Sql(): ReactNode {
     changeQuery({ statement: null }, { replace: true });
     setRun({ state: "running", page: null, error: null });
     try {
-      let page = await post<QueryPage>("query", { statement, limit: PAGE }, {}, control.signal);
+      // The first answer has the id, so that the query can be cancelled.
+      let page = await post<QueryPage>("query", { statement, limit: PAGE, wait: 1 }, {}, control.signal);
       while (isRunning(page)) {
         setRun({ state: "running", page, error: null });
-        page = await post<QueryPage>("query", { queryId: page.queryId, limit: PAGE }, {}, control.signal);
+        page = await post<QueryPage>("query", { queryId: page.queryId, limit: PAGE, wait: 1 }, {}, control.signal);
       }
       setRun({ state: "ended", page, error: null });
     } catch (error) {
@@ -94,11 +96,15 @@ export default function Sql(): ReactNode {
         </SpaceBetween>
         <Tables call={tables} />
       </SpaceBetween>
-      {isBusy && <Spinner />}
+      {isBusy && <Running page={run.page} />}
       {run.error !== null && <Refusal error={run.error} statement={statement} editor={editor} />}
       {run.page && run.state === "ended" && <Result key={run.page.queryId} page={run.page} />}
     </SpaceBetween>
   );
+}
+
+function Running({ page }: { page: QueryPage | null }): ReactNode {
+  return page === null || page.progress === null ? <Spinner /> : <ProgressBar value={page.progress} ariaLabel="Progress of the query" />;
 }
 
 function isRunning(page: QueryPage): boolean {

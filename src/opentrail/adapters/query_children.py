@@ -28,7 +28,7 @@ from opentrail.core.event import micros
 from opentrail.core.event_data_store import EventDataStore
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import JournalSource
-from opentrail.ports.queries import QueryStatistics, QueryTables, StoredQuery
+from opentrail.ports.queries import QueryStatistics, QueryTables, StoredQuery, ignore_progress
 
 log = logging.getLogger(__name__)
 
@@ -97,10 +97,11 @@ class QueryChildren:
         query: StoredQuery,
         tables: QueryTables,
         translated: Callable[[list[tuple[str, str]]], None],
+        progressed: Callable[[int], None] = ignore_progress,
     ) -> QueryStatistics:
         for _ in range(_ATTEMPTS):
             with contextlib.suppress(FilesChanged):
-                return await self._attempt(query, tables, translated)
+                return await self._attempt(query, tables, translated, progressed)
         raise QueryFailed("files of events change too fast: try again")
 
     async def _attempt(
@@ -108,6 +109,7 @@ class QueryChildren:
         query: StoredQuery,
         tables: QueryTables,
         translated: Callable[[list[tuple[str, str]]], None],
+        progressed: Callable[[int], None],
     ) -> QueryStatistics:
         since, data_since = self._kept_since()
         shared = await self._shared.current(tables.stores.values()) if self._shared else {}
@@ -143,7 +145,7 @@ class QueryChildren:
                     raise QueryFailed("its process has no pipes")
                 process.stdin.write(orjson.dumps(job) + b"\n")
                 answer = partial(self._answer_request, process.stdin)
-                return await _outcome(process.stdout, translated, answer)
+                return await _outcome(process.stdout, translated, answer, progressed)
             finally:
                 if process.returncode is None:
                     process.kill()
@@ -166,6 +168,7 @@ async def _outcome(
     lines: asyncio.StreamReader,
     translated: Callable[[list[tuple[str, str]]], None],
     answer_request: Callable[[str, int], Awaitable[None]],
+    progressed: Callable[[int], None] = ignore_progress,
 ) -> QueryStatistics:
     async for line in lines:
         message: dict[str, Any] = orjson.loads(line)
@@ -181,6 +184,8 @@ async def _outcome(
             return QueryStatistics(**message["outcome"])
         if "block" in message:
             await answer_request(*message["block"])
+        elif "progress" in message:
+            progressed(message["progress"])
         else:
             translated([(name, kind) for name, kind in message["columns"]])
     raise QueryFailed("Query exceeded its memory, or its process was ended")

@@ -17,6 +17,8 @@ from opentrail.questions.question import path_of
 
 _PATH = f"/api/v1{path_of('query')}"
 _PAGE = 1_000
+#: Seconds between two updates of the progress.
+_WAIT_SECONDS = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,18 +82,29 @@ def _ask(console: Console, body: dict[str, Any]) -> Any:
 
 def _result(console: Console, statement: str) -> Any:
     """Returns the first page of a result, once the query has ended."""
-    page = _ask(console, {"statement": statement, "limit": _PAGE})
-    shown = sys.stderr.isatty()
+    # The first answer has the id, so that Ctrl-C can cancel the query.
+    more = {"limit": _PAGE, "wait": _WAIT_SECONDS}
+    page = _ask(console, {"statement": statement, **more})
+    shown = ""
     try:
         while page["status"] in ("QUEUED", "RUNNING"):
-            if shown:
-                sys.stderr.write("the query is running; Ctrl-C cancels it\n")
-                shown = False
-            page = _ask(console, {"queryId": page["queryId"], "limit": _PAGE})
+            done = "running" if page["progress"] is None else f"{page['progress']}% done"
+            shown = _redrawn(shown, f"{done}, Ctrl-C cancels")
+            page = _ask(console, {"queryId": page["queryId"], **more})
     except KeyboardInterrupt:
         _ask(console, {"queryId": page["queryId"], "cancel": True})
         raise
+    finally:
+        _redrawn(shown, "")
     return page
+
+
+def _redrawn(before: str, text: str) -> str:
+    """Replaces the line on the terminal; returns the new one."""
+    if sys.stderr.isatty() and before != text:
+        sys.stderr.write(f"\r{text.ljust(len(before))}" + ("" if text else "\r"))
+        sys.stderr.flush()
+    return text
 
 
 def _show(

@@ -185,10 +185,13 @@ class Queries:
             if not valid.done():
                 valid.set_result(None)
 
+        def progressed(percent: int) -> None:
+            self._active[query.id] = replace(self._active[query.id], progress=percent)
+
         watch = asyncio.ensure_future(self._watch(query.id, asyncio.current_task()))
         try:
             await self._store.put(query)
-            status, error = await self._ended(query, region, translated)
+            status, error = await self._ended(query, region, translated, progressed)
         except StatementRefused as refused:
             await self._store.delete(query.id)
             if not valid.done():
@@ -223,12 +226,13 @@ class Queries:
         query: StoredQuery,
         region: str | None,
         translated: Callable[[list[tuple[str, str]]], None],
+        progressed: Callable[[int], None],
     ) -> tuple[QueryStatus, str | None]:
         """Runs a statement; returns the status of its query, and why it failed."""
         try:
             async with asyncio.timeout(_DEADLINE.total_seconds()):
                 tables = await self._tables(query, region)
-                statistics = await self._engine.run(query, tables, translated)
+                statistics = await self._engine.run(query, tables, translated, progressed)
                 await self._store.publish(query.id)
                 query = replace(self._active[query.id], statistics=statistics)
                 self._active[query.id] = query

@@ -58,6 +58,7 @@ class StoredQuery(msgspec.Struct, frozen=True):
         columns: name and Trino type of each column.
         place: where the result is delivered.
         server: the installation that runs it, of the servers that share queries.
+        progress: percent of the statement that is done; None if its server does not know.
     """
 
     id: str
@@ -72,6 +73,11 @@ class StoredQuery(msgspec.Struct, frozen=True):
     statistics: QueryStatistics | None = None
     place: ResultPlace | None = None
     server: str = ""
+    progress: int | None = None
+
+
+def ignore_progress(_percent: int) -> None:
+    """Does nothing."""
 
 
 #: A row of a result: a string per column, None for NULL.
@@ -100,6 +106,7 @@ class QueryEngine(Protocol):
         query: StoredQuery,
         tables: QueryTables,
         translated: Callable[[list[tuple[str, str]]], None],
+        progressed: Callable[[int], None] = ignore_progress,
     ) -> QueryStatistics:
         """Run a statement to its end, and store its rows; cancelling ends it within a second.
 
@@ -107,6 +114,7 @@ class QueryEngine(Protocol):
             query: the query.
             tables: the tables that it may read.
             translated: called with the columns once the statement is known to be valid.
+            progressed: called with the percent that are done.
 
         Raises:
             StatementRefused: the statement is not valid; `StoreInactive` for a deleted store.

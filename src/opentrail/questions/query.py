@@ -11,7 +11,8 @@ from opentrail.lake.store_registry import EVERY_REGION
 from opentrail.ports.queries import QueryStatus
 from opentrail.questions.question import Asked, Question
 
-_WAIT_SECONDS = 20.0
+#: Maximum seconds for which a request waits for the end of a query.
+_MAX_WAIT = 20
 
 
 Statement = Annotated[
@@ -37,6 +38,8 @@ class QueryPage(TypedDict):
 
     queryId: str
     status: QueryStatus
+    #: Percent that are done while it runs; null if they are not known.
+    progress: int | None
     #: Why it failed.
     error: str | None
     columns: list[QueryColumn]
@@ -54,7 +57,7 @@ class QueryPage(TypedDict):
 class RunQuery(Question, frozen=True, kw_only=True):
     """Runs a SELECT statement over the table `event_history`, or returns more of a result.
 
-    It waits up to 20 seconds. If `status` is RUNNING then, ask again with `queryId`.
+    It waits up to `wait` seconds. If `status` is RUNNING then, ask again with `queryId`.
     """
 
     role: ClassVar = "viewer"
@@ -65,6 +68,7 @@ class RunQuery(Question, frozen=True, kw_only=True):
     queryId: QueryId | None = None
     first: Annotated[int, Meta(ge=0, le=1 << 40, description="first row to return")] = 0
     limit: Annotated[int, Meta(ge=1, le=1_000, description="maximum number of rows")] = 1_000
+    wait: Annotated[int, Meta(ge=0, le=_MAX_WAIT, description="seconds to wait")] = _MAX_WAIT
     cancel: Annotated[bool, Meta(description="end the query")] = False
 
     async def answer(self, asked: Asked) -> QueryPage:
@@ -83,11 +87,12 @@ class RunQuery(Question, frozen=True, kw_only=True):
             query = await queries.start(
                 self.statement or "", _owner(asked), asked.accounts, region=EVERY_REGION
             )
-        query = await queries.wait(query, _WAIT_SECONDS)
+        query = await queries.wait(query, self.wait)
         statistics = query.statistics
         return {
             "queryId": query.id,
             "status": query.status,
+            "progress": query.progress,
             "error": query.error,
             "columns": [{"name": name, "type": kind} for name, kind in query.columns],
             "rows": await queries.rows(query, self.first, min(self.limit, asked.max_events)),

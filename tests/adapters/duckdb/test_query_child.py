@@ -16,8 +16,8 @@ from tests.factories import ACCOUNT
 from tests.fakes import run
 
 
-def answers(root: Path, statement: str, **changes: Any) -> list[dict[str, Any]]:
-    """Runs a statement; returns what its process prints."""
+def answers(root: Path, statement: str, last: str = "", **changes: Any) -> list[dict[str, Any]]:
+    """Runs a statement; returns what its process prints, until a line has the member `last`."""
     job = {
         "statement": statement,
         "tables": ["event_history"],
@@ -41,9 +41,14 @@ def answers(root: Path, statement: str, **changes: Any) -> list[dict[str, Any]]:
         assert process.stdout is not None
         process.stdin.write(json.dumps(job).encode() + b"\n")
         process.stdin.flush()
-        printed = process.stdout.read()
+        printed = []
+        for line in process.stdout:
+            printed.append(json.loads(line))
+            if last in printed[-1]:
+                process.kill()
+                return printed
         assert process.wait() == 0
-    return [json.loads(line) for line in printed.splitlines()]
+    return printed
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +178,17 @@ import os; os._exit(0)
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert ran.stdout == "done\n", ran.stderr
+
+
+@pytest.mark.slow
+def test_long_statement_reports_its_progress(tmp_path: Path) -> None:
+    async def story() -> None:
+        world = World(tmp_path)
+        await world.write(3_000)
+        await world.seal(*((first, first + 299) for first in range(1, 3_000, 300)))
+        await world.journal.close()
+
+    run(story())
+    steps = "reduce(sequence(1, 8000), length(eventid), (s, x) -> (s + x) % 7, s -> s)"
+    printed = answers(tmp_path, f"SELECT sum({steps}) FROM event_history", last="progress")  # noqa: S608
+    assert 0 < printed[-1]["progress"] < 100

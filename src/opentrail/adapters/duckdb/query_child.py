@@ -3,7 +3,8 @@
 python -m opentrail.adapters.duckdb.query_child
 
 The first line of its input is the job, as JSON (`Job`). It prints a line of JSON per step:
-`{"columns": …}` once the statement is translated, then `{"outcome": …}`; or `{"refused": …}`,
+`{"columns": …}` once the statement is translated, `{"progress": …}` with the percent that are
+done, then `{"outcome": …}`; or `{"refused": …}`,
 `{"failed": …}`, or `{"changed": …}` if files were replaced. For each missing block of a file in
 S3, it prints `{"block": [NAME, NUMBER]}`, and the server answers with a line: empty, or what went
 wrong. It ends with the server, and the server ends it at its deadline. Nothing that it
@@ -17,6 +18,8 @@ import os
 import queue
 import resource
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -76,6 +79,10 @@ _LINES = orjson.OPT_APPEND_NEWLINE
 _END = 2**62
 
 
+#: Seconds between two looks at the progress.
+_REPORT_SECONDS = 0.5
+#: Held while a line is printed.
+_printing = threading.Lock()
 #: Attempts to read event history while its files change.
 _ATTEMPTS = 10
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -235,8 +242,9 @@ def _blocks(job: Job, answers: _Answers) -> FetchedBlocks | None:
 
 
 def _print(answer: dict[str, Any]) -> None:
-    sys.stdout.buffer.write(orjson.dumps(answer) + b"\n")
-    sys.stdout.buffer.flush()
+    with _printing:
+        sys.stdout.buffer.write(orjson.dumps(answer) + b"\n")
+        sys.stdout.buffer.flush()
 
 
 def _failure(error: Exception, job: Job) -> str:
@@ -261,7 +269,10 @@ def _reason(error: duckdb.Error, folder: str = "") -> str:
 
 
 def _run(
-    job: Job, catalog: _Catalog, translated: Translated, blocks: FetchedBlocks | None
+    job: Job,
+    catalog: _Catalog,
+    translated: Translated,
+    blocks: FetchedBlocks | None = None,
 ) -> dict[str, int]:
     # Statements without a table also count the events of event history.
     reads_history = catalog.reads_history or not catalog.stores
@@ -281,8 +292,20 @@ def _run(
     views = [*([VIEW] if reads_history else []), *catalog.stores]
     counts = " + ".join(f"(SELECT count(*) FROM {view})" for view in views)
     (events,) = connection.execute(f"SELECT {counts}").fetchone() or (0,)
+    threading.Thread(target=_report, args=(connection,), name="progress", daemon=True).start()
     rows = _write(job, connection.execute(translated.sql), translated)
     return {"rows": rows, "events": events, "bytes": scanned}
+
+
+def _report(connection: duckdb.DuckDBPyConnection) -> None:
+    """Prints the percent that are done, whenever it has grown."""
+    known = 0
+    while True:
+        time.sleep(_REPORT_SECONDS)
+        percent = int(connection.query_progress())
+        if percent > known:
+            known = percent
+            _print({"progress": percent})
 
 
 def _contents(
@@ -310,7 +333,8 @@ def _connect(job: Job, blocks: FetchedBlocks | None) -> duckdb.DuckDBPyConnectio
     if blocks is not None:
         blocks.attach(connection)
     connection.execute(f"SET memory_limit = '{job.memory >> 20}MB'")
-    connection.execute("SET enable_progress_bar = false")
+    connection.execute("SET enable_progress_bar = true")
+    connection.execute("SET enable_progress_bar_print = false")
     return connection
 
 
