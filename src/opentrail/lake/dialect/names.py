@@ -9,7 +9,7 @@ from sqlglot import exp
 from opentrail.lake.dialect.casts import text_of
 from opentrail.lake.dialect.expressions import Expressions, refusal, translates
 from opentrail.lake.dialect.record_members import record_member
-from opentrail.lake.dialect.scopes import Scope, Value
+from opentrail.lake.dialect.scopes import CATALOGS, Field, Scope, Value
 from opentrail.lake.dialect.types import DATE
 
 
@@ -33,16 +33,28 @@ def _name(
         return Value("current_date", DATE)
     while scope is not None:
         source = scope.grouping.source if scope.grouping else scope
-        rest = names[2:]
-        found = source.named(names[1].this, names[0].this) if len(names) > 1 else []
-        if not found:
-            found, rest = source.named(names[0].this), names[1:]
+        found, rest = _found(source, names)
         if len(found) > 1 and any(each.value != found[0].value for each in found):
             raise refusal(node, f"Column '{shown}' is ambiguous")
         if found:
             return _of_field(e, found[0].value, rest, node, scope, shown)
         scope = scope.parent
     raise refusal(node, f"Column '{shown}' cannot be resolved")
+
+
+def _found(
+    source: Scope, names: Sequence[exp.Identifier]
+) -> tuple[list[Field], Sequence[exp.Identifier]]:
+    """Returns the fields of a name, and the names of members after it.
+
+    Before a column may stand its table, the table's database and the catalog.
+    """
+    for start in range(len(names) - 1):
+        if found := source.named(names[start + 1].this, names[start].this):
+            return found, names[start + 2 :]
+        if names[start].this.lower() not in CATALOGS:
+            break
+    return source.named(names[0].this), names[1:]
 
 
 def _of_field(

@@ -12,6 +12,8 @@ from opentrail.lake.dialect.casts import coerced
 from opentrail.lake.dialect.expressions import Expressions, refusal
 from opentrail.lake.dialect.record_members import member
 from opentrail.lake.dialect.scopes import (
+    CATALOGS,
+    DATABASES,
     Catalog,
     Field,
     QueryTable,
@@ -106,12 +108,10 @@ class Relations:
         if not isinstance(node.this, exp.Identifier):
             raise refusal(node, "table functions are not supported")
         name = node.name
-        for part in ("db", "catalog"):
-            if node.args.get(part) is not None and node.args[part].name.lower() not in (
-                "default",
-                "lake",
-            ):
-                raise refusal(node, f"Schema or catalog '{node.args[part].name}' does not exist")
+        for part, known_names in (("db", DATABASES), ("catalog", CATALOGS)):
+            given = node.args.get(part)
+            if given is not None and given.name.lower() not in known_names:
+                raise refusal(node, f"Schema or catalog '{given.name}' does not exist")
         if node.args.get("version") or node.args.get("when"):
             raise refusal(node, "FOR is not supported")
         known = ctes.get(name.lower()) if not node.args.get("db") else None

@@ -10,6 +10,10 @@ from typing import Protocol
 
 from opentrail.lake.dialect.types import Type
 
+#: Names that a statement may give the one database, and the one catalog.
+DATABASES = ("default", "lake")
+CATALOGS = (*DATABASES, "awsdatacatalog")
+
 
 @dataclass(slots=True, eq=False)
 class RecordColumn:
