@@ -155,6 +155,11 @@ def test_translation_refuses_other_statements(statement: str) -> None:
         ('SELECT name FROM "AwsDataCatalog"."default"."own"', [["a"]]),
         ('SELECT "default"."own"."name" FROM "default"."own"', [["a"]]),
         ("SELECT awsdatacatalog.default.own.name FROM own GROUP BY default.own.name", [["a"]]),
+        ("SELECT CAST(timestamp '2026-11-30 18:38 Z' AS varchar)", [["2026-11-30 18:38:00 UTC"]]),
+        (
+            "SELECT timestamp '2026-11-30 18:38:15 +00:00' = timestamp '2026-11-30 18:38:15 UTC'",
+            [[True]],
+        ),
         ("SELECT 'x' WHERE 'a' = any (SELECT name FROM own)", [["x"]]),
         ("WITH own AS (SELECT 'b' AS name) SELECT name FROM own", [["b"]]),
         ("SELECT " + " + ".join(["1"] * 300), [[300]]),
@@ -180,6 +185,7 @@ def test_statements_have_their_rows(lake: Engine, statement: str, rows: list[lis
         ("SELECT name, count(*) FROM own", "'name' must be an aggregate expression"),
         ("SELECT name FROM own WHERE count(*) > 1", "WHERE clause cannot contain aggregations"),
         ("SELECT max(count(*)) FROM own", "Cannot nest aggregations"),
+        ("SELECT timestamp '2026-11-30 18:38 +01:00'", "has a zone other than UTC"),
         (f"SELECT x, {_ID} FROM own", "line 1:8: Column 'x'"),
     ],
 )
