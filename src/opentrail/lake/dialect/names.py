@@ -47,7 +47,7 @@ def _found(
 ) -> tuple[list[Field], Sequence[exp.Identifier]]:
     """Returns the fields of a name, and the names of members after it.
 
-    Before a column may stand its table, the table's database and the catalog.
+    A statement may write a column with its table, database and catalog.
     """
     for start in range(len(names) - 1):
         if found := source.named(names[start + 1].this, names[start].this):
