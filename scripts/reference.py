@@ -562,6 +562,8 @@ def sql_page() -> str:
         " `CUBE` and `GROUPING SETS`),",
         "`HAVING`, `WINDOW`, `ORDER BY`, `OFFSET`, `LIMIT`, `FETCH FIRST`, `UNION`, `INTERSECT`,"
         " `EXCEPT`, and subqueries.\n",
+        "A table's name may have its database and catalog, as in"
+        " `awsdatacatalog.default.event_history`.\n",
         "If a string is compared with a time, it's read as a time, as in",
         "`eventTime > '2026-01-01 00:00:00'`. All times are in UTC; other time zones are",
         "rejected.\n",
