@@ -167,7 +167,7 @@ def test_lists_have_each_event_once_after_any_interruption(world: World) -> None
             assert world.ids(store) == expected
             assert run(worker.covered(store)) == 20
             world.clock.advance(4_000)
-            run(worker.tend(store, 20, LONG_AGO))  # deletes what was interrupted
+            run(worker.tend(store, 20, LONG_AGO))  # deletes objects of interrupted uploads
             assert world.ids(store) == expected
             assert len(world.stored()) == 4
         if not breaker.tripped:

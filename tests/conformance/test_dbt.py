@@ -92,7 +92,7 @@ def test_broken_rule_fails(dbt: Path, server: Opentrail, project: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("run",), ("test", "--store-failures")])
-def test_nothing_is_materialized(
+def test_materialized_models_fail(
     dbt: Path, server: Opentrail, project: Path, arguments: tuple[str, ...]
 ) -> None:
     file = project / "models/denied.sql"

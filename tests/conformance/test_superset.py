@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.conformance, pytest.mark.live]
 PACKAGES = (
     "apache-superset>=6,<7",
     "PyAthena[sqlalchemy]>=3,<5",
-    # Superset's package does not require what it imports.
+    # Superset's package does not require all of its imports.
     *("cachetools", "flask-caching<2.4", "rich"),
 )
 PAGE = Path(__file__).parents[2] / "docs/howto/query-with-other-tools.md"
@@ -60,7 +60,7 @@ GRAINS = (
 
 
 class Superset:
-    """An installed Superset with a database of its own."""
+    """An installed Superset with its database."""
 
     def __init__(self, server: Opentrail, commands: Path, folder: Path) -> None:
         self._commands = commands

@@ -32,7 +32,7 @@ def wait_for_end_of_parent(received: Callable[[bytes], None] = _ignore) -> None:
     """Returns when the parent has ended, or has closed the pipe.
 
     Args:
-        received: called with what the parent writes.
+        received: called with the parent's output.
     """
     while content := os.read(_STDIN, 1024):
         received(content)
@@ -52,7 +52,7 @@ def end_with_parent(
     Args:
         may_be_stopped: whether Linux also ends it while it is stopped. The thread that started it
             must live as long as the parent.
-        received: called in the waiting thread with what the parent writes; None: nothing.
+        received: called in the waiting thread with the parent's output; None: there is none.
     """
     if may_be_stopped and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

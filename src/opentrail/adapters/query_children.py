@@ -41,7 +41,7 @@ _ATTEMPTS = 5
 
 
 class QueriedFiles(Protocol):
-    """Files in S3, of which queries read blocks in a cache folder."""
+    """Files in S3; queries read their blocks from a cache folder."""
 
     async def current(self, stores: Iterable[EventDataStore]) -> dict[str, Any]:
         """Return the files of event history and of stores, as members of the child's job.

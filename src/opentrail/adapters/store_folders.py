@@ -139,6 +139,6 @@ def _size_class(size: int) -> int:
 
 
 def _limited(sizes: Sequence[int], max_bytes: int) -> int:
-    """Returns how many of the first files make a file of at most `max_bytes`, if several."""
+    """Returns the number of first files that fit into `max_bytes`; 0 instead of 1."""
     fitting = sum(size <= max_bytes for size in itertools.accumulate(sizes))
     return fitting if fitting > 1 else 0

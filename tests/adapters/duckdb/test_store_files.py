@@ -105,7 +105,7 @@ class World:
         return [path.name for path in tend(self.source, self.folder, until, since)]
 
     def ask(self, statement: str, store: EventDataStore, until: int, **changes: Any) -> Any:
-        """Returns what the process of a statement prints."""
+        """Returns the lines that the process of a statement prints."""
         return answers(
             self.root,
             statement,

@@ -41,7 +41,7 @@ def test_store_ids_are_tables(text: str) -> None:
     assert [literal.this for literal in tree.find_all(exp.Literal)] == [_ID]
 
 
-def test_calls_stay_as_they_are_written() -> None:
+def test_calls_stay_unchanged() -> None:
     tree = parse("SELECT Date_Trunc('day', x), COUNT(DISTINCT y) FROM own")
     calls = [(call.this, len(call.expressions)) for call in tree.find_all(exp.Anonymous)]
     assert sorted(calls) == [("COUNT", 1), ("Date_Trunc", 2)]

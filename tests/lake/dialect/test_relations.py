@@ -68,6 +68,6 @@ def test_refusals_say_why(lake: Engine, source: str, message: str) -> None:
     assert message in str(refused.value)
 
 
-def test_each_relation_has_a_name_of_its_own() -> None:
+def test_names_of_relations_are_unique() -> None:
     relations = Relations(Tables({}), None, None)  # type: ignore[arg-type]
     assert len({next(relations.tables) for _ in range(10)}) == 10

@@ -189,7 +189,7 @@ def main() -> None:
 
 
 def _first_line() -> bytes:
-    """Returns the first line of the input; the server writes more only when it is asked."""
+    """Returns the first line of the input; the server writes more only as an answer."""
     line = bytearray()
     while not line.endswith(b"\n"):
         read = os.read(0, 1 << 16)
@@ -396,7 +396,7 @@ def _history_files(
     end = 0
     if blocks is not None and job.shared_history:
         end = job.shared_history[-1][1]
-        covered.append((1, end))  # the cluster has expired what is before the first file
+        covered.append((1, end))  # the cluster has expired all earlier positions
         names = [name for _, _, name in job.shared_history if name is not None]
         files += [(f"{SCHEME}://{name}", blocks.index_of(name).size, "") for name in names]
     for series in Series:

@@ -286,7 +286,7 @@ def create_view(
         connection: DuckDB.
         view: the name.
         store: the store.
-        contents: returns its files; called again if the journal is trimmed meanwhile.
+        contents: returns its files; called again if the journal has been trimmed.
         journal: has the events behind the files.
         until: the last position.
         now: the time by which events expire.
