@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from opentrail.lake.dialect.statements import translate
 from opentrail.lake.event_history import NAME, TABLE, VIEW, store_id
 from opentrail.lake.samples import SAMPLES
 from tests.factories import ACCOUNT, real_records
@@ -129,6 +131,32 @@ def test_invalid_json_for_duckdb_is_null(history: Engine) -> None:
         made.connection.execute(f"""UPDATE {VIEW} SET record = '{{"userAgent": "\\ud800"}}'""")
         made.tables = history.tables
         assert made.run("SELECT userAgent FROM event_history")[1] == [[None]]
+
+
+@pytest.mark.parametrize(
+    ("condition", "stored"),
+    [
+        ("eventTime > '2020-01-01'", r"c\d+ >= epoch_us"),
+        ("eventTime < now() - interval '1' day", r"c\d+ <= epoch_us"),
+        ("DATE '2019-06-01' > eventTime AND userAgent IS NOT NULL", r"c\d+ <= epoch_us"),
+        ("eventTime BETWEEN '2015-01-01' AND date_add('day', -1, now())", r">= .* AND .* <= "),
+        ("eventCategory = 'Data'", r"c\d+ IN \('Data'\)"),
+        ("(('Management' = eventCategory))", r"c\d+ IN \('Management'\)"),
+        ("awsRegion IN ('us-east-1', 'eu-west-1')", r"c\d+ IN \('us-east-1', 'eu-west-1'\)"),
+        ("NOT eventCategory = 'Data'", ""),
+        ("eventCategory = '' OR eventCategory = 'Data'", ""),
+        ("eventTime <> '2020-01-01'", ""),
+        ("eventCategory = coalesce(eventCategory, 'Data')", ""),
+    ],
+)
+def test_conditions_read_stored_columns_first(history: Engine, condition: str, stored: str) -> None:
+    statement = f"SELECT eventJson FROM event_history WHERE {condition}"
+    clauses = translate(statement, history.tables).sql.split(" WHERE ")[1:]
+    (first,) = [clause.removeprefix("((").split(" AND (")[0] for clause in clauses]
+    assert re.search(stored or r"^(?!c\d+ (IN|[<>]=))", first)
+    _, rows = history.run(statement)
+    alone = f"SELECT eventJson FROM event_history WHERE coalesce({condition}, false)"
+    assert rows == history.run(alone)[1]
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)

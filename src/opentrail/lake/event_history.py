@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 
 from opentrail.core.arns import STORE, CloudTrailArn
 from opentrail.lake.dialect.record_members import WholeRecord, member
@@ -71,15 +72,14 @@ _MEMBERS: dict[str, Type] = {
 #: Members that event history also stores as columns, which are read without parsing JSON.
 _STORED = {
     "eventTime": "make_timestamp(event_time * 1000000)",
-    "eventSource": (
-        "CASE WHEN category = 'Insight' THEN record ->> '/eventSource' ELSE event_source END"
-    ),
-    # Of an Insights event, the column has the name of the unusual call.
-    "eventName": "CASE WHEN category = 'Insight' THEN record ->> '/eventName' ELSE event_name END",
+    "eventSource": "event_source",
+    "eventName": "event_name",
     "errorCode": "error_code",
     "awsRegion": "nullif(region, '')",
     "sourceIPAddress": "source_ip",
 }
+#: Stored columns on which a condition implies one; see `Value.stored`.
+_SEARCHED = {"eventTime": "event_time", "awsRegion": "region", "eventCategory": "category"}
 
 
 def _columns() -> list[tuple[str, Value]]:
@@ -87,7 +87,7 @@ def _columns() -> list[tuple[str, Value]]:
     for name, kind in _MEMBERS.items():
         stored = _STORED.get(name)
         value = Value(stored, kind) if stored is not None else member((name,), kind)
-        columns.append((name.lower(), value))
+        columns.append((name.lower(), replace(value, stored=_SEARCHED.get(name))))
     return [*columns, *_record_columns("record")]
 
 

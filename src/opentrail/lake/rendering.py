@@ -25,9 +25,16 @@ def text(value: Any, kind: Type) -> str | None:
     return str(value) if render is None else render(value, kind)
 
 
-def renderers(kinds: Sequence[Type]) -> list[Callable[[Any, Type], str | None] | None]:
+def renderers(kinds: Sequence[Type]) -> list[Callable[[Any], str | None] | None]:
     """Returns what shows the values of each column; None: they are text."""
-    return [None if kind.name in ("varchar", "json") else text for kind in kinds]
+    return [None if kind.name in ("varchar", "json") else _renderer(kind) for kind in kinds]
+
+
+def _renderer(kind: Type) -> Callable[[Any], str | None]:
+    if kind.name == "timestamp" and kind.precision in _UNITS:
+        unit = _UNITS[kind.precision]
+        return lambda value: None if value is None else value.isoformat(" ", unit)
+    return lambda value: text(value, kind)
 
 
 def _inside(value: Any, kind: Type) -> str:
@@ -76,6 +83,8 @@ def _address(value: bytes, _kind: Type) -> str:
     return str(address.ipv4_mapped or address)
 
 
+#: The unit of the last of so many digits.
+_UNITS = {0: "seconds", 3: "milliseconds", 6: "microseconds"}
 _TEXTS: dict[str, Callable[[Any, Type], str]] = {
     "array": _array,
     "map": _map,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.adapters.duckdb.worlds import World
-from tests.factories import ACCOUNT
+from tests.factories import ACCOUNT, a_new_entry, a_record, event_id
 from tests.fakes import run
 
 
@@ -106,6 +106,31 @@ def test_other_accounts_events_are_in_no_result(root: Path, statement: str) -> N
     assert ACCOUNT not in (root / "result.rows").read_text()
     answers(root, statement, accounts=[ACCOUNT])
     assert ACCOUNT in (root / "result.rows").read_text()
+
+
+@pytest.mark.slow
+def test_insights_events_have_the_names_in_their_records(tmp_path: Path) -> None:
+    details = {"eventName": "RunInstances", "eventSource": "ec2.amazonaws.com", "state": "Start"}
+    insight = a_record(
+        eventID=event_id(1),
+        eventName="Insight",
+        eventSource="cloudtrail.amazonaws.com",
+        eventCategory="Insight",
+        insightDetails=details,
+    )
+    entries = [a_new_entry(insight), a_new_entry(a_record(eventID=event_id(2)))]
+
+    async def story() -> None:
+        world = World(tmp_path)
+        await world.journal.append([*entries, *entries])
+        await world.seal((1, 2))
+        await world.journal.close()
+
+    run(story())
+    counted = "SELECT eventSource, count(*) FROM event_history WHERE eventName = '{}' GROUP BY 1"
+    for name, rows in (("Insight", '["cloudtrail.amazonaws.com","2"]\n'), ("RunInstances", "")):
+        answers(tmp_path, counted.format(name))
+        assert (tmp_path / "result.rows").read_text() == rows
 
 
 @pytest.mark.slow

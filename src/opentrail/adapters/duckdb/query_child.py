@@ -20,7 +20,7 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -368,8 +368,9 @@ def _attach(connection: duckdb.DuckDBPyConnection, job: Job, blocks: FetchedBloc
     """Makes the view of the visible events; returns the bytes of their files and records."""
     files, covered = _history_files(job, blocks)
     parts = [
-        f"{_attached(connection, place, number)} {condition}"
+        part
         for number, (place, _, condition) in enumerate(files)
+        for part in _rows(connection, _attached(connection, place, number), condition)
     ]
     scanned = sum(size for _, size, _ in files)
     create_rows(connection, "tail")
@@ -398,14 +399,14 @@ def _history_files(
         end = job.shared_history[-1][1]
         covered.append((1, end))  # the cluster has expired all earlier positions
         names = [name for _, _, name in job.shared_history if name is not None]
-        files += [(f"{SCHEME}://{name}", blocks.index_of(name).size, "") for name in names]
+        files += [(f"{SCHEME}://{name}", blocks.index_of(name).size, "true") for name in names]
     for series in Series:
         for file in _existing(Path(job.history), series):
-            is_recorded, condition = series is Series.JOURNAL, ""
+            is_recorded, condition = series is Series.JOURNAL, "true"
             if is_recorded and file.last <= end:
                 continue  # replaced by files in S3
             if is_recorded and file.first <= end:
-                condition = f"WHERE position > {end}"
+                condition = f"position > {end}"
             if is_recorded:
                 covered.append((max(file.first, end + 1), file.last))
             if not file.is_expired:
@@ -414,13 +415,31 @@ def _history_files(
 
 
 def _attached(connection: duckdb.DuckDBPyConnection, place: Path | str, number: int) -> str:
-    """Attaches a file; returns the query of its events."""
+    """Attaches a file; returns the table of its events."""
     name = f"file_{number}"
     try:
         connection.execute(attaching(place, name))
     except duckdb.Error as error:
         raise StorageFailed(f"event history file {Path(place).name}: {_reason(error)}") from error
-    return f"SELECT {COLUMNS} FROM {name}.events"
+    return f"{name}.events"
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, table: str, condition: str) -> list[str]:
+    """Returns the queries of a file's rows.
+
+    The columns of Insights events have the source and name of the unusual call, their records the
+    events' own. Without CASE, DuckDB compares the columns of other events before it reads records.
+    """
+    found = connection.execute(f"SELECT 1 FROM {table} WHERE category = 'Insight' LIMIT 1")
+    if found.fetchone() is None:
+        return [f"SELECT {COLUMNS} FROM {table} WHERE {condition}"]
+    own = COLUMNS
+    for column, member in (("event_source", "eventSource"), ("event_name", "eventName")):
+        own = own.replace(column, f"record ->> '/{member}' AS {column}")
+    return [
+        f"SELECT {COLUMNS} FROM {table} WHERE {condition} AND category <> 'Insight'",
+        f"SELECT {own} FROM {table} WHERE {condition} AND category = 'Insight'",
+    ]
 
 
 def _existing(folder: Path, series: Series) -> list[SealedFile]:
@@ -451,23 +470,17 @@ def _read_journal(connection: duckdb.DuckDBPyConnection, job: Job, first: int, l
 def _write(job: Job, found: duckdb.DuckDBPyConnection, translated: Translated) -> int:
     """Writes each row as a JSON list of strings, syncs the file, and returns the number of rows."""
     kinds = [column.type for column in translated.columns]
-    rendered = [
-        (number, render, kind)
-        for number, (render, kind) in enumerate(zip(renderers(kinds), kinds, strict=True))
-        if render is not None
-    ]
-
-    def shown(row: Sequence[Any]) -> Sequence[str | None]:
-        texts = list(row)
-        for number, render, kind in rendered:
-            texts[number] = render(texts[number], kind)
-        return texts
+    rendered = [(number, render) for number, render in enumerate(renderers(kinds)) if render]
 
     final, rows, size = Path(job.result), 0, 0
     temporary = final.with_suffix(".tmp")
     with temporary.open("wb") as file:
         while batch := found.fetchmany(_STEP):
-            lines = b"".join(orjson.dumps(shown(row), option=_LINES) for row in batch)
+            texts = [list(row) for row in batch]
+            for number, render in rendered:
+                for row in texts:
+                    row[number] = render(row[number])
+            lines = b"".join([orjson.dumps(row, option=_LINES) for row in texts])
             size += len(lines)
             if size > job.result_bytes:
                 limit = job.result_bytes >> 20

@@ -53,6 +53,64 @@ def _quantified(e: Expressions, node: exp.Binary, scope: Scope) -> Value:
     return Value(sql, BOOLEAN)
 
 
+#: Nodes and calls whose value is the same in every row, if they contain no others.
+_CONSTANT = (
+    *(exp.Literal, exp.Cast, exp.TryCast, exp.DataType, exp.DataTypeParam, exp.Interval, exp.Var),
+    *(exp.Add, exp.Sub, exp.Neg, exp.Paren, exp.CurrentTimestamp, exp.CurrentDate),
+)
+_CONSTANT_CALLS = ("now", "date_add", "date_trunc", "from_iso8601_timestamp", "date", "timestamp")
+_FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "="}
+
+
+def stored_conditions(e: Expressions, node: exp.Expr, scope: Scope) -> list[str]:
+    """Returns conditions on stored columns that each row of a WHERE condition meets.
+
+    With these, DuckDB skips rows, and parts of files, before it reads their records.
+    """
+    found, stack = [], [node]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, exp.Paren):
+            stack.append(each.this)
+        elif isinstance(each, exp.And):
+            stack += [each.right, each.left]
+        elif isinstance(each, exp.Between):
+            found.append(_on_stored(e, each.this, ">=", [each.args["low"]], scope))
+            found.append(_on_stored(e, each.this, "<=", [each.args["high"]], scope))
+        elif isinstance(each, exp.In):
+            found.append(_on_stored(e, each.this, "=", each.expressions, scope))
+        elif (operator := _COMPARISONS.get(type(each))) in _FLIPPED:
+            found.append(_on_stored(e, each.left, operator, [each.right], scope))
+            found.append(_on_stored(e, each.right, _FLIPPED[operator], [each.left], scope))
+    return [condition for condition in found if condition]
+
+
+def _on_stored(
+    e: Expressions, node: exp.Expr, operator: str, others: Sequence[exp.Expr], scope: Scope
+) -> str | None:
+    if not isinstance(node, exp.Column) or not others or not all(map(_is_constant, others)):
+        return None
+    value, constants = e.value(node, scope), [e.value(each, scope) for each in others]
+    if value.stored is None:
+        return None
+    if value.type == VARCHAR and operator == "=" and all(each.text for each in constants):
+        return f"{value.stored} IN ({', '.join(each.sql for each in constants)})"
+    constant = e.with_time(constants[0], value, node)
+    kind = common(value.type, constant.type)
+    if len(constants) > 1 or kind is None or kind.name not in ("timestamp", "timestamptz"):
+        return None
+    seconds = f"epoch_us({coerced(constant.sql, constant.type, kind)}) // 1000000"
+    return f"{value.stored} {operator.rstrip('=')}= {seconds}"
+
+
+def _is_constant(node: exp.Expr) -> bool:
+    return all(
+        isinstance(each, _CONSTANT)
+        or (isinstance(each, exp.Anonymous) and str(each.this).lower() in _CONSTANT_CALLS)
+        for each in node.walk()
+    )
+
+
 @translates(exp.NullSafeEQ, exp.NullSafeNEQ)
 def _distinct_from(e: Expressions, node: exp.Binary, scope: Scope) -> Value:
     left, right = e.value(node.left, scope), e.value(node.right, scope)

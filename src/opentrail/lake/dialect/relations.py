@@ -140,6 +140,10 @@ class Relations:
                 shown.append(sql)
             else:
                 field = Field(name, member(value.path, value.type, record))
+            if value.stored is not None:
+                stored = next(self._expressions.names)
+                shown.append(f"{value.stored} AS {stored}")
+                field = replace(field, value=replace(field.value, stored=stored))
             fields.append(field)
         return f"(SELECT {', '.join(shown)} FROM {table.sql})", fields
 

@@ -66,6 +66,8 @@ class Value:
         text: the value of a string literal.
         path: the members of the record's JSON that lead to the value.
         record: the column of the record, if there is a path.
+        stored: a stored column that contains the value where it is neither NULL nor empty; or the
+            seconds of a time.
     """
 
     sql: str
@@ -73,6 +75,7 @@ class Value:
     text: str | None = None
     path: tuple[str, ...] | None = None
     record: RecordColumn | None = None
+    stored: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,7 +183,8 @@ class Statements:
         condition = node.args.get("where")
         if condition is not None:
             test = self._expressions.condition(condition.this, row_scope, where)
-            source += f" WHERE {test}"
+            before = conditions.stored_conditions(self._expressions, condition.this, row_scope)
+            source += f" WHERE {' AND '.join([*before, test])}"
         ordered = node.args.get("order")
         looked_at = [*node.expressions, *(ordered.expressions if ordered else [])]
         is_grouped = group is not None or having is not None or any(map(_aggregates, looked_at))
