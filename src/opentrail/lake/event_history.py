@@ -109,14 +109,13 @@ TABLE = QueryTable(VIEW, _columns())
 
 
 def typed(rows: str) -> str:
-    """Returns the query that makes the columns of a created store from rows of event history."""
+    """Returns the query that makes the columns of a created store from a column of records."""
     record = WholeRecord()
-    columns = [
-        f"{_STORED.get(name) or record.typed(name, kind)} AS {name.lower()}"
-        for name, kind in _MEMBERS.items()
-    ]
-    shown = ", ".join([*columns, "record AS eventjson"])
-    return f"SELECT {shown} FROM (SELECT *, {record.columns} FROM {rows})"
+    values = {name: record.typed(name, kind) for name, kind in _MEMBERS.items()}
+    values["eventTime"] = f"date_trunc('second', {record.typed('eventTime', TIMESTAMP)})"
+    values["awsRegion"] = f"nullif({record.typed('awsRegion', VARCHAR)}, '')"
+    shown = ", ".join(f"{value} AS {name.lower()}" for name, value in values.items())
+    return f"SELECT {shown}, record AS eventjson FROM (SELECT record, {record.columns} FROM {rows})"
 
 
 def typed_table(view: str) -> QueryTable:

@@ -60,6 +60,20 @@ def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, entries: Sequ
     return sum(map(len, records))
 
 
+def create_records(connection: duckdb.DuckDBPyConnection, table: str) -> None:
+    """Makes an empty table for records alone, whose columns are made later."""
+    connection.execute(f"CREATE OR REPLACE TABLE {table} (record VARCHAR)")
+
+
+def insert_records(
+    connection: duckdb.DuckDBPyConnection, table: str, entries: Sequence[Entry]
+) -> int:
+    """Adds the records of entries to a table; returns their characters."""
+    records = [entry.record.decode() for entry in entries]
+    connection.execute(f"INSERT INTO {table} SELECT unnest(?::VARCHAR[])", [records])
+    return sum(map(len, records))
+
+
 def existing_runs(journal: JournalSource, first: int, last: int) -> Iterator[tuple[int, int]]:
     """Yields the ranges within `first`…`last` that the journal has not lost."""
     for lost in journal.lost_between(first, last):

@@ -62,7 +62,7 @@ from opentrail.lake.dialect import engine
 from opentrail.lake.dialect.record_members import lowered
 from opentrail.lake.dialect.scopes import QueryTable
 from opentrail.lake.dialect.statements import Translated, translate
-from opentrail.lake.event_history import TABLE, VIEW, typed_table
+from opentrail.lake.event_history import TABLE, VIEW, typed, typed_table
 from opentrail.lake.rendering import renderers
 from opentrail.ports.event_store import DATA_CATEGORIES
 
@@ -277,7 +277,7 @@ def _run(
     # Statements without a table also count the events of event history.
     reads_history = catalog.reads_history or not catalog.stores
     connection, scanned = _opened(job, blocks) if reads_history else (_connect(job, blocks), 0)
-    engine.prepare(connection)
+    engine.prepare(connection, " ".join([translated.sql, *map(typed, catalog.stores)]))
     files: list[Path | str] = []
     for view, store in catalog.stores.items():
         contents, source = _contents(job, store, blocks), open_source(job.journal)

@@ -20,9 +20,9 @@ import orjson
 
 from opentrail.adapters.duckdb.expiry import mark_expired
 from opentrail.adapters.duckdb.journal_rows import (
-    create_rows,
+    create_records,
     existing_runs,
-    insert_rows,
+    insert_records,
     readable,
 )
 from opentrail.adapters.duckdb.sealed_file import LIMITS, put_in_place
@@ -49,7 +49,7 @@ from opentrail.ports.journal import JournalSource
 _BATCH = 1_000
 #: Maximum records, and their characters, in a file before it is merged.
 _FILE_RECORDS, _FILE_TEXT = 40_000, 64 << 20
-_FORMAT = "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480)"
+_FORMAT = "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 20480)"
 _ROWS = "store_rows"
 #: Attempts to read the journal while the server trims it.
 _ATTEMPTS = 10
@@ -78,7 +78,7 @@ def tend(journal: JournalSource, folder: Path, until: int, since: datetime) -> l
     with duckdb.connect(":memory:", config=_config(folder)) as connection:
         # A progress bar would appear in the output of the child.
         connection.execute("SET enable_progress_bar = false")
-        engine.prepare(connection)
+        engine.prepare(connection, typed(_ROWS))
         missing = _mark_missing(journal, folder, covered(folder, store) + 1, until)
         for phase, first, last in store.phases_of(covered(folder, store) + 1, until):
             _fill(connection, journal, folder, store, phase, first, last)
@@ -138,7 +138,7 @@ def _fill(
 ) -> None:
     """Writes the events that a phase selects of a range; a mark where there are none."""
     while first <= last:
-        create_rows(connection, _ROWS)
+        create_records(connection, _ROWS)
         until = last
         if phase is not None and phase.selectors is not None:
             until = _select(connection, journal, store, phase, first, last)
@@ -166,7 +166,7 @@ def _select(
             batch = EntryBatch(entries)
             if selected := [entry for entry in entries if matches(entry, batch)]:
                 records += len(selected)
-                text += insert_rows(connection, _ROWS, selected)
+                text += insert_records(connection, _ROWS, selected)
             if records >= _FILE_RECORDS or text >= _FILE_TEXT:
                 return entries[-1].position
     return last
@@ -252,7 +252,7 @@ def _read_tail(
     for entries in readable(journal, first, last):
         batch = EntryBatch(entries)
         selected = [entry for entry in entries if matches(entry, batch)]
-        read += insert_rows(connection, tail, selected)
+        read += insert_records(connection, tail, selected)
     return read
 
 
@@ -298,7 +298,7 @@ def create_view(
     for _ in range(_ATTEMPTS):
         files, read, end = contents()
         begin = end + 1
-        create_rows(connection, tail)
+        create_records(connection, tail)
         for phase, first, last in store.phases_of(begin, until):
             read += _read_tail(connection, tail, journal, store, phase, first, last)
         if begin > until or journal.first_position() <= begin:

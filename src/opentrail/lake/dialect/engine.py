@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -89,11 +91,16 @@ lake_percentile(l, p) = lake_ranked(list_sort(list_filter(l, lambda e_: e_ IS NO
 lake_percentiles(l, ps) = CASE WHEN len(l) > 0 THEN list_transform(ps, lambda p_: lake_percentile(l, p_)) END
 lake_member(r, p) = TRY(r ->> p)
 lake_part(r, p) = TRY(CASE WHEN json_type(r, p) <> 'NULL' THEN json_extract(r, p)::VARCHAR END)
-lake_string_map(j) = CASE WHEN json_type(j) = 'OBJECT' THEN map_from_entries(list_transform(json_keys(j), lambda k_: {'k': k_, 'v': j ->> ('/' || replace(replace(k_, '~', '~0'), '/', '~1'))})) END
+lake_string_map(j) = CASE WHEN json_type(j) = 'OBJECT' THEN map(json_keys(j), json_extract_string(j, '$.*')) END
 lake_objects(j) = CASE WHEN json_type(j) = 'ARRAY' THEN CAST(json_extract(j, '$[*]') AS VARCHAR[]) END
 lake_moment(t) = TRY_CAST(replace(t, 'Z', '') AS TIMESTAMP)
 lake_json_field(j, names, n, keeps) = lake_json_fields(j, names, keeps)[n + 1]
 """
+
+
+#: A name of a macro or a function.
+_NAME = re.compile(r"\blake_\w+")
+_PYTHON = {f"lake_{name}": function for name, function in FUNCTIONS.items()}
 
 
 class EngineConnection(Protocol):
@@ -107,22 +114,41 @@ class EngineConnection(Protocol):
         """Defines a function."""
 
 
-def prepare(connection: EngineConnection) -> None:
-    """Defines what translated statements call.
+def prepare(connection: EngineConnection, statement: str | None = None) -> None:
+    """Defines what a translated statement calls; without one, everything.
 
     An error in a branch that is not taken, or inside TRY, must not end the query: constants are not
     computed in advance, and equal expressions not once for all.
     """
     connection.execute("SET disabled_optimizers = 'expression_rewriter,common_subexpressions'")
-    for name, (call, parameters, result) in FUNCTIONS.items():
+    macros = _macros()
+    names = {*macros, *_PYTHON} if statement is None else _called(statement, macros)
+    for name in names & _PYTHON.keys():
+        call, parameters, result = _PYTHON[name]
         # DuckDB's own handling of NULL refuses functions that return it.
-        connection.create_function(
-            f"lake_{name}", call, parameters, result, null_handling="special"
-        )
+        connection.create_function(name, call, parameters, result, null_handling="special")
+    for name, macro in macros.items():
+        if name in names:
+            connection.execute(f"CREATE MACRO {macro}")
+
+
+def _macros() -> dict[str, str]:
+    """Returns the definitions of the macros by name, each after those that it calls."""
     now = datetime.now(UTC).replace(tzinfo=None).isoformat(" ")
-    connection.execute(f"CREATE MACRO lake_blank() AS '{BLANK}'")
-    connection.execute(f"CREATE MACRO lake_folded() AS '{FOLDED}'")
-    connection.execute(f"CREATE MACRO lake_now() AS CAST('{now}' AS TIMESTAMP)")
-    for line in _MACROS.strip().splitlines():
-        head, _, body = line.partition(" = ")
-        connection.execute(f"CREATE MACRO {head} AS {body}")
+    lines = [
+        f"lake_blank() = '{BLANK}'",
+        f"lake_folded() = '{FOLDED}'",
+        f"lake_now() = CAST('{now}' AS TIMESTAMP)",
+        *_MACROS.strip().splitlines(),
+    ]
+    return {line.partition("(")[0]: line.replace(" = ", " AS ", 1) for line in lines}
+
+
+def _called(statement: str, macros: Mapping[str, str]) -> set[str]:
+    names, texts = set[str](), [statement]
+    while texts:
+        for name in _NAME.findall(texts.pop()):
+            if name not in names:
+                names.add(name)
+                texts.append(macros.get(name, ""))
+    return names

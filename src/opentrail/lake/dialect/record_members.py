@@ -81,7 +81,7 @@ def _typed(source: _Text | WholeRecord, pointer: str, kind: Type) -> str:
             f"'f{n}': {_typed(source, _below(pointer, name or ''), each)}"
             for n, (name, each) in enumerate(zip(kind.fields, kind.args, strict=True))
         )
-        return f"CASE WHEN {source.part(pointer)} IS NOT NULL THEN {{{members}}} END"
+        return f"CASE WHEN {source.member(pointer)} IS NOT NULL THEN {{{members}}} END"
     if kind.name == "map":
         return f"lake_string_map({source.part(pointer)})"
     if kind.name == "array":
