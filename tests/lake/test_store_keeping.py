@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event_data_store import EventDataStore
@@ -84,6 +84,10 @@ async def test_files_are_written_once_they_are_far_behind() -> None:
     assert world.files.since == world.clock.now() - timedelta(days=3_653)
     assert await world.keeper.round() == world.journal.head
     assert len(world.files.tended) == 1
+    await world.write(store_keeping.BEHIND)
+    await world.keeper.round()
+    assert len(world.files.tended) == 2
+    assert world.files.since == datetime(1970, 1, 1, tzinfo=UTC)  # expiry is not due again
 
 
 @asynchronous

@@ -53,6 +53,8 @@ log = logging.getLogger(__name__)
 STORE_FILE = "event-data-store-file"
 #: Kind of the documents of objects that are no longer listed, by name.
 REPLACED = "event-data-store-replaced"
+#: Number of files that are merged: each file in S3 costs a query a request.
+_MERGED_FILES = 8
 #: Maximum bytes of a merged file: an upload has the whole file in memory.
 _MERGED_BYTES = 64 << 20
 #: Time between two comparisons of objects with their list.
@@ -181,7 +183,7 @@ class SharedStoreFiles:
         while True:
             files = await files_of(self._control, store)
             named = [file for file in files if file.name is not None]
-            parts = named[next_merge([file.bytes for file in named], _MERGED_BYTES)]
+            parts = named[next_merge([file.bytes for file in named], _MERGED_FILES, _MERGED_BYTES)]
             if not parts:
                 return
             folder = await self._emptied(store)

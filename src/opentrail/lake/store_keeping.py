@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from datetime import UTC, datetime
 from typing import Any
 
 from opentrail.core.errors import OpentrailError
@@ -23,6 +24,8 @@ BEHIND = 10_000
 _FEW_BEHIND, _OLD_SECONDS = 2_000, 300.0
 #: Seconds between two checks, and between two deletions of expired events.
 _CHECK_SECONDS, _EXPIRY_SECONDS = 60.0, 3_600.0
+#: No event is older.
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class StoreKeeper:
@@ -42,6 +45,8 @@ class StoreKeeper:
         self._clock = clock
         #: Id → time of the last writing, in seconds of the loop.
         self._tended: dict[str, float] = {}
+        #: Id → time of the last deletion of expired events.
+        self._expired: dict[str, float] = {}
         #: What failed in the last round.
         self.problems: list[str] = []
 
@@ -83,6 +88,7 @@ class StoreKeeper:
         await self._files.remove(store)
         await self._stores.remove(store)
         self._tended.pop(store.id, None)
+        self._expired.pop(store.id, None)
         log.info("event data store removed", extra={"store": store.name})
 
     async def _tend(self, store: EventDataStore) -> int:
@@ -90,12 +96,16 @@ class StoreKeeper:
         covered, now = await self._files.covered(store), asyncio.get_running_loop().time()
         behind, age = self._journal.head - covered, now - self._tended.get(store.id, -math.inf)
         is_old = behind >= _FEW_BEHIND and age >= _OLD_SECONDS
-        may_expire = age >= _EXPIRY_SECONDS and covered > store.phases[0].after
-        if behind < BEHIND and not is_old and not may_expire:
+        may_expire = now - self._expired.get(store.id, -math.inf) >= _EXPIRY_SECONDS
+        has_files = covered > store.phases[0].after
+        if behind < BEHIND and not is_old and not (may_expire and has_files):
             return covered
         current, until = await self._stores.current(store)
-        await self._files.tend(current, until, current.kept_since(self._clock.now()))
+        since = current.kept_since(self._clock.now()) if may_expire else _EPOCH
+        await self._files.tend(current, until, since)
         self._tended[store.id] = now
+        if may_expire:
+            self._expired[store.id] = now
         return until
 
     async def _wait(self, first: int | None) -> None:

@@ -201,6 +201,7 @@ def test_interrupted_step_is_repeated(
 ) -> None:
     monkeypatch.setattr(store_files, "_FILE_RECORDS", 10)
     monkeypatch.setattr(store_files, "_BATCH", 5)
+    monkeypatch.setattr(store_files, "MERGED_FILES", 8)
     world.write(*numbered(1, 200))
     store = a_store(
         Phase(0, ALL, every_region=True),
@@ -235,6 +236,7 @@ def test_interrupted_step_is_repeated(
 def test_small_files_are_merged_and_go_an_hour_later(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(store_files, "MERGED_FILES", 8)
     world.write(*numbered(1, 64))
     for until in range(1, 65):
         world.tend(a_store(), until)
@@ -346,7 +348,7 @@ def test_damaged_file_fails_queries_but_no_writing(world: World) -> None:
     assert printed[-1] == {"failed": failure}
     world.write(*numbered(6, 9))
     with pytest.raises(duckdb.Error):
-        world.tend(a_store(), 9)
+        world.tend(a_store(), 9, since=datetime(2000, 1, 1, tzinfo=UTC))
     assert covered(world.folder, a_store()) == 9
 
 

@@ -13,6 +13,11 @@ attaches belongs to another account, and DuckDB is locked before the statement r
 
 from __future__ import annotations
 
+import gc
+
+if __name__ == "__main__":
+    gc.disable()  # until the work begins, since loading makes long-lived objects
+
 import itertools
 import os
 import queue
@@ -162,6 +167,8 @@ class _Catalog:
 
 
 def main() -> None:
+    gc.freeze()
+    gc.enable()
     job = msgspec.json.decode(_first_line(), type=Job)
     answers = _Answers()
     end_with_parent(may_be_stopped=True, received=answers.receive)

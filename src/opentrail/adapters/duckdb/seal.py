@@ -14,6 +14,11 @@ microseconds. It ends with its parent: its standard input is a pipe from the par
 
 from __future__ import annotations
 
+import gc
+
+if __name__ == "__main__":
+    gc.disable()  # until the work begins, since loading makes long-lived objects
+
 import itertools
 import signal
 import sys
@@ -182,6 +187,7 @@ def damaged(paths: Sequence[Path]) -> list[Path]:
 
 def main() -> None:
     """Prints the paths of written or damaged files."""
+    gc.enable()
     work, *arguments = sys.argv[1:]
     end_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent ignores it

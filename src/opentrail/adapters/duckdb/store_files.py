@@ -37,7 +37,14 @@ from opentrail.adapters.sealed_file_names import (
     sealed_files,
     stem_of,
 )
-from opentrail.adapters.store_folders import REPLACED_SECONDS, SETTINGS, covered, next_merge
+from opentrail.adapters.store_folders import (
+    MERGED_BYTES,
+    MERGED_FILES,
+    REPLACED_SECONDS,
+    SETTINGS,
+    covered,
+    next_merge,
+)
 from opentrail.core.entry_matching import EntryBatch
 from opentrail.core.event import Entry
 from opentrail.core.event_data_store import EventDataStore, Phase
@@ -90,7 +97,12 @@ def tend(journal: JournalSource, folder: Path, until: int, since: datetime) -> l
 
 
 def _expire(connection: duckdb.DuckDBPyConnection, folder: Path, since: datetime) -> None:
-    """Replaces files by marks if all their events are from before a time."""
+    """Replaces files by marks if all their events are from before a time.
+
+    Since 1970, none are: the files need not be read.
+    """
+    if since.timestamp() <= 0:
+        return
     for file in _with_events(folder):
         newest = connection.execute(f"SELECT max(eventtime) FROM {_scan([file.path])}")
         (moment,) = newest.fetchone() or (None,)
@@ -119,7 +131,8 @@ def _with_events(folder: Path) -> list[SealedFile]:
 
 def _to_merge(folder: Path) -> list[SealedFile]:
     files = _with_events(folder)
-    return files[next_merge([file.path.stat().st_size for file in files])]
+    sizes = [file.path.stat().st_size for file in files]
+    return files[next_merge(sizes, MERGED_FILES, MERGED_BYTES)]
 
 
 def _scan(paths: Sequence[Path | str]) -> str:
