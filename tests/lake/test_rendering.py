@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+import duckdb
 import pytest
 
 from opentrail.lake.dialect.types import parse_type
-from opentrail.lake.rendering import text
+from opentrail.lake.rendering import row_of, text
 
 
 @pytest.mark.parametrize(
@@ -44,3 +46,33 @@ def test_values_are_shown_as_text(kind: str, value: Any, shown: str | None) -> N
     parsed = parse_type(kind)
     assert parsed is not None
     assert text(value, parsed) == shown
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("varchar", 'a\u0000"\\/\n\u00e9\u2028\U0001f600'),
+        ("json", '{"a":1}'),
+        ("varchar", None),
+        ("boolean", False),
+        ("tinyint", -128),
+        ("bigint", 2**63 - 1),
+        ("timestamp(0)", datetime(5, 1, 2, 3, 4, 5)),
+        ("timestamp(3)", datetime(1969, 12, 31, 23, 59, 59, 999_999)),
+        ("timestamp(6)", datetime(2024, 1, 2, 3, 4, 5, 6)),
+    ],
+)
+def test_engine_shows_rows_alike(kind: str, value: Any) -> None:
+    parsed = parse_type(kind)
+    assert parsed is not None
+    query = f"SELECT {row_of([parsed, parsed])} FROM (SELECT $1::{parsed.engine} AS r0, r0 AS r1)"
+    with duckdb.connect() as connection:
+        (shown,) = connection.execute(query, [value]).fetchone() or ("",)
+    assert json.loads(shown) == [text(value, parsed)] * 2
+
+
+@pytest.mark.parametrize("kind", ["double", "decimal(5,2)", "date", "uuid", "map(varchar, bigint)"])
+def test_engine_shows_no_other_rows(kind: str) -> None:
+    parsed = parse_type(kind)
+    assert parsed is not None
+    assert row_of([parsed]) is None

@@ -31,10 +31,20 @@ def renderers(kinds: Sequence[Type]) -> list[Callable[[Any], str | None] | None]
 
 
 def _renderer(kind: Type) -> Callable[[Any], str | None]:
-    if kind.name == "timestamp" and kind.precision in _UNITS:
-        unit = _UNITS[kind.precision]
-        return lambda value: None if value is None else value.isoformat(" ", unit)
     return lambda value: text(value, kind)
+
+
+def row_of(kinds: Sequence[Type]) -> str | None:
+    """Returns DuckDB's expression of a row's texts as a JSON list, over the columns r0, r1, ….
+
+    None: DuckDB shows a value of these types in another way.
+    """
+    texts = [
+        _TIME_TEXTS.get(kind.precision) if kind.name == "timestamp" else _TEXT_CASTS.get(kind.name)
+        for kind in kinds
+    ]
+    shown = [each.format(f"r{n}") for n, each in enumerate(texts) if each is not None]
+    return f"to_json([{', '.join(shown)}])::VARCHAR" if len(shown) == len(kinds) else None
 
 
 def _inside(value: Any, kind: Type) -> str:
@@ -83,8 +93,17 @@ def _address(value: bytes, _kind: Type) -> str:
     return str(address.ipv4_mapped or address)
 
 
-#: The unit of the last of so many digits.
-_UNITS = {0: "seconds", 3: "milliseconds", 6: "microseconds"}
+#: Types whose values DuckDB shows like Trino.
+_TEXT_CASTS = {
+    **dict.fromkeys(("varchar", "json"), "{}"),
+    **dict.fromkeys(("boolean", "tinyint", "smallint", "integer", "bigint"), "{}::VARCHAR"),
+}
+#: The same of times, by their digits.
+_TIME_TEXTS = {
+    0: "strftime({}, '%Y-%m-%d %H:%M:%S')",
+    3: "strftime({}, '%Y-%m-%d %H:%M:%S.%g')",
+    6: "strftime({}, '%Y-%m-%d %H:%M:%S.%f')",
+}
 _TEXTS: dict[str, Callable[[Any, Type], str]] = {
     "array": _array,
     "map": _map,

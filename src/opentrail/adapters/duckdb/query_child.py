@@ -25,7 +25,7 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,7 +68,7 @@ from opentrail.lake.dialect.record_members import lowered
 from opentrail.lake.dialect.scopes import QueryTable
 from opentrail.lake.dialect.statements import Translated, translate
 from opentrail.lake.event_history import TABLE, VIEW, typed, typed_table
-from opentrail.lake.rendering import renderers
+from opentrail.lake.rendering import renderers, row_of
 from opentrail.ports.event_store import DATA_CATEGORIES
 
 if TYPE_CHECKING:
@@ -300,7 +300,7 @@ def _run(
     counts = " + ".join(f"(SELECT count(*) FROM {view})" for view in views)
     (events,) = connection.execute(f"SELECT {counts}").fetchone() or (0,)
     threading.Thread(target=_report, args=(connection,), name="progress", daemon=True).start()
-    rows = _write(job, connection.execute(translated.sql), translated)
+    rows = _write(job, connection, translated)
     return {"rows": rows, "events": events, "bytes": scanned}
 
 
@@ -474,31 +474,45 @@ def _read_journal(connection: duckdb.DuckDBPyConnection, job: Job, first: int, l
     return read
 
 
-def _write(job: Job, found: duckdb.DuckDBPyConnection, translated: Translated) -> int:
+def _write(job: Job, connection: duckdb.DuckDBPyConnection, translated: Translated) -> int:
     """Writes each row as a JSON list of strings, syncs the file, and returns the number of rows."""
-    kinds = [column.type for column in translated.columns]
-    rendered = [(number, render) for number, render in enumerate(renderers(kinds)) if render]
-
     final, rows, size = Path(job.result), 0, 0
     temporary = final.with_suffix(".tmp")
     with temporary.open("wb") as file:
-        while batch := found.fetchmany(_STEP):
-            texts = [list(row) for row in batch]
-            for number, render in rendered:
-                for row in texts:
-                    row[number] = render(row[number])
-            lines = b"".join([orjson.dumps(row, option=_LINES) for row in texts])
-            size += len(lines)
+        for lines in _lines(connection, translated):
+            size += sum(map(len, lines))
             if size > job.result_bytes:
                 limit = job.result_bytes >> 20
                 raise StorageFailed(f"the result is larger than {limit} MB: add a LIMIT")
-            file.write(lines)
-            rows += len(batch)
+            file.writelines(lines)
+            rows += len(lines)
         file.flush()
         sync(file.fileno())
     temporary.replace(final)
     sync_folder(final.parent)
     return rows
+
+
+def _lines(
+    connection: duckdb.DuckDBPyConnection, translated: Translated
+) -> Iterator[Sequence[bytes]]:
+    """Yields the rows of a result; DuckDB shows them in half the time of Python if it can."""
+    kinds = [column.type for column in translated.columns]
+    row = row_of(kinds)
+    if row is not None:
+        columns = ", ".join(f"r{n}" for n in range(len(kinds)))
+        found = connection.execute(f"SELECT {row} FROM ({translated.sql}) AS result({columns})")
+        while batch := found.fetchmany(_STEP):
+            yield [f"{line}\n".encode() for (line,) in batch]
+        return
+    rendered = [(number, render) for number, render in enumerate(renderers(kinds)) if render]
+    found = connection.execute(translated.sql)
+    while batch := found.fetchmany(_STEP):
+        texts = [list(values) for values in batch]
+        for number, render in rendered:
+            for values in texts:
+                values[number] = render(values[number])
+        yield [orjson.dumps(values, option=_LINES) for values in texts]
 
 
 if __name__ == "__main__":
