@@ -52,7 +52,7 @@ from opentrail.adapters.sealed_file_names import (
     read_name,
     sealed_files,
 )
-from opentrail.adapters.system import sync
+from opentrail.adapters.system import sync, tune_garbage_collection
 from opentrail.core.errors import (
     FilesChanged,
     FilesUnreachable,
@@ -167,8 +167,7 @@ class _Catalog:
 
 
 def main() -> None:
-    gc.freeze()
-    gc.enable()
+    tune_garbage_collection()
     job = msgspec.json.decode(_first_line(), type=Job)
     answers = _Answers()
     end_with_parent(may_be_stopped=True, received=answers.receive)

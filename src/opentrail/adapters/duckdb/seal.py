@@ -48,6 +48,7 @@ from opentrail.adapters.sealed_file_names import (
     parts_of,
     read_name,
 )
+from opentrail.adapters.system import restore_garbage_collection, tune_garbage_collection
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import JournalDamaged
 from opentrail.core.event import Entry, from_micros
@@ -187,7 +188,7 @@ def damaged(paths: Sequence[Path]) -> list[Path]:
 
 def main() -> None:
     """Prints the paths of written or damaged files."""
-    gc.enable()
+    tune_garbage_collection()
     work, *arguments = sys.argv[1:]
     end_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent ignores it
@@ -197,6 +198,8 @@ def main() -> None:
     except JournalDamaged as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(JOURNAL_DAMAGED)
+    finally:
+        restore_garbage_collection()
     sys.stdout.write("".join(f"{path}\n" for path in paths))
 
 
