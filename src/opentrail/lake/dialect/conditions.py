@@ -79,7 +79,8 @@ def stored_conditions(e: Expressions, node: exp.Expr, scope: Scope) -> list[str]
             found.append(_on_stored(e, each.this, "<=", [each.args["high"]], scope))
         elif isinstance(each, exp.In):
             found.append(_on_stored(e, each.this, "=", each.expressions, scope))
-        elif (operator := _COMPARISONS.get(type(each))) in _FLIPPED:
+        elif isinstance(each, exp.Binary) and _COMPARISONS.get(type(each)) in _FLIPPED:
+            operator = _COMPARISONS[type(each)]
             found.append(_on_stored(e, each.left, operator, [each.right], scope))
             found.append(_on_stored(e, each.right, _FLIPPED[operator], [each.left], scope))
     return [condition for condition in found if condition]
