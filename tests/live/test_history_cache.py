@@ -10,6 +10,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from opentrail.adapters.sealed_file_names import SealedFile, read_name
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_seaweedfs
 from tests.live.processes import Opentrail, eventually, moto_server
 from tests.live.test_cluster import MASTER_KEY
@@ -130,6 +131,12 @@ def store_files(servers: Servers) -> list[str]:
     return [key for key in servers.objects() if "/stores/" in key and key.endswith(".parquet")]
 
 
+def listed_file(key: str) -> SealedFile:
+    file = read_name(Path(key))
+    assert file is not None
+    return file
+
+
 def test_each_server_queries_the_stores_of_the_cluster(servers: Servers) -> None:
     servers.s3.create_bucket(Bucket="history")
     recorder = servers.start("recorder", "--role", "recorder")
@@ -167,7 +174,7 @@ def test_another_worker_continues_the_files_of_a_store(servers: Servers, point: 
     assert counted(two, "everything") == ["2500", "2500"]
     send(two, 2_500, 3_001)
     eventually(
-        lambda: max(int(key.split("-")[-2]) for key in store_files(servers)) >= 5_000,
+        lambda: max(file.last for file in map(listed_file, store_files(servers))) >= 5_000,
         "the other worker lists the rest",
         seconds=ROUNDS_SECONDS,
     )

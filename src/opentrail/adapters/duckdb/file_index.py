@@ -109,7 +109,7 @@ _IDS = f"SELECT DISTINCT CAST(h & {_BITS} AS UINTEGER) AS h FROM ids ORDER BY h"
 _ABOUT = ("format", "first", "last", "oldest", "newest", "newest_recorded", "chain_before")
 
 
-#: Stands for the format of a Parquet file, whose index lists only the blocks.
+#: The format of a Parquet file, whose index lists only the blocks.
 _PARQUET = 0
 
 
