@@ -80,7 +80,7 @@ async def test_pages_have_each_row_once(size: int) -> None:
 
 @pytest.mark.parametrize(
     ("statement", "state", "reason"),
-    [("fails", "FAILED", "Division by zero"), ("slow", "CANCELLED", None)],
+    [("fails", "FAILED", "Division by zero"), ("slow", "CANCELLED", "Query cancelled by user")],
 )
 @asynchronous
 async def test_unsuccessful_query_has_no_rows(

@@ -164,6 +164,8 @@ def _execution(query: StoredQuery) -> Json:
     status: Json = {"State": _STATES[query.status], "SubmissionDateTime": query.created}
     if query.ended is not None:
         status["CompletionDateTime"] = query.ended
+    if query.status == "CANCELLED":
+        status["StateChangeReason"] = "Query cancelled by user"  # Grafana's plugin reads it
     if query.error:
         status["StateChangeReason"] = query.error
         status["AthenaError"] = {"ErrorCategory": 2, "ErrorMessage": query.error}
