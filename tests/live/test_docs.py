@@ -292,6 +292,7 @@ NOT_RUN = {
     "~/opentrail/": "tests/live/test_install.py has it",
     "pipx ": "tests/live/test_install.py has it",
     "uv tool ": "tests/live/test_install.py has it",
+    "dbt ": "tests/conformance/test_dbt.py has it",
     "podman ": "tests/live/test_container.py has it, by buildah",
     "sudo ": "changes the machine",
     "sha256sum ": "needs a release",

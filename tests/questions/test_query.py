@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from opentrail.core.errors import CloudTrailError
+from opentrail.core.errors import CloudTrailError, NoHistory
 from opentrail.questions.query import QueryPage, RunQuery
 from opentrail.questions.question import Asked, read
 from tests.api.caller import Api
@@ -60,8 +60,8 @@ async def test_query_sees_the_callers_accounts() -> None:
 
 
 @asynchronous
-async def test_cluster_without_sql_says_so() -> None:
+async def test_server_without_history_runs_no_sql() -> None:
     api = Api()
     question = read(RunQuery, {"statement": "SELECT n"})
-    with pytest.raises(CloudTrailError, match="SQL on this server"):
+    with pytest.raises(NoHistory):
         await question.answer(Asked(api.history, api.world.control, MOMENT, 10, []))

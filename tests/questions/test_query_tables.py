@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.core.errors import Unsupported
+from opentrail.core.errors import NoHistory
 from opentrail.lake.store_registry import EVERY_REGION
 from opentrail.questions.query_tables import ListTables
 from opentrail.questions.question import Asked
@@ -66,8 +66,8 @@ async def test_each_name_finds_its_table() -> None:
 
 
 @asynchronous
-async def test_server_without_sql_has_no_tables() -> None:
+async def test_server_without_history_has_no_tables() -> None:
     api = Api()
     asked = Asked(api.history, api.world.control, MOMENT, 1_000, [])
-    with pytest.raises(Unsupported, match="SQL on this server"):
+    with pytest.raises(NoHistory):
         await ListTables().answer(asked)
