@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import shutil
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -365,18 +366,23 @@ def test_files_from_before_the_cluster_are_uploaded(world: World) -> None:
     world.journal.write(*numbered(1, 900))
     store = a_store(id=ID)
     run(world.add(store))
-    world.journal.tend(store, 500)
-    own = world.journal.folder
+    own, older = world.journal.folder, world.root / "older"
+    first, second = sorted(world.journal.journal_folder.glob("*.db"))
+    world.journal.tend(store, 100)
+    shutil.copytree(own, older)
+    world.journal.tend(store, 900)
+    assert int(second.stem) == 901
+    first.unlink()
     aside = own.rename(world.root / "another-server")
-    trimmed = sorted(world.journal.journal_folder.glob("*.db"))[:-1]
-    for segment in trimmed:
-        segment.unlink()
-    with pytest.raises(StorageFailed, match=f"copy the folder stores/{ID} of the server"):
-        run(world.worker().tend(store, 900, LONG_AGO))
-    assert world.listed(store) == []
+    for _ in range(2):  # without files, then with files that are too old
+        with pytest.raises(StorageFailed, match=f"copy the folder stores/{ID} of the server"):
+            run(world.worker().tend(store, 900, LONG_AGO))
+        assert world.listed(store) == []
+        shutil.copytree(older, own, dirs_exist_ok=True)
+    shutil.rmtree(own)
     aside.rename(own)
-    run(world.worker().tend(store, 500, LONG_AGO))
-    assert world.ids(store) == ids_of(*range(1, 501))
+    run(world.worker().tend(store, 900, LONG_AGO))
+    assert world.ids(store) == ids_of(*range(1, 901))
     assert not own.exists()
     with pytest.raises(UsageError, match="start each server with --files"):
         run(require_no_stores(world.control))

@@ -120,22 +120,23 @@ class SharedStoreFiles:
         """Uploads the files that this server had of a store before the cluster.
 
         Raises:
-            StorageFailed: the store has files, but not here.
+            StorageFailed: the store has files, but not here, or newer ones.
         """
         if await files_of(self._control, store):
             return
         begin = _end_of([], store)
         own = await asyncio.to_thread(_own_files, self._own / store.id)
+        end = own[-1].last if own else begin
+        if end + 1 < await asyncio.to_thread(self._journal.first_position):
+            raise StorageFailed(
+                f"its first files are not in S3: copy the folder stores/{store.id} of the server "
+                "that had them"
+            )
         if own:
             now = self._clock.now()
             new = [await self._upload(store, file, now, begin) for file in own]
             await self._change(store, [], new)
             await asyncio.to_thread(shutil.rmtree, self._own / store.id)
-        elif begin + 1 < await asyncio.to_thread(self._journal.first_position):
-            raise StorageFailed(
-                f"its first files are not in S3: copy the folder stores/{store.id} of the server "
-                "that had them"
-            )
 
     async def _write(self, store: EventDataStore, until: int, since: datetime) -> None:
         """Writes, uploads and lists the files of the positions behind the listed ones."""
