@@ -199,7 +199,8 @@ def users_in_history(server: Opentrail) -> list[str]:
     return [record["requestParameters"]["userName"] for record in server.records("name=CreateUser")]
 
 
-@pytest.mark.parametrize("recorders", [1, pytest.param(2, marks=pytest.mark.campaign)])
+@pytest.mark.campaign  # a server waits a second for others' records, which a busy machine exceeds
+@pytest.mark.parametrize("recorders", [1, 2])
 def test_a_new_key_is_known_to_other_servers(cluster: Cluster, recorders: int) -> None:
     one, two = cluster.add("one", "two", recorders=recorders)
     role = one.boto("iam").create_role(RoleName="deploy", AssumeRolePolicyDocument="{}")["Role"]
