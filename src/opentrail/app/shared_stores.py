@@ -395,8 +395,10 @@ class FilesOfQueries:
         """Returns the files, once their indexes are in the cache folder."""
         found: dict[str, list[SharedFile]] = {}
         try:
-            await self._files.find_indexes()
-            for store in stores:
+            named = list(stores)
+            if named:
+                await self._files.find_indexes()
+            for store in named:
                 found[store.id] = await files_of(self._control, store)
                 for file in found[store.id]:
                     if file.name is not None:

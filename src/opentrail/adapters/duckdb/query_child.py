@@ -151,6 +151,11 @@ class _Catalog:
         #: View → store.
         self.stores: dict[str, EventDataStore] = {}
 
+    @property
+    def needs_history(self) -> bool:
+        """Whether event history is attached: statements without a table count its events, too."""
+        return self.reads_history or not self.stores
+
     def table(self, name: str) -> QueryTable | None:
         name = name.lower()
         if name in self._job.tables:
@@ -184,7 +189,7 @@ def main() -> None:
         _print({"refused": str(error)})
         return
     _print({"columns": [[each.name, str(lowered(each.type))] for each in translated.columns]})
-    blocks = _blocks(job, answers)
+    blocks = _blocks(job, catalog, answers)
     try:
         _print({"outcome": _run(job, catalog, translated, blocks)})
     except FilesChanged as error:
@@ -228,16 +233,17 @@ class _Answers:
             raise FilesUnreachable(error.decode())
 
 
-def _blocks(job: Job, answers: _Answers) -> FetchedBlocks | None:
-    """Returns the files in S3 that the statement may read."""
+def _blocks(job: Job, catalog: _Catalog, answers: _Answers) -> FetchedBlocks | None:
+    """Returns the files in S3 that the statement reads."""
     if not job.cache:
         return None
     # Imported here: only members of a cluster have its dependencies.
     from opentrail.adapters.duckdb.block_cache import FetchedBlocks
 
     blocks = FetchedBlocks(Path(job.cache), answers.fetch)
-    stores = (job.shared_stores or {}).values()
-    parts = itertools.chain(job.shared_history or (), *stores)
+    listed = job.shared_stores or {}
+    history = job.shared_history if catalog.needs_history else None
+    parts = itertools.chain(history or (), *(listed[each.id] for each in catalog.stores.values()))
     for name in (name for _, _, name in parts if name is not None):
         try:
             blocks.add(name)
@@ -280,9 +286,9 @@ def _run(
     translated: Translated,
     blocks: FetchedBlocks | None = None,
 ) -> dict[str, int]:
-    # Statements without a table also count the events of event history.
-    reads_history = catalog.reads_history or not catalog.stores
-    connection, scanned = _opened(job, blocks) if reads_history else (_connect(job, blocks), 0)
+    connection, scanned = (
+        _opened(job, blocks) if catalog.needs_history else (_connect(job, blocks), 0)
+    )
     engine.prepare(connection, " ".join([translated.sql, *map(typed, catalog.stores)]))
     files: list[Path | str] = []
     for view, store in catalog.stores.items():
@@ -295,7 +301,7 @@ def _run(
     connection.execute("SET allowed_paths = $1", [[str(path) for path in files]])
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
-    views = [*([VIEW] if reads_history else []), *catalog.stores]
+    views = [*([VIEW] if catalog.needs_history else []), *catalog.stores]
     counts = " + ".join(f"(SELECT count(*) FROM {view})" for view in views)
     (events,) = connection.execute(f"SELECT {counts}").fetchone() or (0,)
     threading.Thread(target=_report, args=(connection,), name="progress", daemon=True).start()
