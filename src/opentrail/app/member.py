@@ -99,7 +99,6 @@ class Member:
             self.cluster,
         )
         self.imports = self.files.imports
-        self.keeps_stores = self.files.keeps_stores
         metrics.worker.set_function(lambda: self.is_worker)
 
     @property
@@ -126,7 +125,7 @@ class Member:
         """
         await self._inventory.require_known_store()
         await mark_for_cluster(self._control)
-        if not self.keeps_stores:
+        if not self.files.keeps_stores:
             await require_no_stores(self._control)
         cluster, keeps = self.cluster, self.keeps_history
         if keeps:

@@ -47,8 +47,6 @@ class Site(Protocol):
     learns_from_others: bool
     #: Whether events expire while they take too much of the disk.
     makes_room: bool
-    #: Whether there can be created event data stores.
-    keeps_stores: bool
 
     @property
     def cache(self) -> HistoryCache:
@@ -219,7 +217,6 @@ class OneServer:
     keeps_history = True
     learns_from_others = False
     makes_room = True
-    keeps_stores = True
     is_worker = True
 
     def __init__(
