@@ -547,8 +547,8 @@ def sql_page() -> str:
     lines = [
         "# SQL\n",
         "The `event_history` table has one row per event and the same columns as CloudTrail Lake.",
-        "So do [event data stores](../howto/query-with-sql.md#keep-events-longer-in-a-store); use",
-        "their ids in `FROM`. The dialect is Trino 476's. For examples, see [Query event history",
+        "[Event data stores](../howto/query-with-sql.md#keep-events-longer-in-a-store) have them, too;",
+        "use their ids in `FROM`. The dialect is Trino 476's. For examples, see [Query event history",
         "with SQL](../howto/query-with-sql.md). If a statement uses anything not on this page, it's",
         "rejected, and the error gives the line and column.\n",
         "## Columns\n",

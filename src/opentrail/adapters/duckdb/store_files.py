@@ -78,7 +78,7 @@ def tend(journal: JournalSource, folder: Path, until: int, since: datetime) -> l
         The mark of missing positions, if there are any.
 
     Raises:
-        RuntimeError: the journal lacks a position of the range.
+        RuntimeError: a position of the range is missing in the journal.
     """
     store = EventDataStore.from_document(orjson.loads((folder / SETTINGS).read_bytes()))
     _remove_replaced(folder)
