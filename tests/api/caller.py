@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -208,7 +208,12 @@ class Api:
     With `enforced`, callers may do what `policies` allow, otherwise everything.
     """
 
-    def __init__(self, world: World | None = None, enforced: bool = False) -> None:
+    def __init__(
+        self,
+        world: World | None = None,
+        enforced: bool = False,
+        is_trusted: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self.world = world or World()
         self.policies = PolicyDirectory(self.world.control)
         self.resource_policies = ResourcePolicies(self.world.control)
@@ -245,7 +250,8 @@ class Api:
             self.resource_policies,
             self.world.registry,
             self.world.clock,
-            stores=self.stores,
+            is_trusted,
+            self.stores,
         )
         self.app = CloudTrailApi(
             self.services, catalog(), SCOPE_KEY, authorizer if enforced else None

@@ -18,10 +18,11 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
 
 from opentrail.core.identity import key_for_account
 from tests.capture.proxy.wires import Wire, ok, scripted
-from tests.live.processes import TIMEOUT_SECONDS, Opentrail, opentrail_server
+from tests.live.processes import TIMEOUT_SECONDS, Opentrail, eventually, opentrail_server
 
 pytestmark = pytest.mark.live
 
@@ -420,3 +421,35 @@ def test_trails_deliver_and_the_console_opens(server: Opentrail, tmp_path: Path)
     done = server.opentrail("trail", "flush", "all")
     assert done.returncode == 0, done.stderr
     assert s3.list_objects_v2(Bucket="trail-logs")["KeyCount"] > 0
+
+
+def test_a_store_is_shared_with_another_account(server: Opentrail) -> None:
+    policy = ("--policy", "AWSCloudTrail_FullAccess")
+    owner = client_of(server, "cloudtrail", create_key(server, "--user", "Olga", *policy))
+    elsewhere = create_key(server, "--account", "210987654321", "--user", "Otto", *policy)
+    other = client_of(server, "cloudtrail", elsewhere)
+    store = owner.create_event_data_store(Name="of-olga")["EventDataStoreArn"]
+    owner.list_trails()
+    statement = f"SELECT count(*) AS n FROM {store[-36:]} WHERE eventName = 'ListTrails'"  # noqa: S608
+    shared = {"EventDataStoreOwnerAccountId": "123456789012"}
+    with pytest.raises(ClientError, match="EventDataStoreNotFound"):
+        other.start_query(QueryStatement=statement, **shared)
+    allowed = {
+        "Effect": "Allow",
+        "Principal": {"AWS": "210987654321"},
+        "Action": ["cloudtrail:StartQuery", "cloudtrail:GetQueryResults"],
+        "Resource": store,
+    }
+    owner.put_resource_policy(
+        ResourceArn=store, ResourcePolicy=json.dumps({"Statement": [allowed]})
+    )
+    given = {**other.start_query(QueryStatement=statement, **shared), **shared}
+    del given["ResponseMetadata"]
+
+    def ended() -> Any:
+        results = other.get_query_results(**given)
+        return results if results["QueryStatus"] == "FINISHED" else None
+
+    assert eventually(ended, "the query finishes")["QueryResultRows"] == [[{"n": "1"}]]
+    with pytest.raises(ClientError, match="Table 'event_history' does not exist"):
+        other.start_query(QueryStatement=f"{statement} UNION TABLE event_history", **shared)

@@ -8,8 +8,9 @@ import logging
 import math
 import re
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -56,6 +57,7 @@ _ACTIVE: tuple[QueryStatus, ...] = ("QUEUED", "RUNNING")
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: Seconds between attempts to deliver a result, or to store the end of a query.
 _RETRIES = (1, 10, 60, 600, 3_600)
+_FindTables = Callable[[], Awaitable[QueryTables]]
 
 
 class Queries:
@@ -117,6 +119,8 @@ class Queries:
         accounts: Sequence[str] | None,
         place: ResultPlace | None = None,
         region: str | None = None,
+        *,
+        has_history: bool = True,
     ) -> StoredQuery:
         """Starts a query, once its statement is known to be valid.
 
@@ -126,6 +130,7 @@ class Queries:
             accounts: the accounts whose events it sees; None: all.
             place: where to deliver the result.
             region: the Region whose created stores it sees, or `EVERY_REGION`; None: none.
+            has_history: whether it sees `event_history`.
 
         Raises:
             CloudTrailError: `InvalidQueryStatementException`, `InactiveEventDataStoreException` or
@@ -154,7 +159,8 @@ class Queries:
         # Counted before the next await, so that concurrent calls respect the maximum.
         self._active[query.id] = query
         valid: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        task = self._follow(query.id, self._run(query, region, valid))
+        tables = partial(self._tables, query, region, has_history)
+        task = self._follow(query.id, self._run(query, tables, valid))
         try:
             await asyncio.wait([valid, task], return_when=asyncio.FIRST_COMPLETED)
             if not valid.done():
@@ -176,7 +182,7 @@ class Queries:
         return task
 
     async def _run(
-        self, query: StoredQuery, region: str | None, valid: asyncio.Future[None]
+        self, query: StoredQuery, tables: _FindTables, valid: asyncio.Future[None]
     ) -> None:
         """Runs a query to its end, and delivers its result."""
 
@@ -191,7 +197,7 @@ class Queries:
         watch = asyncio.ensure_future(self._watch(query.id, asyncio.current_task()))
         try:
             await self._store.put(query)
-            status, error = await self._ended(query, region, translated, progressed)
+            status, error = await self._ended(query, tables, translated, progressed)
         except StatementRefused as refused:
             await self._store.delete(query.id)
             if not valid.done():
@@ -224,15 +230,14 @@ class Queries:
     async def _ended(
         self,
         query: StoredQuery,
-        region: str | None,
+        tables: _FindTables,
         translated: Callable[[list[tuple[str, str]]], None],
         progressed: Callable[[int], None],
     ) -> tuple[QueryStatus, str | None]:
         """Runs a statement; returns the status of its query, and why it failed."""
         try:
             async with asyncio.timeout(_DEADLINE.total_seconds()):
-                tables = await self._tables(query, region)
-                statistics = await self._engine.run(query, tables, translated, progressed)
+                statistics = await self._engine.run(query, await tables(), translated, progressed)
                 await self._store.publish(query.id)
                 query = replace(self._active[query.id], statistics=statistics)
                 self._active[query.id] = query
@@ -266,8 +271,11 @@ class Queries:
         if await self._store.get(query.id):  # otherwise it has expired
             await self._store.put(replace(query, place=replace(place, status=status)))
 
-    async def _tables(self, query: StoredQuery, region: str | None) -> QueryTables:
-        tables = QueryTables([NAME, *map(store_id, query.accounts or [])])
+    async def _tables(
+        self, query: StoredQuery, region: str | None, has_history: bool
+    ) -> QueryTables:
+        history = [NAME, *map(store_id, query.accounts or [])] if has_history else []
+        tables = QueryTables(history)
         if region is None:
             return tables
         return await self.stores.add_to(tables, query.statement, query.accounts, region)

@@ -26,6 +26,7 @@ def a_call(**given: Any) -> OperationCall:
         "e",
         api.services,
         api.resource_policies,
+        False,
         lambda action: None,
     )
 

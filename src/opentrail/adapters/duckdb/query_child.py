@@ -154,7 +154,7 @@ class _Catalog:
     @property
     def needs_history(self) -> bool:
         """Whether event history is attached: statements without a table count its events, too."""
-        return self.reads_history or not self.stores
+        return self.reads_history or bool(self._job.tables and not self.stores)
 
     def table(self, name: str) -> QueryTable | None:
         name = name.lower()
@@ -302,7 +302,7 @@ def _run(
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     views = [*([VIEW] if catalog.needs_history else []), *catalog.stores]
-    counts = " + ".join(f"(SELECT count(*) FROM {view})" for view in views)
+    counts = " + ".join(f"(SELECT count(*) FROM {view})" for view in views) or "0"
     (events,) = connection.execute(f"SELECT {counts}").fetchone() or (0,)
     threading.Thread(target=_report, args=(connection,), name="progress", daemon=True).start()
     rows = _write(job, connection, translated)

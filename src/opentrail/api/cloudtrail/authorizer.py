@@ -38,7 +38,7 @@ _PRINCIPAL_TYPES = {
     "AssumedRole": "AssumedRole",
     "FederatedUser": "FederatedUser",
 }
-_OWNER = "EventDataStoreOwnerAccountId"
+_OWNER, _STATEMENT = "EventDataStoreOwnerAccountId", "QueryStatement"
 
 _Context = dict[str, tuple[str, ...]]
 
@@ -101,8 +101,7 @@ class Authorizer:
             CloudTrailError: `AccessDeniedException`, or for a resource of another account the error
                 for a missing resource.
         """
-        if self._is_trusted(call.identity.access_key_id):
-            return
+        is_trusted = self._is_trusted(call.identity.access_key_id)
         rule = ACCESS_RULES[call.operation]
         caller = caller_of(call.identity)
         policies = self._policies.policies_of(caller.arn) if caller.arn else ()
@@ -113,11 +112,13 @@ class Authorizer:
             if not permission.is_needed(call.input):
                 continue
             resources = permission.resources(call.input, origin)
-            if call.operation == "StartQuery":
-                resources = await self._in_statement(resources, call)
+            if _STATEMENT in call.input:
+                resources = await self._in_statement(resources, call, origin.account)
             for resource in resources:
                 resource = await self._as_shared(resource, caller)
                 is_own = resource.account == caller.account
+                if is_trusted and (is_own or _is_trail(resource)):
+                    continue  # the operation finds no trail of another account
                 tags = await self._tags(resource, caller) if reads_tags and is_own else {}
                 decision = self._decide(caller, permission, resource, policies, {**context, **tags})
                 if not decision.is_allowed:
@@ -136,15 +137,26 @@ class Authorizer:
         return decide(request, policies, own)
 
     async def _in_statement(
-        self, resources: list[NamedResource], call: VerifiedCall
+        self, resources: list[NamedResource], call: VerifiedCall, owner: str
     ) -> list[NamedResource]:
-        """Returns the stores that a statement names by id, and the stores that it names by name."""
-        statement = call.input.get("QueryStatement")
+        """Returns the stores that a statement names by id, and the stores that it names by name.
+
+        Another account shares only created stores; ids of other things in the statement are none.
+
+        Raises:
+            CloudTrailError: `EventDataStoreNotFoundException`: it names none of another account.
+        """
+        statement = call.input.get(_STATEMENT)
         if self._stores is None or not statement:
             return resources
-        named = await self._stores.named_in(statement, [call.account], call.region)
+        named = await self._stores.named_in(statement, [owner], call.region)
         arns = {str(store.arn): store.arn for store in named.values()}
-        if arns and has_word(statement, NAME):
+        if owner != call.account:
+            if not arns:
+                message = f"The statement names no event data store of account {owner}."
+                raise CloudTrailError("EventDataStoreNotFoundException", message)
+            resources = []
+        elif arns and has_word(statement, NAME):
             history = CloudTrailArn(STORE, call.region, call.account, store_id(call.account))
             arns[str(history)] = history
         known = {resource.arn for resource in resources} - {EVERYTHING}
@@ -191,6 +203,10 @@ class Authorizer:
             return (await self._trails.find(caller.account, arn.region, str(arn))).trail
         except CloudTrailError:
             return None  # there is no such trail
+
+
+def _is_trail(resource: NamedResource) -> bool:
+    return resource.parts is not None and resource.parts.type == TRAIL
 
 
 def caller_of(identity: Identity) -> Caller:

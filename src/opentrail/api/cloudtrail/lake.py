@@ -3,25 +3,65 @@
 from __future__ import annotations
 
 from opentrail.api.cloudtrail.operation import OperationCall, operation, page_token
-from opentrail.api.cloudtrail.stores import check_store
-from opentrail.core.errors import CloudTrailError
+from opentrail.api.cloudtrail.stores import queried_store
+from opentrail.api.services import Services
+from opentrail.core.errors import CloudTrailError, Unsupported
 from opentrail.core.event import Json
+from opentrail.core.event_data_store import EventDataStore
 from opentrail.lake import samples
-from opentrail.lake.event_history import store_arn
+from opentrail.lake.event_history import NAME, store_arn, store_id
 from opentrail.lake.queries import KEPT
+from opentrail.lake.store_registry import has_word
 from opentrail.ports.queries import ResultPlace, StoredQuery
 
 _PAGE = 1_000
 _SAMPLES_PAGE = 10
 _MICROS = 1_000
+_OWNER = "EventDataStoreOwnerAccountId"
+
+
+async def statement_of(given: Json, account: str, services: Services) -> Json:
+    """Returns the statement of the query that a call names, as the member `QueryStatement`.
+
+    Policies decide by it on a query of another account's stores. {} for other calls.
+
+    Raises:
+        CloudTrailError: `QueryIdNotFoundException`.
+    """
+    query_id, owner = given.get("QueryId"), given.get(_OWNER) or account
+    if query_id is None or owner == account:
+        return {}
+    return {"QueryStatement": (await services.sql.find(query_id, _asker(account, owner))).statement}
+
+
+def _asker(account: str, owner: str) -> str:
+    """Returns who owns an account's queries of an owner's stores."""
+    return account if account == owner else f"{account}/{owner}"
+
+
+def _owner(call: OperationCall) -> str:
+    """Returns the account whose stores a call queries.
+
+    Raises:
+        Unsupported: policies do not decide on calls.
+    """
+    owner: str = call.input.get(_OWNER) or call.account
+    if owner != call.account and not call.is_authorized:
+        raise Unsupported("event data stores of other accounts without --auth enforced")
+    return owner
+
+
+def _with_owner(call: OperationCall, answer: Json) -> Json:
+    """Returns the answer, with the owner of the stores if the call names it."""
+    return {**answer, _OWNER: call.input[_OWNER]} if _OWNER in call.input else answer
 
 
 @operation(
     "StartQuery",
-    without=("QueryAlias", "QueryParameters", "EventDataStoreOwnerAccountId"),
+    without=("QueryAlias", "QueryParameters"),
 )
 async def start_query(call: OperationCall) -> Json:
-    """Starts a query over the events of the caller's account."""
+    """Starts a query over the caller's events, or over stores that another account shares."""
     statement = call.input.get("QueryStatement")
     if statement is None:
         raise CloudTrailError("InvalidParameterException", "QueryStatement must be given.")
@@ -30,18 +70,26 @@ async def start_query(call: OperationCall) -> Json:
     if uri is not None:
         await queries.delivery.verify(uri, store_arn(call.region, call.account))
         place = ResultPlace(uri, call.region)
-    query = await queries.start(statement, call.account, [call.account], place, call.region)
-    return {"QueryId": query.id}
+    owner = _owner(call)
+    query = await queries.start(
+        statement,
+        _asker(call.account, owner),
+        [owner],
+        place,
+        call.region,
+        has_history=owner == call.account,
+    )
+    return _with_owner(call, {"QueryId": query.id})
 
 
-@operation("DescribeQuery", without=("QueryAlias", "RefreshId", "EventDataStoreOwnerAccountId"))
+@operation("DescribeQuery", without=("QueryAlias", "RefreshId"))
 async def describe_query(call: OperationCall) -> Json:
     """Returns the state and statistics of a query; without an id, of the newest one."""
-    await check_store(call)
+    await queried_store(call)
     query = await _found(call)
     statistics = query.statistics
     ended = query.ended if query.ended is not None else call.services.clock.now().timestamp()
-    return {
+    answer = {
         "QueryId": query.id,
         "QueryString": query.statement,
         "QueryStatus": query.status,
@@ -59,23 +107,23 @@ async def describe_query(call: OperationCall) -> Json:
             else {}
         ),
     }
+    return _with_owner(call, answer)
 
 
 async def _found(call: OperationCall) -> StoredQuery:
     query_id = call.input.get("QueryId")
     if query_id is None:
         raise CloudTrailError("InvalidParameterException", "QueryId must be given.")
-    return await call.services.sql.find(query_id, call.account)
+    return await call.services.sql.find(query_id, _asker(call.account, _owner(call)))
 
 
 @operation(
     "GetQueryResults",
-    without=("EventDataStoreOwnerAccountId",),
     errors={"MaxQueryResults": "InvalidMaxResultsException"},
 )
 async def get_query_results(call: OperationCall) -> Json:
     """Returns a page of a query's rows; a row is a list of one map per column."""
-    await check_store(call)
+    await queried_store(call)
     query = await _found(call)
     limit = call.input.get("MaxQueryResults") or _PAGE
     first = call.first_in_page(query.id)
@@ -109,15 +157,21 @@ async def get_query_results(call: OperationCall) -> Json:
     },
 )
 async def list_queries(call: OperationCall) -> Json:
-    """Returns the account's queries of the last seven days, newest first."""
-    await check_store(call)
+    """Returns the account's queries of a store in the last seven days, newest first.
+
+    Queries of no store count as queries of `event_history`.
+    """
+    store = await queried_store(call)
+    created = [store] if store else await _stores(call)
+    asker = _asker(call.account, store.account if store else call.account)
     start, end = call.times("InvalidDateRangeException")
     status = call.input.get("QueryStatus")
     since = (start or call.services.clock.now() - KEPT).timestamp()
     found = [
         query
-        for query in await call.services.sql.of(call.account)
-        if query.created >= since
+        for query in await call.services.sql.of(asker)
+        if _reads(query.statement, call.account, store, created)
+        and query.created >= since
         and (end is None or query.created <= end.timestamp())
         and status in (None, query.status)
     ]
@@ -131,12 +185,30 @@ async def list_queries(call: OperationCall) -> Json:
     }
 
 
-@operation("CancelQuery", without=("EventDataStoreOwnerAccountId",))
+async def _stores(call: OperationCall) -> list[EventDataStore]:
+    """Returns the created stores of the caller's account."""
+    stores = call.services.stores
+    return [] if stores is None else await stores.of(call.account, call.region)
+
+
+def _reads(
+    statement: str, account: str, store: EventDataStore | None, created: list[EventDataStore]
+) -> bool:
+    """Returns whether a statement names a store; None: `event_history`, or none of `created`."""
+    names_created = any(
+        has_word(statement, each.id) or has_word(statement, each.name) for each in created
+    )
+    if store is not None or not names_created:
+        return names_created or store is None
+    return has_word(statement, NAME) or has_word(statement, store_id(account))
+
+
+@operation("CancelQuery")
 async def cancel_query(call: OperationCall) -> Json:
     """Ends a running query."""
-    await check_store(call)
+    await queried_store(call)
     query = await call.services.sql.cancel(await _found(call))
-    return {"QueryId": query.id, "QueryStatus": query.status}
+    return _with_owner(call, {"QueryId": query.id, "QueryStatus": query.status})
 
 
 @operation(

@@ -186,7 +186,8 @@ class CloudTrailApi:
             arguments.update({member: query[member] for member in _IN_QUERY if member in query})
         own = self._own_call(request)
         self._validate(name, arguments)
-        await self._authorize(name, arguments, own, request)
+        statement = await lake.statement_of(arguments, own.account, self._services)
+        await self._authorize(name, {**arguments, **statement}, own, request)
         self._refuse_replay(name, own)
         operation = REGISTER.get(name)
         if operation is None:
@@ -244,6 +245,7 @@ class CloudTrailApi:
             event_id=own.event_id,
             services=self._services,
             resource_policies=self._resource_policies,
+            is_authorized=self._authorizer is not None,
             when_recorded=own.when_recorded.append,
         )
 

@@ -41,30 +41,32 @@ _STATUS = "InvalidEventDataStoreStatusException"
 
 
 async def find_store(call: OperationCall, given: str) -> EventDataStore:
-    """Returns the created store that a call names by ARN or id.
+    """Returns the created store that a call names by ARN or id; another account may share it.
 
     Raises:
         CloudTrailError: as `Stores.find`.
-        Unsupported: another account shares the store.
     """
-    arn = read_cloudtrail_arn(given)
-    if arn is not None and arn.account != call.account and call.resource_policies.find(arn):
-        raise Unsupported("event data stores of other accounts")
-    return await call.services.created_stores.find(call.account, call.region, given)
+    arn, account = read_cloudtrail_arn(given), call.account
+    if arn is not None and call.is_authorized:
+        account = arn.account  # the policies of both accounts allow the call
+    return await call.services.created_stores.find(account, call.region, given)
 
 
-async def check_store(call: OperationCall) -> None:
-    """Returns if the member `EventDataStore` is missing, or names a store that can be queried.
+async def queried_store(call: OperationCall) -> EventDataStore | None:
+    """Returns the created store that the member `EventDataStore` names.
+
+    None if the member is missing or names the store `event_history`.
 
     Raises:
         CloudTrailError: as `Stores.find`, or `InactiveEventDataStoreException`.
     """
     given = call.input.get("EventDataStore")
     if given is None or _is_history(call, given):
-        return
+        return None
     store = await find_store(call, given)
     if store.deleted_at is not None:
         raise inactive(store)
+    return store
 
 
 def _is_history(call: OperationCall, given: str) -> bool:
