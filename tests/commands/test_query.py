@@ -82,6 +82,13 @@ def test_all_pages_are_read(console: StubConsole, capsys: Capture) -> None:
     assert body(console) == {"queryId": "q1", "first": 1, "limit": 1_000}
 
 
+def test_earlier_result_is_shown(console: StubConsole, capsys: Capture) -> None:
+    console.answers(PAGE)
+    assert main(["query", "--csv", "--id", "q1"]) == 0
+    assert "CreateUser,2" in capsys.readouterr().out
+    assert body(console) == {"queryId": "q1", "limit": 1_000, "wait": 1}
+
+
 def test_command_waits_for_a_running_query(console: StubConsole, capsys: Capture) -> None:
     answer_in_turn(console, RUNNING, PAGE)
     assert main(["query", "SELECT 1"]) == 0

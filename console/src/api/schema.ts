@@ -654,6 +654,11 @@ export interface QueryColumn {
   type: string;
 }
 
+/** Queries, newest first. */
+export interface QueryHistory {
+  queries: QuerySummary[];
+}
+
 /** The state of a query, and rows of its result. */
 export interface QueryPage {
   bytesScanned: number;
@@ -666,6 +671,17 @@ export interface QueryPage {
   rows: ((string | null)[])[];
   status: "CANCELLED" | "FAILED" | "FINISHED" | "QUEUED" | "RUNNING" | "TIMED_OUT";
   total: number;
+}
+
+/** A query, without its rows. */
+export interface QuerySummary {
+  queryId: string;
+  statement: string;
+  status: "CANCELLED" | "FAILED" | "FINISHED" | "QUEUED" | "RUNNING" | "TIMED_OUT";
+  started: string;
+  seconds: number | null;
+  rows: number | null;
+  error: string | null;
 }
 
 /** The members of a record that prove a sentence. */
@@ -952,7 +968,7 @@ export interface Verified {
   valid: boolean;
 }
 
-/** The parts of the Event history address that a view saves. */
+/** The parts of the address of Event history that a view saves, or the statement for SQL. */
 export interface ViewState {
   account?: string;
   categories?: string;
@@ -961,6 +977,7 @@ export interface ViewState {
   last?: string;
   region?: string;
   since?: string;
+  statement?: string;
   until?: string;
 }
 

@@ -4,6 +4,7 @@ import Button from "@cloudscape-design/components/button";
 import ExpandableSection from "@cloudscape-design/components/expandable-section";
 import FormField from "@cloudscape-design/components/form-field";
 import Header from "@cloudscape-design/components/header";
+import Link from "@cloudscape-design/components/link";
 import ProgressBar from "@cloudscape-design/components/progress-bar";
 import Select from "@cloudscape-design/components/select";
 import SpaceBetween from "@cloudscape-design/components/space-between";
@@ -11,19 +12,21 @@ import Spinner from "@cloudscape-design/components/spinner";
 import Table from "@cloudscape-design/components/table";
 import { type ReactNode, type RefObject, useEffect, useRef, useState } from "react";
 import { type ApiError, get, post } from "../api/client";
-import type { QueryPage, TableSummary, TablesAnswer } from "../api/types";
+import type { QueryHistory, QueryPage, QuerySummary, TableSummary, TablesAnswer } from "../api/types";
 import { asApiError, type Call, useCall } from "../api/useCall";
+import { usePreferences } from "../app/preferences";
 import { changeQuery, currentQuery } from "../app/router";
 import { csv, save } from "../parts/download";
 import { Problem } from "../parts/Problem";
-import { visible } from "../text/visible";
+import ViewMenu from "../parts/ViewMenu";
+import { stamp } from "../text/time";
+import { oneLine, visible } from "../text/visible";
 import { SqlEditor } from "./SqlEditor";
 import samples from "./sampleQueries.json";
 
 const FIRST = "SELECT eventTime, eventName, userIdentity.arn AS principal\nFROM event_history\nORDER BY eventTime DESC\nLIMIT 50";
-/** Statements of this browser, the newest first. */
-const RECENT_KEY = "opentrail.sql";
-const MAX_RECENT = 20;
+/** Characters of a statement that stays in the page's address. */
+const MAX_IN_ADDRESS = 2_000;
 const PAGE = 1_000;
 /** Rows of a download. */
 const MAX_DOWNLOAD = 100_000;
@@ -38,23 +41,24 @@ const IDLE: Run = { state: "idle", page: null, error: null };
 
 /** SQL over event history and event data stores. */
 export default function Sql(): ReactNode {
-  const [statement, setStatement] = useState(() => currentQuery().get("statement") ?? recent()[0] ?? FIRST);
+  const [statement, setStatement] = useState(() => currentQuery().get("statement") ?? FIRST);
   const [run, setRun] = useState<Run>(IDLE);
   const editor = useRef<HTMLTextAreaElement>(null);
   const stopped = useRef<AbortController | null>(null);
+  const { zone } = usePreferences();
+  const history = useCall((signal) => get<QueryHistory>("query-history", {}, signal), []);
   const tables = useCall((signal) => get<TablesAnswer>("query-tables", {}, signal), []);
   useEffect(() => () => stopped.current?.abort(), []);
 
-  async function start(): Promise<void> {
+  /** Follows a query to its end: a new one, or one of the history. */
+  async function follow(query: { statement: string } | { queryId: string }): Promise<void> {
     stopped.current?.abort();
     const control = new AbortController();
     stopped.current = control;
-    remember(statement);
-    changeQuery({ statement: null }, { replace: true });
     setRun({ state: "running", page: null, error: null });
     try {
       // The first answer has the id, so that the query can be cancelled.
-      let page = await post<QueryPage>("query", { statement, limit: PAGE, wait: 1 }, {}, control.signal);
+      let page = await post<QueryPage>("query", { ...query, limit: PAGE, wait: 1 }, {}, control.signal);
       while (isRunning(page)) {
         setRun({ state: "running", page, error: null });
         page = await post<QueryPage>("query", { queryId: page.queryId, limit: PAGE, wait: 1 }, {}, control.signal);
@@ -63,12 +67,19 @@ export default function Sql(): ReactNode {
     } catch (error) {
       if (!control.signal.aborted) setRun({ state: "ended", page: null, error: asApiError(error) });
     }
+    history.reload();
+  }
+
+  function start(): void {
+    changeQuery({ statement: statement.length <= MAX_IN_ADDRESS ? statement : null }, { replace: true });
+    void follow({ statement });
   }
 
   async function cancel(): Promise<void> {
     stopped.current?.abort();
     if (run.page) await post<QueryPage>("query", { queryId: run.page.queryId, cancel: true }).catch(() => null);
     setRun(IDLE);
+    history.reload();
   }
 
   const isBusy = run.state === "running";
@@ -80,14 +91,15 @@ export default function Sql(): ReactNode {
       <SpaceBetween size="s">
         <div className="toolbar">
           <div className="grow">
-            <Chooser onChoose={setStatement} />
+            <Samples onChoose={setStatement} />
           </div>
+          <ViewMenu state={{ statement }} zone={zone} onOpen={(view) => setStatement(view.statement ?? "")} />
         </div>
         <FormField label="Statement" constraintText="Press Ctrl+Enter to run it, and Ctrl+Space for suggestions." stretch>
-          <SqlEditor statement={statement} onChange={setStatement} onRun={() => void start()} known={tables.data} editor={editor} />
+          <SqlEditor statement={statement} onChange={setStatement} onRun={start} known={tables.data} editor={editor} />
         </FormField>
         <SpaceBetween size="xs" direction="horizontal">
-          <Button variant="primary" disabled={!statement.trim() || isBusy} onClick={() => void start()}>
+          <Button variant="primary" disabled={!statement.trim() || isBusy} onClick={start}>
             Run
           </Button>
           <Button disabled={!isBusy} onClick={() => void cancel()}>
@@ -95,6 +107,14 @@ export default function Sql(): ReactNode {
           </Button>
         </SpaceBetween>
         <Tables call={tables} />
+        <History
+          call={history}
+          zone={zone}
+          onChoose={(query) => {
+            setStatement(query.statement);
+            void follow({ queryId: query.queryId });
+          }}
+        />
       </SpaceBetween>
       {isBusy && <Running page={run.page} />}
       {run.error !== null && <Refusal error={run.error} statement={statement} editor={editor} />}
@@ -111,49 +131,61 @@ function isRunning(page: QueryPage): boolean {
   return page.status === "QUEUED" || page.status === "RUNNING";
 }
 
-function recent(): string[] {
-  try {
-    const stored: unknown = JSON.parse(localStorage.getItem(RECENT_KEY) ?? "[]");
-    return Array.isArray(stored) ? stored.filter((each) => typeof each === "string") : [];
-  } catch {
-    return [];
-  }
-}
-
-function remember(statement: string): void {
-  const all = [statement, ...recent().filter((each) => each !== statement)].slice(0, MAX_RECENT);
-  try {
-    localStorage.setItem(RECENT_KEY, JSON.stringify(all));
-  } catch {
-    // The browser stores nothing.
-  }
-}
-
-function Chooser({ onChoose }: { onChoose: (statement: string) => void }): ReactNode {
-  const own = recent();
-  const options = [
-    { label: "Samples", options: samples.map(({ name, description }) => ({ value: `sample ${name}`, label: description })) },
-    { label: "Recent statements", options: own.map((statement, index) => ({ value: `recent ${index}`, label: visible(oneLine(statement)) })) },
-  ].filter((group) => group.options.length);
+function Samples({ onChoose }: { onChoose: (statement: string) => void }): ReactNode {
   return (
     <Select
-      placeholder="Samples and recent statements"
-      ariaLabel="Samples and recent statements"
+      placeholder="Sample queries"
+      ariaLabel="Sample queries"
       selectedOption={null}
-      options={options}
+      options={samples.map(({ name, description }) => ({ value: name, label: description }))}
       filteringType="auto"
       onChange={({ detail }) => {
-        const [kind, which] = (detail.selectedOption.value ?? "").split(" ", 2);
-        const chosen = kind === "sample" ? samples.find(({ name }) => name === which)?.statement : own[Number(which)];
-        if (chosen !== undefined) onChoose(chosen);
+        const chosen = samples.find(({ name }) => name === detail.selectedOption.value);
+        if (chosen) onChoose(chosen.statement);
       }}
     />
   );
 }
 
-function oneLine(statement: string): string {
-  const line = statement.replace(/\s+/g, " ").trim();
-  return line.length > 100 ? `${line.slice(0, 100)}…` : line;
+interface HistoryProps {
+  call: Call<QueryHistory>;
+  zone: string;
+  onChoose: (query: QuerySummary) => void;
+}
+
+/** The user's queries; a click shows the statement and the result again. */
+function History({ call, zone, onChoose }: HistoryProps): ReactNode {
+  const queries = call.data?.queries ?? [];
+  return (
+    <ExpandableSection headerText="Your queries of the last seven days">
+      <Problem error={call.error} what="Your queries could not be loaded" onRetry={call.reload} />
+      {call.data && (
+        <Table
+          variant="embedded"
+          wrapLines
+          trackBy="queryId"
+          ariaLabels={{ tableLabel: "Your queries" }}
+          items={queries}
+          columnDefinitions={[
+            { id: "started", header: "Started", cell: ({ started }) => stamp(started, zone), width: 190 },
+            {
+              id: "statement",
+              header: "Statement",
+              cell: (query) => (
+                <Link href="#" onFollow={(event) => (event.preventDefault(), onChoose(query))}>
+                  {visible(oneLine(query.statement))}
+                </Link>
+              ),
+            },
+            { id: "status", header: "Status", cell: ({ status, error }) => <span title={visible(error ?? "")}>{status.toLowerCase().replace("_", " ")}</span>, width: 120 },
+            { id: "rows", header: "Rows", cell: ({ rows }) => rows?.toLocaleString("en"), width: 100 },
+            { id: "seconds", header: "Seconds", cell: ({ seconds }) => seconds?.toFixed(1), width: 100 },
+          ]}
+          empty={<Box color="text-body-secondary">You have run no query in the last seven days.</Box>}
+        />
+      )}
+    </ExpandableSection>
+  );
 }
 
 /** The tables, and the columns that each of them has. */

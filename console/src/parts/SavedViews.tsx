@@ -11,10 +11,10 @@ import { type ApiError, put, remove } from "../api/client";
 import type { SavedView, ViewState } from "../api/types";
 import { asApiError } from "../api/useCall";
 import { For } from "../app/For";
-import { href, navigate } from "../app/router";
+import { href } from "../app/router";
 import { useMay } from "../app/session";
 import { rangeText } from "../filter/RangeChooser";
-import { visible } from "../text/visible";
+import { capitalized, oneLine, visible } from "../text/visible";
 import { Problem } from "./Problem";
 
 const MAX_NAME_LENGTH = 128;
@@ -25,21 +25,28 @@ interface Props {
   views: SavedView[];
   zone: string;
   onChange: () => void;
+  onOpen: (state: ViewState) => void;
   onClose: () => void;
 }
 
 export function addressOf(state: ViewState): string {
-  return href("/events", { ...state });
+  return href(state.statement === undefined ? "/events" : "/sql", { ...state });
 }
 
-/** A view in words: its filter, its time range. */
-function described({ expression, last, since, until, account, region }: ViewState, zone: string): string {
+/** The words for saved queries, or for saved views of event history. */
+export function wordsOf({ statement }: ViewState): { one: string; many: string } {
+  return statement === undefined ? { one: "view", many: "views" } : { one: "query", many: "queries" };
+}
+
+/** A view in words: its statement, or its filter and its time range. */
+function described({ expression, last, since, until, account, region, statement }: ViewState, zone: string): string {
+  if (statement !== undefined) return oneLine(statement);
   const range = rangeText({ last: last ?? null, since: since ?? null, until: until ?? null }, zone);
   return [expression || "all events", range, account && `account ${account}`, region].filter(Boolean).join(" · ");
 }
 
 /** Saves the page's state under a name; opens, replaces and deletes saved views. */
-export default function SavedViews({ state, views, zone, onChange, onClose }: Props): ReactNode {
+export default function SavedViews({ state, views, zone, onChange, onOpen, onClose }: Props): ReactNode {
   const [name, setName] = useState("");
   const [error, setError] = useState<ApiError | null>(null);
   const [failed, setFailed] = useState("");
@@ -51,6 +58,7 @@ export default function SavedViews({ state, views, zone, onChange, onClose }: Pr
     const timer = setTimeout(() => field.current?.focus(), 50);
     return () => clearTimeout(timer);
   }, []);
+  const { one, many } = wordsOf(state);
   const wanted = name.trim().normalize("NFC");
   const present = views.find((view) => view.name === wanted);
   const run = (action: () => Promise<unknown>, said: string, otherwise: string): void => {
@@ -77,14 +85,14 @@ export default function SavedViews({ state, views, zone, onChange, onClose }: Pr
   const save = (): void => {
     if (!wanted || busy) return;
     const body = { state, expected: present?.version ?? 0 };
-    run(() => put(path(wanted), body), `${present ? "Replaced" : "Saved"}: ${wanted}`, "The view was not saved");
+    run(() => put(path(wanted), body), `${present ? "Replaced" : "Saved"}: ${wanted}`, `The ${one} was not saved`);
   };
   const mayChange = useMay("operator");
   return (
     <Modal
       visible
       onDismiss={onClose}
-      header="Saved views"
+      header={`Saved ${many}`}
       footer={
         <Box float="right">
           <Button onClick={onClose}>Close</Button>
@@ -96,7 +104,7 @@ export default function SavedViews({ state, views, zone, onChange, onClose }: Pr
         <form onSubmit={(event) => (event.preventDefault(), save())}>
           <SpaceBetween size="s">
             <FormField
-              label="Save this view as"
+              label={`Save this ${one} as`}
               description={
                 <span className="wrap">
                   {visible(described(state, zone))}. {state.last ? "The range moves with the time. " : ""}Everyone who uses this console sees it.
@@ -105,22 +113,22 @@ export default function SavedViews({ state, views, zone, onChange, onClose }: Pr
             >
               <Input ref={field} value={name} placeholder="Failed sign-ins" onChange={({ detail }) => setName(detail.value.slice(0, MAX_NAME_LENGTH))} />
             </FormField>
-            {present && <Alert type="warning">There is a view with this name: {visible(described(present.state, zone))}.</Alert>}
+            {present && <Alert type="warning">There is a {one} with this name: {visible(described(present.state, zone))}.</Alert>}
             <Button variant="primary" formAction="submit" disabled={!wanted} loading={busy}>
               {present ? "Replace" : "Save"}
             </Button>
           </SpaceBetween>
         </form>
         </For>
-        {views.length === 0 && !mayChange && <Box>There are no saved views.</Box>}
+        {views.length === 0 && !mayChange && <Box>There are no saved {many}.</Box>}
         <Problem error={error} what={failed} />
         <div aria-live="polite">{done && <Box color="text-status-success">{visible(done)}</Box>}</div>
         {views.length > 0 && (
           <table className="plain-table">
-            <caption className="hidden">Saved views</caption>
+            <caption className="hidden">Saved {many}</caption>
             <thead>
               <tr>
-                <th scope="col">View</th>
+                <th scope="col">{capitalized(one)}</th>
                 {mayChange && <th scope="col">Actions</th>}
               </tr>
             </thead>
@@ -133,7 +141,7 @@ export default function SavedViews({ state, views, zone, onChange, onClose }: Pr
                       onFollow={(event) => {
                         event.preventDefault();
                         onClose();
-                        navigate(addressOf(view.state));
+                        onOpen(view.state);
                       }}
                     >
                       {visible(view.name)}
@@ -146,7 +154,7 @@ export default function SavedViews({ state, views, zone, onChange, onClose }: Pr
                     <Button
                       variant="inline-link"
                       disabled={busy}
-                      ariaLabel={`Replace ${visible(view.name)} with this view`}
+                      ariaLabel={`Replace ${visible(view.name)} with this ${one}`}
                       onClick={() => {
                         setName(view.name);
                         field.current?.focus();
@@ -158,7 +166,7 @@ export default function SavedViews({ state, views, zone, onChange, onClose }: Pr
                       variant="inline-link"
                       disabled={busy}
                       ariaLabel={`Delete ${visible(view.name)}`}
-                      onClick={() => run(() => remove(path(view.name)), `Deleted: ${view.name}`, "The view was not deleted")}
+                      onClick={() => run(() => remove(path(view.name)), `Deleted: ${view.name}`, `The ${one} was not deleted`)}
                     >
                       Delete
                     </Button>

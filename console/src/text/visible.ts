@@ -29,3 +29,9 @@ export function show(value: string | null | undefined): string {
 export function capitalized(words: string): string {
   return words.replace(/^./u, (letter) => letter.toUpperCase());
 }
+
+/** A statement on one line, shortened. */
+export function oneLine(statement: string): string {
+  const line = statement.replace(/\s+/g, " ").trim();
+  return line.length > 100 ? `${line.slice(0, 100)}…` : line;
+}

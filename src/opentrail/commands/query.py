@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--file", metavar="FILE", help="read the statement from a file")
     parser.add_argument("--sample", metavar="NAME", help="run a sample query")
     parser.add_argument("--samples", action="store_true", help="list the sample queries")
+    parser.add_argument("--id", metavar="ID", help="show the result of an earlier query")
     parser.add_argument("--csv", action="store_true", help="print CSV")
     parser.add_argument("--parquet", metavar="FILE", help="write a Parquet file")
     add_client(parser)
@@ -36,9 +37,9 @@ def run(options: argparse.Namespace) -> int:
     """Prints or writes the whole result; Ctrl-C cancels the query."""
     if options.samples:
         return _print_samples()
-    statement = _statement(options)
+    query = _query(options)
     console = find(options)
-    first = _result(console, statement)
+    first = _result(console, query)
     if first["status"] != "FINISHED":
         raise OpentrailError(f"query {first['status'].lower()}: {first['error']}")
     warn_of_missing(first)
@@ -50,12 +51,19 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _query(options: argparse.Namespace) -> dict[str, str]:
+    """Returns the members of a request that start or name the query."""
+    sources = (options.statement, options.file, options.sample, options.id)
+    if sum(source is not None for source in sources) != 1:
+        raise UsageError("query needs one of: a statement, --file, --sample, --id")
+    if options.id is not None:
+        return {"queryId": options.id}
+    return {"statement": _statement(options)}
+
+
 def _statement(options: argparse.Namespace) -> str:
     from opentrail.lake.samples import SAMPLES
 
-    given = [each for each in (options.statement, options.file, options.sample) if each is not None]
-    if len(given) != 1:
-        raise UsageError("query needs one of: a statement, --file, --sample")
     if options.sample is not None:
         for sample in SAMPLES:
             if sample.name == options.sample:
@@ -80,11 +88,11 @@ def _ask(console: Console, body: dict[str, Any]) -> Any:
     return console.ask(_PATH, {}, body)
 
 
-def _result(console: Console, statement: str) -> Any:
+def _result(console: Console, query: dict[str, str]) -> Any:
     """Returns the first page of a result, once the query has ended."""
     # The first answer has the id, so that Ctrl-C can cancel the query.
     more = {"limit": _PAGE, "wait": _WAIT_SECONDS}
-    page = _ask(console, {"statement": statement, **more})
+    page = _ask(console, {**query, **more})
     shown = ""
     try:
         while page["status"] in ("QUEUED", "RUNNING"):

@@ -80,12 +80,12 @@ class RunQuery(Question, frozen=True, kw_only=True):
             message = "statement or queryId must be given, and not both"
             raise CloudTrailError("InvalidParameterException", message)
         if self.queryId is not None:
-            query = await queries.find(self.queryId, _owner(asked))
+            query = await queries.find(self.queryId, owner_of(asked))
             if self.cancel:
                 query = await queries.cancel(query)
         else:
             query = await queries.start(
-                self.statement or "", _owner(asked), asked.accounts, region=EVERY_REGION
+                self.statement or "", owner_of(asked), asked.accounts, region=EVERY_REGION
             )
         query = await queries.wait(query, self.wait)
         statistics = query.statistics
@@ -103,6 +103,6 @@ class RunQuery(Question, frozen=True, kw_only=True):
         }
 
 
-def _owner(asked: Asked) -> str:
+def owner_of(asked: Asked) -> str:
     """Returns the owner of a user's queries: never an account's, whatever the user's name."""
     return f"user {asked.caller}"

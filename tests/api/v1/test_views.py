@@ -34,6 +34,14 @@ async def test_a_saved_view_survives_a_restart() -> None:
 
 
 @asynchronous
+async def test_statements_are_views() -> None:
+    browser = Browser()
+    state = {"statement": "SELECT 'é'\n" * 900}
+    assert (await save(browser, "accents", state)).json["state"] == state
+    assert (await browser.get("views")).json["views"][0]["state"] == state
+
+
+@asynchronous
 async def test_replacing_a_view_needs_its_current_version() -> None:
     browser = Browser()
     await save(browser, "mine", STATE)
@@ -85,6 +93,9 @@ async def test_a_name_must_be_visible(name: str) -> None:
         ({"theme": "dark"}, "there is no member state.theme"),
         ({"expression": "x" * 4_000}, "state must have at most 4000 bytes"),
         ([], "state must be a JSON object"),
+        ({"statement": " "}, "state.statement must have 1 to 10000 characters"),
+        ({"statement": "x" * 10_001}, "state.statement must have 1 to 10000 characters"),
+        ({"statement": "SELECT 1", "last": "7d"}, "state.statement excludes state.last"),
     ],
 )
 @asynchronous

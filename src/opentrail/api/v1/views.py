@@ -1,4 +1,4 @@
-"""Saved views of event history: states of its page under names that all users see."""
+"""Saved views: states of the pages for event history and SQL, under names that all users see."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from opentrail.api.v1.routes import OPERATOR, VIEWER, route
 from opentrail.core.errors import CloudTrailError, Conflict, UsageError
 from opentrail.core.event import Json
 from opentrail.history.written_searches import search_in
+from opentrail.lake.queries import MAX_STATEMENT
 from opentrail.ports.collection import Codec, Collection, Item
 
 _KIND = "ConsoleView"
@@ -25,12 +26,13 @@ _KIND = "ConsoleView"
 _MAX_VIEWS = 100
 #: Maximum characters in a name.
 _MAX_NAME_LENGTH = 128
-#: Maximum bytes of a state.
+#: Maximum bytes of a state without a statement.
 _MAX_STATE_BYTES = 4_000
 #: Members of a state: the parts of the page's address that a view saves.
 _MEMBERS = (
     *("expression", "last", "since", "until"),
     *("account", "region", "categories", "columns"),
+    "statement",
 )
 #: Valid values of the members that `search_in` does not check.
 _FORMS = {
@@ -41,7 +43,7 @@ _FORMS = {
 
 
 class ViewState(TypedDict, total=False):
-    """The parts of the Event history address that a view saves."""
+    """The parts of the address of Event history that a view saves, or the statement for SQL."""
 
     expression: str
     last: str
@@ -51,6 +53,7 @@ class ViewState(TypedDict, total=False):
     region: str
     categories: str
     columns: str
+    statement: str
 
 
 class SavedView(TypedDict):
@@ -141,10 +144,13 @@ class Views:
         for member, value in state.items():
             if value is not None and not isinstance(value, str):
                 raise invalid_parameter(f"state.{member} must be a string, not {value!r}")
-        if len(orjson.dumps(state)) > _MAX_STATE_BYTES:
-            raise invalid_parameter(f"state must have at most {_MAX_STATE_BYTES} bytes")
         members = {member: value for member, value in state.items() if value is not None}
-        self._check(members)
+        if "statement" in members:
+            _check_statement(members)
+        elif len(orjson.dumps(state)) > _MAX_STATE_BYTES:
+            raise invalid_parameter(f"state must have at most {_MAX_STATE_BYTES} bytes")
+        else:
+            self._check(members)
         return cast(ViewState, members)
 
     def _check(self, state: Mapping[str, str]) -> None:
@@ -159,6 +165,15 @@ class Views:
                 search_in({member: state.get(member, "")}, self._services.clock.now())
             except CloudTrailError as error:
                 raise invalid_parameter(f"state.{member}: {error.message}") from error
+
+
+def _check_statement(state: Mapping[str, str]) -> None:
+    """Raises `CloudTrailError` if the state of the page for SQL is invalid."""
+    statement, *others = state["statement"], *(name for name in state if name != "statement")
+    if others:
+        raise invalid_parameter(f"state.statement excludes state.{others[0]}")
+    if not statement.strip() or len(statement) > MAX_STATEMENT:
+        raise invalid_parameter(f"state.statement must have 1 to {MAX_STATEMENT} characters")
 
 
 def _row(item: Item[_View]) -> SavedView:
