@@ -120,7 +120,7 @@ class Queries:
         place: ResultPlace | None = None,
         region: str | None = None,
         *,
-        has_history: bool = True,
+        shared: frozenset[str] | None = None,
     ) -> StoredQuery:
         """Starts a query, once its statement is known to be valid.
 
@@ -130,7 +130,7 @@ class Queries:
             accounts: the accounts whose events it sees; None: all.
             place: where to deliver the result.
             region: the Region whose created stores it sees, or `EVERY_REGION`; None: none.
-            has_history: whether it sees `event_history`.
+            shared: the ARNs of the stores that it sees, and not `event_history`; None: all.
 
         Raises:
             CloudTrailError: `InvalidQueryStatementException`, `InactiveEventDataStoreException` or
@@ -159,7 +159,7 @@ class Queries:
         # Counted before the next await, so that concurrent calls respect the maximum.
         self._active[query.id] = query
         valid: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        tables = partial(self._tables, query, region, has_history)
+        tables = partial(self._tables, query, region, shared)
         task = self._follow(query.id, self._run(query, tables, valid))
         try:
             await asyncio.wait([valid, task], return_when=asyncio.FIRST_COMPLETED)
@@ -272,13 +272,17 @@ class Queries:
             await self._store.put(replace(query, place=replace(place, status=status)))
 
     async def _tables(
-        self, query: StoredQuery, region: str | None, has_history: bool
+        self, query: StoredQuery, region: str | None, shared: frozenset[str] | None
     ) -> QueryTables:
-        history = [NAME, *map(store_id, query.accounts or [])] if has_history else []
+        history = [] if shared is not None else [NAME, *map(store_id, query.accounts or [])]
         tables = QueryTables(history)
         if region is None:
             return tables
-        return await self.stores.add_to(tables, query.statement, query.accounts, region)
+        tables = await self.stores.add_to(tables, query.statement, query.accounts, region)
+        if shared is None:
+            return tables
+        seen = {name: each for name, each in tables.stores.items() if str(each.arn) in shared}
+        return tables._replace(stores=seen)
 
     async def _end(self, query: StoredQuery, status: QueryStatus, error: str | None) -> StoredQuery:
         """Stores the end of a query, however often the store fails.

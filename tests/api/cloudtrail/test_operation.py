@@ -26,7 +26,7 @@ def a_call(**given: Any) -> OperationCall:
         "e",
         api.services,
         api.resource_policies,
-        False,
+        frozenset(),
         lambda action: None,
     )
 

@@ -94,8 +94,8 @@ class Authorizer:
         self._trails = trails
         self._clock = clock
 
-    async def check(self, call: VerifiedCall) -> None:
-        """Returns if a call is allowed.
+    async def check(self, call: VerifiedCall) -> frozenset[str]:
+        """Returns the ARNs of other accounts' resources that a call names, if it is allowed.
 
         Raises:
             CloudTrailError: `AccessDeniedException`, or for a resource of another account the error
@@ -108,6 +108,7 @@ class Authorizer:
         context = _context(call, rule, caller, self._clock.now())
         reads_tags = any(policy.reads_resource_tags for policy in policies)
         origin = Origin(call.input.get(_OWNER) or call.account, call.region)
+        shared = set()
         for permission in rule.permissions:
             if not permission.is_needed(call.input):
                 continue
@@ -123,6 +124,9 @@ class Authorizer:
                 decision = self._decide(caller, permission, resource, policies, {**context, **tags})
                 if not decision.is_allowed:
                     raise _refusal(caller, rule, permission, resource, decision)
+                if not is_own:
+                    shared.add(resource.arn)
+        return frozenset(shared)
 
     def _decide(
         self,

@@ -43,10 +43,10 @@ def _owner(call: OperationCall) -> str:
     """Returns the account whose stores a call queries.
 
     Raises:
-        Unsupported: policies do not decide on calls.
+        Unsupported: policies do not decide on calls, so accounts share nothing.
     """
     owner: str = call.input.get(_OWNER) or call.account
-    if owner != call.account and not call.is_authorized:
+    if owner != call.account and not call.shared:
         raise Unsupported("event data stores of other accounts without --auth enforced")
     return owner
 
@@ -77,7 +77,7 @@ async def start_query(call: OperationCall) -> Json:
         [owner],
         place,
         call.region,
-        has_history=owner == call.account,
+        shared=None if owner == call.account else call.shared,
     )
     return _with_owner(call, {"QueryId": query.id})
 

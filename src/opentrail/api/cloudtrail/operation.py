@@ -29,8 +29,8 @@ class OperationCall:
     event_id: str
     services: Services
     resource_policies: ResourcePolicies
-    #: Whether policies allow the call, also for the resources of other accounts that it names.
-    is_authorized: bool
+    #: The ARNs of other accounts' resources for which policies allow the call.
+    shared: frozenset[str]
     #: Adds an action to run with the position of this call's record, before sending the answer.
     when_recorded: Callable[[Callable[[int], Awaitable[None]]], None]
 

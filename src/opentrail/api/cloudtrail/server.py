@@ -162,10 +162,13 @@ class CloudTrailApi:
             return _error(500, "InternalServerException", INTERNAL_FAILURE, False)
         return _respond(200, found)
 
-    async def _authorize(self, name: str, arguments: Json, own: Any, request: Request) -> None:
+    async def _authorize(
+        self, name: str, arguments: Json, own: Any, request: Request
+    ) -> frozenset[str]:
+        """Returns the ARNs of other accounts' resources that a call names, if it is allowed."""
         if self._authorizer is None:
-            return
-        await self._authorizer.check(
+            return frozenset()
+        return await self._authorizer.check(
             VerifiedCall(
                 operation=name,
                 input=arguments,
@@ -187,7 +190,7 @@ class CloudTrailApi:
         own = self._own_call(request)
         self._validate(name, arguments)
         statement = await lake.statement_of(arguments, own.account, self._services)
-        await self._authorize(name, {**arguments, **statement}, own, request)
+        shared = await self._authorize(name, {**arguments, **statement}, own, request)
         self._refuse_replay(name, own)
         operation = REGISTER.get(name)
         if operation is None:
@@ -195,7 +198,7 @@ class CloudTrailApi:
         for member in operation.without:
             if arguments.get(member) not in _NOTHING:
                 raise Unsupported(f"parameter {member} of {name}")
-        return await operation.handler(self._call(name, arguments, own))
+        return await operation.handler(self._call(name, arguments, own, shared))
 
     def _refuse_replay(self, name: str, own: Any) -> None:
         """Refuses a repeated call that changes something (guarantee A4)."""
@@ -236,7 +239,7 @@ class CloudTrailApi:
             raise CloudTrailError("InvalidSignatureException", own.flaw)
         return own
 
-    def _call(self, name: str, arguments: Json, own: Any) -> OperationCall:
+    def _call(self, name: str, arguments: Json, own: Any, shared: frozenset[str]) -> OperationCall:
         return OperationCall(
             operation=name,
             input=arguments,
@@ -245,7 +248,7 @@ class CloudTrailApi:
             event_id=own.event_id,
             services=self._services,
             resource_policies=self._resource_policies,
-            is_authorized=self._authorizer is not None,
+            shared=shared,
             when_recorded=own.when_recorded.append,
         )
 

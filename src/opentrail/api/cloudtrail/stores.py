@@ -47,8 +47,8 @@ async def find_store(call: OperationCall, given: str) -> EventDataStore:
         CloudTrailError: as `Stores.find`.
     """
     arn, account = read_cloudtrail_arn(given), call.account
-    if arn is not None and call.is_authorized:
-        account = arn.account  # the policies of both accounts allow the call
+    if arn is not None and str(arn) in call.shared:
+        account = arn.account
     return await call.services.created_stores.find(account, call.region, given)
 
 
