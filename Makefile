@@ -99,7 +99,7 @@ requirements:
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header pyproject.toml --extra detections --extra postgres --extra oidc -o requirements/release.txt
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	    --no-header pyproject.toml --extra sandbox-s3 --extra postgres --extra oidc --extra mcp --extra detections --group dev requirements/build.in -o requirements/dev.txt
+	    --no-header pyproject.toml --extra sandbox-s3 --extra postgres --extra oidc --extra mcp --extra detections --extra iceberg --group dev requirements/build.in -o requirements/dev.txt
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header requirements/ministack.in -o requirements/ministack.txt
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -257,7 +257,7 @@ async def test_failed_index_download_stops_neither_sharing_nor_trimming(
     imports = SharedImports(shared, control, folder, clock, days)
     check = SharedFileCheck(shared, control, source, clock, lambda: True)
     cluster = cast(Cluster, None)
-    in_s3 = CachedFilesInS3(shared, imports, check, cluster, control, clock, max_bytes=1)
+    in_s3 = CachedFilesInS3(shared, imports, check, cluster, control, clock, dict, max_bytes=1)
 
     class WithFiles(OneServer):
         async def refresh_files(self, store: IpcEventStore) -> bool:

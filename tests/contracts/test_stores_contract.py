@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pyiceberg.table import StaticTable
 
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.adapters.store_folders import StoreFolders
@@ -19,6 +22,7 @@ from tests.fakes import asynchronous
 
 pytestmark = pytest.mark.slow
 
+PAGE = Path(__file__).parents[2] / "docs/howto/query-with-other-tools.md"
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -43,6 +47,29 @@ async def test_files_cover_positions_and_are_removed(tmp_path: Path) -> None:
     await files.remove(store)
     assert await files.covered(store) == 10
     await files.remove(store)
+
+
+@asynchronous
+async def test_published_files_are_an_iceberg_table(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    await world.write(30)
+    await world.journal.close()
+    files, store = folders(world, tmp_path), a_store()
+    await files.publish(store)
+    for until in (20, 30):
+        await files.tend(store, until, LONG_AGO)
+        await files.publish(store)
+        table = StaticTable.from_metadata(files.table(store)).scan()
+        assert table.count() == until
+    assert await files.covered(store) == 30
+    (example,) = re.findall(r"^```python\n(from pyiceberg.*?)^```", PAGE.read_text(), re.M | re.S)
+    found: dict[str, Any] = {}
+    exec(example.replace("/var/lib/opentrail/stores/ID/iceberg", files.table(store)), found)  # noqa: S102
+    assert len(found["events"]) == 15  # every other event is CreateUser
+    await files.unpublish(store)
+    with pytest.raises(FileNotFoundError):
+        StaticTable.from_metadata(files.table(store))
+    await files.unpublish(store)
 
 
 @asynchronous

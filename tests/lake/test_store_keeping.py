@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import pytest
 
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event_data_store import EventDataStore
@@ -24,6 +27,8 @@ class MemoryFiles:
         self.positions: dict[str, int] = {}
         self.tended: list[tuple[str, int]] = []
         self.since: datetime | None = None
+        self.published: list[str] = []
+        self.unpublished: list[str] = []
         self.fails = ""
         self.is_tended = asyncio.Event()
 
@@ -37,6 +42,17 @@ class MemoryFiles:
         self.tended.append((store.name, until))
         self.since = since
         self.is_tended.set()
+
+    def table(self, store: EventDataStore) -> str:
+        return f"/stores/{store.id}/iceberg"
+
+    async def publish(self, store: EventDataStore) -> None:
+        if store.name == self.fails:
+            raise StorageFailed("the disk is full")
+        self.published.append(store.name)
+
+    async def unpublish(self, store: EventDataStore) -> None:
+        self.unpublished.append(store.name)
 
     async def remove(self, store: EventDataStore) -> None:
         self.positions.pop(store.id, None)
@@ -114,6 +130,26 @@ async def test_failed_store_delays_no_other() -> None:
     world.files.fails = ""
     await world.keeper.round()
     assert world.keeper.problems == []
+
+
+@asynchronous
+async def test_federated_store_is_published_every_few_minutes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    store = await world.add("a-store")
+    await world.keeper.round()
+    assert (world.files.published, world.files.unpublished) == ([], ["a-store"])
+    for role in ("arn:aws:iam::123456789012:role/r", ""):
+        await world.stores.change(store, partial(replace, federation_role=role))
+        for _ in range(3):
+            await world.keeper.round()
+    assert (world.files.published, world.files.unpublished) == (["a-store"], ["a-store"] * 2)
+    await world.stores.change(store, lambda current: replace(current, federation_role="role"))
+    monkeypatch.setattr(store_keeping, "_PUBLISH_SECONDS", 0.0)
+    for _ in range(2):
+        await world.keeper.round()
+    assert len(world.files.published) == 3
 
 
 @asynchronous

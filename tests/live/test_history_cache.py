@@ -9,6 +9,7 @@ from pathlib import Path
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from pyiceberg.table import StaticTable
 
 from opentrail.adapters.sealed_file_names import SealedFile, read_name
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_seaweedfs
@@ -160,6 +161,37 @@ def test_each_server_queries_the_stores_of_the_cluster(servers: Servers) -> None
             assert counted(server, table) == ["2800", "2800"]
     assert list((two.data_dir / "history-cache").glob("stores_*/0"))
     assert not (two.data_dir / "stores").exists()
+    cloudtrail = one.boto("cloudtrail")
+    (store,) = (
+        each["EventDataStoreArn"]
+        for each in cloudtrail.list_event_data_stores()["EventDataStores"]
+        if each["Name"] == "everything"
+    )
+    cloudtrail.enable_federation(
+        EventDataStore=store, FederationRoleArn="arn:aws:iam::123456789012:role/readers"
+    )
+    table = json.loads(two.opentrail("query-tables", "--json").stdout)["tables"][1]["iceberg"]
+    assert table == f"s3://history/events/iceberg/{store.rpartition('/')[2]}"
+    eventually(
+        lambda: any(key.endswith("version-hint.text") for key in servers.objects()),
+        "the store is published",
+        seconds=ROUNDS_SECONDS,
+    )
+    properties = {
+        "s3.endpoint": servers.s3.meta.endpoint_url,
+        "s3.access-key-id": ADMIN_KEY_ID,
+        "s3.secret-access-key": ADMIN_SECRET,
+        "s3.region": "us-east-1",
+    }
+    scan = StaticTable.from_metadata(table, properties).scan(selected_fields=("eventid",))
+    ids = scan.to_arrow()["eventid"].to_pylist()
+    assert len(ids) == len({*ids}) >= 2_000
+    cloudtrail.disable_federation(EventDataStore=store)
+    eventually(
+        lambda: not any("/iceberg/" in key for key in servers.objects()),
+        "the table is deleted",
+        seconds=ROUNDS_SECONDS,
+    )
 
 
 @pytest.mark.parametrize("point", ["store.uploaded", "store.listed"])

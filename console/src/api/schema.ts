@@ -827,6 +827,7 @@ export interface TableSummary {
   status: "ENABLED" | "PENDING_DELETION" | "STOPPED_INGESTION";
   retentionDays: number | null;
   created: string | null;
+  iceberg: string | null;
 }
 
 /** The tables, and the columns that each of them has. */

@@ -6,15 +6,16 @@ import asyncio
 import itertools
 import logging
 import shutil
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import orjson
 
 from opentrail.adapters.duckdb.children import run_child
 from opentrail.adapters.files import sync_folder, write_durably
-from opentrail.adapters.sealed_file_names import read_name
+from opentrail.adapters.sealed_file_names import Series, read_name, sealed_files
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.event import micros
 from opentrail.core.event_data_store import EventDataStore
@@ -22,6 +23,11 @@ from opentrail.ports.journal import JournalSource
 
 log = logging.getLogger(__name__)
 
+#: The module that makes Iceberg tables.
+_ICEBERG = "opentrail.adapters.iceberg"
+#: The variable with PyIceberg's properties for S3, in JSON.
+ACCESS = "OPENTRAIL_ICEBERG_ACCESS"
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 #: The file with a store's document, in its folder.
 SETTINGS = "store.json"
 #: Seconds for which a replaced file stays: longer than any query.
@@ -88,6 +94,23 @@ class StoreFolders:
         if not settings.exists() or settings.read_bytes() != content:
             write_durably(settings, content)
 
+    def table(self, store: EventDataStore) -> str:
+        """Returns the folder of a store's Iceberg table."""
+        return str(self._root.absolute() / store.id / "iceberg")
+
+    async def publish(self, store: EventDataStore) -> None:
+        """Returns once a store's Iceberg table has its files."""
+        folder = self._root.absolute() / store.id
+        try:
+            files = await asyncio.to_thread(_files_in, folder)
+            await publish_table(self.table(store), files)
+        except (OSError, RuntimeError, TimeoutError) as error:
+            raise StorageFailed(f"event data store {store.name}: {error}") from error
+
+    async def unpublish(self, store: EventDataStore) -> None:
+        """Returns once a store has no Iceberg table."""
+        await asyncio.to_thread(shutil.rmtree, self.table(store), ignore_errors=True)
+
     async def remove(self, store: EventDataStore) -> None:
         """Returns once a store's files are deleted."""
         try:
@@ -99,6 +122,28 @@ class StoreFolders:
         if folder.is_dir():
             shutil.rmtree(folder)
             sync_folder(self._root)
+
+
+async def publish_table(
+    location: str, files: Sequence[str], access: Mapping[str, str] = _NOTHING
+) -> None:
+    """Returns once an Iceberg table has these data files; see `iceberg.py`.
+
+    Args:
+        location: of the table.
+        files: their paths, or addresses in S3.
+        access: PyIceberg's properties for S3.
+
+    Raises:
+        RuntimeError, TimeoutError: it has not.
+    """
+    environment = {ACCESS: orjson.dumps(dict(access)).decode()}
+    await run_child(location, *files, environment=environment, module=_ICEBERG)
+
+
+def _files_in(folder: Path) -> list[str]:
+    files = sealed_files(folder, Series.JOURNAL) if folder.is_dir() else []
+    return [str(file.path) for file in files if not file.is_expired]
 
 
 def covered(folder: Path, store: EventDataStore) -> int:

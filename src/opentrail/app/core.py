@@ -294,6 +294,8 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
     stores = Stores(control, journal.newest, clock, lambda store: [removal(store.arn)])
     store_files = site.store_files(engines.trimmed_journal)
     keeper = StoreKeeper(stores, store_files, journal, clock) if store_files else None
+    if store_files:
+        stores.table = store_files.table
     site.follow_others(stack, engines.store)
     await site.start_work(stack, work, partial(_catch_up, core))
     housekeeping = Housekeeping(

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +29,7 @@ from opentrail.app.shared_stores import (
     SharedStoreFiles,
     readable_files,
 )
+from opentrail.app.upstreams import store_access
 from opentrail.core.errors import (
     ObjectStoreError,
     OpentrailError,
@@ -178,8 +180,10 @@ class FilesInS3:
         cluster: Cluster,
         control: ControlStore,
         clock: Clock,
+        access: Callable[[], Mapping[str, str]],
         max_bytes: int = MAX_FILE_BYTES,
     ) -> None:
+        self._access = access
         self._files, self._check, self._cluster = files, check, cluster
         self.imports: SharedImports | None = imports
         self._imports = imports
@@ -241,7 +245,9 @@ class FilesInS3:
     ) -> SharedStoreFiles | None:
         """Returns the files of event data stores, which the worker makes in a folder."""
         control = self._cluster.worker_control
-        return SharedStoreFiles(self._files, control, folder, source, journal.repair, self._clock)
+        return SharedStoreFiles(
+            self._files, control, folder, source, journal.repair, self._clock, self._access
+        )
 
     def of_queries(self, store: IpcEventStore) -> FilesOfQueries | None:
         """Returns the files that queries read through the cache."""
@@ -317,10 +323,23 @@ def member_files(
     metrics.missing_files.set_function(lambda: len(check.missing))
     if importlib.util.find_spec("fsspec") is None:
         raise UsageError(f"--files needs the package fsspec: {command_for('postgres')}")
-    parts = files, imports, check, cluster, control, clock
+    parts = files, imports, check, cluster, control, clock, partial(_iceberg_access, settings)
     if settings.history_cache is None or not settings.has_history:
         return FilesInS3(*parts)
     return CachedFilesInS3(*parts, settings.history_cache)
+
+
+def _iceberg_access(settings: Settings) -> dict[str, str]:
+    """Returns PyIceberg's properties for S3."""
+    access = store_access(settings)
+    properties = {
+        "s3.endpoint": access.endpoint_url,
+        "s3.region": access.region,
+        "s3.access-key-id": access.access_key_id,
+        "s3.secret-access-key": access.secret_access_key,
+        "s3.session-token": access.session_token,
+    }
+    return {name: value for name, value in properties.items() if value}
 
 
 #: Kind of the document with the names of missing files, and its key.

@@ -253,6 +253,10 @@ class SharedFiles:
         """
         await self._objects.delete(self._bucket, self._prefix + name)
 
+    def address_of(self, name: str) -> str:
+        """Returns the address of a file in S3."""
+        return f"s3://{self._bucket}/{self._prefix}{name}"
+
     async def present(self, folder: str = "") -> set[str]:
         """Returns the names of the files in S3, or of those whose names start with `folder`."""
         keys = await self._objects.keys(self._bucket, self._prefix + folder)

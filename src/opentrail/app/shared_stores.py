@@ -12,7 +12,7 @@ import asyncio
 import logging
 import secrets
 import shutil
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,7 +28,12 @@ from opentrail.adapters.sealed_file_names import (
     read_name,
     sealed_files,
 )
-from opentrail.adapters.store_folders import REPLACED_SECONDS, StoreFolders, next_merge
+from opentrail.adapters.store_folders import (
+    REPLACED_SECONDS,
+    StoreFolders,
+    next_merge,
+    publish_table,
+)
 from opentrail.app.shared_files import SharedFiles, index_name, key_of, listed, to_list
 from opentrail.core.errors import (
     Conflict,
@@ -53,6 +58,8 @@ log = logging.getLogger(__name__)
 STORE_FILE = "event-data-store-file"
 #: Kind of the documents of objects that are no longer listed, by name.
 REPLACED = "event-data-store-replaced"
+#: The folder of the stores' Iceberg tables.
+_TABLES = "iceberg/"
 #: Number of files that are merged: each file in S3 costs a query a request.
 _MERGED_FILES = 8
 #: Maximum bytes of a merged file: an upload has the whole file in memory.
@@ -71,6 +78,7 @@ class SharedStoreFiles:
         journal: has the events.
         repair: returns once the journal has repaired the damage between two positions.
         clock: the time.
+        access: returns PyIceberg's properties for S3.
     """
 
     def __init__(
@@ -81,6 +89,7 @@ class SharedStoreFiles:
         journal: JournalSource,
         repair: Callable[[int, int], Awaitable[None]],
         clock: Clock,
+        access: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._files = files
         self._control = control
@@ -90,6 +99,7 @@ class SharedStoreFiles:
         self._folder = own.with_name("shared-stores")
         self._folders = StoreFolders(self._folder, journal, repair)
         self._clock = clock
+        self._access = access
         #: Id of a store → when its objects were last compared with their list.
         self._compared: dict[str, datetime] = {}
 
@@ -306,13 +316,34 @@ class SharedStoreFiles:
         log.warning("a file of an event data store is listed again", extra={"file": path.name})
         return again
 
-    async def remove(self, store: EventDataStore) -> None:
-        """Returns once a store's files are unlisted and deleted."""
+    def table(self, store: EventDataStore) -> str:
+        """Returns the address of a store's Iceberg table."""
+        return self._files.address_of(f"{_TABLES}{store.id}")
+
+    async def publish(self, store: EventDataStore) -> None:
+        """Returns once a store's Iceberg table has its files."""
+        files = await files_of(self._control, store)
+        addresses = [self._files.address_of(file.name) for file in files if file.name is not None]
         try:
-            for name in sorted(await self._files.present(f"{STORES}{store.id}/")):
+            await publish_table(self.table(store), addresses, self._access())
+        except (OSError, RuntimeError, TimeoutError) as error:
+            raise StorageFailed(f"event data store {store.name}: {error}") from error
+
+    async def unpublish(self, store: EventDataStore) -> None:
+        """Returns once a store has no Iceberg table."""
+        await self._delete(store, f"{_TABLES}{store.id}/")
+
+    async def _delete(self, store: EventDataStore, folder: str) -> None:
+        try:
+            for name in sorted(await self._files.present(folder)):
                 await self._files.delete(name)
         except ObjectStoreError as error:
             raise StorageFailed(f"event data store {store.name}: {error}") from error
+
+    async def remove(self, store: EventDataStore) -> None:
+        """Returns once a store's files are unlisted and deleted."""
+        await self.unpublish(store)
+        await self._delete(store, f"{STORES}{store.id}/")
         files = await files_of(self._control, store)
         await self._control.apply(
             [Remove(STORE_FILE, f"{store.id}/{key_of(file)}") for file in files]

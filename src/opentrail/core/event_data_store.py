@@ -66,6 +66,8 @@ class EventDataStore:
     is_ingesting: bool
     deleted_at: str | None = None
     tags: Tags = ()
+    #: The ARN of the role for federation; "": it is disabled, None: it was never enabled.
+    federation_role: str | None = None
     phases: tuple[Phase, ...] = field(default_factory=tuple)
 
     @property
@@ -84,6 +86,11 @@ class EventDataStore:
         if self.deleted_at is not None:
             return "PENDING_DELETION"
         return "ENABLED" if self.is_ingesting else "STOPPED_INGESTION"
+
+    @property
+    def is_federated(self) -> bool:
+        """Whether an Iceberg table has its files."""
+        return bool(self.federation_role)
 
     @property
     def categories(self) -> list[str]:
@@ -149,7 +156,10 @@ class EventDataStore:
 
     def document(self) -> Json:
         """Returns the document to store."""
-        return asdict(self)
+        document = asdict(self)
+        if self.federation_role is None:
+            del document["federation_role"]
+        return document
 
     @classmethod
     def from_document(cls, document: Json) -> Self:

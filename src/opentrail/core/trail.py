@@ -95,7 +95,8 @@ _TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}"
 _LOG_GROUP = re.compile(
     r"arn:aws[a-z-]*:logs:[a-z0-9-]+:(\d{12}):log-group:[A-Za-z0-9_/.#-]{1,512}:\*"
 )
-_ROLE = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/[\w+=,.@/-]{1,576}")
+#: The ARN of an IAM role; its group is the account.
+ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/[\w+=,.@/-]{1,576}")
 _KEY_ID = r"(mrk-)?[0-9a-f-]{32,36}"
 _ALIAS = r"alias/[A-Za-z0-9/_-]{1,250}"
 _KMS_KEY = re.compile(
@@ -136,7 +137,7 @@ def check_log_group(arn: str, account: str) -> None:
 
 def check_log_role(arn: str, account: str) -> None:
     """Raises `InvalidCloudWatchLogsRoleArnException` unless it is a role of the account."""
-    match = _ROLE.fullmatch(arn)
+    match = ROLE_ARN.fullmatch(arn)
     if match is None or match[1] != account:
         raise CloudTrailError(
             "InvalidCloudWatchLogsRoleArnException",

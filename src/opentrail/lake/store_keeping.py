@@ -24,6 +24,8 @@ BEHIND = 10_000
 _FEW_BEHIND, _OLD_SECONDS = 2_000, 300.0
 #: Seconds between two checks, and between two deletions of expired events.
 _CHECK_SECONDS, _EXPIRY_SECONDS = 60.0, 3_600.0
+#: Seconds between two publications of a federated store's files.
+_PUBLISH_SECONDS = 300.0
 #: No event is older.
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -47,6 +49,8 @@ class StoreKeeper:
         self._tended: dict[str, float] = {}
         #: Id → time of the last deletion of expired events.
         self._expired: dict[str, float] = {}
+        #: Id → time of the last publication of a federated store, or -inf of another one.
+        self._published: dict[str, float] = {}
         #: What failed in the last round.
         self.problems: list[str] = []
 
@@ -77,6 +81,7 @@ class StoreKeeper:
                     await self._remove(store)
                 else:
                     positions.append(await self._tend(store))
+                    await self._publish(store)
             except OpentrailError as error:
                 problems.append(f"event data store {store.name} is not up to date: {error}")
                 log.error("event data store not up to date", extra={"error": str(error)})
@@ -89,6 +94,7 @@ class StoreKeeper:
         await self._stores.remove(store)
         self._tended.pop(store.id, None)
         self._expired.pop(store.id, None)
+        self._published.pop(store.id, None)
         log.info("event data store removed", extra={"store": store.name})
 
     async def _tend(self, store: EventDataStore) -> int:
@@ -107,6 +113,17 @@ class StoreKeeper:
         if may_expire:
             self._expired[store.id] = now
         return until
+
+    async def _publish(self, store: EventDataStore) -> None:
+        """Brings a federated store's Iceberg table up to date; removes the table of another one."""
+        now, last = asyncio.get_running_loop().time(), self._published.get(store.id)
+        if not store.is_federated:
+            if last != -math.inf:
+                await self._files.unpublish(store)
+                self._published[store.id] = -math.inf
+        elif last is None or now - last >= _PUBLISH_SECONDS:
+            await self._files.publish(store)
+            self._published[store.id] = now
 
     async def _wait(self, first: int | None) -> None:
         """Returns once a store changes, is far behind the journal, or may have expired events."""

@@ -55,6 +55,8 @@ class Stores:
         self._removals = removals
         #: Set after each change.
         self.changed = asyncio.Event()
+        #: Returns the location of a store's Iceberg table.
+        self.table: Callable[[EventDataStore], str | None] = lambda _: None
 
     @property
     def turn(self) -> asyncio.Lock:

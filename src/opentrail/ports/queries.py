@@ -212,6 +212,26 @@ class StoreFiles(Protocol):
         """
         ...
 
+    def table(self, store: EventDataStore) -> str:
+        """Return the location of a store's Iceberg table: a folder, or an address in S3."""
+        ...
+
+    async def publish(self, store: EventDataStore) -> None:
+        """Return once a store's Iceberg table has its files.
+
+        Raises:
+            StorageFailed: it has not; a later attempt may succeed.
+        """
+        ...
+
+    async def unpublish(self, store: EventDataStore) -> None:
+        """Return once a store has no Iceberg table.
+
+        Raises:
+            StorageFailed: it still has; a later attempt may succeed.
+        """
+        ...
+
     async def remove(self, store: EventDataStore) -> None:
         """Return once a store's files are deleted.
 

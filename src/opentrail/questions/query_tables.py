@@ -29,6 +29,8 @@ class TableSummary(msgspec.Struct, frozen=True):
     #: Days for which an event data store keeps events.
     retentionDays: int | None
     created: Time | None
+    #: The location of a federated store's Iceberg table.
+    iceberg: str | None
 
 
 class TablesAnswer(msgspec.Struct, frozen=True):
@@ -53,15 +55,16 @@ class ListTables(Question, frozen=True, kw_only=True):
             raise NoHistory
         stores = await asked.queries.stores.visible(asked.accounts, EVERY_REGION)
         names = table_names(stores)
-        history = TableSummary(NAME, NAME, None, None, None, "ENABLED", None, None)
-        tables = [_table(store, names[store.id]) for store in stores]
+        history = TableSummary(NAME, NAME, None, None, None, "ENABLED", None, None, None)
+        locate = asked.queries.stores.table
+        tables = [_table(store, names[store.id], locate(store)) for store in stores]
         columns: list[QueryColumn] = [
             {"name": name, "type": str(kind)} for name, kind in schema().items()
         ]
         return TablesAnswer([history, *tables], columns)
 
 
-def _table(store: EventDataStore, sql: str) -> TableSummary:
+def _table(store: EventDataStore, sql: str, location: str | None) -> TableSummary:
     return TableSummary(
         sql,
         store.name,
@@ -71,4 +74,5 @@ def _table(store: EventDataStore, sql: str) -> TableSummary:
         store.status,
         store.retention,
         store.created_at,
+        location if store.is_federated else None,
     )

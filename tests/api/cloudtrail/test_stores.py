@@ -256,6 +256,46 @@ async def test_protected_stores_are_not_deleted() -> None:
 
 
 @asynchronous
+async def test_federation_is_enabled_and_disabled() -> None:
+    api = Api()
+    arn = await create(api)
+    role = "arn:aws:iam::123456789012:role/readers"
+    given = {"EventDataStore": arn, "FederationRoleArn": role}
+    enabled = {"FederationStatus": "ENABLED", "FederationRoleArn": role}
+    api.stores.table = lambda store: f"/data/{store.name}/iceberg"
+    assert await api.ok("EnableFederation", **given) == {"EventDataStoreArn": arn, **enabled}
+    described = await api.ok("GetEventDataStore", EventDataStore=arn)
+    assert {name: described[name] for name in enabled} == enabled
+    tables = (await api.ask("/api/v1/query-tables")).json["tables"]
+    assert [table["iceberg"] for table in tables] == [None, "/data/a-store/iceberg"]
+    assert (await api.error("EnableFederation", **given))[0] == "OperationNotPermittedException"
+    await api.ok("UpdateEventDataStore", EventDataStore=arn, TerminationProtectionEnabled=False)
+    code, _ = await api.error("DeleteEventDataStore", EventDataStore=arn)
+    assert code == "EventDataStoreFederationEnabledException"
+    disabled = {"EventDataStoreArn": arn, "FederationStatus": "DISABLED"}
+    for _ in range(2):
+        assert await api.ok("DisableFederation", EventDataStore=arn) == disabled
+    assert "FederationRoleArn" not in await api.ok("GetEventDataStore", EventDataStore=arn)
+    await api.ok("DeleteEventDataStore", EventDataStore=arn)
+    assert (await api.error("EnableFederation", **given))[0] == "InactiveEventDataStoreException"
+
+
+@pytest.mark.parametrize("role", ["readers", "arn:aws:iam::1:role/r"])
+@asynchronous
+async def test_federation_needs_a_role(role: str) -> None:
+    api = Api()
+    arn = await create(api)
+    code, _ = await api.error("EnableFederation", EventDataStore=arn, FederationRoleArn=role)
+    assert code == "InvalidParameterException"
+
+
+@asynchronous
+async def test_event_history_is_not_federated() -> None:
+    code, _ = await Api().error("DisableFederation", EventDataStore="event_history")
+    assert code == "OperationNotPermittedException"
+
+
+@asynchronous
 async def test_deleted_store_is_gone_after_a_week() -> None:
     api, arn = await an_api()
     await api.ok("DeleteEventDataStore", EventDataStore=arn)

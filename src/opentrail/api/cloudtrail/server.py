@@ -90,7 +90,6 @@ _LACKING = (
     ("Dashboard", "dashboards"),
     ("Import", "imports into event data stores"),
     ("Quer", "generated queries"),
-    ("Federation", "federation of event data stores"),
 )
 
 

@@ -5,7 +5,9 @@ Each account has the store `event_history`, which cannot be changed.
 
 from __future__ import annotations
 
+import importlib.util
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -20,7 +22,8 @@ from opentrail.core.selectors import (
     SelectorOwner,
     read_selection,
 )
-from opentrail.core.trail import as_tag_list, epoch, read_tags, with_tags
+from opentrail.core.trail import ROLE_ARN, as_tag_list, epoch, read_tags, with_tags
+from opentrail.core.version import command_for
 from opentrail.lake.event_history import NAME, store_id
 from opentrail.lake.store_registry import inactive, not_found
 
@@ -129,7 +132,7 @@ async def get_event_data_store(call: OperationCall) -> Json:
     given = call.input["EventDataStore"]
     if not _is_history(call, given):
         store = await find_store(call, given)
-        return {**_description(store), "FederationStatus": "DISABLED"}
+        return {**_description(store), **_federation(store)}
     history = call.services.history
     days = (call.services.clock.now() - history.kept_since) // timedelta(days=1)
     return {
@@ -215,7 +218,7 @@ async def update_event_data_store(call: OperationCall) -> Json:
         return changed
 
     changed = await call.services.created_stores.change(store, change)
-    return {**_description(changed), "FederationStatus": "DISABLED"}
+    return {**_description(changed), **_federation(changed)}
 
 
 @operation("DeleteEventDataStore")
@@ -230,6 +233,11 @@ async def delete_event_data_store(call: OperationCall) -> Json:
             raise inactive(current)
         if current.is_protected:
             raise _protected(current.name)
+        if current.is_federated:
+            raise CloudTrailError(
+                "EventDataStoreFederationEnabledException",
+                f"Event data store {current.name} is federated: disable its federation first.",
+            )
         return replace(current, deleted_at=call.now(), updated_at=call.now())
 
     await call.services.created_stores.change(store, change)
@@ -277,6 +285,54 @@ async def _ingest(call: OperationCall, is_ingesting: bool) -> Json:
 
     await call.services.created_stores.change(store, change)
     return {}
+
+
+@operation("EnableFederation", errors={"FederationRoleArn": _INVALID})
+async def enable_federation(call: OperationCall) -> Json:
+    """Publishes a store's files as an Iceberg table, which other engines can query."""
+    if importlib.util.find_spec("pyiceberg") is None:
+        raise Unsupported(f"federation without PyIceberg: {command_for('iceberg')}")
+    role = call.input["FederationRoleArn"]
+    if not ROLE_ARN.fullmatch(role):
+        raise CloudTrailError(_INVALID, f"FederationRoleArn {role!r} is not the ARN of a role.")
+
+    def change(current: EventDataStore) -> EventDataStore:
+        if current.is_federated:
+            raise CloudTrailError(
+                "OperationNotPermittedException",
+                f"Event data store {current.name} is federated already.",
+            )
+        return replace(current, federation_role=role, updated_at=call.now())
+
+    return await _federate(call, change)
+
+
+@operation("DisableFederation")
+async def disable_federation(call: OperationCall) -> Json:
+    """Deletes a store's Iceberg table; the store keeps its events."""
+    return await _federate(
+        call, lambda current: replace(current, federation_role="", updated_at=call.now())
+    )
+
+
+async def _federate(
+    call: OperationCall, change: Callable[[EventDataStore], EventDataStore]
+) -> Json:
+    store = await _to_change(call)
+
+    def changed(current: EventDataStore) -> EventDataStore:
+        if current.deleted_at is not None:
+            raise inactive(current)
+        return change(current)
+
+    federated = await call.services.created_stores.change(store, changed)
+    return {"EventDataStoreArn": str(federated.arn), **_federation(federated)}
+
+
+def _federation(store: EventDataStore) -> Json:
+    if not store.is_federated:
+        return {"FederationStatus": "DISABLED"}
+    return {"FederationStatus": "ENABLED", "FederationRoleArn": store.federation_role}
 
 
 def _protected(name: str) -> CloudTrailError:

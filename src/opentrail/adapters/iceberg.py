@@ -1,0 +1,309 @@
+"""An Apache Iceberg table of the files of an event data store, for Trino, Spark and others.
+
+    python -m opentrail.adapters.iceberg LOCATION FILE...
+
+The table has exactly these Parquet files; LOCATION is a folder or `s3://BUCKET/PREFIX`. Its
+metadata is named as in a Hadoop table: `metadata/v3.metadata.json`, with the number in
+`metadata/version-hint.text`. So no catalog is needed. Unreadable metadata is replaced.
+
+In the files, the members of rows have numbers instead of names: `schema.name-mapping.default` has
+both.
+
+It runs in a child of low priority, because PyIceberg and PyArrow need 150 MB. The variable
+`ACCESS` has PyIceberg's properties for S3, in JSON.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pyiceberg.catalog.noop import NoopCatalog
+from pyiceberg.exceptions import ValidationError
+from pyiceberg.io import FileIO
+from pyiceberg.io.pyarrow import PyArrowFileIO, parquet_files_to_data_files
+from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC
+from pyiceberg.schema import Schema, assign_fresh_schema_ids
+from pyiceberg.serializers import FromInputFile, ToOutputFile
+from pyiceberg.table import CommitTableResponse, Table
+from pyiceberg.table.metadata import TableMetadata, new_table_metadata
+from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
+from pyiceberg.table.update import TableRequirement, TableUpdate, update_table_metadata
+from pyiceberg.types import (
+    BooleanType,
+    IcebergType,
+    ListType,
+    MapType,
+    NestedField,
+    StringType,
+    StructType,
+    TimestampType,
+)
+
+from opentrail.adapters.files import write_durably
+from opentrail.adapters.ipc.child import arm_in_child
+from opentrail.adapters.parent import end_with_parent
+from opentrail.adapters.store_folders import ACCESS
+from opentrail.core.faults import crash_point
+from opentrail.lake.dialect.record_members import lowered
+from opentrail.lake.dialect.types import Type
+from opentrail.lake.event_history import schema
+
+#: Time for which former snapshots, and the files of their metadata, can be read: as long as the
+#: data files that were replaced.
+KEPT = timedelta(seconds=3_900)
+#: Number of former metadata files that the metadata lists: more than are written in `KEPT`.
+_FORMER = "50"
+#: The column that statements compute, which files lack.
+_COMPUTED = "eventJsonChecksum"
+_PRIMITIVES: Mapping[str, IcebergType] = {
+    "boolean": BooleanType(),
+    "timestamp": TimestampType(),
+    "varchar": StringType(),
+}
+_HINT = "version-hint.text"
+_NAME_MAPPING = "schema.name-mapping.default"
+
+
+class _Folder(NoopCatalog):
+    """Commits to one table by writing the next metadata file, and then its number."""
+
+    def __init__(self, io: FileIO, location: str, version: int) -> None:
+        super().__init__("opentrail")
+        self._io = io
+        self._location = location
+        self.version = version
+
+    def commit_table(
+        self,
+        table: Table,
+        requirements: tuple[TableRequirement, ...],
+        updates: tuple[TableUpdate, ...],
+    ) -> CommitTableResponse:
+        """Writes the metadata after `updates`."""
+        for requirement in requirements:
+            requirement.validate(table.metadata)
+        location = table.metadata_location if self.version else None
+        metadata = update_table_metadata(table.metadata, updates, metadata_location=location)
+        written = {"metadata": metadata, "metadata-location": self.write(metadata)}
+        return CommitTableResponse.model_validate(written)
+
+    def write(self, metadata: TableMetadata) -> str:
+        """Writes the next metadata file, and returns its location."""
+        self.version += 1
+        location = _metadata(self._location, f"v{self.version}.metadata.json")
+        ToOutputFile.table_metadata(metadata, self._io.new_output(location), overwrite=True)
+        crash_point("iceberg.written")
+        self._write_number()
+        return location
+
+    def _write_number(self) -> None:
+        content, path = str(self.version).encode(), _metadata(self._location, _HINT)
+        if _is_remote(self._location):
+            with self._io.new_output(path).create(overwrite=True) as stream:
+                stream.write(content)
+        else:
+            write_durably(Path(path), content)
+
+
+def publish(
+    io: FileIO, location: str, files: Sequence[str], now: datetime, kept: timedelta = KEPT
+) -> int:
+    """Gives a table exactly these data files; returns the version of its metadata.
+
+    Args:
+        io: reads and writes files.
+        location: of the table.
+        files: the data files.
+        now: the time by which former snapshots are old.
+        kept: time for which they can be read.
+
+    Returns:
+        0 if there is no table, because it never had a file.
+    """
+    table, version = _opened(io, location)
+    present = {} if table is None else {each.file_path: each for each in _data_files(table)}
+    added = [file for file in files if file not in present]
+    removed = [each for path, each in present.items() if path not in {*files}]
+    if table is None:
+        if not files:
+            return 0
+        folder = _Folder(io, location, version)
+        metadata = _new_metadata(location)
+        table = Table(("opentrail",), metadata, folder.write(metadata), io, folder)
+    if added or removed:
+        former = _former_metadata(table)
+        with table.transaction() as transaction:
+            if added:
+                with transaction.update_schema() as update:
+                    update.union_by_name(_schema())
+            stored = _as_stored(transaction.table_metadata.schema())
+            mapping = {_NAME_MAPPING: stored.name_mapping.model_dump_json()}
+            transaction.set_properties(mapping)
+            with transaction.update_snapshot().overwrite() as overwrite:
+                for each in removed:
+                    overwrite.delete_data_file(each)
+                metadata = transaction.table_metadata.model_copy(update={"schemas": [stored]})
+                for each in parquet_files_to_data_files(io, metadata, iter(added)):
+                    overwrite.append_data_file(each)
+        _forget(io, former - _former_metadata(table) - {table.metadata_location})
+        _expire(io, table, now - kept)
+    catalog = table.catalog
+    return catalog.version if isinstance(catalog, _Folder) else 0
+
+
+def _opened(io: FileIO, location: str) -> tuple[Table | None, int]:
+    """Returns the table, and the version of its metadata; None if that cannot be read."""
+    version = 0
+    try:
+        with io.new_input(_metadata(location, _HINT)).open() as stream:
+            version = int(stream.read())
+        path = _metadata(location, f"v{version}.metadata.json")
+        metadata = FromInputFile.table_metadata(io.new_input(path))
+        table = Table(("opentrail",), metadata, path, io, _Folder(io, location, version))
+        _data_files(table)
+    except (OSError, ValueError, ValidationError):
+        if not _is_remote(location):  # readers may look for higher numbers
+            shutil.rmtree(location, ignore_errors=True)
+        return None, version
+    return table, version
+
+
+def _new_metadata(location: str) -> TableMetadata:
+    properties = {"format-version": "2", "write.metadata.previous-versions-max": _FORMER}
+    order = UNPARTITIONED_PARTITION_SPEC, UNSORTED_SORT_ORDER
+    return new_table_metadata(_schema(), *order, location, properties)
+
+
+def _schema() -> Schema:
+    """Returns the columns of a store that its files have."""
+    columns = [(name, kind) for name, kind in schema().items() if name != _COMPUTED]
+    fields = [
+        NestedField(0, name.lower(), _iceberg(lowered(kind)), required=False)
+        for name, kind in columns
+    ]
+    return assign_fresh_schema_ids(Schema(*fields))
+
+
+def _iceberg(kind: Type) -> IcebergType:
+    if kind.name == "row":
+        members = zip(kind.fields, kind.args, strict=True)
+        return StructType(
+            *(NestedField(0, str(name), _iceberg(each), required=False) for name, each in members)
+        )
+    if kind.name == "map":
+        key, value = map(_iceberg, kind.args)
+        return MapType(0, key, 0, value, value_required=False)
+    if kind.name == "array":
+        return ListType(0, _iceberg(kind.args[0]), element_required=False)
+    return _PRIMITIVES[kind.name]
+
+
+def _as_stored(table: Schema) -> Schema:
+    """Returns a table's schema with the names of the files, where members of rows have numbers."""
+    kinds = {name.lower(): lowered(kind) for name, kind in schema().items()}
+    fields = [
+        each.model_copy(update={"field_type": _stored(each.field_type, kinds[each.name])})
+        for each in table.fields
+        if each.name in kinds
+    ]
+    return Schema(*fields, schema_id=table.schema_id)
+
+
+def _stored(kind: IcebergType, typed: Type) -> IcebergType:
+    if isinstance(kind, StructType):
+        places = [(each, typed.field(each.name)) for each in kind.fields]
+        return StructType(
+            *(
+                NestedField(
+                    each.field_id,
+                    f"f{place}",
+                    _stored(each.field_type, typed.args[place]),
+                    required=False,
+                )
+                for each, place in places
+                if place is not None
+            )
+        )
+    if isinstance(kind, ListType):
+        element = _stored(kind.element_type, typed.args[0])
+        return ListType(kind.element_id, element, element_required=False)
+    return kind
+
+
+def _data_files(table: Table) -> list[Any]:
+    return [task.file for task in table.scan().plan_files()]
+
+
+def _former_metadata(table: Table) -> set[str]:
+    return {entry.metadata_file for entry in table.metadata.metadata_log}
+
+
+def _expire(io: FileIO, table: Table, before: datetime) -> None:
+    """Forgets old snapshots, and deletes the files of their metadata."""
+    current = table.metadata.current_snapshot_id
+    old = [
+        each
+        for each in table.snapshots()
+        if each.snapshot_id != current and each.timestamp_ms < before.timestamp() * 1_000
+    ]
+    if not old:
+        return
+    expired = _metadata_files(io, old)
+    with table.maintenance.expire_snapshots() as expiry:
+        for each in old:
+            expiry.by_id(each.snapshot_id)
+    crash_point("iceberg.expired")
+    _forget(io, expired - _metadata_files(io, table.snapshots()))
+
+
+def _metadata_files(io: FileIO, snapshots: Iterable[Snapshot]) -> set[str]:
+    """Returns the manifests of snapshots, and the lists of these."""
+    found: set[str] = set()
+    for snapshot in snapshots:
+        found.add(snapshot.manifest_list)
+        with suppress(OSError):
+            found.update(each.manifest_path for each in snapshot.manifests(io))
+    return found
+
+
+def _forget(io: FileIO, locations: Iterable[str]) -> None:
+    for location in locations:
+        with suppress(OSError):
+            io.delete(location)
+
+
+def _is_remote(location: str) -> bool:
+    return "://" in location
+
+
+def _metadata(location: str, name: str) -> str:
+    return f"{location}/metadata/{name}"
+
+
+def main() -> None:
+    """Brings a table up to date."""
+    end_with_parent()
+    os.umask(0o077)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent ignores it
+    arm_in_child(("iceberg.written", "iceberg.expired"))
+    location, *files = sys.argv[1:]
+    publish(
+        PyArrowFileIO(orjson.loads(os.environ.get(ACCESS, "{}"))),
+        location,
+        files,
+        datetime.now(UTC),
+    )
+
+
+if __name__ == "__main__":
+    main()

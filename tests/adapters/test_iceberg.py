@@ -1,0 +1,155 @@
+"""An Iceberg table has exactly the given data files, and readers find it at any moment."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.table import StaticTable
+
+from opentrail.adapters import iceberg
+from opentrail.adapters.iceberg import KEPT, publish
+from opentrail.core import faults
+from opentrail.lake.dialect import engine
+from opentrail.lake.event_history import schema, typed
+from tests.factories import a_record
+from tests.fakes import PowerCutError
+
+NOW = datetime.now(UTC)
+
+
+def a_file(folder: Path, number: int) -> str:
+    """Writes a store's file with the event `number`; returns its path."""
+    path = folder / f"{number}.parquet"
+    resource = {"type": "AWS::S3::Bucket", "ARN": "arn:aws:s3:::bucket"}
+    record = a_record(
+        eventID=str(number),
+        requestParameters={"userName": "Mary"},
+        resources=[resource],
+        tlsDetails={"tlsVersion": "TLSv1.3"},
+    )
+    with duckdb.connect() as connection:
+        engine.prepare(connection, typed("rows"))
+        connection.execute("CREATE TABLE rows AS SELECT $1 AS record", [json.dumps(record)])
+        connection.execute(f"COPY ({typed('rows')}) TO '{path}' (FORMAT parquet)")
+    return str(path)
+
+
+def events(table: Path) -> list[int]:
+    """Returns the events that readers of a table see."""
+    scan = StaticTable.from_metadata(str(table)).scan()
+    return sorted(int(row["eventid"]) for row in scan.to_arrow().to_pylist())
+
+
+def metadata(table: Path) -> set[str]:
+    return {path.name for path in (table / "metadata").iterdir()}
+
+
+@pytest.mark.slow
+@settings(max_examples=15, deadline=None)
+@given(steps=st.lists(st.sets(st.integers(0, 5)), min_size=1, max_size=6))
+def test_table_has_the_given_files(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[set[int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("files")
+    files = [a_file(folder, number) for number in range(6)]
+    table, exists = folder / "iceberg", False
+    for hour, numbers in enumerate(steps):
+        exists = exists or bool(numbers)
+        now = NOW + timedelta(hours=hour)
+        version = publish(
+            PyArrowFileIO(), str(table), [files[number] for number in sorted(numbers)], now
+        )
+        assert bool(version) == exists
+        if exists:
+            assert events(table) == sorted(numbers)
+
+
+def test_unchanged_files_write_nothing(tmp_path: Path) -> None:
+    files, table = [a_file(tmp_path, 1)], tmp_path / "iceberg"
+    version = publish(PyArrowFileIO(), str(table), files, NOW)
+    before = metadata(table)
+    assert publish(PyArrowFileIO(), str(table), files, NOW) == version
+    assert metadata(table) == before
+
+
+def test_members_of_rows_have_their_names(tmp_path: Path) -> None:
+    table = tmp_path / "iceberg"
+    publish(PyArrowFileIO(), str(table), [a_file(tmp_path, 1)], NOW)
+    scan = StaticTable.from_metadata(str(table)).scan(row_filter="useridentity.username = 'John'")
+    (row,) = scan.to_arrow().to_pylist()
+    assert row["useridentity"]["arn"] == "arn:aws:iam::123456789012:user/John"
+    assert row["useridentity"]["sessioncontext"] is None
+    assert dict(row["requestparameters"]) == {"userName": "Mary"}
+    assert row["resources"][0]["type"] == "AWS::S3::Bucket"
+    assert row["resources"][0]["arn"] == "arn:aws:s3:::bucket"
+    assert row["eventtime"].isoformat() == "2020-01-01T09:00:00"
+    assert json.loads(row["eventjson"])["eventID"] == "1"
+
+
+def test_new_columns_are_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, file = tmp_path / "iceberg", a_file(tmp_path, 1)
+    with monkeypatch.context() as patch:
+        older = {name: kind for name, kind in schema().items() if name != "tlsDetails"}
+        patch.setattr(iceberg, "schema", lambda: older)
+        publish(PyArrowFileIO(), str(table), [without_tls_details(tmp_path)], NOW)
+    publish(PyArrowFileIO(), str(table), [file], NOW)
+    (row,) = StaticTable.from_metadata(str(table)).scan().to_arrow().to_pylist()
+    assert row["tlsdetails"]["tlsversion"] == "TLSv1.3"
+
+
+def without_tls_details(folder: Path) -> str:
+    path = folder / "older.parquet"
+    columns = f"SELECT * EXCLUDE (tlsdetails) FROM '{a_file(folder, 0)}'"  # noqa: S608
+    duckdb.execute(f"COPY ({columns}) TO '{path}' (FORMAT parquet)")
+    return str(path)
+
+
+def test_former_snapshots_are_kept_for_running_queries(tmp_path: Path) -> None:
+    table, files = tmp_path / "iceberg", [a_file(tmp_path, number) for number in range(3)]
+    publish(PyArrowFileIO(), str(table), files[:1], NOW)
+    running = StaticTable.from_metadata(str(table))
+    publish(PyArrowFileIO(), str(table), files[1:], NOW)
+    assert running.scan().count() == 1
+    former = metadata(table)
+    publish(PyArrowFileIO(), str(table), files, datetime.now(UTC) + KEPT)
+    assert events(table) == [0, 1, 2]
+    manifests = {name for name in former if name.endswith(".avro")}
+    assert not manifests <= metadata(table)
+    assert len(StaticTable.from_metadata(str(table)).snapshots()) == 1
+
+
+@pytest.mark.parametrize("point", ["iceberg.written", "iceberg.expired"])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_interrupted_publication_is_repeated(tmp_path: Path, point: str, count: int) -> None:
+    def cut() -> None:
+        raise PowerCutError
+
+    table, files = tmp_path / "iceberg", [a_file(tmp_path, number) for number in range(3)]
+    now = datetime.now(UTC)
+    for hours, numbers in enumerate([[0], [0, 1], [2]]):
+        wanted = [files[number] for number in numbers]
+        later = now + timedelta(hours=2 * hours)
+        faults.arm(point, count, cut)
+        with suppress(PowerCutError):
+            publish(PyArrowFileIO(), str(table), wanted, later)
+        faults.arm(point, sys.maxsize, cut)
+        publish(PyArrowFileIO(), str(table), wanted, later)
+        assert events(table) == numbers
+
+
+@pytest.mark.parametrize("name", ["version-hint.text", "v2.metadata.json"])
+def test_damaged_metadata_is_made_anew(tmp_path: Path, name: str) -> None:
+    table, files = tmp_path / "iceberg", [a_file(tmp_path, number) for number in range(2)]
+    publish(PyArrowFileIO(), str(table), files[:1], NOW)
+    (table / "metadata" / name).write_bytes(b"?")
+    publish(PyArrowFileIO(), str(table), files, NOW)
+    assert events(table) == [0, 1]
