@@ -22,6 +22,7 @@ POINTS = {
     "store.merged": "a merged file of an event data store is in place, nothing is deleted yet",
     "store.uploaded": "a file of an event data store is in S3, no list has it yet",
     "store.listed": "the list of an event data store's files in S3 has changed",
+    "import.copied": "events of log files are in an event data store, no document says so",
     "import.written": "imported records are in a sealed file, the client has no response yet",
     "delivery.planned": "log files are planned in the state store, none is written",
     "delivery.put": "a log file is in the bucket, the state store does not know it yet",

@@ -15,7 +15,8 @@ from opentrail.core.errors import JournalDamaged
 
 #: Exit status of a child that found the journal damaged.
 JOURNAL_DAMAGED = 65
-_MODULE = "opentrail.adapters.duckdb.seal"
+#: The module of most children.
+SEAL = "opentrail.adapters.duckdb.seal"
 _CHILD_SECONDS = 1_800.0
 #: Calls and lookups have priority over child processes.
 _CHILD_NICENESS = 5
@@ -41,12 +42,15 @@ async def files_of_child(
 
 
 async def run_child(
-    work: str, *arguments: object, environment: Mapping[str, str] = _NOTHING
+    work: str,
+    *arguments: object,
+    environment: Mapping[str, str] = _NOTHING,
+    module: str = SEAL,
 ) -> Sequence[Path]:
     """Runs a child and returns the paths that it prints."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *("nice", "-n", str(_CHILD_NICENESS), sys.executable, "-m", _MODULE),
+        *("nice", "-n", str(_CHILD_NICENESS), sys.executable, "-m", module),
         *map(str, (work, *arguments)),
         stdin=pipe,
         stdout=pipe,
