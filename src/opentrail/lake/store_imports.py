@@ -162,7 +162,7 @@ class StoreImports:
             if stopped.status == "COMPLETED":
                 message = f"Import {stopped.id} is completed."
                 raise CloudTrailError("InvalidParameterException", message)
-            # A failure of a folder is no file to retry: the import finds the folder again.
+            # The import itself tries again to list folders.
             now, failures = self.now(), await self.failures(stopped)
             again = [replace(f, status="RETRY", updated=now) for f in failures if _may_retry(f)]
             folders = [f for f in failures if not f.key]
