@@ -76,6 +76,21 @@ def test_rejected_records_do_not_keep_others(tmp_path: Path) -> None:
     assert world.ids(store, 0) == [event_id(2)]
 
 
+def test_largest_events_are_added(tmp_path: Path) -> None:
+    world, store = World(tmp_path), a_store()
+    world.tend(store, 0)
+    large = [
+        {**an_event(number), "requestParameters": {f"p{key}": key for key in range(60_000)}}
+        for number in range(1, 11)
+    ]
+    larger = {**an_event(11), "requestParameters": {"text": "x" * (1 << 20)}}
+    (outcome,) = added(world, log_file(*large, larger))
+    assert outcome == LogFileOutcome(
+        10, INVALID_LOG_FILE, "1 not copied: an event larger than 1 MiB"
+    )
+    assert world.ids(store, 0) == sorted(map(event_id, range(1, 11)))
+
+
 def test_bomb_is_refused(tmp_path: Path) -> None:
     world, store = World(tmp_path), a_store()
     world.tend(store, 0)

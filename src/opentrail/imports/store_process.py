@@ -32,8 +32,11 @@ from opentrail.ports.queries import LogFileOutcome
 
 #: Other events than calls, which a store of calls cannot have.
 NOT_A_CALL = "not the event of a call"
+RECORD_TOO_LARGE = "an event larger than 1 MiB"
 INVALID_LOG_FILE = "InvalidLogFile"
 _SINCE_1970 = from_micros(0)
+#: CloudTrail's own events have at most 1 MB.
+_MAX_RECORD_BYTES = 1 << 20
 #: Maximum reasons in the message about a file.
 _MAX_REASONS = 3
 
@@ -60,6 +63,9 @@ def _add_file(
         elif result.record.get("eventCategory") in FOUND_DETAILS:
             rejected += 1
             reasons[NOT_A_CALL] += 1
+        elif len(result.raw) > _MAX_RECORD_BYTES:
+            rejected += 1
+            reasons[RECORD_TOO_LARGE] += 1
         else:
             time = parse_time(result.record["eventTime"])
             if between[0] <= time <= between[1]:

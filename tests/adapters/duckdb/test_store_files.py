@@ -422,14 +422,26 @@ def test_locked_engine_reads_only_the_files_of_named_stores(real: World, tmp_pat
                 connection.execute(f"SELECT * FROM '{name}'").fetchall()  # noqa: S608
 
 
+def test_large_records_fit_into_memory(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_files, "MERGED_FILES", 3)
+    large = {"text": "x" * 200_000}
+    world.write(*(a_record(eventID=event_id(n), requestParameters=large) for n in range(1, 101)))
+    store = a_store(Phase(0, ALL, every_region=True))
+    world.tend(store, 100)
+    assert world.files() == [(1, 100, False)]
+    copied(world, *range(101, 201), **large)
+    assert imported(world) == [(1, 100, False)]
+    assert world.ids(store, 100) == sorted(map(event_id, range(1, 201)))
+
+
 # Copied events
 
 
-def copied(world: World, *numbers: int) -> None:
+def copied(world: World, *numbers: int, **parameters: str) -> None:
     """Adds events to the store as an import does."""
     with adding(world.folder) as additions:
         for number in numbers:
-            record = a_record(eventID=event_id(number), eventTime="2020-01-01T09:00:00Z")
+            record = a_record(eventID=event_id(number), requestParameters=parameters)
             additions.add(event_id(number), MOMENT, orjson.dumps(record))
 
 

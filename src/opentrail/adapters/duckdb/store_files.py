@@ -9,6 +9,7 @@ Replaced files stay for an hour, because queries may read them.
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -56,9 +57,13 @@ from opentrail.lake.event_history import typed
 from opentrail.ports.journal import JournalSource
 
 _BATCH = 1_000
-#: Maximum records, and their characters, in a file before it is merged.
+#: Maximum records, and their bytes, in a file before it is merged.
 _FILE_RECORDS, _FILE_TEXT = 40_000, 64 << 20
-_FORMAT = "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 20480)"
+#: Records whose columns DuckDB makes at a time, and their maximum bytes: it needs 20 times as many.
+_CHUNK_RECORDS, _CHUNK_TEXT = 2_048, 4 << 20
+_FORMAT = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 20480"
+#: The same for merged files, whose records may be large: a row group is in memory.
+_MERGED_FORMAT = f"{_FORMAT}, ROW_GROUP_SIZE_BYTES '64MB'"
 _ROWS = "store_rows"
 #: Attempts to read the journal while the server trims it.
 _ATTEMPTS = 10
@@ -187,17 +192,41 @@ def _select(
     last: int,
 ) -> int:
     """Adds rows until there are enough for a file; returns the last position read."""
-    records = text = 0
+    size = _FileSize()
     matches = store.matcher(phase)
     for begin, end in existing_runs(journal, first, last):
         for entries in _whole(journal, begin, end):
-            batch = EntryBatch(entries)
-            if selected := [entry for entry in entries if matches(entry, batch)]:
-                records += len(selected)
-                text += insert_records(connection, _ROWS, selected)
-            if records >= _FILE_RECORDS or text >= _FILE_TEXT:
-                return entries[-1].position
+            batch, selected = EntryBatch(entries), list[Entry]()
+            for entry in entries:
+                if matches(entry, batch):
+                    selected.append(entry)
+                    size.add(entry.record)
+                if size.is_full:
+                    break
+            insert_records(connection, _ROWS, selected)
+            if size.is_full:
+                return entry.position
     return last
+
+
+class _FileSize:
+    """Counts the records for a file."""
+
+    def __init__(self) -> None:
+        self._records = self._text = self._chunk = 0
+
+    def add(self, record: bytes) -> None:
+        if self._records % _CHUNK_RECORDS == 0:
+            self._chunk = 0
+        self._records += 1
+        self._text += len(record)
+        self._chunk += len(record)
+
+    @property
+    def is_full(self) -> bool:
+        return (
+            self._records >= _FILE_RECORDS or self._text >= _FILE_TEXT or self._chunk >= _CHUNK_TEXT
+        )
 
 
 def _whole(journal: JournalSource, first: int, last: int) -> Iterator[list[Entry]]:
@@ -222,10 +251,11 @@ def _write(
     series: Series,
     first: int,
     last: int,
+    layout: str = _FORMAT,
 ) -> Path:
     temporary = folder / f"{series.value}{first}.{os.getpid()}.tmp"
     path = str(temporary).replace("'", "''")
-    connection.execute(f"COPY ({query}) TO '{path}' {_FORMAT}")
+    connection.execute(f"COPY ({query}) TO '{path}' ({layout})")
     temporary.chmod(0o600)
     sync_file(temporary)
     crash_point("store.written")
@@ -243,7 +273,10 @@ def merged(paths: Sequence[Path]) -> Path:
 def _merged(connection: duckdb.DuckDBPyConnection, files: Sequence[SealedFile]) -> Path:
     first, last = files[0], files[-1]
     query = f"SELECT * FROM {_scan([file.path for file in files])}"
-    return _write(connection, query, first.path.parent, first.series, first.first, last.last)
+    # Otherwise DuckDB does not limit the bytes of a row group. One thread keeps the order.
+    connection.execute("SET preserve_insertion_order = false")
+    place = (first.path.parent, first.series, first.first, last.last)
+    return _write(connection, query, *place, _MERGED_FORMAT)
 
 
 def _merge(connection: duckdb.DuckDBPyConnection, files: Sequence[SealedFile]) -> None:
@@ -280,13 +313,15 @@ class Additions:
         self._folder = folder
         #: Id → time and record of each event to write.
         self._events: dict[str, tuple[datetime, str]] = {}
-        self._text = 0
+        self._size = _FileSize()
 
     def add(self, event_id: str, time: datetime, record: bytes) -> None:
         """Adds an event; writes a file once there are enough."""
-        self._events.setdefault(event_id, (time, record.decode()))
-        self._text += len(record)
-        if len(self._events) >= _FILE_RECORDS or self._text >= _FILE_TEXT:
+        if event_id in self._events:
+            return
+        self._events[event_id] = (time, record.decode())
+        self._size.add(record)
+        if self._size.is_full:
             self.write()
 
     def write(self) -> None:
@@ -294,18 +329,21 @@ class Additions:
         if not self._events:
             return
         connection = self._connection
-        connection.execute(
-            f"CREATE OR REPLACE TABLE {_ROWS} AS SELECT id, record FROM"
-            " unnest($1::VARCHAR[]) AS a(id) POSITIONAL JOIN unnest($2::VARCHAR[]) AS b(record)",
-            [[*self._events], [record for _, record in self._events.values()]],
-        )
+        connection.execute(f"CREATE OR REPLACE TABLE {_ROWS} (id VARCHAR, record VARCHAR)")
+        events = iter(self._events.items())
+        while batch := list(itertools.islice(events, _BATCH)):
+            connection.execute(
+                f"INSERT INTO {_ROWS} SELECT * FROM unnest($1::VARCHAR[]) AS a(id)"
+                " POSITIONAL JOIN unnest($2::VARCHAR[]) AS b(record)",
+                [[event_id for event_id, _ in batch], [record for _, (_, record) in batch]],
+            )
         times = [time for time, _ in self._events.values()]
         if files := [file.path for file in _with_events(self._folder)]:
             # The column has whole seconds.
             bounds = (min(times) - timedelta(seconds=1), max(times))
             connection.execute(
                 f"DELETE FROM {_ROWS} WHERE id IN (SELECT eventid FROM {_scan(files)}"
-                " WHERE eventtime BETWEEN $1 AND $2)",
+                f" SEMI JOIN {_ROWS} ON eventid = id WHERE eventtime BETWEEN $1 AND $2)",
                 [time.astimezone(UTC).replace(tzinfo=None) for time in bounds],
             )
         (count,) = connection.execute(f"SELECT count(*) FROM {_ROWS}").fetchone() or (0,)
@@ -313,7 +351,7 @@ class Additions:
             begin = _last_added(self._folder) + 1
             place = (self._folder, Series.IMPORTED, begin, begin + count - 1)
             _write(connection, typed(_ROWS), *place)
-        self._events, self._text = {}, 0
+        self._events, self._size = {}, _FileSize()
 
 
 def _last_added(folder: Path) -> int:
