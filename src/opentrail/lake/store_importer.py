@@ -272,7 +272,7 @@ class StoreImporter:
     async def _days(
         self, bucket: str, folder: str, levels: int, interval: Interval
     ) -> AsyncIterator[str]:
-        """Yields the folders some levels below another one that may have events of an interval."""
+        """Yields folders some levels below another folder, if an interval has their days."""
         if levels <= 0:
             yield folder
             return
@@ -379,7 +379,7 @@ class StoreImporter:
 
 
 def is_log_file(key: str) -> bool:
-    """Returns whether a key is that of a log file.
+    """Returns whether a log file can have a key.
 
     >>> is_log_file("AWSLogs/1/CloudTrail/r/2020/01/01/a.json.gz"), is_log_file("a/notes.txt")
     (True, False)
@@ -392,7 +392,7 @@ def _is_refusal(error: ObjectStoreError) -> bool:
 
 
 def _interval_of(of: StoreImport, store: EventDataStore, now: datetime) -> Interval:
-    """Returns the times of the events that an import copies: those that have not expired."""
+    """Returns the times that an import copies, without those of expired events."""
     first = store.kept_since(now)
     if of.first is not None:
         first = max(first, datetime.fromtimestamp(of.first, UTC))

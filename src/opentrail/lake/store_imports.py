@@ -81,8 +81,8 @@ class ImportFailure(msgspec.Struct, frozen=True):
     """A log file that was not copied completely.
 
     Attributes:
-        location: its URI, or that of a folder.
-        key: the object's key; "" for a folder.
+        location: its URI, or the URI of the import.
+        key: the object's key; "" if the bucket cannot be listed or reached.
         updated: seconds since 1970.
         events: its events that were copied.
     """
@@ -241,7 +241,7 @@ class StoreImports:
         failures: Sequence[ImportFailure] = (),
         more: Sequence[StoreWrite] = (),
     ) -> StoreImport:
-        """Replaces an import, and some of its failures, at once; returns the new one.
+        """Replaces an import, and some of its failures, in one transaction; returns the new one.
 
         Raises:
             Conflict: others changed it during each attempt.
