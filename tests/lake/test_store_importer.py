@@ -92,6 +92,9 @@ INSIGHTS = f"AWSLogs/{ACCOUNT}/CloudTrail-Insight/{REGION}/2020/01/01/insight.js
         ("", day("a", folder=f"AWSLogs/o-exampleorgid/{ACCOUNT}/CloudTrail"), 1),
         ("", day("a", folder="AWSLogs/210987654321/CloudTrail") + day("a"), 2),
         (f"AWSLogs/{ACCOUNT}/CloudTrail-Insight", [INSIGHTS], 1),
+        ("CloudTrail", day("a", folder="CloudTrail"), 1),
+        (f"CloudTrail/AWSLogs/{ACCOUNT}", day("a", folder=f"CloudTrail/{LOGS}"), 1),
+        ("CloudTrailOld", day("a", folder=f"CloudTrailOld/{LOGS}"), 1),
         ("copies", ["copies/a.json.gz", "copies/deep/er/b.json.gz"], 1),
         ("", [], 0),
     ],
@@ -211,6 +214,24 @@ async def test_unreachable_bucket_fails_the_import() -> None:
     world.objects.down = None
     await world.importer.round()
     assert (await world.current(started)).status == "COMPLETED"
+
+
+@asynchronous
+async def test_search_for_folders_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_importer, "_MAX_FOLDERS", 20)
+    world = World()
+    await world.put(*(f"many/{number}/a.json.gz" for number in range(30)), *day("a"))
+    started = await world.start()
+    await world.importer.round()
+    failed = await world.current(started)
+    assert failed.status == "FAILED"
+    (failure,) = await world.imports.failures(failed)
+    assert (failure.error, world.added()) == ("TooManyFolders", [])
+    for prefix, count in (("AWSLogs", 1), ("many", 30)):
+        world.files.added.clear()
+        started = await world.start(prefix)
+        await world.importer.round()
+        assert (await world.current(started)).files == len(world.added()) == count
 
 
 @asynchronous

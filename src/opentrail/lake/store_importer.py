@@ -47,7 +47,12 @@ _REFUSALS = frozenset({"AccessDenied", "403", "Forbidden", "InvalidObjectState",
 _LEVELS = 4
 #: Folders between the import's URI and folders named CloudTrail.
 _MAX_DEPTH = 6
+#: Maximum folders in which these are searched.
+_MAX_FOLDERS = 10_000
+_NAME_FOLDER = "too many folders; name the folder CloudTrail in S3LocationUri"
 _CLOUDTRAIL = "CloudTrail"
+#: The name of a folder with log files of some category.
+_LOGS = re.compile(r"CloudTrail(-\w+)?")
 _DIGEST = "CloudTrail-Digest"
 _SUFFIX = ".json.gz"
 #: The folder of an account; it has no other folder with log files than CloudTrail.
@@ -201,6 +206,8 @@ class StoreImporter:
             folders = await self._folders(current, interval)
             found = len(folders)
             current = await self._imports.change(current, lambda c: replace(c, prefixes=found))
+            if not current.is_ongoing:
+                return
             bucket, keys = current.source.bucket, self._keys(current, folders, interval)
             async for batch in self._batches(bucket, keys):
                 current = await self._copy(current, store, interval, batch)
@@ -249,17 +256,22 @@ class StoreImporter:
         found = [
             folder
             for root in await self._roots(of.source.bucket, location)
-            async for folder in self._days(of.source.bucket, root, _levels_below(root), interval)
+            async for folder in self._days(
+                of.source.bucket, root, _levels_below(root) or 0, interval
+            )
         ]
         return sorted(found, key=str.encode)
 
     async def _roots(self, bucket: str, location: str) -> list[str]:
         """Returns the folders named CloudTrail below a location, otherwise the location."""
-        if any(name.startswith(_CLOUDTRAIL) for name in location.split("/")):
+        if _levels_below(location) is not None:
             return [location]
-        roots, level = list[str](), [location]
+        roots, level, count = list[str](), [location], 0
         for _ in range(_MAX_DEPTH):
             following: list[str] = []
+            count += len(level)
+            if count > _MAX_FOLDERS:
+                break
             for folder in level:
                 names = await self._patiently(partial(self._objects.folders, bucket, folder))
                 if _CLOUDTRAIL in names:
@@ -267,6 +279,8 @@ class StoreImporter:
                 elif not _ACCOUNT.search(folder):
                     following += [f"{folder}{name}/" for name in names]
             level = following
+        if count > _MAX_FOLDERS and (roots or not location):
+            raise ObjectStoreError("TooManyFolders", f"s3://{bucket}/{location}: {_NAME_FOLDER}")
         return roots or ([location] if location else [])
 
     async def _days(
@@ -401,13 +415,18 @@ def _interval_of(of: StoreImport, store: EventDataStore, now: datetime) -> Inter
     )
 
 
-def _levels_below(root: str) -> int:
-    """Returns the number of levels between a folder and its log files; 0 for any layout."""
-    names = root.split("/")[:-1]
-    for number, name in enumerate(names):
-        if name.startswith(_CLOUDTRAIL):
-            return _LEVELS - (len(names) - number - 1)
-    return 0
+def _levels_below(folder: str) -> int | None:
+    """Returns the number of levels between a folder and its log files; None if it may have any.
+
+    >>> _levels_below("AWSLogs/1/CloudTrail/"), _levels_below("CloudTrail/AWSLogs/1/")
+    (4, None)
+    """
+    for levels, name in enumerate(reversed(folder.split("/")[:-1])):
+        if name == "AWSLogs":
+            break
+        if _LOGS.fullmatch(name):
+            return _LEVELS - levels
+    return None
 
 
 def _numbers_in(path: str, levels: int) -> list[int] | None:

@@ -209,7 +209,7 @@ async def test_imports_are_listed_newest_first() -> None:
         ({"ImportStatus": "STOPPED"}, 3),
         ({"ImportStatus": "COMPLETED"}, 0),
         ({"Destination": imports.arn}, 3),
-        ({"Destination": imports.arn[:-1] + "0"}, 0),
+        ({"Destination": imports.arn[:-36] + NO_ID}, 0),
         ({"account": OTHER}, 0),
         ({"region": "eu-west-1"}, 0),
     ):
