@@ -55,6 +55,15 @@ def test_events_of_the_interval_are_added(tmp_path: Path) -> None:
     assert world.ids(store, 0) == sorted(map(event_id, (2, 3)))
 
 
+def test_events_of_other_accounts_are_left_out(tmp_path: Path) -> None:
+    world, store = World(tmp_path), a_store()
+    world.tend(store, 0)
+    foreign = {**an_event(1), "recipientAccountId": "210987654321"}
+    unowned = {**an_event(2), "recipientAccountId": None, "userIdentity": {"type": "Unknown"}}
+    assert added(world, log_file(foreign, unowned, an_event(3))) == [LogFileOutcome(1)]
+    assert world.ids(store, 0) == [event_id(3)]
+
+
 def test_rejected_records_do_not_keep_others(tmp_path: Path) -> None:
     world, store = World(tmp_path), a_store()
     world.tend(store, 0)

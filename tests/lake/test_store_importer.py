@@ -75,6 +75,7 @@ def day(
     return [f"{folder}/{region}/{date}/{name}.json.gz" for name in names]
 
 
+OTHER_ACCOUNT = f"AWSLogs/210987654321/CloudTrail/{REGION}/2020/01/01/a.json.gz"
 OTHER_SERVICE = f"AWSLogs/{ACCOUNT}/Config/{REGION}/2020/1/1/config.json.gz"
 DIGEST = f"AWSLogs/{ACCOUNT}/CloudTrail-Digest/{REGION}/2020/01/01/digest.json.gz"
 INSIGHTS = f"AWSLogs/{ACCOUNT}/CloudTrail-Insight/{REGION}/2020/01/01/insight.json.gz"
@@ -90,7 +91,8 @@ INSIGHTS = f"AWSLogs/{ACCOUNT}/CloudTrail-Insight/{REGION}/2020/01/01/insight.js
         (f"{LOGS}/{REGION}/2020", day("a") + day("b", date="2020/02/01"), 2),
         (f"{LOGS}/{REGION}/2020/01/01", day("a"), 1),
         ("", day("a", folder=f"AWSLogs/o-exampleorgid/{ACCOUNT}/CloudTrail"), 1),
-        ("", day("a", folder="AWSLogs/210987654321/CloudTrail") + day("a"), 2),
+        ("", day("a") + day("a", folder=f"second/{LOGS}"), 2),
+        ("second", day("a", folder=f"second/AWSLogs/o-exampleorgid/{ACCOUNT}/CloudTrail"), 1),
         (f"AWSLogs/{ACCOUNT}/CloudTrail-Insight", [INSIGHTS], 1),
         ("CloudTrail", day("a", folder="CloudTrail"), 1),
         (f"CloudTrail/AWSLogs/{ACCOUNT}", day("a", folder=f"CloudTrail/{LOGS}"), 1),
@@ -103,7 +105,14 @@ INSIGHTS = f"AWSLogs/{ACCOUNT}/CloudTrail-Insight/{REGION}/2020/01/01/insight.js
 async def test_folders_of_log_files_are_found(prefix: str, keys: list[str], prefixes: int) -> None:
     world = World()
     own = [key for key in keys if key != INSIGHTS]
-    others = [OTHER_SERVICE, DIGEST, INSIGHTS, "unrelated.json.gz", "copied/a.json.gz"]
+    others = [
+        OTHER_ACCOUNT,
+        OTHER_SERVICE,
+        DIGEST,
+        INSIGHTS,
+        "unrelated.json.gz",
+        "copied/a.json.gz",
+    ]
     await world.put(*others, *own, *(f"{key}.tmp" for key in own))
     started = await world.start(prefix)
     await world.importer.round()
@@ -214,6 +223,17 @@ async def test_unreachable_bucket_fails_the_import() -> None:
     world.objects.down = None
     await world.importer.round()
     assert (await world.current(started)).status == "COMPLETED"
+
+
+@asynchronous
+async def test_log_files_of_other_accounts_are_not_read() -> None:
+    world = World()
+    await world.put(OTHER_ACCOUNT)
+    for prefix in ("", "AWSLogs", "AWSLogs/210987654321"):
+        started = await world.start(prefix)
+        await world.importer.round()
+        assert (await world.current(started)).status == "COMPLETED"
+    assert world.added() == []
 
 
 @asynchronous

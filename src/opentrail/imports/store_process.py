@@ -11,8 +11,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,9 +22,11 @@ from opentrail.adapters.duckdb.store_files import Additions, adding, tend
 from opentrail.adapters.ipc.child import arm_in_child
 from opentrail.adapters.journal_source import open_source
 from opentrail.adapters.parent import end_with_parent
-from opentrail.adapters.store_folders import OUTCOMES, REQUEST
+from opentrail.adapters.store_folders import OUTCOMES, REQUEST, SETTINGS
+from opentrail.core.attributes import account_of
 from opentrail.core.errors import JournalDamaged
-from opentrail.core.event import FOUND_DETAILS, from_micros, parse_time
+from opentrail.core.event import FOUND_DETAILS, Record, from_micros, parse_time
+from opentrail.core.event_data_store import EventDataStore
 from opentrail.imports.documents import read_file
 from opentrail.imports.json_records import AcceptedRecord
 from opentrail.ports.queries import LogFileOutcome
@@ -45,15 +46,21 @@ def add(folder: Path, spool: Path) -> list[LogFileOutcome]:
     """Adds the events of log files to the store of a folder; returns what became of each file."""
     names, first, last = orjson.loads((spool / REQUEST).read_bytes())
     between = (from_micros(first), from_micros(last))
+    store = EventDataStore.from_document(orjson.loads((folder / SETTINGS).read_bytes()))
+
+    def is_copied(record: Record) -> bool:
+        is_own = account_of(record) == store.account
+        return is_own and between[0] <= parse_time(record["eventTime"]) <= between[1]
+
     with adding(folder) as additions:
         return [
-            _add_file(additions, name, (spool / str(number)).read_bytes(), between)
+            _add_file(additions, name, (spool / str(number)).read_bytes(), is_copied)
             for number, name in enumerate(names)
         ]
 
 
 def _add_file(
-    additions: Additions, name: str, content: bytes, between: tuple[datetime, datetime]
+    additions: Additions, name: str, content: bytes, is_copied: Callable[[Record], bool]
 ) -> LogFileOutcome:
     events, reasons, rejected = 0, Counter[str](), 0
     for result in read_file(name, content):
@@ -66,11 +73,10 @@ def _add_file(
         elif len(result.raw) > _MAX_RECORD_BYTES:
             rejected += 1
             reasons[RECORD_TOO_LARGE] += 1
-        else:
+        elif is_copied(result.record):
+            events += 1
             time = parse_time(result.record["eventTime"])
-            if between[0] <= time <= between[1]:
-                events += 1
-                additions.add(result.record["eventID"], time, result.raw)
+            additions.add(result.record["eventID"], time, result.raw)
     if not rejected:
         return LogFileOutcome(events)
     shown = "; ".join([*reasons][:_MAX_REASONS])

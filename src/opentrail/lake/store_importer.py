@@ -56,7 +56,7 @@ _LOGS = re.compile(r"CloudTrail(-\w+)?")
 _DIGEST = "CloudTrail-Digest"
 _SUFFIX = ".json.gz"
 #: The folder of an account; it has no other folder with log files than CloudTrail.
-_ACCOUNT = re.compile(r"(^|/)AWSLogs/(o-[a-z0-9]+/)?\d{12}/$")
+_ACCOUNT = re.compile(r"(^|/)AWSLogs/(o-[a-z0-9]+/)?(?P<account>\d{12})/$")
 #: The time in the name of a log file, and the day in its key.
 _NAMED_DAY = re.compile(r"_(\d{4})(\d\d)(\d\d)T\d{4}Z_[^/]*$")
 _FOLDER_DAY = re.compile(r"/(\d{4})/(\d\d)/(\d\d)/[^/]*$")
@@ -255,18 +255,21 @@ class StoreImporter:
         location = f"{of.source.prefix}/" if of.source.prefix else ""
         found = [
             folder
-            for root in await self._roots(of.source.bucket, location)
+            for root in await self._roots(of.account, of.source.bucket, location)
             async for folder in self._days(
                 of.source.bucket, root, _levels_below(root) or 0, interval
             )
         ]
         return sorted(found, key=str.encode)
 
-    async def _roots(self, bucket: str, location: str) -> list[str]:
-        """Returns the folders named CloudTrail below a location, otherwise the location."""
+    async def _roots(self, account: str, bucket: str, location: str) -> list[str]:
+        """Returns an account's folders named CloudTrail below a location.
+
+        If no account has such a folder there, it returns the location.
+        """
         if _levels_below(location) is not None:
             return [location]
-        roots, level, count = list[str](), [location], 0
+        roots, level, count, are_found = list[str](), [location], 0, False
         for _ in range(_MAX_DEPTH):
             following: list[str] = []
             count += len(level)
@@ -274,14 +277,17 @@ class StoreImporter:
                 break
             for folder in level:
                 names = await self._patiently(partial(self._objects.folders, bucket, folder))
+                owner = _ACCOUNT.search(folder)
                 if _CLOUDTRAIL in names:
-                    roots.append(f"{folder}{_CLOUDTRAIL}/")
-                elif not _ACCOUNT.search(folder):
+                    are_found = True
+                    if owner is None or owner["account"] == account:
+                        roots.append(f"{folder}{_CLOUDTRAIL}/")
+                elif owner is None:
                     following += [f"{folder}{name}/" for name in names]
             level = following
-        if count > _MAX_FOLDERS and (roots or not location):
+        if count > _MAX_FOLDERS and (are_found or not location):
             raise ObjectStoreError("TooManyFolders", f"s3://{bucket}/{location}: {_NAME_FOLDER}")
-        return roots or ([location] if location else [])
+        return roots if are_found or not location else [location]
 
     async def _days(
         self, bucket: str, folder: str, levels: int, interval: Interval

@@ -204,7 +204,7 @@ class LogFileOutcome(msgspec.Struct, frozen=True):
     """What a store has of a log file.
 
     Attributes:
-        events: its events in the copied range of time that the store has.
+        events: its events of the store's account and the copied range of time.
         error, message: why other events of the file are missing; "" if none are.
     """
 
@@ -251,8 +251,8 @@ class StoreFiles(Protocol):
             store: the store.
             until: its own files are first written up to this position of the journal, so that an
                 event in them is not added again.
-            files: log files of CloudTrail.
-            between: the first and last time of events that are added.
+            files: log files of CloudTrail; only events of the store's account are added.
+            between: the first and last time of these events.
 
         Raises:
             StorageFailed: they are not; repeating the call adds no event twice.
