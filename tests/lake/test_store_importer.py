@@ -289,7 +289,12 @@ async def test_failing_store_delays_no_other_import() -> None:
     world.files.fails = "a-store"
     await world.importer.round()
     assert (await world.current(first)).status == "IN_PROGRESS"
+    assert world.imports.problems == [f"import {first.id} cannot continue: the disk is full"]
     assert (await world.current(second)).status == "COMPLETED"
+    world.files.fails = ""
+    await world.importer.round()
+    assert (await world.current(first)).status == "COMPLETED"
+    assert world.imports.problems == []
 
 
 @asynchronous

@@ -144,4 +144,5 @@ class Services:
     @property
     def store_problems(self) -> list[str]:
         """The problems of the created event data stores, for `/health`."""
-        return self.store_keeper.problems if self.store_keeper else []
+        parts = [part for part in (self.store_keeper, self.imports) if part is not None]
+        return [problem for part in parts for problem in part.problems]

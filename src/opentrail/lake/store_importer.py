@@ -184,13 +184,16 @@ class StoreImporter:
 
     async def round(self) -> None:
         """Runs every import to its end, and forgets those into removed stores."""
+        problems: list[str] = []
         for each in await self._imports.ongoing():
             try:
                 await self._run(each)
             except OpentrailError as error:
+                problems.append(f"import {each.id} cannot continue: {error}")
                 log.error(_FAILED, extra={"import": each.id, "error": str(error)})
             except Exception:  # a bug must neither end the task nor go unnoticed
                 log.exception("an import into an event data store failed unexpectedly")
+        self._imports.problems = problems
         await self._imports.forget([store.id for store in await self._stores.all()])
 
     async def _run(self, ongoing: StoreImport) -> None:

@@ -113,6 +113,8 @@ class StoreImports:
         self._starting = asyncio.Lock()
         #: Set after each change by a caller.
         self.changed = asyncio.Event()
+        #: What failed in the last round; set by the importer.
+        self.problems: list[str] = []
 
     def now(self) -> float:
         """Returns the current time, in seconds since 1970."""
