@@ -79,7 +79,9 @@ def test_rejected_records_do_not_keep_others(tmp_path: Path) -> None:
         (0, INVALID_LOG_FILE),
         (0, INVALID_LOG_FILE),
     ]
-    assert found[0].message == ("2 not copied: record 1: no eventName; not the event of a call")
+    assert found[0].message == (
+        "2 not copied: no eventName (record 1); not the event of a call (record 3)"
+    )
     assert "damaged gzip file" in found[1].message
     assert "digest file" in found[2].message
     assert world.ids(store, 0) == [event_id(2)]
@@ -95,7 +97,7 @@ def test_largest_events_are_added(tmp_path: Path) -> None:
     larger = {**an_event(11), "requestParameters": {"text": "x" * (1 << 20)}}
     (outcome,) = added(world, log_file(*large, larger))
     assert outcome == LogFileOutcome(
-        10, INVALID_LOG_FILE, "1 not copied: an event larger than 1 MiB"
+        10, INVALID_LOG_FILE, "1 not copied: larger than 1 MiB (record 11)"
     )
     assert world.ids(store, 0) == sorted(map(event_id, range(1, 11)))
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -25,21 +24,27 @@ from opentrail.adapters.parent import end_with_parent
 from opentrail.adapters.store_folders import OUTCOMES, REQUEST, SETTINGS
 from opentrail.core.attributes import account_of
 from opentrail.core.errors import JournalDamaged
-from opentrail.core.event import FOUND_DETAILS, Record, from_micros, parse_time
+from opentrail.core.event import (
+    DATA,
+    MANAGEMENT,
+    NETWORK_ACTIVITY,
+    Record,
+    from_micros,
+    parse_time,
+)
 from opentrail.core.event_data_store import EventDataStore
 from opentrail.imports.documents import read_file
-from opentrail.imports.json_records import AcceptedRecord
+from opentrail.imports.json_records import AcceptedRecord, Result
 from opentrail.ports.queries import LogFileOutcome
 
-#: Other events than calls, which a store of calls cannot have.
+#: Categories of the events that a store of calls can have.
+_CALLS = (MANAGEMENT, DATA, NETWORK_ACTIVITY)
 NOT_A_CALL = "not the event of a call"
-RECORD_TOO_LARGE = "an event larger than 1 MiB"
+RECORD_TOO_LARGE = "larger than 1 MiB"
 INVALID_LOG_FILE = "InvalidLogFile"
 _SINCE_1970 = from_micros(0)
 #: CloudTrail's own events have at most 1 MB.
 _MAX_RECORD_BYTES = 1 << 20
-#: Maximum reasons in the message about a file.
-_MAX_REASONS = 3
 
 
 def add(folder: Path, spool: Path) -> list[LogFileOutcome]:
@@ -62,25 +67,33 @@ def add(folder: Path, spool: Path) -> list[LogFileOutcome]:
 def _add_file(
     additions: Additions, name: str, content: bytes, is_copied: Callable[[Record], bool]
 ) -> LogFileOutcome:
-    events, reasons, rejected = 0, Counter[str](), 0
+    events = rejected = 0
+    #: Reason → the number of the first record.
+    reasons: dict[str, int] = {}
     for result in read_file(name, content):
-        if not isinstance(result, AcceptedRecord):
+        reason = _rejection(result, is_copied)
+        if reason is not None:
             rejected += 1
-            reasons[f"record {result.line}: {result.reason} {result.detail}".strip()] += 1
-        elif result.record.get("eventCategory") in FOUND_DETAILS:
-            rejected += 1
-            reasons[NOT_A_CALL] += 1
-        elif len(result.raw) > _MAX_RECORD_BYTES:
-            rejected += 1
-            reasons[RECORD_TOO_LARGE] += 1
-        elif is_copied(result.record):
+            reasons.setdefault(reason, result.line)
+        elif isinstance(result, AcceptedRecord) and is_copied(result.record):
             events += 1
             time = parse_time(result.record["eventTime"])
             additions.add(result.record["eventID"], time, result.raw)
     if not rejected:
         return LogFileOutcome(events)
-    shown = "; ".join([*reasons][:_MAX_REASONS])
+    shown = "; ".join(f"{reason} (record {line})" for reason, line in reasons.items())
     return LogFileOutcome(events, INVALID_LOG_FILE, f"{rejected} not copied: {shown}")
+
+
+def _rejection(result: Result, is_copied: Callable[[Record], bool]) -> str | None:
+    """Returns why a record cannot be copied; without its content, which others may own."""
+    if not isinstance(result, AcceptedRecord):
+        return result.reason
+    if not is_copied(result.record):
+        return None
+    if (result.record.get("eventCategory") or MANAGEMENT) not in _CALLS:
+        return NOT_A_CALL
+    return RECORD_TOO_LARGE if len(result.raw) > _MAX_RECORD_BYTES else None
 
 
 def main(arguments: Sequence[str]) -> None:
