@@ -343,7 +343,7 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         await _queries(core, S3ResultDelivery(objects, destinations, signer), stores),
         stores if keeper else None,
         keeper,
-        imports if keeper else None,
+        imports=imports if keeper else None,
     )
 
 
