@@ -115,6 +115,17 @@ def test_a_snapshot_has_the_files_of_stores(tmp_path: Path) -> None:
     assert (restored / "stores" / STORE / "store.json").read_text() == "{}"
 
 
+def test_imported_files_are_as_new_as_their_documents(tmp_path: Path) -> None:
+    data = a_data_directory(tmp_path / "data")
+    store = with_store(data, 30)
+
+    def copy_control(_: Path) -> None:
+        (store / f"import-{1:020d}-{5:020d}.expired").touch()
+
+    with snapshot(data, copy_control) as (folder, _):
+        assert (folder / "stores" / STORE / f"import-{1:020d}-{5:020d}.expired").exists()
+
+
 def test_journal_trimmed_beyond_a_store_restarts_the_snapshot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

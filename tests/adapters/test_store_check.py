@@ -68,6 +68,12 @@ def test_files_of_event_data_stores_are_verified(world: World) -> None:
         Damage(f"stores/a-store/{late.name}", "files before it are missing", 20, 29),
         Damage(f"stores/a-store/{late.name}", "its content is not what its name says", 30, 39),
     ]
+    late.unlink()
+    copied = folder / f"import-{3:020d}-{4:020d}-{digest}.parquet"
+    copied.write_bytes(content)
+    assert findings(world) == [
+        Damage(f"stores/a-store/{copied.name}", "files before it are missing", 1, 2)
+    ]
 
 
 def _segment(world: World) -> Path:

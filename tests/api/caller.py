@@ -45,6 +45,7 @@ from opentrail.history.event_history import History
 from opentrail.insights.findings import ExpectedIncidents
 from opentrail.insights.follower import Insights
 from opentrail.lake.queries import Queries
+from opentrail.lake.store_imports import StoreImports
 from opentrail.lake.store_registry import Stores
 from opentrail.trails.organization_trails import OrganizationAdministration
 from opentrail.wire.message import AsgiApp
@@ -223,6 +224,7 @@ class Api:
         self.engine = StandInEngine()
         world = self.world
         self.stores = Stores(world.control, world.journal.newest, world.clock)
+        self.imports = StoreImports(world.control, world.clock, is_supported=True)
         self.services = Services(
             self.history,
             self.world.registry,
@@ -235,6 +237,7 @@ class Api:
             OrganizationAdministration(self.world.source, self.world.control),
             Queries(self.engine, MemoryQueries(), self.world.clock, StandInDelivery(), self.stores),
             self.stores,
+            imports=self.imports,
         )
         self.insights = Insights(
             LocalWatch(),

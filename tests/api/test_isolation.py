@@ -17,6 +17,7 @@ from tests.fakes import asynchronous
 ACCOUNTS = ("111111111111", "222222222222")
 #: Only the owner of an account may see these.
 CANARIES = ("heron-one", "heron-two")
+NO_ID = "00000000-0000-4000-8000-000000000000"
 REGIONS = ("us-east-1", "eu-west-1")
 _LOOKUPS = ("Username", "ResourceName", "EventName", "AccessKeyId", "EventId")
 
@@ -58,6 +59,11 @@ def steps(draw: st.DrawFn) -> Step:
         ("ListEventDataStores", {}),
         ("StartQuery", {"QueryStatement": f'SELECT n FROM "{CANARIES[whose]}-store"'}),  # noqa: S608
         ("ListQueries", {"EventDataStore": "event_history"}),
+        ("StartImport", _import_of(CANARIES[who], ACCOUNTS[whose])),
+        ("GetImport", {"ImportId": ACCOUNTS[whose]}),
+        ("StopImport", {"ImportId": ACCOUNTS[whose]}),
+        ("ListImportFailures", {"ImportId": ACCOUNTS[whose]}),
+        ("ListImports", {"MaxResults": 1}),
         ("LookupEvents", {"LookupAttributes": [attribute], "MaxResults": 1}),
         ("LookupEvents", {"MaxResults": 1}),
         ("LookupEvents", {"NextToken": "of either"}),
@@ -79,6 +85,7 @@ async def test_no_byte_of_another_account_is_seen(made: list[Step]) -> None:
         await api.record([_event(who, number)])
         if asked.get("NextToken"):
             asked = {"NextToken": tokens[-1], "MaxResults": 1} if tokens else {}
+        asked = await _with_ids(api, asked)
         identity = Identity(f"AKIA{account}", account, root(account))
         answer = await api.call(
             operation, account=account, region=region, identity=identity, **asked
@@ -92,6 +99,31 @@ async def test_no_byte_of_another_account_is_seen(made: list[Step]) -> None:
             assert ACCOUNTS[1 - who] not in answer.body.decode()
         if answer.status == 200 and answer.json.get("NextToken"):
             tokens.append(answer.json["NextToken"])
+
+
+def _import_of(canary: str, account: str) -> dict[str, Any]:
+    """Returns the input of an import whose source has a canary, into a store of an account."""
+    source = {
+        "S3LocationUri": f"s3://my-bucket/{canary}",
+        "S3BucketRegion": "us-east-1",
+        "S3BucketAccessRoleArn": f"arn:aws:iam::{ACCOUNTS[0]}:role/{canary}",
+    }
+    return {"Destinations": [account], "ImportSource": {"S3": source}}
+
+
+async def _with_ids(api: Api, asked: dict[str, Any]) -> dict[str, Any]:
+    """Returns an input with the newest store or import of an account in place of the account."""
+    if "Destinations" in asked:
+        (account,) = asked["Destinations"]
+        arns = [str(one.arn) for one in await api.stores.all() if one.account == account]
+        nothing = f"arn:aws:cloudtrail:us-east-1:{account}:eventdatastore/{NO_ID}"
+        return {**asked, "Destinations": [*arns, nothing][:1]}
+    if "ImportId" in asked:
+        found = [
+            one.id for region in REGIONS for one in await api.imports.of(asked["ImportId"], region)
+        ]
+        return {"ImportId": [*found, NO_ID][0]}
+    return asked
 
 
 def _event(who: int, number: int) -> dict[str, Any]:

@@ -31,7 +31,14 @@ from opentrail.app.shared_stores import (
     readable_files,
     require_no_stores,
 )
-from opentrail.core.errors import Conflict, ObjectStoreError, QueryFailed, StorageFailed, UsageError
+from opentrail.core.errors import (
+    Conflict,
+    ObjectStoreError,
+    QueryFailed,
+    StorageFailed,
+    Unsupported,
+    UsageError,
+)
 from opentrail.core.event_data_store import EventDataStore, Phase
 from opentrail.lake.store_registry import KIND, Stores
 from opentrail.ports.control import Put, Remove
@@ -66,7 +73,7 @@ LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 
 
-async def work_here(work: str, *arguments: object, environment: Any = None) -> list[Path]:
+async def work_here(work: str, *arguments: object, **_: Any) -> list[Path]:
     """Does the work of a child process in a thread, which takes far less time."""
     return await asyncio.to_thread(seal._work, work, [str(each) for each in arguments])
 
@@ -387,6 +394,21 @@ def test_files_from_before_the_cluster_are_uploaded(world: World) -> None:
     with pytest.raises(UsageError, match="start each server with --files"):
         run(require_no_stores(world.control))
     run(require_no_stores(MemoryControl()))
+
+
+def test_imported_events_stay_out_of_a_cluster(world: World) -> None:
+    world.journal.write(*numbered(1, 20))
+    store = a_store(id=ID)
+    run(world.add(store))
+    world.journal.tend(store, 20)
+    copied = world.journal.folder / f"import-{1:020d}-{5:020d}.expired"
+    copied.touch()
+    with pytest.raises(StorageFailed, match="it has imported events"):
+        run(world.worker().tend(store, 20, LONG_AGO))
+    assert copied.exists()
+    assert not world.worker().takes_log_files
+    with pytest.raises(Unsupported, match="of a cluster"):
+        run(world.worker().add(store, 20, [], (LONG_AGO, LONG_AGO)))
 
 
 def test_removed_store_leaves_no_object(world: World) -> None:

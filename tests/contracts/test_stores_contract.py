@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import re
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import orjson
 import pytest
 from pyiceberg.table import StaticTable
 
+from opentrail.adapters.duckdb.store_files import contents_of
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.adapters.store_folders import StoreFolders
+from opentrail.app.site import LOG_FILE_READER
 from opentrail.core.errors import StorageFailed
-from opentrail.core.event_data_store import Phase
-from opentrail.ports.queries import StoreFiles
+from opentrail.core.event_data_store import EventDataStore, Phase
+from opentrail.ports.queries import LogFile, LogFileOutcome, StoreFiles
 from tests.adapters.duckdb.test_store_files import ALL, a_store
 from tests.adapters.duckdb.worlds import World
+from tests.factories import a_record, event_id
 from tests.fakes import asynchronous
 
 pytestmark = pytest.mark.slow
@@ -30,7 +37,8 @@ def folders(world: World, root: Path) -> StoreFiles:
     async def repair(first: int, last: int) -> None:
         raise AssertionError(f"{first} to {last} are not damaged")
 
-    return StoreFolders(root / "stores", SqliteJournalSource(world.journal_folder), repair)
+    source = SqliteJournalSource(world.journal_folder)
+    return StoreFolders(root / "stores", source, repair, LOG_FILE_READER)
 
 
 @asynchronous
@@ -84,3 +92,34 @@ async def test_missing_events_fail_instead_of_being_skipped(tmp_path: Path) -> N
     shutil.rmtree(tmp_path / "stores")
     await files.tend(store, 5, LONG_AGO)
     assert await files.covered(store) == 5
+
+
+@asynchronous
+async def test_log_files_are_added_once(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    events = await world.write(20)
+    await world.journal.close()
+    files, store = folders(world, tmp_path), a_store()
+    assert files.takes_log_files
+    records = [entry.record for entry in events[:5]]
+    new = [orjson.dumps(a_record(eventID=event_id(number))) for number in (101, 102)]
+    content = gzip.compress(b'{"Records":[%b]}' % b",".join([*records, *new]))
+    log_file = LogFile("s3://bucket/a.json.gz", content)
+    whole = (LONG_AGO, datetime(2100, 1, 1, tzinfo=UTC))
+    for _ in range(2):
+        added = await files.add(store, 20, [log_file, log_file], whole)
+        assert added == [LogFileOutcome(7), LogFileOutcome(7)]
+    assert await files.covered(store) == 20
+    assert ids_in(tmp_path / "stores" / store.id, store) == sorted(
+        [json.loads(entry.record)["eventID"] for entry in events] + [event_id(101), event_id(102)]
+    )
+    (outcome,) = await files.add(store, 20, [LogFile("s3://bucket/b.json.gz", b"text")], whole)
+    assert outcome.error == "InvalidLogFile"
+    assert await files.add(store, 20, [log_file], (LONG_AGO, LONG_AGO)) == [LogFileOutcome(0)]
+
+
+def ids_in(folder: Path, store: EventDataStore) -> list[str]:
+    """Returns the ids of the events in a store's files."""
+    names = [str(path) for path in contents_of(folder, store).files]
+    rows = duckdb.execute("SELECT eventid FROM read_parquet($1) ORDER BY 1", [names]).fetchall()
+    return [str(row[0]) for row in rows]

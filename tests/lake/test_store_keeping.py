@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,13 +16,16 @@ from opentrail.lake import store_keeping
 from opentrail.lake.store_keeping import StoreKeeper
 from opentrail.lake.store_registry import Stores
 from opentrail.ports.control import Remove, StoreWrite
+from opentrail.ports.queries import LogFile, LogFileOutcome
 from tests.adapters.duckdb.test_store_files import a_store
 from tests.factories import some_new_entries
 from tests.fakes import MemoryControl, MemoryJournal, SettableClock, asynchronous
 
 
 class MemoryFiles:
-    """`StoreFiles` that know only positions."""
+    """`StoreFiles` that know only positions, and the names of log files."""
+
+    takes_log_files = True
 
     def __init__(self) -> None:
         self.positions: dict[str, int] = {}
@@ -30,6 +34,10 @@ class MemoryFiles:
         self.published: list[str] = []
         self.unpublished: list[str] = []
         self.fails = ""
+        #: Names of added log files, in order.
+        self.added: list[str] = []
+        #: Name of a log file → what becomes of it; without one, it has one event.
+        self.outcomes: dict[str, LogFileOutcome] = {}
         self.is_tended = asyncio.Event()
 
     async def covered(self, store: EventDataStore) -> int:
@@ -53,6 +61,20 @@ class MemoryFiles:
 
     async def unpublish(self, store: EventDataStore) -> None:
         self.unpublished.append(store.name)
+
+    async def add(
+        self,
+        store: EventDataStore,
+        until: int,
+        files: Sequence[LogFile],
+        between: tuple[datetime, datetime],
+    ) -> list[LogFileOutcome]:
+        if store.name == self.fails:
+            raise StorageFailed("the disk is full")
+        self.positions[store.id] = until
+        self.added += [file.name for file in files]
+        self.is_tended.set()
+        return [self.outcomes.get(file.name, LogFileOutcome(1)) for file in files]
 
     async def remove(self, store: EventDataStore) -> None:
         self.positions.pop(store.id, None)

@@ -121,9 +121,11 @@ def _fill(data: DataDirectory, folder: Path, copy_control: Callable[[Path], None
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
         # The settings of stores are copied after their files, which they continue.
-        are_linked = _link_stores(data.stores, folder / "stores")
+        are_linked = _link_stores(data.stores, folder / "stores", Series.JOURNAL)
         copy_control(folder / "state.db")  # the later copies must have all it names
         shutil.copyfile(data.root / "version", folder / "version")
+        # The documents of imports are copied before the files, which an import repeats.
+        are_linked = are_linked and _link_stores(data.stores, folder / "stores", Series.IMPORTED)
         linked = are_linked and _link_history(data.history, folder / "history")
         position = _copy_journal(data.journal, folder / "journal") if linked else None
         if position is not None and _is_whole(folder):
@@ -131,12 +133,12 @@ def _fill(data: DataDirectory, folder: Path, copy_control: Callable[[Path], None
     raise StorageFailed(f"data directory {data.root} changes faster than it can be copied")
 
 
-def _link_stores(stores: Path, target: Path) -> bool:
+def _link_stores(stores: Path, target: Path, series: Series) -> bool:
     """Links the files of every event data store; False if files were removed since."""
     for store in sorted(stores.glob("*/")):
-        (target / store.name).mkdir(mode=0o700, parents=True)
-        files = [file.path for file in sealed_files(store, Series.JOURNAL)]
-        for path in [store / SETTINGS, *files]:
+        (target / store.name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        files = [file.path for file in sealed_files(store, series)]
+        for path in [*([store / SETTINGS] if series is Series.JOURNAL else []), *files]:
             try:
                 (target / store.name / path.name).hardlink_to(path)
             except FileNotFoundError:

@@ -228,12 +228,13 @@ class StoreCheck:
 
     def _of_stores(self) -> Iterator[Damage]:
         for folder in sorted(self._stores.glob("*/")):
-            yield from self._store(folder)
+            for series in Series:
+                yield from self._store(folder, series)
 
-    def _store(self, folder: Path) -> Iterator[Damage]:
+    def _store(self, folder: Path, series: Series) -> Iterator[Damage]:
         """Verifies the files of an event data store: each is whole, and none is missing between."""
-        expected: int | None = None
-        for file in sealed_files(folder, Series.JOURNAL):
+        expected = 1 if series is Series.IMPORTED else None
+        for file in sealed_files(folder, series):
             name = f"stores/{folder.name}/{file.path.name}"
             if expected is not None and file.first > expected:
                 yield Damage(name, "files before it are missing", expected, file.first - 1)

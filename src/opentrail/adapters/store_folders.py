@@ -8,18 +8,21 @@ import logging
 import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+import msgspec
 import orjson
 
-from opentrail.adapters.duckdb.children import run_child
+from opentrail.adapters.duckdb.children import SEAL, run_child
 from opentrail.adapters.files import sync_folder, write_durably
 from opentrail.adapters.sealed_file_names import Series, read_name, sealed_files
-from opentrail.core.errors import JournalDamaged, StorageFailed
+from opentrail.core.errors import JournalDamaged, StorageFailed, Unsupported
 from opentrail.core.event import micros
 from opentrail.core.event_data_store import EventDataStore
 from opentrail.ports.journal import JournalSource
+from opentrail.ports.queries import LogFile, LogFileOutcome
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +33,10 @@ ACCESS = "OPENTRAIL_ICEBERG_ACCESS"
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 #: The file with a store's document, in its folder.
 SETTINGS = "store.json"
+#: The folder of log files to read, in a store's folder, and the file with what became of them.
+_SPOOL, OUTCOMES = "import.spool", "outcomes.json"
+#: The file with the names of the log files, and the times of the events to add.
+REQUEST = "request.json"
 #: Seconds for which a replaced file stays: longer than any query.
 REPLACED_SECONDS = 3_900
 #: Number of adjacent files of similar size that are merged, and the maximum bytes of the result.
@@ -46,14 +53,23 @@ class StoreFolders:
         root: the folder of the folders.
         journal: has the events.
         repair: returns once the journal has repaired the damage between two positions.
+        reader: the module whose process reads log files for `add`; "": there is none.
     """
 
     def __init__(
-        self, root: Path, journal: JournalSource, repair: Callable[[int, int], Awaitable[None]]
+        self,
+        root: Path,
+        journal: JournalSource,
+        repair: Callable[[int, int], Awaitable[None]],
+        reader: str = "",
     ) -> None:
         self._root = root
         self._journal = journal
         self._repair = repair
+        self._reader = reader
+        self.takes_log_files = bool(reader)
+        #: Held by the process that writes: it removes the unfinished files of others.
+        self._turn = asyncio.Lock()
 
     async def covered(self, store: EventDataStore) -> int:
         """Returns the last position whose events are durable in a store's files."""
@@ -64,21 +80,55 @@ class StoreFolders:
 
     async def tend(self, store: EventDataStore, until: int, since: datetime) -> None:
         """Returns once a store's files are durable up to a position; deletes older events."""
+        async with self._turn:
+            await self._written(store, until, partial(self._run, SEAL, micros(since)))
+
+    async def add(
+        self,
+        store: EventDataStore,
+        until: int,
+        files: Sequence[LogFile],
+        between: tuple[datetime, datetime],
+    ) -> list[LogFileOutcome]:
+        """Returns once the events of log files are durable in a store's files, each event once."""
+        if not self._reader:
+            raise Unsupported("imports into these event data stores")
+        spool = self._root / store.id / _SPOOL
+
+        async def read(folder: Path, until: int) -> None:
+            await asyncio.to_thread(_spool, spool, files, between)
+            await self._run(self._reader, spool, folder, until)
+
+        async with self._turn:
+            try:
+                await self._written(store, until, read)
+                content = await asyncio.to_thread((spool / OUTCOMES).read_bytes)
+            except OSError as error:
+                raise StorageFailed(f"event data store {store.name}: {error}") from error
+            finally:
+                await asyncio.to_thread(shutil.rmtree, spool, ignore_errors=True)
+        return msgspec.json.decode(content, type=list[LogFileOutcome])
+
+    async def _written(
+        self, store: EventDataStore, until: int, run: Callable[[Path, int], Awaitable[None]]
+    ) -> None:
+        """Runs a process that writes files; if the journal is damaged, again after its repair."""
         folder = self._root / store.id
         try:
             await asyncio.to_thread(self._prepare, folder, store)
             first = await self.covered(store) + 1
             try:
-                await self._run(folder, until, since)
+                await run(folder, until)
             except JournalDamaged:
                 await self._repair(first, until)
-                await self._run(folder, until, since)
+                await run(folder, until)
         except (OSError, RuntimeError, TimeoutError) as error:
             raise StorageFailed(f"event data store {store.name}: {error}") from error
 
-    async def _run(self, folder: Path, until: int, since: datetime) -> None:
-        arguments = (self._journal.address, folder, until, micros(since))
-        for mark in await run_child("store", *arguments, environment=self._journal.environment):
+    async def _run(self, module: str, work: object, folder: Path, until: int) -> None:
+        arguments = ("store", self._journal.address, folder, until, work)
+        environment = self._journal.environment
+        for mark in await run_child(*arguments, environment=environment, module=module):
             log.error(
                 "the journal no longer has positions that an event data store needs",
                 extra={"store": folder.name, "mark": mark.name},
@@ -142,15 +192,28 @@ async def publish_table(
 
 
 def _files_in(folder: Path) -> list[str]:
-    files = sealed_files(folder, Series.JOURNAL) if folder.is_dir() else []
+    if not folder.is_dir():
+        return []
+    files = [file for series in Series for file in sealed_files(folder, series)]
     return [str(file.path) for file in files if not file.is_expired]
+
+
+def _spool(folder: Path, files: Sequence[LogFile], between: tuple[datetime, datetime]) -> None:
+    """Writes log files for the process that reads them."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    for number, file in enumerate(files):
+        (folder / str(number)).write_bytes(file.content)
+    names = [file.name for file in files]
+    (folder / REQUEST).write_bytes(orjson.dumps([names, *map(micros, between)]))
 
 
 def covered(folder: Path, store: EventDataStore) -> int:
     """Returns the last position whose events are in a store's folder."""
     names = map(read_name, folder.iterdir()) if folder.is_dir() else ()
     begin = store.phases[0].after if store.phases else 0
-    return max((file.last for file in names if file is not None), default=begin)
+    files = (file for file in names if file is not None and file.series is Series.JOURNAL)
+    return max((file.last for file in files), default=begin)
 
 
 def next_merge(sizes: Sequence[int], count: int, max_bytes: int) -> slice:

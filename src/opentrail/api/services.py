@@ -10,6 +10,7 @@ from opentrail.core.organization import Organization
 from opentrail.core.trail import Trail
 from opentrail.history.event_history import History
 from opentrail.lake.queries import Queries
+from opentrail.lake.store_imports import StoreImports
 from opentrail.lake.store_keeping import StoreKeeper
 from opentrail.lake.store_registry import Stores
 from opentrail.ports.clock import Clock
@@ -93,6 +94,8 @@ class Services:
     stores: Stores | None = None
     #: Writes the files of these stores.
     store_keeper: StoreKeeper | None = None
+    #: Imports into these stores.
+    imports: StoreImports | None = None
 
     @property
     def history(self) -> History:
@@ -128,6 +131,18 @@ class Services:
         return self.stores
 
     @property
+    def store_imports(self) -> StoreImports:
+        """The imports into created event data stores.
+
+        Raises:
+            Unsupported: this server has no such stores.
+        """
+        if self.imports is None:
+            raise Unsupported("event data stores on a cluster without --files")
+        return self.imports
+
+    @property
     def store_problems(self) -> list[str]:
         """The problems of the created event data stores, for `/health`."""
-        return self.store_keeper.problems if self.store_keeper else []
+        parts = [part for part in (self.store_keeper, self.imports) if part is not None]
+        return [problem for part in parts for problem in part.problems]

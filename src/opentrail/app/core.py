@@ -38,6 +38,8 @@ from opentrail.core.logs import attempt
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities, directory_identities
 from opentrail.lake.queries import Queries
+from opentrail.lake.store_importer import StoreImporter
+from opentrail.lake.store_imports import StoreImports
 from opentrail.lake.store_keeping import StoreKeeper
 from opentrail.lake.store_registry import Stores
 from opentrail.ports.event_store import Excess, ExpiredEvents
@@ -290,12 +292,21 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         run_beside(stack, record_losses(journal, engines.losses, clock, core.account))
         if keeper is not None:
             run_beside(stack, keeper.run())
+        if importer is not None:
+            run_beside(stack, importer.run())
 
     stores = Stores(control, journal.newest, clock, lambda store: [removal(store.arn)])
     store_files = site.store_files(engines.trimmed_journal)
     keeper = StoreKeeper(stores, store_files, journal, clock) if store_files else None
     if store_files:
         stores.table = store_files.table
+    takes_imports = store_files is not None and store_files.takes_log_files
+    imports = StoreImports(control, clock, is_supported=takes_imports)
+    importer = (
+        StoreImporter(imports, stores, store_files, objects, clock)
+        if store_files and takes_imports
+        else None
+    )
     site.follow_others(stack, engines.store)
     await site.start_work(stack, work, partial(_catch_up, core))
     housekeeping = Housekeeping(
@@ -334,6 +345,7 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         await _queries(core, S3ResultDelivery(objects, destinations, signer), stores),
         stores if keeper else None,
         keeper,
+        imports=imports if keeper else None,
     )
 
 

@@ -41,6 +41,7 @@ from opentrail.core.errors import (
     OpentrailError,
     QueryFailed,
     StorageFailed,
+    Unsupported,
     UsageError,
 )
 from opentrail.core.event import format_time, parse_time
@@ -51,6 +52,7 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put, Remove, StoreWrite
 from opentrail.ports.event_store import SharedFile
 from opentrail.ports.journal import JournalSource
+from opentrail.ports.queries import LogFile, LogFileOutcome
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +82,8 @@ class SharedStoreFiles:
         clock: the time.
         access: returns PyIceberg's properties for S3.
     """
+
+    takes_log_files = False
 
     def __init__(
         self,
@@ -135,6 +139,8 @@ class SharedStoreFiles:
         if await files_of(self._control, store):
             return
         begin = _end_of([], store)
+        if await asyncio.to_thread(_own_files, self._own / store.id, Series.IMPORTED):
+            raise StorageFailed("it has imported events, which no store of a cluster can have yet")
         own = await asyncio.to_thread(_own_files, self._own / store.id)
         end = own[-1].last if own else begin
         if end + 1 < await asyncio.to_thread(self._journal.first_position):
@@ -316,6 +322,16 @@ class SharedStoreFiles:
         log.warning("a file of an event data store is listed again", extra={"file": path.name})
         return again
 
+    async def add(
+        self,
+        store: EventDataStore,
+        until: int,
+        files: Sequence[LogFile],
+        between: tuple[datetime, datetime],
+    ) -> list[LogFileOutcome]:
+        """Refuses: an event that is in S3 already would be added again."""
+        raise Unsupported("imports into event data stores of a cluster")
+
     def table(self, store: EventDataStore) -> str:
         """Returns the address of a store's Iceberg table."""
         return self._files.address_of(f"{_TABLES}{store.id}")
@@ -377,8 +393,8 @@ def _parts_of(files: Sequence[SharedFile], file: SealedFile) -> list[SharedFile]
     return [one for one in files if file.first <= one.last and one.first <= file.last]
 
 
-def _own_files(folder: Path) -> list[SealedFile]:
-    return sealed_files(folder, Series.JOURNAL) if folder.is_dir() else []
+def _own_files(folder: Path, series: Series = Series.JOURNAL) -> list[SealedFile]:
+    return sealed_files(folder, series) if folder.is_dir() else []
 
 
 def _end_of(files: Sequence[SharedFile], store: EventDataStore) -> int:

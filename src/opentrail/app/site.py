@@ -26,6 +26,8 @@ from opentrail.trails.delivery_rounds import TrailDeliveries
 from opentrail.trails.registry import TrailRegistry
 from opentrail.trails.shared import SharedDeliveries
 
+#: The module whose process reads log files for event data stores.
+LOG_FILE_READER = "opentrail.imports.store_process"
 #: Begins the work of the worker; it ends when the stack closes.
 Work = Callable[[AsyncExitStack], Awaitable[None]]
 
@@ -257,7 +259,7 @@ class OneServer:
     def store_files(self, journal: TrimmedJournal) -> StoreFiles:
         """Returns files in the data directory."""
         source = journal_place(self._settings, self._data).source()
-        return StoreFolders(self._data.stores, source, journal.repair)
+        return StoreFolders(self._data.stores, source, journal.repair, LOG_FILE_READER)
 
     def files_of_queries(self, _store: IpcEventStore) -> None:
         """Returns None: all files are on the disk."""

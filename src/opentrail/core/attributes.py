@@ -346,6 +346,17 @@ class Attributes:
     resources: tuple[Resource, ...]
 
 
+def account_of(record: Record) -> str:
+    """Returns the account whose event a record is; "" if the record does not say.
+
+    >>> account_of({"recipientAccountId": "123456789012"})
+    '123456789012'
+    """
+    identity = as_object(record.get("userIdentity"))
+    accounts = record.get("recipientAccountId"), identity.get("accountId")
+    return next((str(account) for account in accounts if is_account(account)), "")
+
+
 def attributes_of(record: Record) -> Attributes:
     """Returns the columns of `record`.
 
@@ -354,7 +365,6 @@ def attributes_of(record: Record) -> Attributes:
     """
     identity = as_object(record.get("userIdentity"))
     management = record.get("managementEvent")
-    accounts = record.get("recipientAccountId"), identity.get("accountId")
     category = record.get("eventCategory") or (DATA if management is False else MANAGEMENT)
     details = as_object(record.get(FOUND_DETAILS.get(str(category), "")))
     agent = agent_of(record)
@@ -365,7 +375,7 @@ def attributes_of(record: Record) -> Attributes:
         event_source=str(details.get("eventSource") or record["eventSource"]),
         read_only=_as_bool(record.get("readOnly")),
         category=str(category),
-        account=next((str(account) for account in accounts if is_account(account)), ""),
+        account=account_of(record),
         region=str(record.get("awsRegion", "")),
         username=username_of(record),
         access_key_id=_text(identity.get("accessKeyId")),

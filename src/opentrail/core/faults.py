@@ -24,6 +24,7 @@ POINTS = {
     "store.listed": "the list of an event data store's files in S3 has changed",
     "iceberg.written": "the next metadata of an Iceberg table is written, its number is not",
     "iceberg.expired": "old snapshots of an Iceberg table are forgotten, their files still exist",
+    "import.copied": "events of log files are in an event data store, no document says so",
     "import.written": "imported records are in a sealed file, the client has no response yet",
     "delivery.planned": "log files are planned in the state store, none is written",
     "delivery.put": "a log file is in the bucket, the state store does not know it yet",

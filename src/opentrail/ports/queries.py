@@ -193,8 +193,34 @@ class ResultDelivery(Protocol):
         ...
 
 
+class LogFile(NamedTuple):
+    """A log file in S3: its URI and its bytes."""
+
+    name: str
+    content: bytes
+
+
+class LogFileOutcome(msgspec.Struct, frozen=True):
+    """What a store has of a log file.
+
+    Attributes:
+        events: its events of the store's account and the copied range of time.
+        error, message: why other events of the file are missing; "" if none are.
+    """
+
+    events: int
+    error: str = ""
+    message: str = ""
+
+
 class StoreFiles(Protocol):
-    """Files with the events that stores select from the journal, each event once."""
+    """Files with the events that stores select from the journal, each event once.
+
+    Attributes:
+        takes_log_files: whether `add` is supported.
+    """
+
+    takes_log_files: bool
 
     async def covered(self, store: EventDataStore) -> int:
         """Return the last position whose events are durable in a store's files.
@@ -229,6 +255,28 @@ class StoreFiles(Protocol):
 
         Raises:
             StorageFailed: it still has; a later attempt may succeed.
+        """
+        ...
+
+    async def add(
+        self,
+        store: EventDataStore,
+        until: int,
+        files: Sequence[LogFile],
+        between: tuple[datetime, datetime],
+    ) -> list[LogFileOutcome]:
+        """Return once the events of log files are durable in a store's files, each event once.
+
+        Args:
+            store: the store.
+            until: its own files are first written up to this position of the journal, so that an
+                event in them is not added again.
+            files: log files of CloudTrail; only events of the store's account are added.
+            between: the first and last time of these events.
+
+        Raises:
+            StorageFailed: they are not; repeating the call adds no event twice.
+            Unsupported: this place does not take log files.
         """
         ...
 

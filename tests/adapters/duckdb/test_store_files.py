@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.adapters.duckdb import store_files
-from opentrail.adapters.duckdb.store_files import contents_of, create_view, tend
+from opentrail.adapters.duckdb.store_files import adding, contents_of, create_view, tend
 from opentrail.adapters.sealed_file_names import Series, is_whole, sealed_files
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
@@ -420,3 +420,80 @@ def test_locked_engine_reads_only_the_files_of_named_stores(real: World, tmp_pat
         for name in (f"{copy}", f"{path.parent}/*.parquet", f"{path.parent}/{SETTINGS}"):
             with pytest.raises(duckdb.Error):
                 connection.execute(f"SELECT * FROM '{name}'").fetchall()  # noqa: S608
+
+
+def test_large_records_fit_into_memory(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_files, "MERGED_FILES", 3)
+    large = {"text": "x" * 200_000}
+    world.write(*(a_record(eventID=event_id(n), requestParameters=large) for n in range(1, 101)))
+    store = a_store(Phase(0, ALL, every_region=True))
+    world.tend(store, 100)
+    assert world.files() == [(1, 100, False)]
+    copied(world, *range(101, 201), **large)
+    assert imported(world) == [(1, 100, False)]
+    assert world.ids(store, 100) == sorted(map(event_id, range(1, 201)))
+
+
+# Copied events
+
+
+def copied(world: World, *numbers: int, **parameters: str) -> None:
+    """Adds events to the store as an import does."""
+    with adding(world.folder) as additions:
+        for number in numbers:
+            record = a_record(eventID=event_id(number), requestParameters=parameters)
+            additions.add(event_id(number), MOMENT, orjson.dumps(record))
+
+
+def imported(world: World) -> list[tuple[int, int, bool]]:
+    files = sealed_files(world.folder, Series.IMPORTED)
+    assert all(is_whole(file) for file in files)
+    return [(file.first, file.last, file.is_expired) for file in files]
+
+
+def test_copied_events_are_added_once(world: World) -> None:
+    store = a_store(Phase(0, ALL, every_region=True))
+    world.write(*(a_record(eventID=event_id(number)) for number in (1, 2)))
+    world.tend(store, 2)
+    copied(world, 2, 3, 4, 3)
+    assert imported(world) == [(1, 2, False)]
+    copied(world, 3, 4)
+    copied(world, 4, 5)
+    assert imported(world) == [(1, 2, False), (3, 3, False)]
+    assert covered(world.folder, store) == 2
+    assert world.ids(store, 2) == sorted(map(event_id, range(1, 6)))
+
+
+def test_killed_copy_is_repeated(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = a_store(Phase(0, ALL, every_region=True))
+    world.tend(store, 0)
+    monkeypatch.setattr(store_files, "_FILE_RECORDS", 2)
+
+    def die() -> None:
+        raise PowerCutError
+
+    for done in (1, 2):
+        faults.arm("store.written", 2, die)
+        with suppress(PowerCutError):
+            copied(world, *range(1, 7))
+        assert len(imported(world)) == done
+    faults.arm("store.written", sys.maxsize, die)
+    copied(world, *range(1, 7))
+    assert imported(world) == [(1, 2, False), (3, 4, False), (5, 6, False)]
+    assert world.ids(store, 0) == sorted(map(event_id, range(1, 7)))
+
+
+def test_copied_files_are_merged_and_expire(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = a_store(Phase(0, ALL, every_region=True))
+    world.tend(store, 0)
+    monkeypatch.setattr(store_files, "MERGED_FILES", 3)
+    for number in range(1, 8):
+        copied(world, number)
+    copied(world, 8)
+    assert imported(world) == [(1, 7, False), (8, 8, False)]
+    assert world.ids(store, 0) == sorted(map(event_id, range(1, 9)))
+    world.tend(store, 0, datetime(2021, 1, 1, tzinfo=UTC))
+    assert all(is_expired for _, _, is_expired in imported(world))
+    assert world.ids(store, 0) == []
+    copied(world, 9)
+    assert imported(world)[-1] == (9, 9, False)

@@ -25,7 +25,7 @@ async def test_an_impossible_page_is_refused_as_by_aws(given: dict[str, object],
 
 @pytest.mark.parametrize(
     ("operation", "member"),
-    [("ListChannels", "Channels"), ("ListDashboards", "Dashboards"), ("ListImports", "Imports")],
+    [("ListChannels", "Channels"), ("ListDashboards", "Dashboards")],
 )
 @asynchronous
 async def test_inventories_of_unsupported_resources_are_empty(operation: str, member: str) -> None:

@@ -3,15 +3,18 @@
 A store's folder has the selected events of the journal's positions, each range in one file
 (`adapters/sealed_file_names.py`); a mark covers a range without events. The range after the
 last name is in the journal only. So the names are the store's cursor, and an interrupted step is
-repeated. Replaced files stay for an hour, because queries may read them.
+repeated. Events that `StartImport` copies are in files of their own, which count these events.
+Replaced files stay for an hour, because queries may read them.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,9 +57,13 @@ from opentrail.lake.event_history import typed
 from opentrail.ports.journal import JournalSource
 
 _BATCH = 1_000
-#: Maximum records, and their characters, in a file before it is merged.
+#: Maximum records, and their bytes, in a file before it is merged.
 _FILE_RECORDS, _FILE_TEXT = 40_000, 64 << 20
-_FORMAT = "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 20480)"
+#: Records whose columns DuckDB makes at a time, and their maximum bytes: it needs 20 times as many.
+_CHUNK_RECORDS, _CHUNK_TEXT = 2_048, 4 << 20
+_FORMAT = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 20480"
+#: The same for merged files, whose records may be large: a row group is in memory.
+_MERGED_FORMAT = f"{_FORMAT}, ROW_GROUP_SIZE_BYTES '64MB'"
 _ROWS = "store_rows"
 #: Attempts to read the journal while the server trims it.
 _ATTEMPTS = 10
@@ -82,18 +89,25 @@ def tend(journal: JournalSource, folder: Path, until: int, since: datetime) -> l
     """
     store = EventDataStore.from_document(orjson.loads((folder / SETTINGS).read_bytes()))
     _remove_replaced(folder)
-    with duckdb.connect(":memory:", config=_config(folder)) as connection:
-        # A progress bar would appear in the output of the child.
-        connection.execute("SET enable_progress_bar = false")
-        engine.prepare(connection, typed(_ROWS))
+    with _writing(folder) as connection:
         missing = _mark_missing(journal, folder, covered(folder, store) + 1, until)
         for phase, first, last in store.phases_of(covered(folder, store) + 1, until):
             _fill(connection, journal, folder, store, phase, first, last)
         # A damaged file fails these, but must not keep the journal.
         _expire(connection, folder, since)
-        while files := _to_merge(folder):
-            _merge(connection, files)
+        for series in Series:
+            _merge_similar(connection, folder, series)
     return missing
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yields a connection that can make the columns of events."""
+    with duckdb.connect(":memory:", config=_config(folder)) as connection:
+        # A progress bar would appear in the output of the child.
+        connection.execute("SET enable_progress_bar = false")
+        engine.prepare(connection, typed(_ROWS))
+        yield connection
 
 
 def _expire(connection: duckdb.DuckDBPyConnection, folder: Path, since: datetime) -> None:
@@ -107,7 +121,7 @@ def _expire(connection: duckdb.DuckDBPyConnection, folder: Path, since: datetime
         newest = connection.execute(f"SELECT max(eventtime) FROM {_scan([file.path])}")
         (moment,) = newest.fetchone() or (None,)
         if moment is not None and moment < since.replace(tzinfo=None):
-            mark_expired(folder, Series.JOURNAL, file.first, file.last)
+            mark_expired(folder, file.series, file.first, file.last)
             _retire([file])
 
 
@@ -124,15 +138,21 @@ def _config(folder: Path) -> dict[str, str | int | float | list[str]]:
     return {**LIMITS, "temp_directory": str(folder / f"{os.getpid()}.tmp.swap")}
 
 
-def _with_events(folder: Path) -> list[SealedFile]:
+def _with_events(folder: Path, *only: Series) -> list[SealedFile]:
     """Returns the files of a store, in order, without marks."""
-    return [file for file in sealed_files(folder, Series.JOURNAL) if not file.is_expired]
+    files = [file for series in only or Series for file in sealed_files(folder, series)]
+    return [file for file in files if not file.is_expired]
 
 
-def _to_merge(folder: Path) -> list[SealedFile]:
-    files = _with_events(folder)
-    sizes = [file.path.stat().st_size for file in files]
-    return files[next_merge(sizes, MERGED_FILES, MERGED_BYTES)]
+def _merge_similar(connection: duckdb.DuckDBPyConnection, folder: Path, series: Series) -> None:
+    """Merges adjacent files of similar size until there are too few."""
+    while True:
+        files = _with_events(folder, series)
+        sizes = [file.path.stat().st_size for file in files]
+        parts = files[next_merge(sizes, MERGED_FILES, MERGED_BYTES)]
+        if not parts:
+            return
+        _merge(connection, parts)
 
 
 def _scan(paths: Sequence[Path | str]) -> str:
@@ -157,7 +177,7 @@ def _fill(
             until = _select(connection, journal, store, phase, first, last)
         (count,) = connection.execute(f"SELECT count(*) FROM {_ROWS}").fetchone() or (0,)
         if count:
-            _write(connection, typed(_ROWS), folder, first, until)
+            _write(connection, typed(_ROWS), folder, Series.JOURNAL, first, until)
         else:
             mark_expired(folder, Series.JOURNAL, first, until)
         first = until + 1
@@ -172,17 +192,41 @@ def _select(
     last: int,
 ) -> int:
     """Adds rows until there are enough for a file; returns the last position read."""
-    records = text = 0
+    size = _FileSize()
     matches = store.matcher(phase)
     for begin, end in existing_runs(journal, first, last):
         for entries in _whole(journal, begin, end):
-            batch = EntryBatch(entries)
-            if selected := [entry for entry in entries if matches(entry, batch)]:
-                records += len(selected)
-                text += insert_records(connection, _ROWS, selected)
-            if records >= _FILE_RECORDS or text >= _FILE_TEXT:
-                return entries[-1].position
+            batch, selected = EntryBatch(entries), list[Entry]()
+            for entry in entries:
+                if matches(entry, batch):
+                    selected.append(entry)
+                    size.add(entry.record)
+                if size.is_full:
+                    break
+            insert_records(connection, _ROWS, selected)
+            if size.is_full:
+                return entry.position
     return last
+
+
+class _FileSize:
+    """Counts the records for a file."""
+
+    def __init__(self) -> None:
+        self._records = self._text = self._chunk = 0
+
+    def add(self, record: bytes) -> None:
+        if self._records % _CHUNK_RECORDS == 0:
+            self._chunk = 0
+        self._records += 1
+        self._text += len(record)
+        self._chunk += len(record)
+
+    @property
+    def is_full(self) -> bool:
+        return (
+            self._records >= _FILE_RECORDS or self._text >= _FILE_TEXT or self._chunk >= _CHUNK_TEXT
+        )
 
 
 def _whole(journal: JournalSource, first: int, last: int) -> Iterator[list[Entry]]:
@@ -201,15 +245,21 @@ def _whole(journal: JournalSource, first: int, last: int) -> Iterator[list[Entry
 
 
 def _write(
-    connection: duckdb.DuckDBPyConnection, query: str, folder: Path, first: int, last: int
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    folder: Path,
+    series: Series,
+    first: int,
+    last: int,
+    layout: str = _FORMAT,
 ) -> Path:
-    temporary = folder / f"{first}.{os.getpid()}.tmp"
+    temporary = folder / f"{series.value}{first}.{os.getpid()}.tmp"
     path = str(temporary).replace("'", "''")
-    connection.execute(f"COPY ({query}) TO '{path}' {_FORMAT}")
+    connection.execute(f"COPY ({query}) TO '{path}' ({layout})")
     temporary.chmod(0o600)
     sync_file(temporary)
     crash_point("store.written")
-    return put_in_place(temporary, stem_of(Series.JOURNAL, first, last), ".parquet")
+    return put_in_place(temporary, stem_of(series, first, last), ".parquet")
 
 
 def merged(paths: Sequence[Path]) -> Path:
@@ -223,7 +273,10 @@ def merged(paths: Sequence[Path]) -> Path:
 def _merged(connection: duckdb.DuckDBPyConnection, files: Sequence[SealedFile]) -> Path:
     first, last = files[0], files[-1]
     query = f"SELECT * FROM {_scan([file.path for file in files])}"
-    return _write(connection, query, first.path.parent, first.first, last.last)
+    # Otherwise DuckDB does not limit the bytes of a row group. One thread keeps the order.
+    connection.execute("SET preserve_insertion_order = false")
+    place = (first.path.parent, first.series, first.first, last.last)
+    return _write(connection, query, *place, _MERGED_FORMAT)
 
 
 def _merge(connection: duckdb.DuckDBPyConnection, files: Sequence[SealedFile]) -> None:
@@ -244,6 +297,75 @@ def _remove_replaced(folder: Path) -> None:
     remove(
         path for path in left_over(folder) if ".tmp" in path.name or path.stat().st_mtime < before
     )
+
+
+# Copied events
+
+
+class Additions:
+    """Adds events of log files to a store; each has a number, which its file's name counts.
+
+    An event whose id the store has is not added again, so an interrupted step can be repeated.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+        self._connection = connection
+        self._folder = folder
+        #: Id → time and record of each event to write.
+        self._events: dict[str, tuple[datetime, str]] = {}
+        self._size = _FileSize()
+
+    def add(self, event_id: str, time: datetime, record: bytes) -> None:
+        """Adds an event; writes a file once there are enough."""
+        if event_id in self._events:
+            return
+        self._events[event_id] = (time, record.decode())
+        self._size.add(record)
+        if self._size.is_full:
+            self.write()
+
+    def write(self) -> None:
+        """Writes the events of which the store has none with the same id."""
+        if not self._events:
+            return
+        connection = self._connection
+        connection.execute(f"CREATE OR REPLACE TABLE {_ROWS} (id VARCHAR, record VARCHAR)")
+        events = iter(self._events.items())
+        while batch := list(itertools.islice(events, _BATCH)):
+            connection.execute(
+                f"INSERT INTO {_ROWS} SELECT * FROM unnest($1::VARCHAR[]) AS a(id)"
+                " POSITIONAL JOIN unnest($2::VARCHAR[]) AS b(record)",
+                [[event_id for event_id, _ in batch], [record for _, (_, record) in batch]],
+            )
+        times = [time for time, _ in self._events.values()]
+        if files := [file.path for file in _with_events(self._folder)]:
+            # The column has whole seconds.
+            bounds = (min(times) - timedelta(seconds=1), max(times))
+            connection.execute(
+                f"DELETE FROM {_ROWS} WHERE id IN (SELECT eventid FROM {_scan(files)}"
+                f" SEMI JOIN {_ROWS} ON eventid = id WHERE eventtime BETWEEN $1 AND $2)",
+                [time.astimezone(UTC).replace(tzinfo=None) for time in bounds],
+            )
+        (count,) = connection.execute(f"SELECT count(*) FROM {_ROWS}").fetchone() or (0,)
+        if count:
+            begin = _last_added(self._folder) + 1
+            place = (self._folder, Series.IMPORTED, begin, begin + count - 1)
+            _write(connection, typed(_ROWS), *place)
+        self._events, self._size = {}, _FileSize()
+
+
+def _last_added(folder: Path) -> int:
+    return max((file.last for file in sealed_files(folder, Series.IMPORTED)), default=0)
+
+
+@contextmanager
+def adding(folder: Path) -> Iterator[Additions]:
+    """Yields what adds events to the store of a folder; they are durable at the end."""
+    with _writing(folder) as connection:
+        additions = Additions(connection, folder)
+        yield additions
+        additions.write()
+        _merge_similar(connection, folder, Series.IMPORTED)
 
 
 # Reading

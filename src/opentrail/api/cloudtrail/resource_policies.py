@@ -1,4 +1,4 @@
-"""The operations on channels, dashboards and imports: their lists, and policies of resources.
+"""The operations on channels and dashboards: their lists, and policies of resources.
 
 Channels and dashboards cannot be created. Source: "GetResourcePolicy", "PutResourcePolicy" and
 "DeleteResourcePolicy" of the API Reference; "AWS CloudTrail resource-based policy examples".
@@ -35,12 +35,6 @@ async def list_channels(call: OperationCall) -> Json:
 async def list_dashboards(call: OperationCall) -> Json:
     """Returns an empty list: dashboards cannot be created yet."""
     return _empty(call, "Dashboards")
-
-
-@operation("ListImports", errors={"NextToken": "InvalidNextTokenException"})
-async def list_imports(call: OperationCall) -> Json:
-    """Returns an empty list: there is no event data store to import into yet."""
-    return _empty(call, "Imports")
 
 
 def _empty(call: OperationCall, member: str) -> Json:

@@ -19,6 +19,7 @@ from opentrail.access.resource_policies import ResourcePolicies
 from opentrail.api import athena
 from opentrail.api.cloudtrail import (
     events,
+    imports,
     lake,
     resource_policies,
     selectors,
@@ -75,7 +76,7 @@ class Replays:
 
 
 #: Modules whose import registers operations.
-OPERATION_MODULES = (events, lake, resource_policies, selectors, stores, tags, trails)
+OPERATION_MODULES = (events, imports, lake, resource_policies, selectors, stores, tags, trails)
 _CONTENT_TYPE = "application/x-amz-json-1.1"
 _ATHENA_TARGET = "AmazonAthena."
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "QUERY"]
@@ -88,7 +89,6 @@ _IN_QUERY = ("channelArn", "externalId")
 _LACKING = (
     ("Channel|AuditEvents", "channels"),
     ("Dashboard", "dashboards"),
-    ("Import", "imports into event data stores"),
     ("Quer", "generated queries"),
 )
 

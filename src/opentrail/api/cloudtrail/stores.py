@@ -28,7 +28,8 @@ from opentrail.lake.event_history import NAME, store_id
 from opentrail.lake.store_registry import inactive, not_found
 
 _PAGE = 1_000
-_CALLS = (MANAGEMENT, DATA, NETWORK_ACTIVITY)
+#: Categories of the stores whose ingestion can be stopped, and which can import log files.
+CALLS = (MANAGEMENT, DATA, NETWORK_ACTIVITY)
 _INVALID = "InvalidParameterException"
 _EXTENDABLE, _FIXED = "EXTENDABLE_RETENTION_PRICING", "FIXED_RETENTION_PRICING"
 #: Billing mode → default and maximum of a store's retention in days.
@@ -92,12 +93,16 @@ def _is_history(call: OperationCall, given: str) -> bool:
 
 
 async def _to_change(call: OperationCall) -> EventDataStore:
-    """Returns the created store that a call is about to change.
+    """Returns the created store that a call is about to change, as `store_to_change`."""
+    return await store_to_change(call, call.input["EventDataStore"])
+
+
+async def store_to_change(call: OperationCall, given: str) -> EventDataStore:
+    """Returns the created store that a call names and is about to change, by ARN or id.
 
     Raises:
         CloudTrailError: as `find_store`, or `OperationNotPermittedException`.
     """
-    given = call.input["EventDataStore"]
     if _is_history(call, given):
         raise CloudTrailError(
             "OperationNotPermittedException", f"The event data store {NAME} cannot be changed."
@@ -227,6 +232,7 @@ async def delete_event_data_store(call: OperationCall) -> Json:
     if _is_history(call, call.input["EventDataStore"]):
         raise _protected(NAME)
     store = await _to_change(call)
+    await call.services.store_imports.check_none_into(store)
 
     def change(current: EventDataStore) -> EventDataStore:
         if current.deleted_at is not None:
@@ -273,7 +279,7 @@ async def _ingest(call: OperationCall, is_ingesting: bool) -> Json:
     store = await _to_change(call)
 
     def change(current: EventDataStore) -> EventDataStore:
-        if current.category not in _CALLS:
+        if current.category not in CALLS:
             raise CloudTrailError(
                 "InvalidEventDataStoreCategoryException",
                 f"The ingestion of {current.category} events cannot be started or stopped.",
