@@ -40,12 +40,12 @@ def a_file(folder: Path, number: int) -> str:
         engine.prepare(connection, typed("rows"))
         connection.execute("CREATE TABLE rows AS SELECT $1 AS record", [json.dumps(record)])
         connection.execute(f"COPY ({typed('rows')}) TO '{path}' (FORMAT parquet)")
-    return str(path)
+    return f"file://{path}"
 
 
 def events(table: Path) -> list[int]:
     """Returns the events that readers of a table see."""
-    scan = StaticTable.from_metadata(str(table)).scan()
+    scan = StaticTable.from_metadata(f"file://{table}").scan()
     return sorted(int(row["eventid"]) for row in scan.to_arrow().to_pylist())
 
 
@@ -66,7 +66,7 @@ def test_table_has_the_given_files(
         exists = exists or bool(numbers)
         now = NOW + timedelta(hours=hour)
         version = publish(
-            PyArrowFileIO(), str(table), [files[number] for number in sorted(numbers)], now
+            PyArrowFileIO(), f"file://{table}", [files[number] for number in sorted(numbers)], now
         )
         assert bool(version) == exists
         if exists:
@@ -75,16 +75,18 @@ def test_table_has_the_given_files(
 
 def test_unchanged_files_write_nothing(tmp_path: Path) -> None:
     files, table = [a_file(tmp_path, 1)], tmp_path / "iceberg"
-    version = publish(PyArrowFileIO(), str(table), files, NOW)
+    version = publish(PyArrowFileIO(), f"file://{table}", files, NOW)
     before = metadata(table)
-    assert publish(PyArrowFileIO(), str(table), files, NOW) == version
+    assert publish(PyArrowFileIO(), f"file://{table}", files, NOW) == version
     assert metadata(table) == before
 
 
 def test_members_of_rows_have_their_names(tmp_path: Path) -> None:
     table = tmp_path / "iceberg"
-    publish(PyArrowFileIO(), str(table), [a_file(tmp_path, 1)], NOW)
-    scan = StaticTable.from_metadata(str(table)).scan(row_filter="useridentity.username = 'John'")
+    publish(PyArrowFileIO(), f"file://{table}", [a_file(tmp_path, 1)], NOW)
+    scan = StaticTable.from_metadata(f"file://{table}").scan(
+        row_filter="useridentity.username = 'John'"
+    )
     (row,) = scan.to_arrow().to_pylist()
     assert row["useridentity"]["arn"] == "arn:aws:iam::123456789012:user/John"
     assert row["useridentity"]["sessioncontext"] is None
@@ -100,31 +102,31 @@ def test_new_columns_are_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with monkeypatch.context() as patch:
         older = {name: kind for name, kind in schema().items() if name != "tlsDetails"}
         patch.setattr(iceberg, "schema", lambda: older)
-        publish(PyArrowFileIO(), str(table), [without_tls_details(tmp_path)], NOW)
-    publish(PyArrowFileIO(), str(table), [file], NOW)
-    (row,) = StaticTable.from_metadata(str(table)).scan().to_arrow().to_pylist()
+        publish(PyArrowFileIO(), f"file://{table}", [without_tls_details(tmp_path)], NOW)
+    publish(PyArrowFileIO(), f"file://{table}", [file], NOW)
+    (row,) = StaticTable.from_metadata(f"file://{table}").scan().to_arrow().to_pylist()
     assert row["tlsdetails"]["tlsversion"] == "TLSv1.3"
 
 
 def without_tls_details(folder: Path) -> str:
     path = folder / "older.parquet"
-    columns = f"SELECT * EXCLUDE (tlsdetails) FROM '{a_file(folder, 0)}'"  # noqa: S608
+    columns = f"SELECT * EXCLUDE (tlsdetails) FROM '{a_file(folder, 0).removeprefix('file://')}'"  # noqa: S608
     duckdb.execute(f"COPY ({columns}) TO '{path}' (FORMAT parquet)")
-    return str(path)
+    return f"file://{path}"
 
 
 def test_former_snapshots_are_kept_for_running_queries(tmp_path: Path) -> None:
     table, files = tmp_path / "iceberg", [a_file(tmp_path, number) for number in range(3)]
-    publish(PyArrowFileIO(), str(table), files[:1], NOW)
-    running = StaticTable.from_metadata(str(table))
-    publish(PyArrowFileIO(), str(table), files[1:], NOW)
+    publish(PyArrowFileIO(), f"file://{table}", files[:1], NOW)
+    running = StaticTable.from_metadata(f"file://{table}")
+    publish(PyArrowFileIO(), f"file://{table}", files[1:], NOW)
     assert running.scan().count() == 1
     former = metadata(table)
-    publish(PyArrowFileIO(), str(table), files, datetime.now(UTC) + KEPT)
+    publish(PyArrowFileIO(), f"file://{table}", files, datetime.now(UTC) + KEPT)
     assert events(table) == [0, 1, 2]
     manifests = {name for name in former if name.endswith(".avro")}
     assert not manifests <= metadata(table)
-    assert len(StaticTable.from_metadata(str(table)).snapshots()) == 1
+    assert len(StaticTable.from_metadata(f"file://{table}").snapshots()) == 1
 
 
 @pytest.mark.parametrize("point", ["iceberg.written", "iceberg.expired"])
@@ -140,16 +142,16 @@ def test_interrupted_publication_is_repeated(tmp_path: Path, point: str, count: 
         later = now + timedelta(hours=2 * hours)
         faults.arm(point, count, cut)
         with suppress(PowerCutError):
-            publish(PyArrowFileIO(), str(table), wanted, later)
+            publish(PyArrowFileIO(), f"file://{table}", wanted, later)
         faults.arm(point, sys.maxsize, cut)
-        publish(PyArrowFileIO(), str(table), wanted, later)
+        publish(PyArrowFileIO(), f"file://{table}", wanted, later)
         assert events(table) == numbers
 
 
 @pytest.mark.parametrize("name", ["version-hint.text", "v2.metadata.json"])
 def test_damaged_metadata_is_made_anew(tmp_path: Path, name: str) -> None:
     table, files = tmp_path / "iceberg", [a_file(tmp_path, number) for number in range(2)]
-    publish(PyArrowFileIO(), str(table), files[:1], NOW)
+    publish(PyArrowFileIO(), f"file://{table}", files[:1], NOW)
     (table / "metadata" / name).write_bytes(b"?")
-    publish(PyArrowFileIO(), str(table), files, NOW)
+    publish(PyArrowFileIO(), f"file://{table}", files, NOW)
     assert events(table) == [0, 1]

@@ -72,7 +72,7 @@ async def test_published_files_are_an_iceberg_table(tmp_path: Path) -> None:
     assert await files.covered(store) == 30
     (example,) = re.findall(r"^```python\n(from pyiceberg.*?)^```", PAGE.read_text(), re.M | re.S)
     found: dict[str, Any] = {}
-    exec(example.replace("/var/lib/opentrail/stores/ID/iceberg", files.table(store)), found)  # noqa: S102
+    exec(example.replace("file:///var/lib/opentrail/stores/ID/iceberg", files.table(store)), found)  # noqa: S102
     assert len(found["events"]) == 15  # every other event is CreateUser
     await files.unpublish(store)
     with pytest.raises(FileNotFoundError):

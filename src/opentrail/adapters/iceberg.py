@@ -2,9 +2,10 @@
 
     python -m opentrail.adapters.iceberg LOCATION FILE...
 
-The table has exactly these Parquet files; LOCATION is a folder or `s3://BUCKET/PREFIX`. Its
-metadata is named as in a Hadoop table: `metadata/v3.metadata.json`, with the number in
-`metadata/version-hint.text`. So no catalog is needed. Unreadable metadata is replaced.
+The table has exactly these Parquet files. LOCATION and FILE are addresses: `file:///…` or
+`s3://BUCKET/…`. The metadata is named as in a Hadoop table, so no catalog is needed:
+`metadata/v3.metadata.json`, with the number in `metadata/version-hint.text`. Unreadable metadata is
+replaced.
 
 In the files, the members of rows have numbers instead of names: `schema.name-mapping.default` has
 both.
@@ -108,11 +109,11 @@ class _Folder(NoopCatalog):
 
     def _write_number(self) -> None:
         content, path = str(self.version).encode(), _metadata(self._location, _HINT)
-        if _is_remote(self._location):
+        if local := _local(path):
+            write_durably(local, content)
+        else:
             with self._io.new_output(path).create(overwrite=True) as stream:
                 stream.write(content)
-        else:
-            write_durably(Path(path), content)
 
 
 def publish(
@@ -172,8 +173,8 @@ def _opened(io: FileIO, location: str) -> tuple[Table | None, int]:
         table = Table(("opentrail",), metadata, path, io, _Folder(io, location, version))
         _data_files(table)
     except (OSError, ValueError, ValidationError):
-        if not _is_remote(location):  # readers may look for higher numbers
-            shutil.rmtree(location, ignore_errors=True)
+        if local := _local(location):  # readers may look for higher numbers
+            shutil.rmtree(local, ignore_errors=True)
         return None, version
     return table, version
 
@@ -282,8 +283,9 @@ def _forget(io: FileIO, locations: Iterable[str]) -> None:
             io.delete(location)
 
 
-def _is_remote(location: str) -> bool:
-    return "://" in location
+def _local(address: str) -> Path | None:
+    """Returns the path of a local address."""
+    return Path(address.removeprefix("file://")) if address.startswith("file://") else None
 
 
 def _metadata(location: str, name: str) -> str:

@@ -145,21 +145,23 @@ class StoreFolders:
             write_durably(settings, content)
 
     def table(self, store: EventDataStore) -> str:
-        """Returns the folder of a store's Iceberg table."""
-        return str(self._root.absolute() / store.id / "iceberg")
+        """Returns the address of a store's Iceberg table."""
+        return f"file://{self._table(store)}"
+
+    def _table(self, store: EventDataStore) -> Path:
+        return self._root.absolute() / store.id / "iceberg"
 
     async def publish(self, store: EventDataStore) -> None:
         """Returns once a store's Iceberg table has its files."""
-        folder = self._root.absolute() / store.id
         try:
-            files = await asyncio.to_thread(_files_in, folder)
+            files = await asyncio.to_thread(_files_in, self._root.absolute() / store.id)
             await publish_table(self.table(store), files)
         except (OSError, RuntimeError, TimeoutError) as error:
             raise StorageFailed(f"event data store {store.name}: {error}") from error
 
     async def unpublish(self, store: EventDataStore) -> None:
         """Returns once a store has no Iceberg table."""
-        await asyncio.to_thread(shutil.rmtree, self.table(store), ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self._table(store), ignore_errors=True)
 
     async def remove(self, store: EventDataStore) -> None:
         """Returns once a store's files are deleted."""
@@ -181,7 +183,7 @@ async def publish_table(
 
     Args:
         location: of the table.
-        files: their paths, or addresses in S3.
+        files: their addresses.
         access: PyIceberg's properties for S3.
 
     Raises:
@@ -195,7 +197,7 @@ def _files_in(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
     files = [file for series in Series for file in sealed_files(folder, series)]
-    return [str(file.path) for file in files if not file.is_expired]
+    return [f"file://{file.path}" for file in files if not file.is_expired]
 
 
 def _spool(folder: Path, files: Sequence[LogFile], between: tuple[datetime, datetime]) -> None:

@@ -239,7 +239,7 @@ class StoreFiles(Protocol):
         ...
 
     def table(self, store: EventDataStore) -> str:
-        """Return the location of a store's Iceberg table: a folder, or an address in S3."""
+        """Return the address of a store's Iceberg table: `file:///…` or `s3://…`."""
         ...
 
     async def publish(self, store: EventDataStore) -> None:
