@@ -9,6 +9,7 @@ from opentrail.core.errors import NoHistory, Unsupported
 from opentrail.core.organization import Organization
 from opentrail.core.trail import Trail
 from opentrail.history.event_history import History
+from opentrail.lake.channel_registry import Channels
 from opentrail.lake.queries import Queries
 from opentrail.lake.store_keeping import StoreKeeper
 from opentrail.lake.store_registry import Stores
@@ -93,6 +94,8 @@ class Services:
     stores: Stores | None = None
     #: Writes the files of these stores.
     store_keeper: StoreKeeper | None = None
+    #: The channels to these stores.
+    channels: Channels | None = None
 
     @property
     def history(self) -> History:
@@ -126,6 +129,17 @@ class Services:
         if self.stores is None:
             raise Unsupported("event data stores on a cluster without --files")
         return self.stores
+
+    @property
+    def created_channels(self) -> Channels:
+        """The channels.
+
+        Raises:
+            Unsupported: this server has none.
+        """
+        if self.channels is None:
+            raise Unsupported("event data stores on a cluster without --files")
+        return self.channels
 
     @property
     def store_problems(self) -> list[str]:

@@ -11,7 +11,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from opentrail.core.event import Json, as_object, format_time, micros, objects_in, parse_time
+from opentrail.core.event import (
+    Json,
+    as_object,
+    flattened,
+    format_time,
+    micros,
+    objects_in,
+    parse_time,
+)
 
 VERSION = "1.5.0"
 _CATEGORY, _CLASS = 6, 6003
@@ -36,6 +44,7 @@ _MAPPED = frozenset(
 
 def ocsf_event(record: Mapping[str, Any]) -> Json:
     """Returns an event of the class API Activity (6003)."""
+    record = flattened(record)
     activity = _activity_of(record)
     error = record.get("errorCode") or record.get("errorMessage")
     event_time = str(record["eventTime"])

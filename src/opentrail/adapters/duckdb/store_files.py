@@ -85,7 +85,7 @@ def tend(journal: JournalSource, folder: Path, until: int, since: datetime) -> l
     with duckdb.connect(":memory:", config=_config(folder)) as connection:
         # A progress bar would appear in the output of the child.
         connection.execute("SET enable_progress_bar = false")
-        engine.prepare(connection, typed(_ROWS))
+        engine.prepare(connection, typed(_ROWS, store.family))
         missing = _mark_missing(journal, folder, covered(folder, store) + 1, until)
         for phase, first, last in store.phases_of(covered(folder, store) + 1, until):
             _fill(connection, journal, folder, store, phase, first, last)
@@ -157,7 +157,7 @@ def _fill(
             until = _select(connection, journal, store, phase, first, last)
         (count,) = connection.execute(f"SELECT count(*) FROM {_ROWS}").fetchone() or (0,)
         if count:
-            _write(connection, typed(_ROWS), folder, first, until)
+            _write(connection, typed(_ROWS, store.family), folder, first, until)
         else:
             mark_expired(folder, Series.JOURNAL, first, until)
         first = until + 1
@@ -318,7 +318,7 @@ def create_view(
             break
         # The server has just written these positions to a file, and trimmed the journal.
     # The columns of these are made where the statement uses them.
-    parts = [typed(tail)]
+    parts = [typed(tail, store.family)]
     if files:
         parts.insert(0, f"SELECT * FROM {_scan(files)}")
     since = store.kept_since(now).replace(tzinfo=None).isoformat(" ")

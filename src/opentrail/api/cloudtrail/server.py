@@ -18,6 +18,7 @@ from starlette.routing import Route
 from opentrail.access.resource_policies import ResourcePolicies
 from opentrail.api import athena
 from opentrail.api.cloudtrail import (
+    channels,
     events,
     lake,
     resource_policies,
@@ -26,7 +27,11 @@ from opentrail.api.cloudtrail import (
     tags,
     trails,
 )
-from opentrail.api.cloudtrail.authorizer import Authorizer, VerifiedCall
+from opentrail.api.cloudtrail.authorizer import (
+    Authorizer,
+    VerifiedCall,
+    check_unverified_sender,
+)
 from opentrail.api.cloudtrail.operation import (
     REGISTER,
     Operation,
@@ -36,6 +41,7 @@ from opentrail.api.cloudtrail.operation import (
 )
 from opentrail.api.cloudtrail.permissions import ACCESS_RULES
 from opentrail.api.services import Services
+from opentrail.core.arns import CHANNEL, CloudTrailArn
 from opentrail.core.errors import (
     INTERNAL_FAILURE,
     CloudTrailError,
@@ -75,7 +81,7 @@ class Replays:
 
 
 #: Modules whose import registers operations.
-OPERATION_MODULES = (events, lake, resource_policies, selectors, stores, tags, trails)
+OPERATION_MODULES = (channels, events, lake, resource_policies, selectors, stores, tags, trails)
 _CONTENT_TYPE = "application/x-amz-json-1.1"
 _ATHENA_TARGET = "AmazonAthena."
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "QUERY"]
@@ -84,9 +90,9 @@ _NOTHING: tuple[object, ...] = (None, False, "", [], {})
 _PUT_AUDIT_EVENTS = "PutAuditEvents"
 #: Members of its input that the query string has.
 _IN_QUERY = ("channelArn", "externalId")
+_CHANNEL_ID = re.compile(r"[0-9a-f-]{36}")
 #: Word in the name of an operation → the missing feature that it needs.
 _LACKING = (
-    ("Channel|AuditEvents", "channels"),
     ("Dashboard", "dashboards"),
     ("Import", "imports into event data stores"),
     ("Quer", "generated queries"),
@@ -163,20 +169,21 @@ class CloudTrailApi:
         return _respond(200, found)
 
     async def _authorize(self, name: str, arguments: Json, own: Any, request: Request) -> None:
-        if self._authorizer is None:
-            return
-        await self._authorizer.check(
-            VerifiedCall(
-                operation=name,
-                input=arguments,
-                identity=own.identity,
-                account=own.account,
-                region=own.region,
-                source_ip=own.source_ip,
-                user_agent=request.headers.get("user-agent"),
-                is_secure=own.secure,
-            )
+        call = VerifiedCall(
+            operation=name,
+            input=arguments,
+            identity=own.identity,
+            account=own.account,
+            region=own.region,
+            source_ip=own.source_ip,
+            user_agent=request.headers.get("user-agent"),
+            is_secure=own.secure,
         )
+        if self._authorizer is not None:
+            await self._authorizer.check(call)
+        elif name == _PUT_AUDIT_EVENTS:
+            now = self._services.clock.now()
+            await check_unverified_sender(call, self._resource_policies, now)
 
     async def _run(self, name: str, request: Request, is_cbor: bool) -> Json:
         body = await request.body()
@@ -185,6 +192,10 @@ class CloudTrailApi:
             query = request.query_params
             arguments.update({member: query[member] for member in _IN_QUERY if member in query})
         own = self._own_call(request)
+        if name == _PUT_AUDIT_EVENTS and _CHANNEL_ID.fullmatch(arguments.get("channelArn", "")):
+            # The documentation allows an id, the model does not.
+            channel = CloudTrailArn(CHANNEL, own.region, own.account, arguments["channelArn"])
+            arguments["channelArn"] = str(channel)
         self._validate(name, arguments)
         await self._authorize(name, arguments, own, request)
         self._refuse_replay(name, own)
