@@ -363,8 +363,10 @@ def attributes_of(record: Record) -> Attributes:
     return Attributes(
         event_id=str(record.get("eventID", "")),
         event_time=parse_time(record["eventTime"]),
-        event_name=str(details.get("eventName") or call["eventName"]),
-        event_source=str(details.get("eventSource") or call["eventSource"]),
+        event_name=str(details.get("eventName") or call.get("eventName") or record["eventName"]),
+        event_source=str(
+            details.get("eventSource") or call.get("eventSource") or record["eventSource"]
+        ),
         read_only=_as_bool(record.get("readOnly")),
         category=str(category),
         account=next((str(account) for account in accounts if is_account(account)), ""),

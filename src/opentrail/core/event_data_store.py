@@ -166,6 +166,7 @@ class EventDataStore:
         def matches(entry: Entry, batch: EntryBatch) -> bool:
             return (
                 entry.category == ACTIVITY
+                and entry.origin == "channel"
                 and entry.account == self.account
                 and batch.record_of(entry).channel in channels
             )

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from opentrail.core.event import (
+    ACTIVITY,
     Json,
     as_object,
     flattened,
@@ -141,6 +142,8 @@ def _actor_of(identity: Mapping[str, Any], record: Mapping[str, Any]) -> Json:
     actor = _given(session=session, invoked_by=identity.get("invokedBy"))
     if provider:
         actor["idp"] = {"name": str(provider)}
+    if record.get("eventCategory") == ACTIVITY and "uid_alt" in user:
+        user["name"] = user["uid_alt"]  # such an identity has no other name
     if {"uid", "name", "account"} & user.keys():
         actor["user"] = user
     # An actor of OCSF has at least one of these; without any, it is the source address.
