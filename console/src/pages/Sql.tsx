@@ -11,7 +11,7 @@ import Spinner from "@cloudscape-design/components/spinner";
 import Table from "@cloudscape-design/components/table";
 import { type ReactNode, type RefObject, useEffect, useRef, useState } from "react";
 import { type ApiError, get, post } from "../api/client";
-import type { QueryPage, TableSummary, TablesAnswer } from "../api/types";
+import type { QueryColumn, QueryPage, TableSummary, TablesAnswer } from "../api/types";
 import { asApiError, type Call, useCall } from "../api/useCall";
 import { changeQuery, currentQuery } from "../app/router";
 import { csv, save } from "../parts/download";
@@ -19,6 +19,7 @@ import { Problem } from "../parts/Problem";
 import { visible } from "../text/visible";
 import { SqlEditor } from "./SqlEditor";
 import samples from "./sampleQueries.json";
+import { ACTIVITY } from "./sqlCompletion";
 
 const FIRST = "SELECT eventTime, eventName, userIdentity.arn AS principal\nFROM event_history\nORDER BY eventTime DESC\nLIMIT 50";
 /** Statements of this browser, the newest first. */
@@ -156,7 +157,7 @@ function oneLine(statement: string): string {
   return line.length > 100 ? `${line.slice(0, 100)}…` : line;
 }
 
-/** The tables, and the columns that each of them has. */
+/** The tables, and the columns that they have. */
 function Tables({ call }: { call: Call<TablesAnswer> }): ReactNode {
   const { data } = call;
   return (
@@ -171,16 +172,28 @@ function Tables({ call }: { call: Call<TablesAnswer> }): ReactNode {
               </li>
             ))}
           </ul>
-          <ul className="columns" aria-label="Columns">
-            {data.columns.map(({ name, type }) => (
-              <li key={name}>
-                <code>{name}</code> <span className="secondary wrap">{type}</span>
-              </li>
-            ))}
-          </ul>
+          <Columns label="Columns" columns={data.columns} />
+          {data.tables.some(({ category }) => category === ACTIVITY) && (
+            <>
+              <Box>Columns of stores with {ACTIVITY} events</Box>
+              <Columns label={`Columns of ${ACTIVITY} events`} columns={data.activityColumns} />
+            </>
+          )}
         </SpaceBetween>
       )}
     </ExpandableSection>
+  );
+}
+
+function Columns({ label, columns }: { label: string; columns: QueryColumn[] }): ReactNode {
+  return (
+    <ul className="columns" aria-label={label}>
+      {columns.map(({ name, type }) => (
+        <li key={name}>
+          <code>{name}</code> <span className="secondary wrap">{type}</span>
+        </li>
+      ))}
+    </ul>
   );
 }
 
