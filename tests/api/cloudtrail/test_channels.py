@@ -478,6 +478,17 @@ async def test_wrong_arns_receive_nothing() -> None:
 
 
 @asynchronous
+async def test_only_the_query_string_names_the_channel() -> None:
+    api, arn, _ = await an_api()
+    own = ApiCall("call", an_identity(), ACCOUNT, REGION, "192.0.2.10")
+    for given in (arn, 7, None):
+        body = json.dumps({"auditEvents": sent(data()), "channelArn": given}).encode()
+        answer = await send(api.app, "POST", "/PutAuditEvents", {}, body, **{SCOPE_KEY: own})
+        assert answer.error[0] == "ValidationException"
+    assert await entries(api) == []
+
+
+@asynchronous
 async def test_secrets_are_not_recorded() -> None:
     api, arn, _ = await an_api()
     event = data(

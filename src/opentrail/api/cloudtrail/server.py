@@ -188,14 +188,9 @@ class CloudTrailApi:
     async def _run(self, name: str, request: Request, is_cbor: bool) -> Json:
         body = await request.body()
         arguments = cbor.parse(body) if is_cbor else _parse(body)
-        if name == _PUT_AUDIT_EVENTS:
-            query = request.query_params
-            arguments.update({member: query[member] for member in _IN_QUERY if member in query})
         own = self._own_call(request)
-        if name == _PUT_AUDIT_EVENTS and _CHANNEL_ID.fullmatch(arguments.get("channelArn", "")):
-            # The documentation allows an id, the model does not.
-            channel = CloudTrailArn(CHANNEL, own.region, own.account, arguments["channelArn"])
-            arguments["channelArn"] = str(channel)
+        if name == _PUT_AUDIT_EVENTS:
+            arguments = _with_query(arguments, request, own)
         self._validate(name, arguments)
         await self._authorize(name, arguments, own, request)
         self._refuse_replay(name, own)
@@ -270,6 +265,18 @@ class CloudTrailApi:
             validate(shape, arguments)
         if operation is not None:
             _check_either(operation, arguments)
+
+
+def _with_query(arguments: Json, request: Request, own: Any) -> Json:
+    """Returns the input of `PutAuditEvents`, whose query string has some of its members."""
+    query = request.query_params
+    given: Json = {member: query[member] for member in _IN_QUERY if member in query}
+    if _CHANNEL_ID.fullmatch(given.get("channelArn", "")):
+        # The documentation allows an id, the model does not.
+        channel = CloudTrailArn(CHANNEL, own.region, own.account, given["channelArn"])
+        given["channelArn"] = str(channel)
+    body = {member: value for member, value in arguments.items() if member not in _IN_QUERY}
+    return {**body, **given}
 
 
 def _unsupported(name: str) -> Unsupported:
