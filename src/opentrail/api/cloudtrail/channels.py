@@ -13,7 +13,7 @@ from opentrail.core.arns import CHANNEL, STORE, read_cloudtrail_arn
 from opentrail.core.channel import CUSTOM, PARTNERS, Channel, IngestionStatus
 from opentrail.core.errors import AuditEventRefused, CloudTrailError, RecordRefused
 from opentrail.core.event import ACTIVITY, MANAGEMENT, Json, NewEntry, new_event_id
-from opentrail.core.trail import as_tag_list, epoch, read_tags, with_tags
+from opentrail.core.trail import as_tag_list, epoch, read_tags, stored_time, with_tags
 from opentrail.lake.channel_registry import with_settings
 from opentrail.lake.event_history import NAME
 from opentrail.lake.store_registry import not_found, wrong_destination
@@ -227,10 +227,11 @@ async def _read(call: OperationCall, channel: Channel) -> _Read:
             successful.append({"id": event["id"], "eventID": event_id})
             last_success = event_id
         await asyncio.sleep(0)  # so that recording calls has priority
+    at = stored_time(now)
     status = IngestionStatus(
-        attempted_at=call.now(),
+        attempted_at=at,
         attempted_id=event_id,
-        succeeded_at=call.now() if last_success else None,
+        succeeded_at=at if last_success else None,
         succeeded_id=last_success,
         error_code=failed[-1]["errorCode"] if failed else None,
     )
