@@ -14,7 +14,14 @@ from opentrail.core.trail import stored_time
 from opentrail.lake.channel_registry import Channels, with_settings
 from opentrail.lake.store_registry import Stores
 from tests.factories import ACCOUNT, MOMENT, REGION
-from tests.fakes import MemoryControl, MemoryJournal, SettableClock, asynchronous
+from tests.fakes import (
+    Breaker,
+    MemoryControl,
+    MemoryJournal,
+    PowerCutError,
+    SettableClock,
+    asynchronous,
+)
 
 AUDIT = [{"FieldSelectors": [{"Field": "eventCategory", "Equals": [ACTIVITY]}]}]
 
@@ -23,6 +30,7 @@ class Server:
     """One server on a shared control store."""
 
     def __init__(self, control: MemoryControl, journal: MemoryJournal) -> None:
+        self.control, self.journal = control, journal
         self.stores = Stores(control, journal.newest, SettableClock(MOMENT))
         self.channels = Channels(control, self.stores)
 
@@ -118,3 +126,19 @@ async def test_deleted_channel_has_no_status_later() -> None:
     await two.channels.save_statuses()
     assert await two.channels.status(channel) is None
     assert await channels_of(one) == {"first": ()}
+
+
+@asynchronous
+async def test_status_is_stored_after_a_failure() -> None:
+    one, two = servers()
+    await one.stores.add(a_store("first"))
+    channel = a_channel("first")
+    await one.channels.add(channel)
+    status = IngestionStatus("2020-01-01", "a", "2020-01-01", "a")
+    # The third operation, the write, meets a power cut.
+    failing = Server(MemoryControl(one.control.disk, Breaker(at=3)), one.journal)
+    failing.channels.note(channel, status)
+    with pytest.raises(PowerCutError):
+        await failing.channels.save_statuses()
+    assert await two.channels.status(channel) is None
+    assert failing.channels._unsaved == {channel.key: status}

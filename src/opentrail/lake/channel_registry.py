@@ -167,11 +167,12 @@ class Channels:
 
     async def save_statuses(self) -> None:
         """Stores what the existing channels have received on this server."""
-        for key in list(self._unsaved):
-            status = self._unsaved.pop(key)
+        for key, status in list(self._unsaved.items()):
             if await self._collection.find(key) is not None:
                 item = await self._statuses.find(key)
                 await self._statuses.put(key, _latest(item.value if item else None, status))
+            if self._unsaved.get(key) is status:  # nothing newer arrived
+                del self._unsaved[key]
 
 
 def _latest(one: IngestionStatus | None, other: IngestionStatus) -> IngestionStatus:

@@ -126,7 +126,7 @@ class Authorizer:
                 decision = self._decide(caller, permission, resource, policies, {**context, **tags})
                 if not decision.is_allowed:
                     if self._is_shared_channel(resource, caller, rule):
-                        raise insufficient_permission(resource)
+                        raise _insufficient_permission(resource)
                     raise _refusal(caller, rule, permission, resource, decision)
 
     def _is_shared_channel(self, resource: NamedResource, caller: Caller, rule: AccessRule) -> bool:
@@ -235,10 +235,10 @@ async def check_unverified_sender(
         context = _context(call, rule, caller, now)
         request = AccessRequest(caller, permission.action, resource.arn, resource.account, context)
         if not decide(request, (), policy).is_allowed:
-            raise insufficient_permission(resource)
+            raise _insufficient_permission(resource)
 
 
-def insufficient_permission(resource: NamedResource) -> CloudTrailError:
+def _insufficient_permission(resource: NamedResource) -> CloudTrailError:
     """Returns the error of a channel whose policy does not allow a call of another account."""
     return CloudTrailError(
         "ChannelInsufficientPermission",
