@@ -12,7 +12,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cache, partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from opentrail.api.v1.routes import PREFIX, rules_in
 from opentrail.cli import parser
 from opentrail.core import errors
 from opentrail.core.arns import CHANNEL, STORE
+from opentrail.core.event import ACTIVITY
 from opentrail.core.event_data_store import STORE_CATEGORIES
 from opentrail.core.selectors import SelectorOwner
 from opentrail.core.selectors.advanced import field_rules
@@ -42,8 +43,9 @@ from opentrail.detections.sigma import read_rules
 from opentrail.lake.dialect.expressions import CALLS
 from opentrail.lake.dialect.functions import ALIASES, Overload, aggregates, scalars, windows
 from opentrail.lake.dialect.record_members import lowered
+from opentrail.lake.dialect.types import Type
 from opentrail.lake.dialect.statements import EXPRESSION_MODULES
-from opentrail.lake.event_history import TABLE
+from opentrail.lake.event_history import schema
 from opentrail.lake.samples import SAMPLES
 from opentrail.permissions.event_actions import ACTION_NAMES, S3_VERSIONED, WITHOUT_PERMISSION
 from opentrail.wire.service_models import ServiceCatalog
@@ -85,6 +87,11 @@ def settings_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _supported(names: Sequence[str], of: str = "of the") -> str:
+    """Returns the number of implemented operations, and of all: `44 of the 60`."""
+    return f"{sum(name in REGISTER for name in names)} {of} {len(names)}"
+
+
 def operations_page() -> str:
     """Returns the table of all operations in AWS's model, with their implemented parts."""
     model = ServiceCatalog().services["cloudtrail"].model
@@ -92,9 +99,10 @@ def operations_page() -> str:
     lines = [
         MADE,
         "# Operations\n",
-        f"opentrail supports {len(REGISTER)} of the {len(model.operation_names)} operations of the CloudTrail API. Other",
+        f"opentrail supports {_supported(model.operation_names)} operations of the CloudTrail API. Other",
         "operations, and the parameters listed under *without*, cause an",
-        "`UnsupportedOperationException`.\n",
+        "`UnsupportedOperationException`. opentrail also supports `PutAuditEvents`, the only operation",
+        "of the CloudTrail Data API.\n",
         "| operation | supported | without |",
         "|---|---|---|",
     ]
@@ -115,7 +123,8 @@ def authorization_page() -> str:
         "the resource's own policy, if it has one. A call is denied unless a policy allows it.",
         "The root user can do anything in its account, but federated users have no policies and so",
         "no permissions. If a caller isn't allowed to access a resource in another account, the",
-        "response is the same as for a missing resource. Input is validated before permissions are",
+        "response is the same as for a missing resource. The one exception is a channel with a",
+        "policy: it answers `ChannelInsufficientPermission`. Input is validated before permissions are",
         "checked.\n",
         "## Operations\n",
         "A call needs permission for the action on every resource it names. The column *on* shows",
@@ -547,14 +556,19 @@ def sql_page() -> str:
     lines = [
         "# SQL\n",
         "The `event_history` table has one row per event and the same columns as CloudTrail Lake.",
-        "[Event data stores](../howto/query-with-sql.md#keep-events-longer-in-a-store) have them, too;",
-        "use their ids in `FROM`. The dialect is Trino 476's. For examples, see [Query event history",
+        "Most [event data stores](../howto/query-with-sql.md#keep-events-longer-in-a-store) also have",
+        "them; use their ids in `FROM`. The dialect is Trino 476's. For examples, see [Query event history",
         "with SQL](../howto/query-with-sql.md). If a statement uses anything not on this page, it's",
         "rejected, and the error gives the line and column.\n",
         "## Columns\n",
         "| column | type |",
         "|---|---|",
-        *(f"| `{name}` | `{lowered(value.type)}` |" for name, value in TABLE.columns),
+        *_columns(schema()),
+        "\n[Event data stores with `ActivityAuditLog` events](../howto/record-your-services.md) have these"
+        " columns:\n",
+        "| column | type |",
+        "|---|---|",
+        *_columns(schema(ACTIVITY)),
         "\n## Statements\n",
         "`WITH [RECURSIVE]`, `SELECT [DISTINCT]`, `FROM`, `JOIN` (inner, left, right, full, cross)"
         " with `ON` or `USING`,",
@@ -597,6 +611,10 @@ def sql_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _columns(schema: Mapping[str, Type]) -> list[str]:
+    return [f"| `{name.lower()}` | `{lowered(kind)}` |" for name, kind in schema.items()]
+
+
 def sql_functions() -> str:
     """Returns the functions that the console's editor completes, each with its first form."""
     shown = {name: "arguments of several types" for name in CALLS if name.isidentifier()}
@@ -619,7 +637,7 @@ def comparison_page() -> str:
     """Returns the comparison with the current number of operations."""
     page = (ROOT / "docs/explanation/comparison.md").read_text()
     model = ServiceCatalog().services["cloudtrail"].model
-    count = f"{len(REGISTER)} of {len(model.operation_names)}"
+    count = _supported(model.operation_names, "of")
     return re.sub(r"(?<=\| operations of the CloudTrail API \| )\d+ of \d+", count, page)
 
 

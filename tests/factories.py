@@ -236,6 +236,37 @@ def a_principal_record(name: str = "new-api", state: str = "Start", **changes: A
     return json.loads(made.record)
 
 
+def an_audit_record(**changes: Any) -> dict[str, Any]:
+    """Returns the record of an event that another service sent to the channel `c`."""
+    data = {
+        "version": "1.0",
+        "userIdentity": {"type": "Customer", "principalId": "mary@example.com"},
+        "userAgent": "shop/2",
+        "eventSource": "orders.example.com",
+        "eventName": "CancelOrder",
+        "eventTime": "2020-01-01T08:59:00Z",
+        "UID": "order-7",
+        "sourceIPAddress": "192.0.2.7",
+        "requestParameters": {"orderId": "7"},
+        "recipientAccountId": ACCOUNT,
+    }
+    return {
+        "eventVersion": "1.0",
+        "eventCategory": "ActivityAuditLog",
+        "eventType": "ActivityLog",
+        "eventID": event_id(7),
+        "eventTime": "2020-01-01T08:59:00Z",
+        "awsRegion": REGION,
+        "recipientAccountId": ACCOUNT,
+        "metadata": {
+            "ingestionTime": "2020-01-01T09:00:00Z",
+            "channelARN": f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:channel/c",
+        },
+        "eventData": data,
+        **changes,
+    }
+
+
 def an_iam_user(name: str = "John", account: str = ACCOUNT, key: str = KEY) -> dict[str, Any]:
     """Returns the `userIdentity` of an IAM user."""
     return {

@@ -2,26 +2,28 @@ import { fireEvent, render, screen } from "@testing-library/react";
 import { createRef, useState } from "react";
 import { expect, test, vi } from "vitest";
 import type { TablesAnswer } from "../src/api/types";
-import { completion } from "../src/pages/sqlCompletion";
+import { columnsIn, completion } from "../src/pages/sqlCompletion";
 import { SqlEditor } from "../src/pages/SqlEditor";
 
-const table = { id: null, account: null, region: null, retentionDays: null, created: null, status: "ENABLED" as const };
+const table = { id: null, category: null, account: null, region: null, retentionDays: null, created: null, iceberg: null, status: "ENABLED" as const };
 const KNOWN: TablesAnswer = {
   tables: [
     { ...table, sql: "event_history", name: "event_history" },
     { ...table, sql: '"s3-writes"', name: "s3-writes", status: "STOPPED_INGESTION" },
+    { ...table, sql: '"orders"', name: "orders", category: "ActivityAuditLog" },
   ],
   columns: [
     { name: "eventTime", type: "timestamp(3)" },
     { name: "eventName", type: "varchar" },
     { name: "userIdentity", type: "row(arn varchar, sessionContext row(attributes row(mfaAuthenticated varchar), sourceIdentity varchar), userName varchar)" },
   ],
+  activityColumns: [{ name: "eventData", type: "row(eventName varchar, UID varchar)" }],
 };
 
 /** The suggestions at `^`. */
 function at(text: string): string[] | null {
   const cursor = text.indexOf("^");
-  const found = completion(text.replace("^", ""), cursor, KNOWN.tables, KNOWN.columns);
+  const found = completion(text.replace("^", ""), cursor, KNOWN.tables, columnsIn(text, KNOWN));
   return found && found.suggestions.map((suggestion) => suggestion.text);
 }
 
@@ -30,12 +32,16 @@ test.each([
   ["SELECT EVENT^", ["eventTime", "eventName"]],
   ["SELECT approx_d^", ["approx_distinct("]],
   ["SELECT 1 wher^ event_history", ["WHERE"]],
-  ["SELECT 1 FROM ^", ["event_history", '"s3-writes"']],
+  ["SELECT 1 FROM ^", ["event_history", '"s3-writes"', '"orders"']],
   ["SELECT 1 FROM s3^", ['"s3-writes"']],
   ['SELECT 1 FROM "s3-w^', ['"s3-writes"']],
   ["SELECT userIdentity.^", ["arn", "sessionContext", "userName"]],
   ["SELECT useridentity.sessionContext.attributes.^", ["mfaAuthenticated"]],
   ["SELECT userIdentity.sessionContext.s^", ["sourceIdentity"]],
+  ["SELECT eventD^ FROM orders", ["eventData"]],
+  ["SELECT eventData.U^ FROM orders", ["UID"]],
+  ["SELECT event^ FROM orders", ["eventData"]],
+  ["SELECT event^ FROM orders, event_history", ["eventData", "eventTime", "eventName"]],
   ["SELECT eventName.^", []],
   ["SELECT 'it''s' || eventN^", ["eventName"]],
   ["-- one\nSELECT eventN^", ["eventName"]],

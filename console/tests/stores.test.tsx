@@ -169,8 +169,8 @@ test.each([
   await waitFor(() => expect(posted).toEqual([[`aws/${operation}?region=eu-west-1`, { EventDataStore: ARN }]]));
 });
 
-test("a protected store cannot be deleted, and one of Insights not be stopped", async () => {
-  stores = [{ ...STORE, terminationProtection: true, categories: ["Insight"] }];
+test.each(["Insight", "ActivityAuditLog"])("a protected store cannot be deleted, and one of %s events not be stopped", async (category) => {
+  stores = [{ ...STORE, terminationProtection: true, categories: [category] }];
   await open(VIEW, "writes");
   expect((await screen.findByRole("button", { name: "Delete" })).getAttribute("aria-disabled")).toBe("true");
   expect(screen.queryByRole("button", { name: "Stop ingestion" })).toBeNull();

@@ -7,6 +7,7 @@ import sys
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -18,29 +19,34 @@ from pyiceberg.table import StaticTable
 from opentrail.adapters import iceberg
 from opentrail.adapters.iceberg import KEPT, publish
 from opentrail.core import faults
+from opentrail.core.event import ACTIVITY, MANAGEMENT
 from opentrail.lake.dialect import engine
 from opentrail.lake.event_history import schema, typed
-from tests.factories import a_record
+from tests.factories import a_record, an_audit_record
 from tests.fakes import PowerCutError
 
 NOW = datetime.now(UTC)
 
 
+def written(path: Path, record: dict[str, Any], family: str = MANAGEMENT) -> str:
+    """Writes a store's file with one event; returns its address."""
+    query = typed("rows", family)
+    with duckdb.connect() as connection:
+        engine.prepare(connection, query)
+        connection.execute("CREATE TABLE rows AS SELECT $1 AS record", [json.dumps(record)])
+        connection.execute(f"COPY ({query}) TO '{path}' (FORMAT parquet)")
+    return f"file://{path}"
+
+
 def a_file(folder: Path, number: int) -> str:
-    """Writes a store's file with the event `number`; returns its path."""
-    path = folder / f"{number}.parquet"
-    resource = {"type": "AWS::S3::Bucket", "ARN": "arn:aws:s3:::bucket"}
+    """Writes a store's file with the event `number`; returns its address."""
     record = a_record(
         eventID=str(number),
         requestParameters={"userName": "Mary"},
-        resources=[resource],
+        resources=[{"type": "AWS::S3::Bucket", "ARN": "arn:aws:s3:::bucket"}],
         tlsDetails={"tlsVersion": "TLSv1.3"},
     )
-    with duckdb.connect() as connection:
-        engine.prepare(connection, typed("rows"))
-        connection.execute("CREATE TABLE rows AS SELECT $1 AS record", [json.dumps(record)])
-        connection.execute(f"COPY ({typed('rows')}) TO '{path}' (FORMAT parquet)")
-    return f"file://{path}"
+    return written(folder / f"{number}.parquet", record)
 
 
 def events(table: Path) -> list[int]:
@@ -66,7 +72,11 @@ def test_table_has_the_given_files(
         exists = exists or bool(numbers)
         now = NOW + timedelta(hours=hour)
         version = publish(
-            PyArrowFileIO(), f"file://{table}", [files[number] for number in sorted(numbers)], now
+            PyArrowFileIO(),
+            f"file://{table}",
+            MANAGEMENT,
+            [files[number] for number in sorted(numbers)],
+            now,
         )
         assert bool(version) == exists
         if exists:
@@ -75,15 +85,15 @@ def test_table_has_the_given_files(
 
 def test_unchanged_files_write_nothing(tmp_path: Path) -> None:
     files, table = [a_file(tmp_path, 1)], tmp_path / "iceberg"
-    version = publish(PyArrowFileIO(), f"file://{table}", files, NOW)
+    version = publish(PyArrowFileIO(), f"file://{table}", MANAGEMENT, files, NOW)
     before = metadata(table)
-    assert publish(PyArrowFileIO(), f"file://{table}", files, NOW) == version
+    assert publish(PyArrowFileIO(), f"file://{table}", MANAGEMENT, files, NOW) == version
     assert metadata(table) == before
 
 
 def test_members_of_rows_have_their_names(tmp_path: Path) -> None:
     table = tmp_path / "iceberg"
-    publish(PyArrowFileIO(), f"file://{table}", [a_file(tmp_path, 1)], NOW)
+    publish(PyArrowFileIO(), f"file://{table}", MANAGEMENT, [a_file(tmp_path, 1)], NOW)
     scan = StaticTable.from_metadata(f"file://{table}").scan(
         row_filter="useridentity.username = 'John'"
     )
@@ -97,13 +107,24 @@ def test_members_of_rows_have_their_names(tmp_path: Path) -> None:
     assert json.loads(row["eventjson"])["eventID"] == "1"
 
 
+def test_events_of_channels_have_their_columns(tmp_path: Path) -> None:
+    table = f"file://{tmp_path}/iceberg"
+    file = written(tmp_path / "a.parquet", an_audit_record(), ACTIVITY)
+    publish(PyArrowFileIO(), table, ACTIVITY, [file], NOW)
+    (row,) = StaticTable.from_metadata(table).scan().to_arrow().to_pylist()
+    assert row["eventdata"]["useridentity"]["principalid"] == "mary@example.com"
+    assert row["metadata"]["channelarn"].endswith(":channel/c")
+
+
 def test_new_columns_are_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table, file = tmp_path / "iceberg", a_file(tmp_path, 1)
     with monkeypatch.context() as patch:
-        older = {name: kind for name, kind in schema().items() if name != "tlsDetails"}
-        patch.setattr(iceberg, "schema", lambda: older)
-        publish(PyArrowFileIO(), f"file://{table}", [without_tls_details(tmp_path)], NOW)
-    publish(PyArrowFileIO(), f"file://{table}", [file], NOW)
+        older = {name: kind for name, kind in schema(MANAGEMENT).items() if name != "tlsDetails"}
+        patch.setattr(iceberg, "schema", lambda _: older)
+        publish(
+            PyArrowFileIO(), f"file://{table}", MANAGEMENT, [without_tls_details(tmp_path)], NOW
+        )
+    publish(PyArrowFileIO(), f"file://{table}", MANAGEMENT, [file], NOW)
     (row,) = StaticTable.from_metadata(f"file://{table}").scan().to_arrow().to_pylist()
     assert row["tlsdetails"]["tlsversion"] == "TLSv1.3"
 
@@ -117,12 +138,12 @@ def without_tls_details(folder: Path) -> str:
 
 def test_former_snapshots_are_kept_for_running_queries(tmp_path: Path) -> None:
     table, files = tmp_path / "iceberg", [a_file(tmp_path, number) for number in range(3)]
-    publish(PyArrowFileIO(), f"file://{table}", files[:1], NOW)
+    publish(PyArrowFileIO(), f"file://{table}", MANAGEMENT, files[:1], NOW)
     running = StaticTable.from_metadata(f"file://{table}")
-    publish(PyArrowFileIO(), f"file://{table}", files[1:], NOW)
+    publish(PyArrowFileIO(), f"file://{table}", MANAGEMENT, files[1:], NOW)
     assert running.scan().count() == 1
     former = metadata(table)
-    publish(PyArrowFileIO(), f"file://{table}", files, datetime.now(UTC) + KEPT)
+    publish(PyArrowFileIO(), f"file://{table}", MANAGEMENT, files, datetime.now(UTC) + KEPT)
     assert events(table) == [0, 1, 2]
     manifests = {name for name in former if name.endswith(".avro")}
     assert not manifests <= metadata(table)
@@ -142,16 +163,16 @@ def test_interrupted_publication_is_repeated(tmp_path: Path, point: str, count: 
         later = now + timedelta(hours=2 * hours)
         faults.arm(point, count, cut)
         with suppress(PowerCutError):
-            publish(PyArrowFileIO(), f"file://{table}", wanted, later)
+            publish(PyArrowFileIO(), f"file://{table}", MANAGEMENT, wanted, later)
         faults.arm(point, sys.maxsize, cut)
-        publish(PyArrowFileIO(), f"file://{table}", wanted, later)
+        publish(PyArrowFileIO(), f"file://{table}", MANAGEMENT, wanted, later)
         assert events(table) == numbers
 
 
 @pytest.mark.parametrize("name", ["version-hint.text", "v2.metadata.json"])
 def test_damaged_metadata_is_made_anew(tmp_path: Path, name: str) -> None:
     table, files = tmp_path / "iceberg", [a_file(tmp_path, number) for number in range(2)]
-    publish(PyArrowFileIO(), f"file://{table}", files[:1], NOW)
+    publish(PyArrowFileIO(), f"file://{table}", MANAGEMENT, files[:1], NOW)
     (table / "metadata" / name).write_bytes(b"?")
-    publish(PyArrowFileIO(), f"file://{table}", files, NOW)
+    publish(PyArrowFileIO(), f"file://{table}", MANAGEMENT, files, NOW)
     assert events(table) == [0, 1]

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlencode
 from starlette.applications import Starlette
 
 from opentrail.access.policies import PolicyDirectory
-from opentrail.access.resource_policies import ResourcePolicies
+from opentrail.access.resource_policies import ResourcePolicies, removal
 from opentrail.api.cloudtrail.authorizer import Authorizer
 from opentrail.api.cloudtrail.server import CloudTrailApi
 from opentrail.api.pages import PublicState
@@ -44,6 +44,7 @@ from opentrail.detections.enabled_rules import EnabledRules
 from opentrail.history.event_history import History
 from opentrail.insights.findings import ExpectedIncidents
 from opentrail.insights.follower import Insights
+from opentrail.lake.channel_registry import Channels
 from opentrail.lake.queries import Queries
 from opentrail.lake.store_imports import StoreImports
 from opentrail.lake.store_registry import Stores
@@ -225,6 +226,7 @@ class Api:
         world = self.world
         self.stores = Stores(world.control, world.journal.newest, world.clock)
         self.imports = StoreImports(world.control, world.clock, is_supported=True)
+        self.channels = Channels(world.control, self.stores, lambda arn: [removal(arn)])
         self.services = Services(
             self.history,
             self.world.registry,
@@ -238,6 +240,7 @@ class Api:
             Queries(self.engine, MemoryQueries(), self.world.clock, StandInDelivery(), self.stores),
             self.stores,
             imports=self.imports,
+            channels=self.channels,
         )
         self.insights = Insights(
             LocalWatch(),
@@ -255,6 +258,7 @@ class Api:
             self.world.clock,
             is_trusted,
             self.stores,
+            self.channels,
         )
         self.app = CloudTrailApi(
             self.services, catalog(), SCOPE_KEY, authorizer if enforced else None

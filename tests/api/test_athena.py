@@ -206,6 +206,23 @@ async def test_created_stores_are_tables() -> None:
     assert [*api.engine.tables[-1].stores] == ["audit"]
 
 
+@asynchronous
+async def test_stores_for_channels_have_their_own_columns() -> None:
+    api = Api()
+    selector = {"FieldSelectors": [{"Field": "eventCategory", "Equals": ["ActivityAuditLog"]}]}
+    await api.ok(
+        "CreateEventDataStore",
+        Name="orders",
+        MultiRegionEnabled=False,
+        AdvancedEventSelectors=[selector],
+    )
+    table = (await ok(api, "GetTableMetadata", TableName="orders", **_DATABASE))["TableMetadata"]
+    types = {column["Name"]: column["Type"] for column in table["Columns"]}
+    assert types["metadata"] == "struct<ingestiontime:string,channelarn:string>"
+    assert types["eventdata"].startswith("struct<version:string,useridentity:struct<type:string,")
+    assert "requestparameters" not in types
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
     [

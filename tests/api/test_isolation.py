@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -22,6 +23,12 @@ REGIONS = ("us-east-1", "eu-west-1")
 _LOOKUPS = ("Username", "ResourceName", "EventName", "AccessKeyId", "EventId")
 
 
+AUDIT = {
+    "MultiRegionEnabled": False,
+    "AdvancedEventSelectors": [
+        {"FieldSelectors": [{"Field": "eventCategory", "Equals": ["ActivityAuditLog"]}]}
+    ],
+}
 Step = tuple[int, str, str, dict[str, Any]]
 
 
@@ -68,9 +75,54 @@ def steps(draw: st.DrawFn) -> Step:
         ("LookupEvents", {"MaxResults": 1}),
         ("LookupEvents", {"NextToken": "of either"}),
         ("ListPublicKeys", {}),
+        ("CreateEventDataStore", {**AUDIT, "Name": f"{CANARIES[who]}-audit"}),
+        (
+            "CreateChannel",
+            {
+                "Name": f"{CANARIES[who]}-channel",
+                "Source": "Custom",
+                "Destinations": [{"Type": "EVENT_DATA_STORE", "Location": f"store of {whose}"}],
+            },
+        ),
+        ("GetChannel", {"Channel": f"channel of {whose}"}),
+        ("UpdateChannel", {"Channel": f"channel of {whose}", "Name": f"{CANARIES[who]}-new"}),
+        ("DeleteChannel", {"Channel": f"channel of {whose}"}),
+        ("ListChannels", {}),
+        ("ListTags", {"ResourceIdList": [f"channel of {whose}"]}),
+        (
+            "PutAuditEvents",
+            {"channelArn": f"channel of {whose}", "auditEvents": _audit_events(who, whose)},
+        ),
     ]
     operation, asked = draw(st.sampled_from(possible))
     return who, region, operation, asked
+
+
+def _audit_events(who: int, whose: int) -> list[dict[str, str]]:
+    data = {
+        "version": "1.0",
+        "userIdentity": {"type": "Customer", "principalId": CANARIES[who]},
+        "eventSource": "orders.example.com",
+        "eventName": "shared-name",
+        "eventTime": "2020-01-01T09:00:00Z",
+        "UID": CANARIES[who],
+        "recipientAccountId": ACCOUNTS[whose],
+    }
+    return [{"id": "1", "eventData": json.dumps(data)}, {"id": "2", "eventData": "{"}]
+
+
+def _resolved(asked: Any, arns: dict[str, str]) -> Any:
+    """Returns an input with the ARNs of resources such as `channel of 0`, if they exist."""
+    if isinstance(asked, dict):
+        return {name: _resolved(value, arns) for name, value in asked.items()}
+    if isinstance(asked, list):
+        return [_resolved(value, arns) for value in asked]
+    found = re.fullmatch(r"(store|channel) of (\d)", asked) if isinstance(asked, str) else None
+    if found is None:
+        return asked
+    kind = "eventdatastore" if found[1] == "store" else found[1]
+    place = f"arn:aws:cloudtrail:us-east-1:{ACCOUNTS[int(found[2])]}"
+    return arns.get(found[0], f"{place}:{kind}/11111111-2222-3333-4444-555555555555")
 
 
 @pytest.mark.slow
@@ -80,12 +132,14 @@ def steps(draw: st.DrawFn) -> Step:
 async def test_no_byte_of_another_account_is_seen(made: list[Step]) -> None:
     api = Api(enforced=True)
     tokens: list[str] = []
+    arns: dict[str, str] = {}
     for number, (who, region, operation, asked) in enumerate(made):
         account, other = ACCOUNTS[who], CANARIES[1 - who]
         await api.record([_event(who, number)])
         if asked.get("NextToken"):
             asked = {"NextToken": tokens[-1], "MaxResults": 1} if tokens else {}
         asked = await _with_ids(api, asked)
+        asked = _resolved(asked, arns)
         identity = Identity(f"AKIA{account}", account, root(account))
         answer = await api.call(
             operation, account=account, region=region, identity=identity, **asked
@@ -99,6 +153,9 @@ async def test_no_byte_of_another_account_is_seen(made: list[Step]) -> None:
             assert ACCOUNTS[1 - who] not in answer.body.decode()
         if answer.status == 200 and answer.json.get("NextToken"):
             tokens.append(answer.json["NextToken"])
+        for kind, member in (("store", "EventDataStoreArn"), ("channel", "ChannelArn")):
+            if answer.status == 200 and operation.startswith("Create") and member in answer.json:
+                arns[f"{kind} of {who}"] = answer.json[member]
 
 
 def _import_of(canary: str, account: str) -> dict[str, Any]:
@@ -113,7 +170,7 @@ def _import_of(canary: str, account: str) -> dict[str, Any]:
 
 async def _with_ids(api: Api, asked: dict[str, Any]) -> dict[str, Any]:
     """Returns an input with the newest store or import of an account in place of the account."""
-    if "Destinations" in asked:
+    if "ImportSource" in asked:
         (account,) = asked["Destinations"]
         arns = [str(one.arn) for one in await api.stores.all() if one.account == account]
         nothing = f"arn:aws:cloudtrail:us-east-1:{account}:eventdatastore/{NO_ID}"

@@ -93,6 +93,7 @@ def test_names_without_a_secret_are_shown(name: str) -> None:
         ("secretsmanager", "secretString", "remove"),
         ("secretsmanager", "secretBinary", "remove"),
         ("lambda", "zipFile", "remove"),
+        ("cloudtrail-data", "auditEvents", "remove"),
         ("lambda", "variables", "remove"),
         ("ec2", "userData", "mark"),
         ("sqs", "messageBody", "hide"),

@@ -122,6 +122,7 @@ ANSWER_KEPT = {
 }
 #: They change state, but their answers are data.
 ANSWER_LEFT_OUT = {
+    "cloudtrail-data": "PutAuditEvents",
     "dynamodb": "BatchExecuteStatement DeleteItem ExecuteStatement"
     " ExecuteTransaction PutItem TransactWriteItems UpdateItem",
     "rdsdata": "BatchExecuteStatement ExecuteSql ExecuteStatement",
@@ -221,6 +222,7 @@ WITHOUT_SECOND_COMMA = frozenset({"athena", "iam", "ssm"})
 # Redaction (cloudtrail-format §4.4), by event source; "*" is every source. Names as recorded.
 REMOVED = {
     "*": "password secretAccessKey privateKey webIdentityToken sAMLAssertion",
+    "cloudtrail-data": "auditEvents",
     "cognito-identity": "Credentials.secretKey GetOpenIdTokenResponse.token"
     " GetOpenIdTokenForDeveloperIdentityResponse.token",
     "dynamodb": "expressionAttributeValues",

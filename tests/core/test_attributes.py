@@ -22,10 +22,12 @@ from tests.factories import (
     ABSENT,
     ACCOUNT,
     KEY,
+    REGION,
     a_data_record,
     a_real_record,
     a_record,
     an_assumed_role,
+    an_audit_record,
     an_iam_user,
     catalog,
     event_id,
@@ -508,6 +510,17 @@ def test_every_real_record_has_columns_or_is_refused() -> None:
         assert found.username is None or found.username
     assert counted > at_least(15_000, 200)
     assert refused < 100
+
+
+def test_audit_event_has_the_attributes_of_the_other_service() -> None:
+    found = attributes_of(an_audit_record())
+    assert (found.event_name, found.event_source) == ("CancelOrder", "orders.example.com")
+    assert (found.username, found.source_ip) == ("mary@example.com", "192.0.2.7")
+    assert (found.category, found.account, found.region) == ("ActivityAuditLog", ACCOUNT, REGION)
+    assert found.event_time == datetime(2020, 1, 1, 8, 59, tzinfo=UTC)
+    assert (found.error_code, found.resources, found.read_only) == (None, (), False)
+    forged = attributes_of(a_record(eventCategory="ActivityAuditLog", eventData=["x"]))
+    assert forged.event_name == a_record()["eventName"]
 
 
 anything = st.recursive(

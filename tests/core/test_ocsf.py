@@ -15,6 +15,7 @@ from tests.factories import (
     MOMENT,
     REGION,
     a_record,
+    an_audit_record,
     an_insight_record,
     real_records,
 )
@@ -106,3 +107,12 @@ def test_insight_is_about_the_api_in_its_details() -> None:
     api = ocsf_event(record)["api"]
     assert api["operation"] == details["eventName"]
     assert api["service"]["name"] == details["eventSource"]
+
+
+def test_audit_event_is_valid_with_the_other_services_names() -> None:
+    event = ocsf_event(an_audit_record())
+    assert problems_of(event) == []
+    assert event["api"]["operation"] == "CancelOrder"
+    assert event["api"]["service"] == {"name": "orders.example.com"}
+    assert event["actor"]["user"]["uid_alt"] == "mary@example.com"
+    assert "eventData" not in event["unmapped"]

@@ -12,7 +12,7 @@ from opentrail.core.expression import holds, parse
 from opentrail.detections import backtest as module
 from opentrail.detections.backtest import backtest, narrowing
 from opentrail.detections.rules import AllOf, Correlation, DetectionRule, Like, OneOf, RuleSelection
-from tests.factories import a_record
+from tests.factories import a_record, an_audit_record
 
 LOGINS = OneOf("eventName", ("ConsoleLogin",))
 SINGLE = DetectionRule("login", "Sign-in", "low", condition=LOGINS)
@@ -46,9 +46,10 @@ def test_matches_are_counted_newest_first() -> None:
     assert "/John" in example["principal"] or ":user/" in example["principal"]
 
 
-def test_own_findings_match_no_rule() -> None:
+def test_events_that_are_no_calls_match_no_rule() -> None:
     any_event = DetectionRule("any", "Any", condition=Like("*", "eventID"))
-    [outcome] = backtest([any_event], [login(1, eventCategory="Insight")])
+    others = [login(1, eventCategory="Insight"), an_audit_record()]
+    [outcome] = backtest([any_event], others)
     assert outcome.document()["last"] is None
     assert outcome.matches == 0
 

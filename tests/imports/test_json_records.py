@@ -18,7 +18,7 @@ from opentrail.imports.json_records import (
     decode,
     limit_detail,
 )
-from tests.factories import ABSENT, a_record, record_bytes
+from tests.factories import ABSENT, a_record, an_audit_record, record_bytes
 
 JSON = st.recursive(
     st.none()
@@ -184,6 +184,14 @@ def test_an_invalid_time_is_rejected(time: str) -> None:
 )
 def test_times_of_iso_8601_are_accepted(time: str) -> None:
     assert isinstance(checked(eventTime=time), AcceptedRecord)
+
+
+def test_audit_event_has_its_names_in_event_data() -> None:
+    record = an_audit_record()
+    assert isinstance(accept(b"", record, 1), AcceptedRecord)
+    data = {**record["eventData"], "eventName": None}
+    with pytest.raises(InvalidText):
+        accept(b"", {**record, "eventData": data}, 1)
 
 
 def an_insight(**details: Any) -> dict[str, Any]:

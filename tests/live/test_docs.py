@@ -221,9 +221,9 @@ def has_servers(document: Path) -> bool:
 
 def write_files(document: Path, folder: Path) -> None:
     """Writes the files that a page presupposes."""
-    parts = re.split(r"^```(?:toml|hcl)\n(.*?)^```", document.read_text(), flags=re.M | re.S)
+    parts = re.split(r"^```(?:toml|hcl|python)\n(.*?)^```", document.read_text(), flags=re.M | re.S)
     for prose, content in zip(parts[::2], parts[1::2], strict=False):
-        for name in re.findall(r"`([\w-]+\.(?:toml|tf))`", prose)[-1:]:
+        for name in re.findall(r"`([\w-]+\.(?:toml|tf|py))`", prose)[-1:]:
             (folder / name).write_text(content)
 
 

@@ -13,6 +13,7 @@ from pyiceberg.table import StaticTable
 
 from opentrail.adapters.sealed_file_names import SealedFile, read_name
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_seaweedfs
+from tests.live import test_channels as channels
 from tests.live.processes import Opentrail, eventually, moto_server
 from tests.live.test_cluster import MASTER_KEY
 from tests.live.test_stores import counted, create, send
@@ -192,6 +193,40 @@ def test_each_server_queries_the_stores_of_the_cluster(servers: Servers) -> None
         "the table is deleted",
         seconds=ROUNDS_SECONDS,
     )
+
+
+def test_each_server_receives_the_events_of_a_channel(servers: Servers) -> None:
+    servers.s3.create_bucket(Bucket="history")
+    recorder = servers.start("recorder", "--role", "recorder")
+    store, channel = channels.create(recorder)
+    recorder.boto("cloudtrail").update_event_data_store(EventDataStore=store, RetentionPeriod=3_653)
+    one = servers.start("one", records=1_000)
+
+    def put(server: Opentrail, requests: int) -> None:
+        client = server.boto("cloudtrail-data")
+        for number in range(requests):
+            uids = [f"{server.data_dir.name}-{number}-{each}" for each in range(100)]
+            events = [{"id": uid, "eventData": channels.an_event(uid)} for uid in uids]
+            answer = client.put_audit_events(channelArn=channel, auditEvents=events)
+            assert len(answer["successful"]) == 100
+
+    def count() -> list[str]:
+        statement = "SELECT count(*), count(DISTINCT eventData.UID) FROM audit"
+        done = one.opentrail("query", "--json", statement)
+        return [str(value) for value in json.loads(done.stdout).values()]
+
+    put(recorder, 25)
+    put(one, 1)
+    assert count() == ["2600", "2600"]  # from the journal
+    eventually(lambda: store_files(servers), "files are in S3", seconds=ROUNDS_SECONDS)
+    put(one, 2)  # the first request repeats UIDs
+    assert count() == ["2800", "2700"]
+
+    def latest(server: Opentrail) -> str:
+        described = server.boto("cloudtrail").get_channel(Channel=channel)
+        return str(described["IngestionStatus"].get("LatestIngestionSuccessEventID"))
+
+    eventually(lambda: latest(recorder) == latest(one), "both servers know the latest event")
 
 
 @pytest.mark.parametrize("point", ["store.uploaded", "store.listed"])

@@ -71,3 +71,21 @@ async def test_server_without_history_has_no_tables() -> None:
     asked = Asked(api.history, api.world.control, MOMENT, 1_000, [])
     with pytest.raises(NoHistory):
         await ListTables().answer(asked)
+
+
+@asynchronous
+async def test_stores_for_channels_have_their_own_columns() -> None:
+    api = Api()
+    selector = {"FieldSelectors": [{"Field": "eventCategory", "Equals": ["ActivityAuditLog"]}]}
+    await api.ok(
+        "CreateEventDataStore",
+        Name="orders",
+        MultiRegionEnabled=False,
+        AdvancedEventSelectors=[selector],
+    )
+    answer = (await api.ask("/api/v1/query-tables")).json
+    assert [table["category"] for table in answer["tables"]] == [None, "ActivityAuditLog"]
+    columns = {column["name"]: column["type"] for column in answer["activityColumns"]}
+    assert columns["metadata"] == "row(ingestionTime varchar, channelARN varchar)"
+    assert columns["eventData"].startswith("row(version varchar, userIdentity row(type varchar, ")
+    assert [*columns][-2:] == ["eventJson", "eventJsonChecksum"]

@@ -19,6 +19,7 @@ from tests.factories import (
     MOMENT,
     REGION,
     a_record,
+    an_audit_record,
     an_entry,
     event_id,
     real_records,
@@ -264,3 +265,13 @@ async def test_rejected_records_are_counted_and_left_out() -> None:
     await scene.follower.process(entries(3))
     assert (scene.counted("taken"), scene.counted("rejected")) == (1, 2)
     assert await scene.another().cursor() == 3
+
+
+def test_audit_event_has_the_attributes_of_the_other_service() -> None:
+    entry = an_entry(1, an_audit_record())
+    (record,) = records_of(logs_of([entry]))
+    attributes = {each["key"]: each["value"] for each in record["attributes"]}
+    assert attributes["rpc.method"] == {"stringValue": "CancelOrder"}
+    assert attributes["rpc.service"] == {"stringValue": "orders.example.com"}
+    assert attributes["aws.event.category"] == {"stringValue": "ActivityAuditLog"}
+    assert attributes["aws.principal.id"] == {"stringValue": "mary@example.com"}

@@ -15,6 +15,7 @@ from opentrail.who.sentence import (
     method_of,
     parts,
     sentence,
+    statement,
     words_of,
 )
 from tests.collection import at_least, collected_records
@@ -26,6 +27,7 @@ from tests.factories import (
     a_real_record,
     a_record,
     an_assumed_role,
+    an_audit_record,
     real_records,
 )
 
@@ -606,3 +608,13 @@ def test_a_service_has_no_agent(identity: dict[str, str]) -> None:
 def test_caller_without_a_name_may_have_an_agent(identity: dict[str, str]) -> None:
     record = a_record(userIdentity=identity, userAgent="aws-cli/2.31.0 app/agent-claude-code")
     assert clause(record).startswith("an unknown caller's agent Claude Code created IAM user Mary")
+
+
+def test_audit_event_is_a_sentence() -> None:
+    record = an_audit_record()
+    words = "mary@example.com called CancelOrder of orders.example.com"
+    assert sentence(record) == f"On January 1, 2020 at 8:59 AM UTC, {words}"
+    record["eventData"]["errorCode"] = "Locked"
+    assert clause(record) == f"{words} and was refused (Locked)"
+    proof = statement(record)["evidence"]
+    assert (proof["eventName"], proof["sourceIPAddress"]) == ("CancelOrder", "192.0.2.7")

@@ -822,6 +822,7 @@ export interface TableSummary {
   sql: string;
   name: string;
   id: string | null;
+  category: string | null;
   account: string | null;
   region: string | null;
   status: "ENABLED" | "PENDING_DELETION" | "STOPPED_INGESTION";
@@ -830,10 +831,11 @@ export interface TableSummary {
   iceberg: string | null;
 }
 
-/** The tables, and the columns that each of them has. */
+/** The tables, and the columns that they have. */
 export interface TablesAnswer {
   tables: TableSummary[];
   columns: QueryColumn[];
+  activityColumns: QueryColumn[];
 }
 
 /** The number of records that were recorded. */

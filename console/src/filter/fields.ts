@@ -22,7 +22,7 @@ export const FIELDS: readonly Field[] = [
   { name: "recipientAccountId", label: "Account" },
   { name: "arn", label: "Principal ARN" },
   { name: "accessKeyId", label: "AWS access key" },
-  { name: CATEGORY, label: "Event category", values: ["Management", "Data", "Insight", "NetworkActivity"] },
+  { name: CATEGORY, label: "Event category", values: ["Management", "Data", "Insight", "NetworkActivity", "ActivityAuditLog"] },
   { name: "eventID", label: "Event ID" },
   { name: "userAgent", label: "User agent" },
   { name: "agent", label: "Agent" },

@@ -12,7 +12,7 @@ import Spinner from "@cloudscape-design/components/spinner";
 import Table from "@cloudscape-design/components/table";
 import { type ReactNode, type RefObject, useEffect, useRef, useState } from "react";
 import { type ApiError, get, post } from "../api/client";
-import type { QueryHistory, QueryPage, QuerySummary, TableSummary, TablesAnswer } from "../api/types";
+import type { QueryColumn, QueryHistory, QueryPage, QuerySummary, TableSummary, TablesAnswer } from "../api/types";
 import { asApiError, type Call, useCall } from "../api/useCall";
 import { usePreferences } from "../app/preferences";
 import { changeQuery, currentQuery } from "../app/router";
@@ -23,6 +23,7 @@ import { stamp } from "../text/time";
 import { oneLine, visible } from "../text/visible";
 import { SqlEditor } from "./SqlEditor";
 import samples from "./sampleQueries.json";
+import { ACTIVITY } from "./sqlCompletion";
 
 const FIRST = "SELECT eventTime, eventName, userIdentity.arn AS principal\nFROM event_history\nORDER BY eventTime DESC\nLIMIT 50";
 /** Characters of a statement that stays in the page's address. */
@@ -188,7 +189,7 @@ function History({ call, zone, onChoose }: HistoryProps): ReactNode {
   );
 }
 
-/** The tables, and the columns that each of them has. */
+/** The tables, and the columns that they have. */
 function Tables({ call }: { call: Call<TablesAnswer> }): ReactNode {
   const { data } = call;
   return (
@@ -203,16 +204,28 @@ function Tables({ call }: { call: Call<TablesAnswer> }): ReactNode {
               </li>
             ))}
           </ul>
-          <ul className="columns" aria-label="Columns">
-            {data.columns.map(({ name, type }) => (
-              <li key={name}>
-                <code>{name}</code> <span className="secondary wrap">{type}</span>
-              </li>
-            ))}
-          </ul>
+          <Columns label="Columns" columns={data.columns} />
+          {data.tables.some(({ category }) => category === ACTIVITY) && (
+            <>
+              <Box>Columns of stores with {ACTIVITY} events</Box>
+              <Columns label={`Columns of ${ACTIVITY} events`} columns={data.activityColumns} />
+            </>
+          )}
         </SpaceBetween>
       )}
     </ExpandableSection>
+  );
+}
+
+function Columns({ label, columns }: { label: string; columns: QueryColumn[] }): ReactNode {
+  return (
+    <ul className="columns" aria-label={label}>
+      {columns.map(({ name, type }) => (
+        <li key={name}>
+          <code>{name}</code> <span className="secondary wrap">{type}</span>
+        </li>
+      ))}
+    </ul>
   );
 }
 

@@ -1,7 +1,7 @@
 import { type KeyboardEvent, type ReactNode, type RefObject, useEffect, useId, useRef, useState } from "react";
 import type { TablesAnswer } from "../api/types";
 import { Suggestions } from "../parts/Suggestions";
-import { type Suggestion, completion } from "./sqlCompletion";
+import { type Suggestion, columnsIn, completion } from "./sqlCompletion";
 
 interface Props {
   statement: string;
@@ -32,7 +32,7 @@ export function SqlEditor({ statement, onChange, onRun, known, editor }: Props):
   }, [statement]);
 
   function suggest(text: string, at: number, isAsked: boolean): void {
-    const found = completion(text, at, known?.tables ?? [], known?.columns ?? []);
+    const found = completion(text, at, known?.tables ?? [], known ? columnsIn(text, known) : []);
     const typed = found ? text.slice(found.from, at) : "";
     // Enter after a whole word begins a line.
     const isWhole = found?.suggestions.some((each) => each.text.toLowerCase() === typed.toLowerCase());

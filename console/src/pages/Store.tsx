@@ -136,7 +136,7 @@ function Changes({ store, busy, onStart, onAsk }: ChangesProps): ReactNode {
       <Button onClick={() => onAsk("delete")} disabled={busy || isProtected} disabledReason={isProtected ? "Termination protection is on. To turn it off, edit the store." : undefined}>
         Delete
       </Button>
-      {!store.categories.includes("Insight") &&
+      {!store.categories.some((category) => ["Insight", "ActivityAuditLog"].includes(category)) &&
         (store.status === "ENABLED" ? (
           <Button loading={busy} onClick={() => onAsk("stop")}>
             Stop ingestion

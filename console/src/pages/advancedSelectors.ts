@@ -181,6 +181,7 @@ const TEMPLATES: Template[] = [
   template("S3 data events of one bucket", "Data", condition("resources.type", "Equals", "AWS::S3::Object"), condition("resources.ARN", "StartsWith")),
   template("Data events of one Lambda function", "Data", condition("resources.type", "Equals", "AWS::Lambda::Function"), condition("resources.ARN", "Equals")),
   template("All Insights events", "Insight"),
+  template("All events from channels", "ActivityAuditLog"),
 ];
 
 export function templatesFor(owner: SelectorOwner): Template[] {

@@ -1,6 +1,6 @@
 /** Suggestions while a SQL statement is written. */
 
-import type { QueryColumn, TableSummary } from "../api/types";
+import type { QueryColumn, TablesAnswer, TableSummary } from "../api/types";
 import functions from "./sqlFunctions.json";
 
 export interface Suggestion {
@@ -23,6 +23,16 @@ const MAX_SUGGESTIONS = 12;
 const WORD = /[\w.]*$/;
 /** A table is expected here; the name may already have its opening quote. */
 const TABLE = /\b(?:FROM|JOIN)\s+"?([\w.-]*)$/i;
+
+/** The category of the events that other services send to channels. */
+export const ACTIVITY = "ActivityAuditLog";
+
+/** Returns the columns of the tables that a statement names; of most tables if it names none. */
+export function columnsIn(statement: string, { tables, columns, activityColumns }: TablesAnswer): QueryColumn[] {
+  const named = tables.filter(({ sql, name, id }) => [sql, name, id].some((each) => each !== null && statement.includes(each)));
+  const others = named.filter(({ category }) => category === ACTIVITY);
+  return [...(others.length ? activityColumns : []), ...(others.length && others.length === named.length ? [] : columns)];
+}
 
 /** Returns the suggestions at the cursor; null in strings, quoted names and comments. */
 export function completion(statement: string, cursor: number, tables: TableSummary[], columns: QueryColumn[]): Completion | null {

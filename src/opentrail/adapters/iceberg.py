@@ -1,11 +1,11 @@
 """An Apache Iceberg table of the files of an event data store, for Trino, Spark and others.
 
-    python -m opentrail.adapters.iceberg LOCATION FILE...
+    python -m opentrail.adapters.iceberg LOCATION FAMILY FILE...
 
 The table has exactly these Parquet files. LOCATION and FILE are addresses: `file:///…` or
-`s3://BUCKET/…`. The metadata is named as in a Hadoop table, so no catalog is needed:
-`metadata/v3.metadata.json`, with the number in `metadata/version-hint.text`. Unreadable metadata is
-replaced.
+`s3://BUCKET/…`, and FAMILY is `EventDataStore.family`. The metadata is named as in a Hadoop table,
+so no catalog is needed: `metadata/v3.metadata.json`, with the number in
+`metadata/version-hint.text`. Unreadable metadata is replaced.
 
 In the files, the members of rows have numbers instead of names: `schema.name-mapping.default` has
 both.
@@ -116,17 +116,15 @@ class _Folder(NoopCatalog):
                 stream.write(content)
 
 
-def publish(
-    io: FileIO, location: str, files: Sequence[str], now: datetime, kept: timedelta = KEPT
-) -> int:
+def publish(io: FileIO, location: str, family: str, files: Sequence[str], now: datetime) -> int:
     """Gives a table exactly these data files; returns the version of its metadata.
 
     Args:
         io: reads and writes files.
         location: of the table.
+        family: of the store's events, which decides on the columns.
         files: the data files.
         now: the time by which former snapshots are old.
-        kept: time for which they can be read.
 
     Returns:
         0 if there is no table, because it never had a file.
@@ -139,15 +137,15 @@ def publish(
         if not files:
             return 0
         folder = _Folder(io, location, version)
-        metadata = _new_metadata(location)
+        metadata = _new_metadata(location, family)
         table = Table(("opentrail",), metadata, folder.write(metadata), io, folder)
     if added or removed:
         former = _former_metadata(table)
         with table.transaction() as transaction:
             if added:
                 with transaction.update_schema() as update:
-                    update.union_by_name(_schema())
-            stored = _as_stored(transaction.table_metadata.schema())
+                    update.union_by_name(_schema(family))
+            stored = _as_stored(transaction.table_metadata.schema(), family)
             mapping = {_NAME_MAPPING: stored.name_mapping.model_dump_json()}
             transaction.set_properties(mapping)
             with transaction.update_snapshot().overwrite() as overwrite:
@@ -157,7 +155,7 @@ def publish(
                 for each in parquet_files_to_data_files(io, metadata, iter(added)):
                     overwrite.append_data_file(each)
         _forget(io, former - _former_metadata(table) - {table.metadata_location})
-        _expire(io, table, now - kept)
+        _expire(io, table, now - KEPT)
     catalog = table.catalog
     return catalog.version if isinstance(catalog, _Folder) else 0
 
@@ -179,15 +177,15 @@ def _opened(io: FileIO, location: str) -> tuple[Table | None, int]:
     return table, version
 
 
-def _new_metadata(location: str) -> TableMetadata:
+def _new_metadata(location: str, family: str) -> TableMetadata:
     properties = {"format-version": "2", "write.metadata.previous-versions-max": _FORMER}
     order = UNPARTITIONED_PARTITION_SPEC, UNSORTED_SORT_ORDER
-    return new_table_metadata(_schema(), *order, location, properties)
+    return new_table_metadata(_schema(family), *order, location, properties)
 
 
-def _schema() -> Schema:
-    """Returns the columns of a store that its files have."""
-    columns = [(name, kind) for name, kind in schema().items() if name != _COMPUTED]
+def _schema(family: str) -> Schema:
+    """Returns the columns that the files of a store have."""
+    columns = [(name, kind) for name, kind in schema(family).items() if name != _COMPUTED]
     fields = [
         NestedField(0, name.lower(), _iceberg(lowered(kind)), required=False)
         for name, kind in columns
@@ -209,9 +207,9 @@ def _iceberg(kind: Type) -> IcebergType:
     return _PRIMITIVES[kind.name]
 
 
-def _as_stored(table: Schema) -> Schema:
+def _as_stored(table: Schema, family: str) -> Schema:
     """Returns a table's schema with the names of the files, where members of rows have numbers."""
-    kinds = {name.lower(): lowered(kind) for name, kind in schema().items()}
+    kinds = {name.lower(): lowered(kind) for name, kind in schema(family).items()}
     fields = [
         each.model_copy(update={"field_type": _stored(each.field_type, kinds[each.name])})
         for each in table.fields
@@ -298,10 +296,11 @@ def main() -> None:
     os.umask(0o077)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent ignores it
     arm_in_child(("iceberg.written", "iceberg.expired"))
-    location, *files = sys.argv[1:]
+    location, family, *files = sys.argv[1:]
     publish(
         PyArrowFileIO(orjson.loads(os.environ.get(ACCESS, "{}"))),
         location,
+        family,
         files,
         datetime.now(UTC),
     )

@@ -155,7 +155,7 @@ class StoreFolders:
         """Returns once a store's Iceberg table has its files."""
         try:
             files = await asyncio.to_thread(_files_in, self._root.absolute() / store.id)
-            await publish_table(self.table(store), files)
+            await publish_table(self.table(store), store.family, files)
         except (OSError, RuntimeError, TimeoutError) as error:
             raise StorageFailed(f"event data store {store.name}: {error}") from error
 
@@ -177,12 +177,13 @@ class StoreFolders:
 
 
 async def publish_table(
-    location: str, files: Sequence[str], access: Mapping[str, str] = _NOTHING
+    location: str, family: str, files: Sequence[str], access: Mapping[str, str] = _NOTHING
 ) -> None:
     """Returns once an Iceberg table has these data files; see `iceberg.py`.
 
     Args:
         location: of the table.
+        family: of the store's events.
         files: their addresses.
         access: PyIceberg's properties for S3.
 
@@ -190,7 +191,7 @@ async def publish_table(
         RuntimeError, TimeoutError: it has not.
     """
     environment = {ACCESS: orjson.dumps(dict(access)).decode()}
-    await run_child(location, *files, environment=environment, module=_ICEBERG)
+    await run_child(location, family, *files, environment=environment, module=_ICEBERG)
 
 
 def _files_in(folder: Path) -> list[str]:

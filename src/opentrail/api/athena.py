@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from opentrail.api.cloudtrail.operation import first_in_page, page_of, page_token
 from opentrail.api.services import Services
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.event import Json
+from opentrail.core.event import MANAGEMENT, Json
 from opentrail.lake.dialect.record_members import lowered
 from opentrail.lake.dialect.types import Type
-from opentrail.lake.event_history import NAME, TABLE, store_arn
+from opentrail.lake.event_history import NAME, schema, store_arn
 from opentrail.lake.queries import Queries
 from opentrail.ports.queries import QueryStatus, ResultPlace, StoredQuery
 
@@ -52,13 +52,14 @@ class AthenaCall(NamedTuple):
         """The queries."""
         return self.services.sql
 
-    async def tables(self) -> list[str]:
-        """Returns the names of the tables: event history, and the account's stores."""
-        names = [NAME]
+    async def tables(self) -> dict[str, str]:
+        """Returns the families of the tables by name: event history, and the account's stores."""
+        families = {NAME: MANAGEMENT}
         if self.services.stores is not None:
-            stores = await self.services.stores.of(self.account, self.region)
-            names += [store.name.lower() for store in stores if store.deleted_at is None]
-        return names
+            for store in await self.services.stores.of(self.account, self.region):
+                if store.deleted_at is None:
+                    families[store.name.lower()] = store.family
+        return families
 
 
 Handler = Callable[[AthenaCall], Awaitable[Json]]
@@ -288,8 +289,8 @@ async def get_database(call: AthenaCall) -> Json:
 async def list_table_metadata(call: AthenaCall) -> Json:
     """Returns the tables with their columns."""
     _check_database(call)
-    tables, token = _page(call, await call.tables())
-    return {"TableMetadataList": [_table(name) for name in tables], **token}
+    tables, token = _page(call, list((await call.tables()).items()))
+    return {"TableMetadataList": [_table(name, family) for name, family in tables], **token}
 
 
 @_operation("GetTableMetadata")
@@ -297,9 +298,10 @@ async def get_table_metadata(call: AthenaCall) -> Json:
     """Returns a table with its columns."""
     _check_database(call)
     name = call.input["TableName"]
-    if name.lower() not in await call.tables():
+    family = (await call.tables()).get(name.lower())
+    if family is None:
         raise CloudTrailError("MetadataException", f"Table {name} not found.")
-    return {"TableMetadata": _table(name.lower())}
+    return {"TableMetadata": _table(name.lower(), family)}
 
 
 def _check_database(call: AthenaCall) -> None:
@@ -308,9 +310,10 @@ def _check_database(call: AthenaCall) -> None:
         raise CloudTrailError("MetadataException", f"Database {name} not found.")
 
 
-def _table(name: str) -> Json:
+def _table(name: str, family: str) -> Json:
     columns = [
-        {"Name": column, "Type": hive_type(lowered(value.type))} for column, value in TABLE.columns
+        {"Name": column.lower(), "Type": hive_type(lowered(kind))}
+        for column, kind in schema(family).items()
     ]
     return {"Name": name, "TableType": "EXTERNAL_TABLE", "Columns": columns, "PartitionKeys": []}
 

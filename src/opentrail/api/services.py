@@ -9,6 +9,7 @@ from opentrail.core.errors import NoHistory, Unsupported
 from opentrail.core.organization import Organization
 from opentrail.core.trail import Trail
 from opentrail.history.event_history import History
+from opentrail.lake.channel_registry import Channels
 from opentrail.lake.queries import Queries
 from opentrail.lake.store_imports import StoreImports
 from opentrail.lake.store_keeping import StoreKeeper
@@ -96,6 +97,8 @@ class Services:
     store_keeper: StoreKeeper | None = None
     #: Imports into these stores.
     imports: StoreImports | None = None
+    #: The channels to these stores.
+    channels: Channels | None = None
 
     @property
     def history(self) -> History:
@@ -140,6 +143,17 @@ class Services:
         if self.imports is None:
             raise Unsupported("event data stores on a cluster without --files")
         return self.imports
+
+    @property
+    def created_channels(self) -> Channels:
+        """The channels.
+
+        Raises:
+            Unsupported: this server has none.
+        """
+        if self.channels is None:
+            raise Unsupported("event data stores on a cluster without --files")
+        return self.channels
 
     @property
     def store_problems(self) -> list[str]:

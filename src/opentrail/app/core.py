@@ -37,6 +37,7 @@ from opentrail.app.wing import Core, Wing
 from opentrail.core.logs import attempt
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities, directory_identities
+from opentrail.lake.channel_registry import Channels
 from opentrail.lake.queries import Queries
 from opentrail.lake.store_importer import StoreImporter
 from opentrail.lake.store_imports import StoreImports
@@ -196,6 +197,8 @@ _IDENTITIES_LINGER = 0.5
 _OTHERS_LINGER = 0.02
 #: Seconds between two checks of the signing keys.
 _KEYS_EVERY = 60.0
+#: Seconds between two writes of what channels received.
+_CHANNELS_EVERY = 2.0
 
 
 def core_of(
@@ -346,7 +349,25 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
         stores if keeper else None,
         keeper,
         imports=imports if keeper else None,
+        channels=_channels(core, stores) if keeper else None,
     )
+
+
+def _channels(core: Core, stores: Stores) -> Channels:
+    """Returns the channels; what they receive is stored every few seconds, and at the end."""
+    channels = Channels(core.engines.control, stores, lambda arn: [removal(arn)])
+
+    async def save() -> None:
+        await attempt(channels.save_statuses(), "the status of channels cannot be stored")
+
+    async def keep_saving() -> None:
+        while True:
+            await asyncio.sleep(_CHANNELS_EVERY)
+            await save()
+
+    core.stack.push_async_callback(save)
+    run_beside(core.stack, keep_saving())
+    return channels
 
 
 async def _queries(core: Core, delivery: ResultDelivery, stores: Stores) -> Queries | None:

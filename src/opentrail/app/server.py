@@ -436,6 +436,7 @@ class Server:
             engines.clock,
             access.own_keys.is_trusted,
             services.stores,
+            services.channels,
         )
 
     def _hung_up(self, tls: ssl.SSLContext | None, endpoint: EndpointServer | Recorders) -> None:

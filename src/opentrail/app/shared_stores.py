@@ -341,7 +341,7 @@ class SharedStoreFiles:
         files = await files_of(self._control, store)
         addresses = [self._files.address_of(file.name) for file in files if file.name is not None]
         try:
-            await publish_table(self.table(store), addresses, self._access())
+            await publish_table(self.table(store), store.family, addresses, self._access())
         except (OSError, RuntimeError, TimeoutError) as error:
             raise StorageFailed(f"event data store {store.name}: {error}") from error
 

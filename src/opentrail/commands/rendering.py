@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
 
+from opentrail.core.event import flattened
 from opentrail.core.text import counted, escape_formulas, printable
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def _with_short_source(row: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _row(event: EventDocument) -> tuple[str, ...]:
-    record = json.loads(event["CloudTrailEvent"])
+    record = flattened(json.loads(event["CloudTrailEvent"]))
     cells = (
         record.get("eventTime"),
         event.get("Username"),
@@ -525,7 +526,7 @@ def print_csv(events: Sequence[EventDocument], with_header: bool = True) -> None
     if with_header:
         writer.writerow(_CSV)
     for event in events:
-        record = json.loads(event["CloudTrailEvent"])
+        record = flattened(json.loads(event["CloudTrailEvent"]))
         resources = event["Resources"]
         cells = (
             event["EventName"],

@@ -33,6 +33,7 @@ from opentrail.core.event import (
     Json,
     Record,
     as_object,
+    call_in,
     is_account,
     parse_time,
     without_version,
@@ -352,7 +353,7 @@ def account_of(record: Record) -> str:
     >>> account_of({"recipientAccountId": "123456789012"})
     '123456789012'
     """
-    identity = as_object(record.get("userIdentity"))
+    identity = as_object(call_in(record).get("userIdentity"))
     accounts = record.get("recipientAccountId"), identity.get("accountId")
     return next((str(account) for account in accounts if is_account(account)), "")
 
@@ -363,25 +364,28 @@ def attributes_of(record: Record) -> Attributes:
     Raises:
         KeyError, ValueError: `eventTime`, `eventName` or `eventSource` is missing or malformed.
     """
-    identity = as_object(record.get("userIdentity"))
     management = record.get("managementEvent")
+    call = call_in(record)
+    identity = as_object(call.get("userIdentity"))
     category = record.get("eventCategory") or (DATA if management is False else MANAGEMENT)
     details = as_object(record.get(FOUND_DETAILS.get(str(category), "")))
     agent = agent_of(record)
     return Attributes(
         event_id=str(record.get("eventID", "")),
         event_time=parse_time(record["eventTime"]),
-        event_name=str(details.get("eventName") or record["eventName"]),
-        event_source=str(details.get("eventSource") or record["eventSource"]),
+        event_name=str(details.get("eventName") or call.get("eventName") or record["eventName"]),
+        event_source=str(
+            details.get("eventSource") or call.get("eventSource") or record["eventSource"]
+        ),
         read_only=_as_bool(record.get("readOnly")),
         category=str(category),
         account=account_of(record),
         region=str(record.get("awsRegion", "")),
-        username=username_of(record),
+        username=username_of(record) if call is record else _text(identity.get("principalId")),
         access_key_id=_text(identity.get("accessKeyId")),
         principal_arn=_text(identity.get("arn")),
-        source_ip=_text(record.get("sourceIPAddress")),
-        error_code=_text(record.get("errorCode")),
+        source_ip=_text(call.get("sourceIPAddress")),
+        error_code=_text(call.get("errorCode")),
         agent=agent["name"] if agent else None,
         resources=resources_of(record),
     )

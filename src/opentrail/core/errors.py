@@ -167,6 +167,14 @@ class CloudTrailError(OpentrailError):
         self.status = status
 
 
+class AuditEventRefused(OpentrailError):
+    """An event that a channel does not accept; `code` is AWS's for events of `PutAuditEvents`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class Throttled(CloudTrailError):
     """A lookup that this server cannot answer yet; SDKs repeat it."""
 

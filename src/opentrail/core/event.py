@@ -21,8 +21,12 @@ DATA = "Data"
 INSIGHT = "Insight"
 NETWORK_ACTIVITY = "NetworkActivity"
 DETECTION = "Detection"
+#: The category of events that other services send to a channel.
+ACTIVITY = "ActivityAuditLog"
 #: Category of events derived from others → member that describes them.
 FOUND_DETAILS = {INSIGHT: "insightDetails", DETECTION: "detectionDetails"}
+#: Categories of events that are not calls of AWS's services.
+OTHER_CATEGORIES = (*FOUND_DETAILS, ACTIVITY)
 
 #: The event source of the console's logins.
 SIGN_IN = "signin.amazonaws.com"
@@ -43,7 +47,7 @@ _SPAN_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 class NewEntry:
     """A record on its way into the journal; `record` holds its JSON bytes, made once."""
 
-    #: Maker of the record: `recorder`, `api`, `hook`, `insight` or `detection`.
+    #: Maker of the record: `recorder`, `api`, `hook`, `channel`, `insight` or `detection`.
     origin: str
     recorded_at: datetime
     account: str
@@ -84,6 +88,18 @@ def as_object(value: Any) -> Record:
     if value.__class__ is dict:  # nearly always, and in a tenth of the time of `isinstance`
         return value
     return value if isinstance(value, Mapping) else {}
+
+
+def call_in(record: Record) -> Record:
+    """Returns what has the members of a call: the record, or its `eventData` (`ACTIVITY`)."""
+    return as_object(record.get("eventData")) if record.get("eventCategory") == ACTIVITY else record
+
+
+def flattened(record: Record) -> Record:
+    """Returns a record with the members of its `eventData` (`ACTIVITY`) as its own."""
+    if record.get("eventCategory") != ACTIVITY:
+        return record
+    return {**call_in(record), **{name: record[name] for name in record if name != "eventData"}}
 
 
 def objects_in(value: Any) -> list[Record]:

@@ -13,6 +13,7 @@ from typing import Literal, Self
 from opentrail.core.arns import STORE, CloudTrailArn
 from opentrail.core.entry_matching import EntryBatch, matcher_of
 from opentrail.core.event import (
+    ACTIVITY,
     DATA,
     INSIGHT,
     MANAGEMENT,
@@ -27,7 +28,9 @@ from opentrail.core.trail import Span, Tags
 BillingMode = Literal["EXTENDABLE_RETENTION_PRICING", "FIXED_RETENTION_PRICING"]
 StoreStatus = Literal["ENABLED", "STOPPED_INGESTION", "PENDING_DELETION"]
 #: Categories of the events that stores can have.
-STORE_CATEGORIES = (MANAGEMENT, DATA, NETWORK_ACTIVITY, INSIGHT)
+STORE_CATEGORIES = (MANAGEMENT, DATA, NETWORK_ACTIVITY, INSIGHT, ACTIVITY)
+#: Categories of which a store has no others.
+ALONE = (INSIGHT, ACTIVITY)
 #: Time in which a deleted store can be restored.
 RESTORABLE = timedelta(days=7)
 
@@ -40,11 +43,13 @@ class Phase:
         after: the last position before it.
         selectors: advanced event selectors in the API's form; None: nothing.
         every_region: whether it selects events of all Regions.
+        channels: the ARNs of the channels whose events it selects.
     """
 
     after: int
     selectors: list[Json] | None
     every_region: bool
+    channels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,8 @@ class EventDataStore:
     #: The ARN of the role for federation; "": it is disabled, None: it was never enabled.
     federation_role: str | None = None
     phases: tuple[Phase, ...] = field(default_factory=tuple)
+    #: The ARNs of the channels whose destination it is.
+    channels: tuple[str, ...] = ()
 
     @property
     def arn(self) -> CloudTrailArn:
@@ -104,6 +111,11 @@ class EventDataStore:
         return self.categories[0]
 
     @property
+    def family(self) -> str:
+        """The category in `ALONE` of its events, or `MANAGEMENT` for all calls."""
+        return self.category if self.category in ALONE else MANAGEMENT
+
+    @property
     def restorable_until(self) -> datetime | None:
         """The time until which a deleted store can be restored."""
         return None if self.deleted_at is None else parse_time(self.deleted_at) + RESTORABLE
@@ -120,7 +132,8 @@ class EventDataStore:
     def with_phase(self, after: int) -> Self:
         """Returns the store with its settings in effect from the position after `after` on."""
         is_selecting = self.is_ingesting and self.deleted_at is None
-        phase = Phase(after, self.selectors if is_selecting else None, self.multi_region)
+        selectors = self.selectors if is_selecting else None
+        phase = Phase(after, selectors, self.multi_region, self.channels)
         former = tuple(each for each in self.phases if each.after < after)
         if former and replace(former[-1], after=after) == phase:
             return replace(self, phases=former)
@@ -141,6 +154,8 @@ class EventDataStore:
 
     def matcher(self, phase: Phase) -> Callable[[Entry, EntryBatch], bool]:
         """Returns a function that matches the entries which a phase selects."""
+        if self.category == ACTIVITY:
+            return self._sent_to(frozenset(phase.channels))
         span = Span(
             phase.after,
             None,
@@ -154,16 +169,34 @@ class EventDataStore:
         )
         return matcher_of(str(self.arn), self.account, self.region, span)
 
+    def _sent_to(self, channels: frozenset[str]) -> Callable[[Entry, EntryBatch], bool]:
+        def matches(entry: Entry, batch: EntryBatch) -> bool:
+            return (
+                entry.category == ACTIVITY
+                and entry.origin == "channel"
+                and entry.account == self.account
+                and batch.record_of(entry).channel in channels
+            )
+
+        return matches
+
     def document(self) -> Json:
-        """Returns the document to store."""
+        """Returns the document to store; only stores of `ACTIVITY` have channels."""
         document = asdict(self)
         if self.federation_role is None:
             del document["federation_role"]
+        if self.category != ACTIVITY:
+            for owner in (document, *document["phases"]):
+                del owner["channels"]
         return document
 
     @classmethod
     def from_document(cls, document: Json) -> Self:
         """Returns the store that `document` describes; the inverse of `document`."""
-        phases = tuple(Phase(**phase) for phase in document["phases"])
+        phases = tuple(Phase(**_with_channels(phase)) for phase in document["phases"])
         tags = tuple((key, value) for key, value in document["tags"])
-        return cls(**{**document, "phases": phases, "tags": tags})
+        return cls(**{**_with_channels(document), "phases": phases, "tags": tags})
+
+
+def _with_channels(document: Json) -> Json:
+    return {**document, "channels": tuple(document.get("channels", ()))}

@@ -50,6 +50,14 @@ class _Insight(msgspec.Struct, rename="camel"):
     insight_details: _InsightDetails | _Other = None
 
 
+class _Metadata(msgspec.Struct, rename={"channel_arn": "channelARN"}):
+    channel_arn: Any = None
+
+
+class _Channel(msgspec.Struct):
+    metadata: _Metadata | _Other = None
+
+
 class _Time(msgspec.Struct, rename="camel"):
     event_time: Any = msgspec.UNSET
 
@@ -61,6 +69,7 @@ class _Agent(msgspec.Struct, rename="camel"):
 T = TypeVar("T")
 _MEMBERS = msgspec.json.Decoder(_Members)
 _INSIGHT = msgspec.json.Decoder(_Insight)
+_CHANNEL = msgspec.json.Decoder(_Channel)
 _TIME = msgspec.json.Decoder(_Time)
 _AGENT = msgspec.json.Decoder(_Agent)
 _DOCUMENT: msgspec.json.Decoder[Json] = msgspec.json.Decoder(Json)
@@ -159,6 +168,12 @@ class EventRecord:
                 _text(insight_details.insight_source) or "",
             )
         return self._insight
+
+    @property
+    def channel(self) -> str | None:
+        """The ARN of the channel of an event that another service sent."""
+        metadata = _decode(_CHANNEL, self.raw).metadata
+        return _text(metadata.channel_arn) if isinstance(metadata, _Metadata) else None
 
     @property
     def user_agent(self) -> str | None:

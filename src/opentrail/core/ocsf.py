@@ -11,7 +11,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from opentrail.core.event import Json, as_object, format_time, micros, objects_in, parse_time
+from opentrail.core.event import (
+    ACTIVITY,
+    Json,
+    as_object,
+    flattened,
+    format_time,
+    micros,
+    objects_in,
+    parse_time,
+)
 
 VERSION = "1.5.0"
 _CATEGORY, _CLASS = 6, 6003
@@ -36,6 +45,7 @@ _MAPPED = frozenset(
 
 def ocsf_event(record: Mapping[str, Any]) -> Json:
     """Returns an event of the class API Activity (6003)."""
+    record = flattened(record)
     activity = _activity_of(record)
     error = record.get("errorCode") or record.get("errorMessage")
     event_time = str(record["eventTime"])
@@ -132,6 +142,8 @@ def _actor_of(identity: Mapping[str, Any], record: Mapping[str, Any]) -> Json:
     actor = _given(session=session, invoked_by=identity.get("invokedBy"))
     if provider:
         actor["idp"] = {"name": str(provider)}
+    if record.get("eventCategory") == ACTIVITY and "uid_alt" in user:
+        user["name"] = user["uid_alt"]  # such an identity has no other name
     if {"uid", "name", "account"} & user.keys():
         actor["user"] = user
     # An actor of OCSF has at least one of these; without any, it is the source address.

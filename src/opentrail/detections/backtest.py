@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from heapq import nlargest
 from typing import NamedTuple
 
-from opentrail.core.event import FOUND_DETAILS, Json, Record, format_time, from_micros, parse_time
+from opentrail.core.event import (
+    OTHER_CATEGORIES,
+    Json,
+    Record,
+    format_time,
+    from_micros,
+    parse_time,
+)
 from opentrail.core.expression import literal
 from opentrail.detections.matching import (
     EVENT_NAME,
@@ -138,7 +145,7 @@ class Replay:
         """
         for record in records:
             self.events += 1
-            if record.get("eventCategory") in FOUND_DETAILS:
+            if record.get("eventCategory") in OTHER_CATEGORIES:
                 continue
             for number, part in self._index.matching(record):
                 self._match(number, part, record)

@@ -15,7 +15,7 @@ from opentrail.core.errors import UsageError
 from opentrail.core.event import (
     DETECTION,
     EVENT_VERSION,
-    FOUND_DETAILS,
+    OTHER_CATEGORIES,
     Entry,
     NewEntry,
     Record,
@@ -206,7 +206,7 @@ class DetectionFollower:
             found: list[NewEntry] = []
             for start in range(0, len(entries), _SLICE):
                 for entry in entries[start : start + _SLICE] if self._enabled else ():
-                    if entry.category not in FOUND_DETAILS and entry.origin != "import":
+                    if entry.category not in OTHER_CATEGORIES and entry.origin != "import":
                         self._match_guarded(entry, found)
                 await asyncio.sleep(0)
             if found:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 import orjson
 
-from opentrail.core.event import FOUND_DETAILS, Record, as_object, parse_time
+from opentrail.core.event import FOUND_DETAILS, Record, as_object, call_in, parse_time
 
 NOT_JSON = "not JSON"
 NOT_UTF8 = "not valid UTF-8"
@@ -164,7 +164,8 @@ def accept(raw: bytes, record: Mapping[str, Any], line: int) -> AcceptedRecord:
         InvalidText: a member is missing or invalid.
     """
     time, identifier = record.get("eventTime"), record.get("eventID")
-    name, source = record.get("eventName"), record.get("eventSource")
+    call = call_in(record)
+    name, source = call.get("eventName"), call.get("eventSource")
     member = FOUND_DETAILS.get(str(record.get("eventCategory")))
     if member is not None:
         details = as_object(record.get(member))

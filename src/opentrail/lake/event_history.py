@@ -6,6 +6,7 @@ import uuid
 from dataclasses import replace
 
 from opentrail.core.arns import STORE, CloudTrailArn
+from opentrail.core.event import ACTIVITY, MANAGEMENT
 from opentrail.lake.dialect.record_members import WholeRecord, member
 from opentrail.lake.dialect.scopes import QueryTable, Value
 from opentrail.lake.dialect.types import BOOLEAN, TIMESTAMP, VARCHAR, Type, array, map_of, row
@@ -69,6 +70,24 @@ _MEMBERS: dict[str, Type] = {
     "tlsDetails": row(*_texts("tlsVersion cipherSuite clientProvidedHostHeader")),
     "sessionCredentialFromConsole": VARCHAR,
 }
+_OTHER_IDENTITY = row(*_texts("type principalId"), ("details", _MAP))
+#: The same for events that other services send to channels.
+_ACTIVITY_MEMBERS: dict[str, Type] = {
+    **dict(_texts("eventVersion eventCategory eventType eventID")),
+    "eventTime": TIMESTAMP,
+    **dict(_texts("awsRegion recipientAccountId")),
+    "addendum": row(*_texts("reason updatedFields originalUID originalEventID")),
+    "metadata": row(*_texts("ingestionTime channelARN")),
+    "eventData": row(
+        *_texts("version"),
+        ("userIdentity", _OTHER_IDENTITY),
+        *_texts("userAgent eventSource eventName eventTime UID"),
+        ("requestParameters", _MAP),
+        ("responseElements", _MAP),
+        *_texts("errorCode errorMessage sourceIPAddress recipientAccountId"),
+        ("additionalEventData", _MAP),
+    ),
+}
 #: Members that event history also stores as columns, which are read without parsing JSON.
 _STORED = {
     "eventTime": "make_timestamp(event_time * 1000000)",
@@ -99,26 +118,35 @@ def _record_columns(record: str) -> list[tuple[str, Value]]:
     ]
 
 
-def schema() -> dict[str, Type]:
-    """Returns the columns that statements see, in order."""
-    return {**_MEMBERS, "eventJson": VARCHAR, "eventJsonChecksum": VARCHAR}
+def _members(family: str) -> dict[str, Type]:
+    return _ACTIVITY_MEMBERS if family == ACTIVITY else _MEMBERS
+
+
+def schema(family: str = MANAGEMENT) -> dict[str, Type]:
+    """Returns the columns that statements see, in order.
+
+    Args:
+        family: `EventDataStore.family`.
+    """
+    return {**_members(family), "eventJson": VARCHAR, "eventJsonChecksum": VARCHAR}
 
 
 #: What statements see.
 TABLE = QueryTable(VIEW, _columns())
 
 
-def typed(rows: str) -> str:
+def typed(rows: str, family: str) -> str:
     """Returns the query that makes the columns of a created store from a column of records."""
     record = WholeRecord()
-    values = {name: record.typed(name, kind) for name, kind in _MEMBERS.items()}
+    values = {name: record.typed(name, kind) for name, kind in _members(family).items()}
     values["eventTime"] = f"date_trunc('second', {record.typed('eventTime', TIMESTAMP)})"
     values["awsRegion"] = f"nullif({record.typed('awsRegion', VARCHAR)}, '')"
     shown = ", ".join(f"{value} AS {name.lower()}" for name, value in values.items())
     return f"SELECT {shown}, record AS eventjson FROM (SELECT record, {record.columns} FROM {rows})"
 
 
-def typed_table(view: str) -> QueryTable:
+def typed_table(view: str, family: str) -> QueryTable:
     """Returns the table of a created store, whose view has the columns of `typed`."""
-    columns = [(name.lower(), Value(name.lower(), kind)) for name, kind in _MEMBERS.items()]
+    members = _members(family)
+    columns = [(name.lower(), Value(name.lower(), kind)) for name, kind in members.items()]
     return QueryTable(view, [*columns, *_record_columns("eventjson")])

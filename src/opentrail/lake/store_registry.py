@@ -6,9 +6,11 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
-from opentrail.core.arns import STORE, read_cloudtrail_arn
+from opentrail.core.arns import STORE, CloudTrailArn, read_cloudtrail_arn
 from opentrail.core.errors import CloudTrailError, Conflict
+from opentrail.core.event import ACTIVITY
 from opentrail.core.event_data_store import EventDataStore
 from opentrail.lake.event_history import NAME
 from opentrail.ports.clock import Clock
@@ -135,6 +137,40 @@ class Stores:
         self.changed.set()
         return changed
 
+    async def routed(self, channel: CloudTrailArn, destinations: Sequence[str]) -> list[StoreWrite]:
+        """Returns the changes after which only these stores have the events of a channel.
+
+        The caller holds `turn`, and applies them together with the channel's change.
+
+        Args:
+            channel: the channel.
+            destinations: ids of stores of its account and Region.
+
+        Raises:
+            CloudTrailError: `EventDataStoreNotFoundException`,
+                `InvalidEventDataStoreCategoryException`, or `InactiveEventDataStoreException`.
+        """
+        place = (channel.account, channel.region)
+        items = {
+            item.value.id: item
+            for item in await self._collection.items()
+            if (item.value.account, item.value.region) == place
+        }
+        for destination in destinations:
+            if destination not in items:
+                raise not_found(destination)
+            _check_destination(items[destination].value)
+        changes, newest, arn = list[StoreWrite](), await self._newest(), str(channel)
+        for item in items.values():
+            former = item.value.channels
+            channels = tuple(each for each in former if each != arn)
+            if item.value.id in destinations:
+                channels = (*channels, arn)
+            if {*channels} != {*former}:
+                changed = replace(item.value, channels=channels).with_phase(newest)
+                changes.append(self._collection.replacement(item, changed))
+        return changes
+
     async def current(self, store: EventDataStore) -> tuple[EventDataStore, int]:
         """Returns a store with all its phases, and the position up to which they are known.
 
@@ -234,6 +270,22 @@ def inactive(store: EventDataStore) -> CloudTrailError:
         "InactiveEventDataStoreException",
         f"Event data store {store.name} is in status {store.status}.",
     )
+
+
+def wrong_destination(name: str, category: str) -> CloudTrailError:
+    """Returns the error of a store whose events are not from channels."""
+    return CloudTrailError(
+        "InvalidEventDataStoreCategoryException",
+        f"Event data store {name} has {category} events; the destination of a channel must have "
+        f"{ACTIVITY} events.",
+    )
+
+
+def _check_destination(store: EventDataStore) -> None:
+    if store.deleted_at is not None:
+        raise inactive(store)
+    if store.category != ACTIVITY:
+        raise wrong_destination(store.name, store.category)
 
 
 def _check_name(store: EventDataStore, others: Sequence[EventDataStore]) -> None:

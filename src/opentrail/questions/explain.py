@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, TypedDict, cast
 import orjson
 from msgspec import Meta
 
+from opentrail.core.event import call_in
 from opentrail.core.facts import Action, OwnWords, RecordText, Word
 from opentrail.questions.question import Asked, Question, Text
 from opentrail.who.shapes import CallRow
@@ -48,7 +49,7 @@ class Explain(Question, frozen=True, kw_only=True):
         (row,) = await rows_of([event])
         record = orjson.loads(event.record)
         denial = explain(record)
-        is_call = "eventName" in record
+        is_call = "eventName" in call_in(record)
         return {
             "sentence": row["sentence"] if is_call else "There is no sentence about this event",
             "verdict": denial.verdict,
@@ -57,7 +58,7 @@ class Explain(Question, frozen=True, kw_only=True):
             "policyType": denial.policy_type,
             "resource": denial.resource,
             "missing": list(denial.missing),
-            "errorCode": record.get("errorCode"),
-            "errorMessage": record.get("errorMessage"),
+            "errorCode": call_in(record).get("errorCode"),
+            "errorMessage": call_in(record).get("errorMessage"),
             "event": cast(CallRow, {name: row.get(name) for name in CallRow.__annotations__}),
         }

@@ -12,7 +12,10 @@ from opentrail.questions.query import QueryColumn
 from opentrail.questions.question import Asked, Question
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from opentrail.core.event_data_store import EventDataStore
+    from opentrail.lake.dialect.types import Type
 
 
 class TableSummary(msgspec.Struct, frozen=True):
@@ -23,6 +26,8 @@ class TableSummary(msgspec.Struct, frozen=True):
     name: str
     #: The id of an event data store, which also works after FROM in double quotes.
     id: str | None
+    #: The category of an event data store's events; of a store for calls, the first one.
+    category: str | None
     account: AccountId | None
     region: str | None
     status: Literal["ENABLED", "STOPPED_INGESTION", "PENDING_DELETION"]
@@ -34,10 +39,13 @@ class TableSummary(msgspec.Struct, frozen=True):
 
 
 class TablesAnswer(msgspec.Struct, frozen=True):
-    """The tables, and the columns that each of them has."""
+    """The tables, and the columns that they have."""
 
     tables: list[TableSummary]
+    #: The columns of event history, and of event data stores.
     columns: list[QueryColumn]
+    #: The columns of event data stores with `ActivityAuditLog` events.
+    activityColumns: list[QueryColumn]
 
 
 class ListTables(Question, frozen=True, kw_only=True):
@@ -48,6 +56,7 @@ class ListTables(Question, frozen=True, kw_only=True):
 
     async def answer(self, asked: Asked) -> TablesAnswer:
         """Returns event history and the stores of the accounts that the caller may see."""
+        from opentrail.core.event import ACTIVITY
         from opentrail.lake.event_history import NAME, schema
         from opentrail.lake.store_registry import EVERY_REGION, table_names
 
@@ -55,13 +64,14 @@ class ListTables(Question, frozen=True, kw_only=True):
             raise NoHistory
         stores = await asked.queries.stores.visible(asked.accounts, EVERY_REGION)
         names = table_names(stores)
-        history = TableSummary(NAME, NAME, None, None, None, "ENABLED", None, None, None)
+        history = TableSummary(NAME, NAME, None, None, None, None, "ENABLED", None, None, None)
         locate = asked.queries.stores.table
         tables = [_table(store, names[store.id], locate(store)) for store in stores]
-        columns: list[QueryColumn] = [
-            {"name": name, "type": str(kind)} for name, kind in schema().items()
-        ]
-        return TablesAnswer([history, *tables], columns)
+        return TablesAnswer([history, *tables], _columns(schema()), _columns(schema(ACTIVITY)))
+
+
+def _columns(schema: Mapping[str, Type]) -> list[QueryColumn]:
+    return [{"name": name, "type": str(kind)} for name, kind in schema.items()]
 
 
 def _table(store: EventDataStore, sql: str, location: str | None) -> TableSummary:
@@ -69,6 +79,7 @@ def _table(store: EventDataStore, sql: str, location: str | None) -> TableSummar
         sql,
         store.name,
         store.id,
+        store.category,
         store.account,
         store.region,
         store.status,

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from opentrail.core.batching import batches
-from opentrail.core.event import Entry, Json, as_object, micros, parse_time
+from opentrail.core.event import Entry, Json, as_object, flattened, micros, parse_time
 from opentrail.core.ocsf import ocsf_event
 from opentrail.ports.control import ControlStore
 from opentrail.ports.follow import StoredCursor
@@ -163,6 +163,7 @@ def _body(entry: Entry, record: Mapping[str, Any], body: str) -> Json:
 
 def _attributes(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yields the attributes that a record has."""
+    record = flattened(record)
     yield from _renamed(record, _TEXTS)
     if event_type := record.get("eventType"):
         yield "rpc.system", event_type

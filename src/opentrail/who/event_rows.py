@@ -12,7 +12,7 @@ import orjson
 from opentrail.core.arns import parse_arn
 from opentrail.core.attributes import Resource, attributes_of
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.event import Record, as_object, format_time
+from opentrail.core.event import Record, as_object, call_in, format_time
 from opentrail.core.expression import And, Compare, Expression, Or, literal
 from opentrail.core.user_agents import Agent, agent_of
 from opentrail.history.event_history import History, Search
@@ -49,7 +49,8 @@ def row_of(event: FoundEvent) -> EventRow:
     """Returns the content of an event's row and page head."""
     record = orjson.loads(event.record)
     attributes = attributes_of(record)
-    identity = as_object(record.get("userIdentity"))
+    call = call_in(record)
+    identity = as_object(call.get("userIdentity"))
     session = as_object(as_object(identity.get("sessionContext")).get("attributes"))
     is_call = "eventName" in record  # other records are about calls and have no caller
     words = parts(record)
@@ -70,14 +71,14 @@ def row_of(event: FoundEvent) -> EventRow:
         "arn": attributes.principal_arn,
         "accessKeyId": event.access_key_id,
         "sourceIp": attributes.source_ip,
-        "userAgent": _text(record.get("userAgent")),
+        "userAgent": _text(call.get("userAgent")),
         "errorCode": attributes.error_code,
         "requestId": _text(record.get("requestID")),
         "mfa": _mfa(session, record),
         "resources": [
             {"type": resource.type, "name": resource.name} for resource in event.resources
         ],
-        "sentence": sentence(record) if is_call else clause,
+        "sentence": sentence(record) if is_call or call is not record else clause,
         "clause": clause,
         "parts": [{"kind": part.kind, "text": part.text} for part in words],
         "method": {"kind": method.kind, "name": method.name} if method else None,

@@ -16,7 +16,16 @@ from typing import Any, NamedTuple
 
 from opentrail.core.arns import parse_arn
 from opentrail.core.attributes import Resource, resources_of
-from opentrail.core.event import FOUND_DETAILS, SIGN_IN, Record, as_object, parse_time, refusal
+from opentrail.core.event import (
+    ACTIVITY,
+    FOUND_DETAILS,
+    SIGN_IN,
+    Record,
+    as_object,
+    call_in,
+    parse_time,
+    refusal,
+)
 from opentrail.core.resource_types import SPOKEN
 from opentrail.core.user_agents import (
     AWS_CONSOLE,
@@ -250,13 +259,14 @@ def sentence(record: Record, resource: Resource | None = None) -> str:
 
 def statement(record: Record, resource: Resource | None = None) -> ProvenSentence:
     """Returns `sentence` with its `evidence`: the members of the record that prove it."""
-    identity = as_object(record.get("userIdentity"))
+    call = call_in(record)
+    identity = as_object(call.get("userIdentity"))
     evidence: RecordEvidence = {
         "eventId": record.get("eventID"),
         "eventTime": record.get("eventTime"),
-        "eventName": record.get("eventName"),
-        "sourceIPAddress": record.get("sourceIPAddress"),
-        "userAgent": record.get("userAgent"),
+        "eventName": call.get("eventName"),
+        "sourceIPAddress": call.get("sourceIPAddress"),
+        "userAgent": call.get("userAgent"),
         "accessKeyId": identity.get("accessKeyId"),
         "principal": identity.get("arn"),
     }
@@ -278,6 +288,8 @@ def parts(record: Record, resource: Resource | None = None) -> list[Part]:
 
     Records derived from calls, such as unusual activity, have no caller.
     """
+    if record.get("eventCategory") == ACTIVITY:
+        return _of_other_service(call_in(record))
     if "eventName" not in record:
         details = as_object(record.get(FOUND_DETAILS.get(str(record.get("eventCategory")), "")))
         about = f"{details.get('eventName')}: {details.get('title') or 'unusual activity'}"
@@ -291,6 +303,20 @@ def parts(record: Record, resource: Resource | None = None) -> list[Part]:
         words.append(Part("method", f" through {method.name}"))
     if reason:
         words.append(Part("refusal", f" and was refused ({reason})"))
+    return words
+
+
+def _of_other_service(call: Record) -> list[Part]:
+    """Returns the parts of an event that another service sent to a channel."""
+    words = [
+        Part("actor", str(as_object(call.get("userIdentity")).get("principalId"))),
+        Part("plain", " "),
+        Part("verb", f"called {call.get('eventName')}"),
+        Part("plain", " of "),
+        Part("object", str(call.get("eventSource"))),
+    ]
+    if call.get("errorCode"):
+        words.append(Part("refusal", f" and was refused ({call['errorCode']})"))
     return words
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.adapters.duckdb.worlds import World
-from tests.factories import ACCOUNT, a_new_entry, a_record, event_id
+from tests.factories import ACCOUNT, a_new_entry, a_record, an_audit_record, event_id
 from tests.fakes import run
 
 
@@ -106,6 +106,25 @@ def test_other_accounts_events_are_in_no_result(root: Path, statement: str) -> N
     assert ACCOUNT not in (root / "result.rows").read_text()
     answers(root, statement, accounts=[ACCOUNT])
     assert ACCOUNT in (root / "result.rows").read_text()
+
+
+@pytest.mark.slow
+def test_audit_events_have_their_records_members(tmp_path: Path) -> None:
+    entries = [a_new_entry(an_audit_record()), a_new_entry(a_record(eventID=event_id(2)))]
+
+    async def story() -> None:
+        world = World(tmp_path)
+        await world.journal.append([*entries, *entries])
+        await world.seal((1, 2))
+        await world.journal.close()
+
+    run(story())
+    statement = (
+        "SELECT eventName, eventSource, sourceIPAddress, count(*) FROM event_history"
+        " WHERE eventCategory = 'ActivityAuditLog' GROUP BY 1, 2, 3"
+    )
+    answers(tmp_path, statement)
+    assert (tmp_path / "result.rows").read_text() == '[null,null,null,"2"]\n'
 
 
 @pytest.mark.slow

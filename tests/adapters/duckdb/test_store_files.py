@@ -38,6 +38,7 @@ from tests.factories import (
     a_data_record,
     a_new_entry,
     a_record,
+    an_audit_record,
     an_insight_record,
     event_id,
     real_records,
@@ -91,10 +92,10 @@ class World:
         self.source = SqliteJournalSource(self.journal_folder)
         self.count = 0
 
-    def write(self, *records: dict[str, Any]) -> None:
+    def write(self, *records: dict[str, Any], origin: str = "recorder") -> None:
         async def append() -> None:
             journal = SqliteJournal(self.journal_folder, segment_bytes=256 * 1024)
-            await journal.append([a_new_entry(record) for record in records])
+            await journal.append([a_new_entry(record, origin=origin) for record in records])
             await journal.close()
 
         run(append())
@@ -188,6 +189,43 @@ def test_insights_events_are_selected_by_category(world: World) -> None:
         assert world.ids(store, 3) == expected
     world.tend(a_store(Phase(0, selecting("Insight"), every_region=True)), 3)
     assert world.ids(store, 3) == ids_of(2)
+
+
+def test_channels_events_are_selected_by_phase(world: World) -> None:
+    one, two = (f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:channel/{name}" for name in "cd")
+    selectors = selecting("ActivityAuditLog")
+    world.write(*numbered(1, 1))
+    for first in (2, 5, 8):
+        channels = [{"channelARN": arn} for arn in (one, two, one)]
+        world.write(
+            *(
+                an_audit_record(eventID=event_id(number), metadata=metadata)
+                for number, metadata in enumerate(channels, first)
+            ),
+            origin="channel",
+        )
+    world.write(an_audit_record(eventID=event_id(11)))  # from a hook
+    store = a_store(
+        Phase(0, selectors, False, (one,)),
+        Phase(4, selectors, False, (one, two)),
+        Phase(7, selectors, False, ()),
+        selectors=selectors,
+        multi_region=False,
+    )
+    statement = (
+        "SELECT eventID, eventData.eventName, eventData.userIdentity.principalId, eventTime,"
+        ' metadata.channelARN IS NOT NULL, addendum.reason FROM "a-store" ORDER BY 1'
+    )
+    expected = ids_of(2, 4, 5, 6, 7)
+    rows = world.query(statement, store, 11)
+    assert [row[0] for row in rows] == expected
+    assert rows[0][1:] == [
+        *("CancelOrder", "mary@example.com", "2020-01-01 08:59:00.000", "true", None)
+    ]
+    for until in (3, 6, 11):
+        world.tend(store, until)
+        assert world.query(statement, store, 11) == rows
+    assert covered(world.folder, store) == 11
 
 
 def test_later_positions_than_the_querys_stay_hidden(world: World) -> None:

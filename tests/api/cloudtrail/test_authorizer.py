@@ -650,6 +650,28 @@ async def test_conditions_read_the_tags_of_stores() -> None:
     assert code == "AccessDeniedException"
 
 
+@asynchronous
+async def test_a_channels_tags_are_condition_keys() -> None:
+    ann = user("ann")
+    of_team = {"StringEquals": {"aws:ResourceTag/team": "shop"}}
+    api = await an_api_for(ann, document("Allow", "cloudtrail-data:*", **of_team))
+    selector = {"FieldSelectors": [{"Field": "eventCategory", "Equals": ["ActivityAuditLog"]}]}
+    given = {"MultiRegionEnabled": False, "AdvancedEventSelectors": [selector]}
+    store = await api.ok("CreateEventDataStore", identity=OWNER, Name="orders", **given)
+    channel = await api.ok(
+        "CreateChannel",
+        identity=OWNER,
+        Name="orders",
+        Source="Custom",
+        Destinations=[{"Type": "EVENT_DATA_STORE", "Location": store["EventDataStoreArn"]}],
+    )
+    arn = channel["ChannelArn"]
+    event = {"channelArn": arn, "auditEvents": [{"id": "1", "eventData": "{}"}]}
+    assert is_denied(await api.call("PutAuditEvents", identity=ann, **event))
+    await api.ok("AddTags", identity=OWNER, ResourceId=arn, TagsList=tags(team="shop"))
+    await api.ok("PutAuditEvents", identity=ann, **event)
+
+
 # Any input
 
 

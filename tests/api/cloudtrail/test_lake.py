@@ -39,7 +39,10 @@ async def test_store_describes_event_history(name: str) -> None:
     assert (store["EventDataStoreArn"], store["Status"]) == (ARN, "ENABLED")
     assert (store["RetentionPeriod"], store["MultiRegionEnabled"]) == (90, True)
     categories = [each["FieldSelectors"][0]["Equals"] for each in store["AdvancedEventSelectors"]]
-    assert categories == [["Management"], ["Data"], ["NetworkActivity"], ["Insight"]]
+    assert categories == [
+        *(["Management"], ["Data"], ["NetworkActivity"], ["Insight"]),
+        ["ActivityAuditLog"],
+    ]
 
 
 @pytest.mark.parametrize(

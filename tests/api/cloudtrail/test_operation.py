@@ -14,6 +14,7 @@ from tests.api.caller import Api
 from tests.factories import ACCOUNT, REGION, catalog
 
 MODEL = catalog().services["cloudtrail"].model
+DATA_MODEL = catalog().services["cloudtrail-data"].model
 
 
 def a_call(**given: Any) -> OperationCall:
@@ -33,7 +34,7 @@ def a_call(**given: Any) -> OperationCall:
 
 def test_every_operation_that_exists_is_in_awss_model() -> None:
     assert OPERATION_MODULES
-    assert set(REGISTER) <= set(MODEL.operation_names)
+    assert set(REGISTER) <= {*MODEL.operation_names, *DATA_MODEL.operation_names}
     assert {name: registered.name for name, registered in REGISTER.items()} == {
         name: name for name in REGISTER
     }
@@ -49,12 +50,13 @@ def test_the_operations_of_this_version_exist() -> None:
 @pytest.mark.parametrize("name", sorted(REGISTER))
 def test_omitted_members_and_errors_exist_in_the_model(name: str) -> None:
     registered = REGISTER[name]
-    members = set(MODEL.operation_model(name).input_shape.members)
+    model = DATA_MODEL if name in DATA_MODEL.operation_names else MODEL
+    members = set(model.operation_model(name).input_shape.members)
     assert registered.without <= members
     assert set(registered.errors) <= members
     assert {member for group in registered.either for member in group} <= members
     for code in registered.errors.values():
-        assert code in MODEL.shape_names
+        assert code in model.shape_names
 
 
 @pytest.mark.parametrize(

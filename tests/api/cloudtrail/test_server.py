@@ -108,15 +108,14 @@ async def test_a_request_without_a_target_has_no_action() -> None:
 
 
 @asynchronous
-async def test_put_audit_events_is_unsupported_at_its_path() -> None:
+async def test_put_audit_events_answers_at_its_path() -> None:
     api = Api()
     given = {"auditEvents": [{"id": "1", "eventData": "{}"}]}
     path = "/PutAuditEvents?channelArn=arn:aws:cloudtrail:us-east-1:123456789012:channel/c"
     answer = await send(api.app, "POST", path, {}, json.dumps(given).encode(), **own_call())
     assert answer.status == 400
     code, text = answer.error
-    assert code == "UnsupportedOperationException"
-    assert "PutAuditEvents" in text
+    assert (code, "channel/c" in text) == ("ChannelNotFound", True)
 
 
 @asynchronous

@@ -8,7 +8,7 @@ from opentrail.app.wings import sinks
 from opentrail.core.event import DETECTION
 from opentrail.trails.registry import TrailRegistry
 from tests.app.wings.cores import a_core
-from tests.factories import a_record, a_trail, an_entry, entries_of
+from tests.factories import a_record, a_trail, an_audit_record, an_entry, entries_of
 from tests.fakes import MemoryControl, asynchronous
 
 
@@ -33,5 +33,6 @@ async def test_bus_gets_matches_of_accounts_with_logging_trails() -> None:
     assert matcher is not None
     match = an_entry(2, a_record(eventCategory=DETECTION))
     other = an_entry(3, a_record(eventCategory=DETECTION, recipientAccountId="9" * 12))
+    sent = an_entry(4, an_audit_record(), origin="channel")
     [call] = entries_of([a_record()])
-    assert matcher([call, match, other]) == [call, match]
+    assert matcher([call, match, other, sent]) == [call, match]

@@ -62,7 +62,7 @@ from opentrail.core.errors import (
     StoreInactive,
 )
 from opentrail.core.event import from_micros
-from opentrail.core.event_data_store import EventDataStore
+from opentrail.core.event_data_store import ALONE, EventDataStore
 from opentrail.lake.dialect import engine
 from opentrail.lake.dialect.record_members import lowered
 from opentrail.lake.dialect.scopes import QueryTable
@@ -88,6 +88,13 @@ _END = 2**62
 _REPORT_SECONDS = 0.5
 #: Held while a line is printed.
 _printing = threading.Lock()
+#: Column of event history → member of the record itself.
+_OWN_MEMBERS = {
+    "event_source": "eventSource",
+    "event_name": "eventName",
+    "error_code": "errorCode",
+    "source_ip": "sourceIPAddress",
+}
 #: Attempts to read event history while its files change.
 _ATTEMPTS = 10
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -168,7 +175,7 @@ class _Catalog:
             raise StoreInactive(f"Event data store {store.name} is in status {store.status}.")
         view = f"store_{store.id.replace('-', '_')}"
         self.stores[view] = store
-        return typed_table(view)
+        return typed_table(view, store.family)
 
 
 def main() -> None:
@@ -289,7 +296,8 @@ def _run(
     connection, scanned = (
         _opened(job, blocks) if catalog.needs_history else (_connect(job, blocks), 0)
     )
-    engine.prepare(connection, " ".join([translated.sql, *map(typed, catalog.stores)]))
+    tables = [typed(view, store.family) for view, store in catalog.stores.items()]
+    engine.prepare(connection, " ".join([translated.sql, *tables]))
     files: list[Path | str] = []
     for view, store in catalog.stores.items():
         contents, source = _contents(job, store, blocks), open_source(job.journal)
@@ -439,18 +447,19 @@ def _attached(connection: duckdb.DuckDBPyConnection, place: Path | str, number: 
 def _rows(connection: duckdb.DuckDBPyConnection, table: str, condition: str) -> list[str]:
     """Returns the queries of a file's rows.
 
-    The columns of Insights events have the source and name of the unusual call, their records the
-    events' own. Without CASE, DuckDB compares the columns of other events before it reads records.
+    The columns of some events have values from within their records: Insights events name the
+    unusual call, and events of channels the other service's. Their records have the events' own.
+    Without CASE, DuckDB compares the columns of other events before it reads records.
     """
-    found = connection.execute(f"SELECT 1 FROM {table} WHERE category = 'Insight' LIMIT 1")
+    found = connection.execute(f"SELECT 1 FROM {table} WHERE category IN {ALONE} LIMIT 1")
     if found.fetchone() is None:
         return [f"SELECT {COLUMNS} FROM {table} WHERE {condition}"]
     own = COLUMNS
-    for column, member in (("event_source", "eventSource"), ("event_name", "eventName")):
+    for column, member in _OWN_MEMBERS.items():
         own = own.replace(column, f"record ->> '/{member}' AS {column}")
     return [
-        f"SELECT {COLUMNS} FROM {table} WHERE {condition} AND category <> 'Insight'",
-        f"SELECT {own} FROM {table} WHERE {condition} AND category = 'Insight'",
+        f"SELECT {COLUMNS} FROM {table} WHERE {condition} AND category NOT IN {ALONE}",
+        f"SELECT {own} FROM {table} WHERE {condition} AND category IN {ALONE}",
     ]
 
 

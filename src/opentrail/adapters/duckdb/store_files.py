@@ -49,7 +49,7 @@ from opentrail.adapters.store_folders import (
     next_merge,
 )
 from opentrail.core.entry_matching import EntryBatch
-from opentrail.core.event import Entry
+from opentrail.core.event import MANAGEMENT, Entry
 from opentrail.core.event_data_store import EventDataStore, Phase
 from opentrail.core.faults import crash_point
 from opentrail.lake.dialect import engine
@@ -89,7 +89,7 @@ def tend(journal: JournalSource, folder: Path, until: int, since: datetime) -> l
     """
     store = EventDataStore.from_document(orjson.loads((folder / SETTINGS).read_bytes()))
     _remove_replaced(folder)
-    with _writing(folder) as connection:
+    with _writing(folder, store.family) as connection:
         missing = _mark_missing(journal, folder, covered(folder, store) + 1, until)
         for phase, first, last in store.phases_of(covered(folder, store) + 1, until):
             _fill(connection, journal, folder, store, phase, first, last)
@@ -101,12 +101,12 @@ def tend(journal: JournalSource, folder: Path, until: int, since: datetime) -> l
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Yields a connection that can make the columns of events."""
+def _writing(folder: Path, family: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yields a connection that can make the columns of a family's events."""
     with duckdb.connect(":memory:", config=_config(folder)) as connection:
         # A progress bar would appear in the output of the child.
         connection.execute("SET enable_progress_bar = false")
-        engine.prepare(connection, typed(_ROWS))
+        engine.prepare(connection, typed(_ROWS, family))
         yield connection
 
 
@@ -177,7 +177,7 @@ def _fill(
             until = _select(connection, journal, store, phase, first, last)
         (count,) = connection.execute(f"SELECT count(*) FROM {_ROWS}").fetchone() or (0,)
         if count:
-            _write(connection, typed(_ROWS), folder, Series.JOURNAL, first, until)
+            _write(connection, typed(_ROWS, store.family), folder, Series.JOURNAL, first, until)
         else:
             mark_expired(folder, Series.JOURNAL, first, until)
         first = until + 1
@@ -350,7 +350,7 @@ class Additions:
         if count:
             begin = _last_added(self._folder) + 1
             place = (self._folder, Series.IMPORTED, begin, begin + count - 1)
-            _write(connection, typed(_ROWS), *place)
+            _write(connection, typed(_ROWS, MANAGEMENT), *place)
         self._events, self._size = {}, _FileSize()
 
 
@@ -361,7 +361,7 @@ def _last_added(folder: Path) -> int:
 @contextmanager
 def adding(folder: Path) -> Iterator[Additions]:
     """Yields what adds events to the store of a folder; they are durable at the end."""
-    with _writing(folder) as connection:
+    with _writing(folder, MANAGEMENT) as connection:
         additions = Additions(connection, folder)
         yield additions
         additions.write()
@@ -440,7 +440,7 @@ def create_view(
             break
         # The server has just written these positions to a file, and trimmed the journal.
     # The columns of these are made where the statement uses them.
-    parts = [typed(tail)]
+    parts = [typed(tail, store.family)]
     if files:
         parts.insert(0, f"SELECT * FROM {_scan(files)}")
     since = store.kept_since(now).replace(tzinfo=None).isoformat(" ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,13 +18,14 @@ from opentrail.api.cloudtrail.permissions import (
     Origin,
     Permission,
 )
-from opentrail.core.arns import STORE, TRAIL, CloudTrailArn
+from opentrail.core.arns import CHANNEL, STORE, TRAIL, CloudTrailArn
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import format_time
 from opentrail.core.event_data_store import EventDataStore
 from opentrail.core.identity import Identity
 from opentrail.core.policies import AccessRequest, Caller, Decision, Policy, decide
 from opentrail.core.trail import Trail
+from opentrail.lake.channel_registry import Channels
 from opentrail.lake.event_history import NAME, store_id
 from opentrail.lake.store_registry import Stores, has_word
 from opentrail.ports.clock import Clock
@@ -76,6 +77,7 @@ class Authorizer:
         clock: Clock,
         is_trusted: Callable[[str], bool] = lambda _access_key_id: False,
         stores: Stores | None = None,
+        channels: Channels | None = None,
     ) -> None:
         """Makes an authorizer.
 
@@ -86,8 +88,10 @@ class Authorizer:
             clock: the time for conditions.
             is_trusted: returns whether the calls of an access key need no policy.
             stores: the created event data stores, with their tags.
+            channels: the channels, with their tags.
         """
         self._stores = stores
+        self._channels = channels
         self._is_trusted = is_trusted
         self.resource_policies = resource_policies
         self._policies = policies
@@ -123,10 +127,21 @@ class Authorizer:
                 tags = await self._tags(resource, caller) if reads_tags and is_own else {}
                 decision = self._decide(caller, permission, resource, policies, {**context, **tags})
                 if not decision.is_allowed:
+                    if self._is_shared_channel(resource, caller, rule):
+                        raise _insufficient_permission(resource)
                     raise _refusal(caller, rule, permission, resource, decision)
                 if not is_own:
                     shared.add(resource.arn)
         return frozenset(shared)
+
+    def _is_shared_channel(self, resource: NamedResource, caller: Caller, rule: AccessRule) -> bool:
+        """Returns whether events are sent to a channel of another account that has a policy."""
+        return (
+            rule.operation == "PutAuditEvents"
+            and resource.account != caller.account
+            and resource.parts is not None
+            and self.resource_policies.find(resource.parts) is not None
+        )
 
     def _decide(
         self,
@@ -181,10 +196,14 @@ class Authorizer:
         return NamedResource(resource.arn, resource.parts, str(caller.account), resource.given)
 
     async def _tags(self, resource: NamedResource, caller: Caller) -> _Context:
-        """Returns the condition keys of the tags of a trail or a store."""
+        """Returns the condition keys of the tags of a trail, a store or a channel."""
         trail = await self._trail(resource, caller)
         if trail is not None:
             return _of_tags("aws:resourcetag/", trail.tags)
+        arn = resource.parts
+        if arn is not None and arn.type == CHANNEL and self._channels is not None:
+            channel = await self._channels.at(arn)
+            return {} if channel is None else _of_tags("aws:resourcetag/", channel.tags)
         store = await self._store(resource)
         return {} if store is None else _of_tags("aws:resourcetag/", store.tags)
 
@@ -211,6 +230,41 @@ class Authorizer:
 
 def _is_trail(resource: NamedResource) -> bool:
     return resource.parts is not None and resource.parts.type == TRAIL
+
+
+async def check_unverified_sender(
+    call: VerifiedCall, policies: ResourcePolicies, now: datetime
+) -> None:
+    """Returns if a caller may send events to a channel, where callers may do everything.
+
+    That is in their account: channels of other accounts need a policy that allows the call.
+
+    Raises:
+        CloudTrailError: `ChannelNotFound` or `ChannelInsufficientPermission`.
+    """
+    rule, caller = ACCESS_RULES[call.operation], caller_of(call.identity)
+    caller = replace(caller, account=call.account, is_root=True)
+    (permission,) = rule.permissions
+    for resource in permission.resources(call.input, Origin(call.account, call.region)):
+        if resource.parts is None or resource.account == call.account:
+            continue
+        await policies.load()
+        policy = policies.find(resource.parts)
+        if policy is None:
+            raise rule.not_found(resource, call.account)
+        context = _context(call, rule, caller, now)
+        request = AccessRequest(caller, permission.action, resource.arn, resource.account, context)
+        if not decide(request, (), policy).is_allowed:
+            raise _insufficient_permission(resource)
+
+
+def _insufficient_permission(resource: NamedResource) -> CloudTrailError:
+    """Returns the error of a channel whose policy does not allow a call of another account."""
+    return CloudTrailError(
+        "ChannelInsufficientPermission",
+        f"The policy of channel {resource.given} does not allow your account to send events, or "
+        "expects another external ID.",
+    )
 
 
 def caller_of(identity: Identity) -> Caller:

@@ -170,8 +170,8 @@ class AccessRule:
         if self.tags is not None:
             keys += ["aws:RequestTag/${TagKey}"] if self.has_tag_values else []
             keys.append("aws:TagKeys")
-        tagged = {TRAIL, STORE} & {*self.resource_types}
-        if tagged and self.operation not in ("CreateTrail", "CreateEventDataStore"):
+        tagged = {TRAIL, STORE, CHANNEL} & {*self.resource_types}
+        if tagged and self.operation not in _CREATIONS:
             keys.append("aws:ResourceTag/${TagKey}")
         return (*keys, "cloudtrail:ExternalId") if self.service == _DATA else tuple(keys)
 
@@ -271,6 +271,8 @@ def _creation(operation: str, *members: ResourceMember, tags: str = "TagsList") 
     return AccessRule(_CLOUDTRAIL, operation, _WRITE, permissions, tags)
 
 
+#: Operations that create a resource, which has no tags before.
+_CREATIONS = ("CreateTrail", "CreateEventDataStore")
 _POLICY_OWNERS = (CHANNEL, DASHBOARD, STORE)
 
 _RULES = (

@@ -1,6 +1,6 @@
-"""The operations on channels and dashboards: their lists, and policies of resources.
+"""The operations on dashboards: their lists, and policies of resources.
 
-Channels and dashboards cannot be created. Source: "GetResourcePolicy", "PutResourcePolicy" and
+Dashboards cannot be created. Source: "GetResourcePolicy", "PutResourcePolicy" and
 "DeleteResourcePolicy" of the API Reference; "AWS CloudTrail resource-based policy examples".
 """
 
@@ -23,12 +23,6 @@ from opentrail.core.arns import (
 from opentrail.core.errors import CloudTrailError, Conflict, MalformedPolicy
 from opentrail.core.event import Json
 from opentrail.core.policies import PolicyKind, parse_policy
-
-
-@operation("ListChannels", errors={"NextToken": "InvalidNextTokenException"})
-async def list_channels(call: OperationCall) -> Json:
-    """Returns an empty list: channels cannot be created yet."""
-    return _empty(call, "Channels")
 
 
 @operation("ListDashboards")

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from opentrail.access.resource_policies import ResourcePolicies
 from opentrail.api import athena
 from opentrail.api.cloudtrail import (
+    channels,
     events,
     imports,
     lake,
@@ -27,7 +28,11 @@ from opentrail.api.cloudtrail import (
     tags,
     trails,
 )
-from opentrail.api.cloudtrail.authorizer import Authorizer, VerifiedCall
+from opentrail.api.cloudtrail.authorizer import (
+    Authorizer,
+    VerifiedCall,
+    check_unverified_sender,
+)
 from opentrail.api.cloudtrail.operation import (
     REGISTER,
     Operation,
@@ -37,6 +42,7 @@ from opentrail.api.cloudtrail.operation import (
 )
 from opentrail.api.cloudtrail.permissions import ACCESS_RULES
 from opentrail.api.services import Services
+from opentrail.core.arns import CHANNEL, CloudTrailArn
 from opentrail.core.errors import (
     INTERNAL_FAILURE,
     CloudTrailError,
@@ -76,7 +82,17 @@ class Replays:
 
 
 #: Modules whose import registers operations.
-OPERATION_MODULES = (events, imports, lake, resource_policies, selectors, stores, tags, trails)
+OPERATION_MODULES = (
+    channels,
+    events,
+    imports,
+    lake,
+    resource_policies,
+    selectors,
+    stores,
+    tags,
+    trails,
+)
 _CONTENT_TYPE = "application/x-amz-json-1.1"
 _ATHENA_TARGET = "AmazonAthena."
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "QUERY"]
@@ -85,9 +101,9 @@ _NOTHING: tuple[object, ...] = (None, False, "", [], {})
 _PUT_AUDIT_EVENTS = "PutAuditEvents"
 #: Members of its input that the query string has.
 _IN_QUERY = ("channelArn", "externalId")
+_CHANNEL_ID = re.compile(r"[0-9a-f-]{36}")
 #: Word in the name of an operation → the missing feature that it needs.
 _LACKING = (
-    ("Channel|AuditEvents", "channels"),
     ("Dashboard", "dashboards"),
     ("Quer", "generated queries"),
 )
@@ -165,28 +181,29 @@ class CloudTrailApi:
         self, name: str, arguments: Json, own: Any, request: Request
     ) -> frozenset[str]:
         """Returns the ARNs of other accounts' resources that a call names, if it is allowed."""
-        if self._authorizer is None:
-            return frozenset()
-        return await self._authorizer.check(
-            VerifiedCall(
-                operation=name,
-                input=arguments,
-                identity=own.identity,
-                account=own.account,
-                region=own.region,
-                source_ip=own.source_ip,
-                user_agent=request.headers.get("user-agent"),
-                is_secure=own.secure,
-            )
+        call = VerifiedCall(
+            operation=name,
+            input=arguments,
+            identity=own.identity,
+            account=own.account,
+            region=own.region,
+            source_ip=own.source_ip,
+            user_agent=request.headers.get("user-agent"),
+            is_secure=own.secure,
         )
+        if self._authorizer is not None:
+            return await self._authorizer.check(call)
+        if name == _PUT_AUDIT_EVENTS:
+            now = self._services.clock.now()
+            await check_unverified_sender(call, self._resource_policies, now)
+        return frozenset()
 
     async def _run(self, name: str, request: Request, is_cbor: bool) -> Json:
         body = await request.body()
         arguments = cbor.parse(body) if is_cbor else _parse(body)
-        if name == _PUT_AUDIT_EVENTS:
-            query = request.query_params
-            arguments.update({member: query[member] for member in _IN_QUERY if member in query})
         own = self._own_call(request)
+        if name == _PUT_AUDIT_EVENTS:
+            arguments = _with_query(arguments, request, own)
         self._validate(name, arguments)
         statement = await lake.statement_of(arguments, own.account, self._services)
         shared = await self._authorize(name, {**arguments, **statement}, own, request)
@@ -263,6 +280,18 @@ class CloudTrailApi:
             validate(shape, arguments)
         if operation is not None:
             _check_either(operation, arguments)
+
+
+def _with_query(arguments: Json, request: Request, own: Any) -> Json:
+    """Returns the input of `PutAuditEvents`, whose query string has some of its members."""
+    query = request.query_params
+    given: Json = {member: query[member] for member in _IN_QUERY if member in query}
+    if _CHANNEL_ID.fullmatch(given.get("channelArn", "")):
+        # The documentation allows an id, the model does not.
+        channel = CloudTrailArn(CHANNEL, own.region, own.account, given["channelArn"])
+        given["channelArn"] = str(channel)
+    body = {member: value for member, value in arguments.items() if member not in _IN_QUERY}
+    return {**body, **given}
 
 
 def _unsupported(name: str) -> Unsupported:

@@ -14,7 +14,7 @@ from datetime import timedelta
 from opentrail.api.cloudtrail.operation import OperationCall, operation
 from opentrail.core.arns import STORE, CloudTrailArn, read_cloudtrail_arn
 from opentrail.core.errors import CloudTrailError, Unsupported
-from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, NETWORK_ACTIVITY, Json
+from opentrail.core.event import ACTIVITY, DATA, INSIGHT, MANAGEMENT, NETWORK_ACTIVITY, Json
 from opentrail.core.event_data_store import STORE_CATEGORIES, EventDataStore
 from opentrail.core.selectors import (
     ADVANCED,
@@ -65,7 +65,7 @@ async def queried_store(call: OperationCall) -> EventDataStore | None:
         CloudTrailError: as `Stores.find`, or `InactiveEventDataStoreException`.
     """
     given = call.input.get("EventDataStore")
-    if given is None or _is_history(call, given):
+    if given is None or is_history(call, given):
         return None
     store = await find_store(call, given)
     if store.deleted_at is not None:
@@ -73,7 +73,7 @@ async def queried_store(call: OperationCall) -> EventDataStore | None:
     return store
 
 
-def _is_history(call: OperationCall, given: str) -> bool:
+def is_history(call: OperationCall, given: str) -> bool:
     """Returns whether a call names the store `event_history`, by ARN, id or name.
 
     Raises:
@@ -103,7 +103,7 @@ async def store_to_change(call: OperationCall, given: str) -> EventDataStore:
     Raises:
         CloudTrailError: as `find_store`, or `OperationNotPermittedException`.
     """
-    if _is_history(call, given):
+    if is_history(call, given):
         raise CloudTrailError(
             "OperationNotPermittedException", f"The event data store {NAME} cannot be changed."
         )
@@ -135,7 +135,7 @@ def _history_arn(call: OperationCall) -> CloudTrailArn:
 async def get_event_data_store(call: OperationCall) -> Json:
     """Returns the settings and the status of a store."""
     given = call.input["EventDataStore"]
-    if not _is_history(call, given):
+    if not is_history(call, given):
         store = await find_store(call, given)
         return {**_description(store), **_federation(store)}
     history = call.services.history
@@ -185,6 +185,7 @@ async def create_event_data_store(call: OperationCall) -> Json:
         tags=with_tags((), read_tags(given.get("TagsList", ()))),
     )
     _check_retention(store)
+    _check_regions(store)
     created = await stores.add(store)
     return {**_description(created), "Status": "CREATED", "TagsList": as_tag_list(created.tags)}
 
@@ -214,12 +215,8 @@ async def update_event_data_store(call: OperationCall) -> Json:
             updated_at=call.now(),
         )
         _check_retention(changed)
-        if (changed.category == INSIGHT) != (current.category == INSIGHT):
-            raise CloudTrailError(
-                "InvalidEventSelectorsException",
-                f"Event data store {current.name} has {current.category} events; a store cannot "
-                "change between Insights events and others.",
-            )
+        _check_family(current, changed)
+        _check_regions(changed)
         return changed
 
     changed = await call.services.created_stores.change(store, change)
@@ -229,7 +226,7 @@ async def update_event_data_store(call: OperationCall) -> Json:
 @operation("DeleteEventDataStore")
 async def delete_event_data_store(call: OperationCall) -> Json:
     """Ends a store's ingestion; the store can be restored for seven days."""
-    if _is_history(call, call.input["EventDataStore"]):
+    if is_history(call, call.input["EventDataStore"]):
         raise _protected(NAME)
     store = await _to_change(call)
     await call.services.store_imports.check_none_into(store)
@@ -243,6 +240,12 @@ async def delete_event_data_store(call: OperationCall) -> Json:
             raise CloudTrailError(
                 "EventDataStoreFederationEnabledException",
                 f"Event data store {current.name} is federated: disable its federation first.",
+            )
+        if current.channels:
+            raise CloudTrailError(
+                "ChannelExistsForEDSException",
+                f"Event data store {current.name} is a destination of channel "
+                f"{current.channels[0]}.",
             )
         return replace(current, deleted_at=call.now(), updated_at=call.now())
 
@@ -376,6 +379,29 @@ def _check_retention(store: EventDataStore) -> None:
     if store.retention > most:
         raise CloudTrailError(
             _INVALID, f"RetentionPeriod must be at most {most} days with {store.billing}."
+        )
+
+
+def _check_family(current: EventDataStore, changed: EventDataStore) -> None:
+    """Checks that a store keeps to calls, to Insights events, or to events of channels.
+
+    Raises:
+        CloudTrailError: `InvalidEventSelectorsException`.
+    """
+    if changed.family == current.family:
+        return
+    family = changed.family if current.family == MANAGEMENT else current.family
+    raise CloudTrailError(
+        "InvalidEventSelectorsException",
+        f"Event data store {current.name} has {current.category} events; a store cannot "
+        f"change between {'Insights' if family == INSIGHT else family} events and others.",
+    )
+
+
+def _check_regions(store: EventDataStore) -> None:
+    if store.category == ACTIVITY and store.multi_region:
+        raise CloudTrailError(
+            _INVALID, f"MultiRegionEnabled must be false for a store with {ACTIVITY} events."
         )
 
 

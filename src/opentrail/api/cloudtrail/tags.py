@@ -1,14 +1,15 @@
-"""The operations on tags of trails and event data stores (cloudtrail-format §8.4)."""
+"""The operations on tags of trails, event data stores and channels (cloudtrail-format §8.4)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 
+from opentrail.api.cloudtrail.channels import find_channel
 from opentrail.api.cloudtrail.operation import OperationCall, operation
 from opentrail.api.cloudtrail.stores import find_store
 from opentrail.api.cloudtrail.trails import resource_not_found
-from opentrail.core.arns import STORE, TRAIL, TYPES, read_cloudtrail_arn
+from opentrail.core.arns import CHANNEL, STORE, TRAIL, TYPES, read_cloudtrail_arn
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Json
 from opentrail.core.trail import Tags, as_tag_list, read_tags, with_tags, without_tags
@@ -16,12 +17,15 @@ from opentrail.lake.store_registry import inactive
 
 _MAX_RESOURCES = 20
 _ERRORS = {"TagsList": "InvalidTagParameterException"}
-_MISSING = ("TrailNotFoundException", "EventDataStoreNotFoundException")
+_MISSING = (
+    *("TrailNotFoundException", "EventDataStoreNotFoundException"),
+    "ChannelNotFoundException",
+)
 
 
 @operation("AddTags", errors=_ERRORS)
 async def add_tags(call: OperationCall) -> Json:
-    """Adds tags to a trail or store; existing keys get new values."""
+    """Adds tags to a trail, store or channel; existing keys get new values."""
     added = read_tags(call.input["TagsList"])
     await _change(call, lambda tags: with_tags(tags, added))
     return {}
@@ -29,7 +33,7 @@ async def add_tags(call: OperationCall) -> Json:
 
 @operation("RemoveTags", errors=_ERRORS)
 async def remove_tags(call: OperationCall) -> Json:
-    """Removes the tags with these keys from a trail or store."""
+    """Removes the tags with these keys from a trail, store or channel."""
     removed = [str(tag["Key"]) for tag in call.input["TagsList"]]
     await _change(call, lambda tags: without_tags(tags, removed))
     return {}
@@ -37,7 +41,7 @@ async def remove_tags(call: OperationCall) -> Json:
 
 @operation("ListTags")
 async def list_tags(call: OperationCall) -> Json:
-    """Returns the tags of up to 20 trails and stores."""
+    """Returns the tags of up to 20 trails, stores and channels."""
     arns = call.input["ResourceIdList"]
     if len(arns) > _MAX_RESOURCES:
         raise CloudTrailError(
@@ -60,8 +64,11 @@ async def _tags(call: OperationCall, arn: str) -> Tags:
         CloudTrailError: as `_type`, or `ResourceNotFoundException`.
     """
     try:
-        if _type(arn) == TRAIL:
+        kind = _type(arn)
+        if kind == TRAIL:
             return (await call.services.trails.find(call.account, call.region, arn)).trail.tags
+        if kind == CHANNEL:
+            return (await find_channel(call, arn)).tags
         return (await find_store(call, arn)).tags
     except CloudTrailError as error:
         raise resource_not_found(arn) if error.code in _MISSING else error from None
@@ -76,7 +83,14 @@ async def _change(call: OperationCall, change: Callable[[Tags], Tags]) -> None:
     """
     arn, services = call.input["ResourceId"], call.services
     try:
-        if _type(arn) == TRAIL:
+        kind = _type(arn)
+        if kind == CHANNEL:
+            await services.created_channels.change(
+                await find_channel(call, arn),
+                lambda current: replace(current, tags=change(current.tags)),
+            )
+            return
+        if kind == TRAIL:
             stored = await call.trail_to_change(arn)
             trail = replace(stored.trail, tags=change(stored.trail.tags))
             await services.trails.change(stored, trail)
@@ -107,6 +121,6 @@ def _type(arn: str) -> str:
         raise CloudTrailError(
             "ResourceTypeNotSupportedException", f"Resources of type {parts.type} have no tags."
         )
-    if parts.type not in (TRAIL, STORE):
+    if parts.type not in (TRAIL, STORE, CHANNEL):
         raise resource_not_found(arn)
     return parts.type

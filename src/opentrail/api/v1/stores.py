@@ -78,8 +78,8 @@ class EventDataStores:
     async def preview(self, request: Request, body: Json) -> SelectorPreview:
         """Returns the number of the newest events of the last day that selectors select.
 
-        The body has `AdvancedEventSelectors`. The events are those of `/trails/preview`, and
-        Insights events.
+        The body has `AdvancedEventSelectors`. The events are those of `/trails/preview`, Insights
+        events, and the events of all channels.
         """
         return await self._trails.preview_of(request, body, SelectorOwner.EVENT_DATA_STORE)
 
