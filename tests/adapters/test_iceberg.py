@@ -13,7 +13,7 @@ import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 from pyiceberg.table import StaticTable
 
 from opentrail.adapters import iceberg
@@ -167,6 +167,22 @@ def test_interrupted_publication_is_repeated(tmp_path: Path, point: str, count: 
         faults.arm(point, sys.maxsize, cut)
         publish(PyArrowFileIO(), f"file://{table}", MANAGEMENT, wanted, later)
         assert events(table) == numbers
+
+
+class Unreachable(PyArrowFileIO):
+    """Storage that does not answer."""
+
+    def new_input(self, location: str) -> PyArrowFile:
+        raise PermissionError(location)
+
+
+def test_outage_does_not_begin_another_table(tmp_path: Path) -> None:
+    table, files = tmp_path / "iceberg", [a_file(tmp_path, number) for number in range(2)]
+    publish(PyArrowFileIO(), f"file://{table}", MANAGEMENT, files[:1], NOW)
+    before = metadata(table)
+    with pytest.raises(PermissionError):
+        publish(Unreachable(), f"file://{table}", MANAGEMENT, files, NOW)
+    assert metadata(table) == before
 
 
 @pytest.mark.parametrize("name", ["version-hint.text", "v2.metadata.json"])

@@ -1,4 +1,4 @@
-"""An Apache Iceberg table of the files of an event data store, for Trino, Spark and others.
+"""An Apache Iceberg table of the files of an event data store, for Trino, DuckDB and others.
 
     python -m opentrail.adapters.iceberg LOCATION FAMILY FILE...
 
@@ -170,7 +170,7 @@ def _opened(io: FileIO, location: str) -> tuple[Table | None, int]:
         metadata = FromInputFile.table_metadata(io.new_input(path))
         table = Table(("opentrail",), metadata, path, io, _Folder(io, location, version))
         _data_files(table)
-    except (OSError, ValueError, ValidationError):
+    except (FileNotFoundError, ValueError, ValidationError):
         if local := _local(location):  # readers may look for higher numbers
             shutil.rmtree(local, ignore_errors=True)
         return None, version
