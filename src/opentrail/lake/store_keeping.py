@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 #: Positions behind the journal at which a store's files are written. Queries read these
 #: positions from the journal.
-BEHIND = 10_000
+BEHIND = 20_000
 #: The same once the files are `_OLD_SECONDS` old.
 _FEW_BEHIND, _OLD_SECONDS = 2_000, 300.0
 #: Seconds between two checks, and between two deletions of expired events.
