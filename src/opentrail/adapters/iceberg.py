@@ -78,11 +78,12 @@ _NAME_MAPPING = "schema.name-mapping.default"
 class _Folder(NoopCatalog):
     """Commits to one table by writing the next metadata file, and then its number."""
 
-    def __init__(self, io: FileIO, location: str, version: int) -> None:
+    def __init__(self, io: FileIO, location: str) -> None:
         super().__init__("opentrail")
         self._io = io
         self._location = location
-        self.version = version
+        #: Of the newest metadata; 0 before the first.
+        self.version = 0
 
     def commit_table(
         self,
@@ -93,8 +94,9 @@ class _Folder(NoopCatalog):
         """Writes the metadata after `updates`."""
         for requirement in requirements:
             requirement.validate(table.metadata)
-        location = table.metadata_location if self.version else None
-        metadata = update_table_metadata(table.metadata, updates, metadata_location=location)
+        metadata = update_table_metadata(
+            table.metadata, updates, metadata_location=table.metadata_location
+        )
         written = {"metadata": metadata, "metadata-location": self.write(metadata)}
         return CommitTableResponse.model_validate(written)
 
@@ -129,14 +131,13 @@ def publish(io: FileIO, location: str, family: str, files: Sequence[str], now: d
     Returns:
         0 if there is no table, because it never had a file.
     """
-    table, version = _opened(io, location)
+    table, folder = _opened(io, location)
     present = {} if table is None else {each.file_path: each for each in _data_files(table)}
     added = [file for file in files if file not in present]
     removed = [each for path, each in present.items() if path not in {*files}]
     if table is None:
         if not files:
             return 0
-        folder = _Folder(io, location, version)
         metadata = _new_metadata(location, family)
         table = Table(("opentrail",), metadata, folder.write(metadata), io, folder)
     if added or removed:
@@ -156,25 +157,24 @@ def publish(io: FileIO, location: str, family: str, files: Sequence[str], now: d
                     overwrite.append_data_file(each)
         _forget(io, former - _former_metadata(table) - {table.metadata_location})
         _expire(io, table, now - KEPT)
-    catalog = table.catalog
-    return catalog.version if isinstance(catalog, _Folder) else 0
+    return folder.version
 
 
-def _opened(io: FileIO, location: str) -> tuple[Table | None, int]:
-    """Returns the table, and the version of its metadata; None if that cannot be read."""
-    version = 0
+def _opened(io: FileIO, location: str) -> tuple[Table | None, _Folder]:
+    """Returns the table, None if its metadata cannot be read, and its folder."""
+    folder = _Folder(io, location)
     try:
         with io.new_input(_metadata(location, _HINT)).open() as stream:
-            version = int(stream.read())
-        path = _metadata(location, f"v{version}.metadata.json")
+            folder.version = int(stream.read())
+        path = _metadata(location, f"v{folder.version}.metadata.json")
         metadata = FromInputFile.table_metadata(io.new_input(path))
-        table = Table(("opentrail",), metadata, path, io, _Folder(io, location, version))
+        table = Table(("opentrail",), metadata, path, io, folder)
         _data_files(table)
     except (FileNotFoundError, ValueError, ValidationError):
         if local := _local(location):  # readers may look for higher numbers
             shutil.rmtree(local, ignore_errors=True)
-        return None, version
-    return table, version
+        return None, folder
+    return table, folder
 
 
 def _new_metadata(location: str, family: str) -> TableMetadata:
