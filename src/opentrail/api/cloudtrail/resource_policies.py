@@ -28,14 +28,10 @@ from opentrail.core.policies import PolicyKind, parse_policy
 @operation("ListDashboards")
 async def list_dashboards(call: OperationCall) -> Json:
     """Returns an empty list: dashboards cannot be created yet."""
-    return _empty(call, "Dashboards")
-
-
-def _empty(call: OperationCall, member: str) -> Json:
     if call.input.get("NextToken") is not None:
         # There is only one page, so opentrail never issues a token.
         raise CloudTrailError("InvalidNextTokenException", "The next token is not valid.")
-    return {member: []}
+    return {"Dashboards": []}
 
 
 # Policies
