@@ -10,6 +10,7 @@ from opentrail.api.athena import OPERATIONS, hive_type
 from opentrail.lake.dialect.types import parse_type
 from opentrail.lake.queries import MAX_ACTIVE
 from tests.api.caller import Api
+from tests.api.cloudtrail.test_channels import a_store
 from tests.factories import ACCOUNT, an_identity, catalog
 from tests.fakes import asynchronous
 
@@ -209,13 +210,7 @@ async def test_created_stores_are_tables() -> None:
 @asynchronous
 async def test_stores_for_channels_have_their_own_columns() -> None:
     api = Api()
-    selector = {"FieldSelectors": [{"Field": "eventCategory", "Equals": ["ActivityAuditLog"]}]}
-    await api.ok(
-        "CreateEventDataStore",
-        Name="orders",
-        MultiRegionEnabled=False,
-        AdvancedEventSelectors=[selector],
-    )
+    await a_store(api, "orders")
     table = (await ok(api, "GetTableMetadata", TableName="orders", **_DATABASE))["TableMetadata"]
     types = {column["Name"]: column["Type"] for column in table["Columns"]}
     assert types["metadata"] == "struct<ingestiontime:string,channelarn:string>"

@@ -11,6 +11,7 @@ from opentrail.lake.store_registry import EVERY_REGION
 from opentrail.questions.query_tables import ListTables
 from opentrail.questions.question import Asked
 from tests.api.caller import Api
+from tests.api.cloudtrail.test_channels import a_store
 from tests.factories import ACCOUNT, MOMENT
 from tests.fakes import asynchronous
 
@@ -76,13 +77,7 @@ async def test_server_without_history_has_no_tables() -> None:
 @asynchronous
 async def test_stores_for_channels_have_their_own_columns() -> None:
     api = Api()
-    selector = {"FieldSelectors": [{"Field": "eventCategory", "Equals": ["ActivityAuditLog"]}]}
-    await api.ok(
-        "CreateEventDataStore",
-        Name="orders",
-        MultiRegionEnabled=False,
-        AdvancedEventSelectors=[selector],
-    )
+    await a_store(api, "orders")
     answer = (await api.ask("/api/v1/query-tables")).json
     assert [table["category"] for table in answer["tables"]] == [None, "ActivityAuditLog"]
     columns = {column["name"]: column["type"] for column in answer["activityColumns"]}
