@@ -118,6 +118,11 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
         ("https://ENV.example:443/", "https://env.example"),
         ("https://[::1]:8443", "https://[::1]:8443"),
     ),
+    "domain": (
+        ('"s3.file.example"', ("s3.file.example",)),
+        ("s3.env.example,S3.ENV.example", ("s3.env.example", "s3.env.example")),
+        (["s3.flag.example"], ("s3.flag.example",)),
+    ),
     "trusted_proxies": (
         ('["10.0.0.0/8", "::1"]', ("10.0.0.0/8", "::1")),
         ("10.0.0.1,10.0.0.2", ("10.0.0.1", "10.0.0.2")),
@@ -583,6 +588,7 @@ WRONG_TEXTS = {
     "role": ["any", "recorder,query"],
     "insights_preset": ["relaxed", "AWS"],
     "insights_types": ["new-apis", "all,new-api", "OpenTrail.NewApi", "new-api access-denied"],
+    "domain": ["", "10.0.0.1", "s3.example.org:4747", "http://s3.example.org", "*.s3.example.org"],
     "trusted_proxies": ["10.0.0.0/33", "proxy", "10.0.0.1/8", ""],
     "insecure_trusted_networks": ["0.0.0.0/0", "::/0", "8.8.8.0/24", "10.0.0.0/7", "containers"],
     "recorders": ["0", "1.5", "x"],

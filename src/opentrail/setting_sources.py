@@ -42,7 +42,7 @@ def load(
         variable = f"OPENTRAIL_{name.upper()}"
         if environment.get(variable):
             raw: Any = environment[variable]
-            parsed = raw.split(",") if name == "upstream" else raw
+            parsed = raw.split(",") if SETTINGS[name].is_repeatable else raw
             settings = _with(settings, name, parsed, variable)
     for name, value in flags.items():
         if value is not None and name in SETTINGS:

@@ -34,6 +34,10 @@ _SIZE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?([MGT]B)", re.ASCII | re.IGNORECAS
 _UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 _MIN_SIZE_BYTES = 10 * 10**6
 _MAX_SIZE_BYTES = 10**15
+#: A DNS name that is not an address.
+_DOMAIN = re.compile(
+    r"(?=.{1,253}\Z)(?!.*\.\d+\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*"
+)
 #: A host in a URL, in lowercase, without brackets.
 _HOST = re.compile(r"[a-z0-9.-]+|[0-9a-f:.]+")
 #: Issuers on this machine, which need no TLS.
@@ -242,6 +246,17 @@ def read_upstreams(value: Any, source: str) -> dict[str, str]:
             raise UsageError(f"{source} must be URL or SERVICE=URL, not {entry!r}")
         urls[service] = url
     return urls
+
+
+def read_domains(value: Any, source: str) -> tuple[str, ...]:
+    """Reads a DNS name or a list of them."""
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not names:
+        raise UsageError(f"{source} must be a DNS name like s3.example.org, not {value!r}")
+    for name in names:
+        if not isinstance(name, str) or not _DOMAIN.fullmatch(name.strip().lower()):
+            raise UsageError(f"{source} must be a DNS name like s3.example.org, not {name!r}")
+    return tuple(name.strip().lower() for name in names)
 
 
 def read_file(value: Any, source: str) -> Path:

@@ -16,6 +16,7 @@ from opentrail.setting_values import (
     read_collector,
     read_console_url,
     read_database,
+    read_domains,
     read_file,
     read_headers,
     read_insights_types,
@@ -113,6 +114,8 @@ class Setting:
     read: Callable[[Any, str], Any] | None
     #: The valid values, if `read` is None.
     choices: tuple[str, ...]
+    #: Whether the flag may be given more than once; the variable then has commas.
+    is_repeatable: bool
 
 
 def _setting(
@@ -123,9 +126,10 @@ def _setting(
     read: Callable[[Any, str], Any] | None = None,
     choices: tuple[str, ...] = (),
     repr: bool = True,  # noqa: A002 - the name in dataclasses
+    is_repeatable: bool = False,
 ) -> Any:
     """Declares a field of `Settings` with a default; `Setting` describes the other arguments."""
-    metadata = {_SETTING: Setting(group, metavar, help, read, choices)}
+    metadata = {_SETTING: Setting(group, metavar, help, read, choices, is_repeatable)}
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata, repr=repr)
     return field(default=default, metadata=metadata, repr=repr)
@@ -185,7 +189,22 @@ class Settings:
     )
     #: URL of the upstream for each service; `""` means all other services.
     upstream: Mapping[str, str] = _setting(
-        {}, _ADDRESSES, "[SERVICE=]URL", "where calls go; repeatable", read=read_upstreams
+        {},
+        _ADDRESSES,
+        "[SERVICE=]URL",
+        "where calls go; repeatable",
+        read=read_upstreams,
+        is_repeatable=True,
+    )
+    #: Names under which the upstream reads `BUCKET.NAME` as a bucket's virtual host: SeaweedFS's
+    #: `-s3.domainName`, Ceph's `rgw_dns_name`. Wildcard names in the certificate count as well.
+    domain: tuple[str, ...] = _setting(
+        (),
+        _ADDRESSES,
+        "NAME",
+        "a name whose virtual hosts BUCKET.NAME the upstream reads; repeatable",
+        read=read_domains,
+        is_repeatable=True,
     )
     #: Seconds an upstream may be silent before or during a response.
     upstream_timeout: float = _setting(

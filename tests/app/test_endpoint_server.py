@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from opentrail.app.endpoint_server import (
-    base_hosts,
     bind,
     connection_limit,
+    names_of,
     tls_of_endpoint,
     upstreams_of,
 )
 from opentrail.core.errors import UsageError
 from opentrail.settings import Address, Settings
+from tests.certificates import issue, write
 
 
 def test_socket_is_bound_to_its_address_without_blocking() -> None:
@@ -45,10 +46,22 @@ def test_every_service_has_its_upstream_or_the_default() -> None:
         upstreams_of(Settings(upstream={"": "ftp://x"}))
 
 
-def test_base_hosts_exclude_ip_addresses() -> None:
-    assert "localhost" in base_hosts(Address("127.0.0.1", 1))
-    assert "127.0.0.1" not in base_hosts(Address("127.0.0.1", 1))
-    assert "trail.local" in base_hosts(Address("trail.local", 1))
+def test_names_exclude_ip_addresses() -> None:
+    names, domains = names_of(Settings(listen=Address("127.0.0.1", 1)))
+    assert "localhost" in names
+    assert "127.0.0.1" not in names
+    assert not domains
+    names, _ = names_of(Settings(listen=Address("trail.local", 1)))
+    assert "trail.local" in names
+
+
+def test_certificate_and_setting_name_domains(tmp_path: Path) -> None:
+    pem, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    write(issue("trail.example"), pem, key)
+    names, domains = names_of(Settings(tls_certificate=pem, domain=("other.example",)))
+    assert ("trail.example" in names, domains) == (True, {"other.example"})
+    write(issue("*.s3.example"), pem, key)
+    assert names_of(Settings(tls_certificate=pem))[1] == {"s3.example"}
 
 
 def test_an_invalid_certificate_is_wrong_use(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.wire.message import Request
-from opentrail.wire.routing import NOTHING, Route, Router
+from opentrail.wire.routing import NOTHING, KnownBy, Route, Router, S3Host
 from opentrail.wire.service_models import Service
 from opentrail.wire.sigv4 import Credential, read_credential
 from tests.factories import (
@@ -228,6 +228,40 @@ def test_buckets_named_like_s3_control_stay_buckets(bucket: str) -> None:
         assert named(request, using) == ("s3", "PutObject")
 
 
+@pytest.mark.parametrize(
+    ("host", "bucket", "known_by"),
+    [
+        ("127.0.0.1:4747", None, KnownBy.NAME),
+        ("[::1]:4747", None, KnownBy.NAME),
+        ("localhost:4747", None, KnownBy.NAME),
+        ("opentrail:4747", None, KnownBy.NAME),
+        ("", None, KnownBy.NAME),
+        ("s3.example.org:4747", None, KnownBy.NAME),
+        ("vault.s3.example.org:4747", "vault", KnownBy.NAME),
+        ("a.b.s3.example.org", "a.b", KnownBy.NAME),
+        ("Vault.s3.example.org", "vault", KnownBy.LABEL),
+        ("vault.s3.example.org.", "vault", KnownBy.LABEL),
+        ("vault.s3.example.org:x", None, KnownBy.NOTHING),
+        ("s3.us-east-1.amazonaws.com", None, KnownBy.NAME),
+        ("vault.s3.amazonaws.com", "vault", KnownBy.AWS),
+        ("sts.amazonaws.com", None, KnownBy.AWS),
+        ("vault.localhost:4747", "vault", KnownBy.LABEL),
+        ("vault.s3.localhost:4747", "vault", KnownBy.LABEL),
+        ("s3.localhost:4747", None, KnownBy.LABEL),
+        ("vault.127.0.0.1:4747", "vault", KnownBy.LABEL),
+        ("vault.127.0.0.1.nip.io", "vault", KnownBy.LABEL),
+        ("127.0.0.1.nip.io", None, KnownBy.NAME),
+        ("vault.s3.other.example", None, KnownBy.NOTHING),
+        ("s3.example.org.evil.example", None, KnownBy.NOTHING),
+    ],
+)
+def test_upstreams_read_only_known_names_alike(
+    host: str, bucket: str | None, known_by: KnownBy
+) -> None:
+    using = Router(catalog(), ["localhost"], ["s3.example.org"])
+    assert using.read_host(host) == S3Host(bucket, known_by)
+
+
 def test_a_confirmation_link_is_a_call_to_sns() -> None:
     link = an_s3_request("GET", "/", "Action=ConfirmSubscription&TopicArn=t&Token=secret", {})
     route = Router(catalog()).identify(link, None)
@@ -424,7 +458,104 @@ def test_a_signed_action_needs_no_version(version: bytes) -> None:
 
 def test_header_of_cbor_does_not_hide_an_action() -> None:
     headers = {**FORM, "smithy-protocol": "rpc-v2-cbor"}
-    assert named(a_request("iam", headers=headers, body=DELETE)) == ("iam", "DeleteUser")
+    route = identify(a_request("iam", headers=headers, body=DELETE))
+    assert (route.service and route.service.name, route.operation) == ("iam", None)
+    assert route.conflict
+
+
+# A signature's service, and parts of the request that name another. Upstreams differ in which they
+# believe; the service of the signature is never changed.
+
+MISLEADING = st.fixed_dictionaries(
+    {},
+    optional={
+        "x-amz-target": st.sampled_from(
+            [
+                "DynamoDB_20120810.GetItem",
+                "Kinesis_20131202.GetRecords",
+                "DynamoDBStreams_20120810.GetRecords",
+                "AmazonSQS.ReceiveMessage",
+                "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.LookupEvents",
+                "DynamoDB_20120810.PutItem.GetItem",
+                "x",
+            ]
+        ),
+        "smithy-protocol": st.sampled_from(["rpc-v2-cbor", "RPC-v2-CBOR", "rpc-v2-json"]),
+        "content-type": st.sampled_from(
+            [FORM["content-type"], "application/x-amz-json-1.0", "multipart/form-data; boundary=x"]
+        ),
+        "x-amz-request-route": st.just("route"),
+    },
+)
+PATHS = st.sampled_from(
+    [
+        "/",
+        "/bucket",
+        "/bucket/key",
+        "/bucket/k/service/DynamoDB_20120810/operation/GetItem",
+        "/service/DynamoDB_20120810/operation/GetItem",
+        "/2015-03-31/functions",
+        "/v1/speech",
+    ]
+)
+QUERIES = st.sampled_from(["", "uploads", "delete", "Action=GetUser&Version=2010-05-08", "acl"])
+BODIES = st.sampled_from([b"", DELETE, b"{}", b"Action=GetCallerIdentity&Version=2011-06-15"])
+
+
+@given(
+    service=st.sampled_from(["s3", "s3express", "s3-outposts", "iam", "lambda", "dynamodb", "sqs"]),
+    method=st.sampled_from(["GET", "PUT", "POST", "DELETE"]),
+    path=PATHS,
+    query=QUERIES,
+    headers=MISLEADING,
+    body=BODIES,
+)
+def test_nothing_changes_the_service_of_a_signature(
+    service: str, method: str, path: str, query: str, headers: dict[str, str], body: bytes
+) -> None:
+    signed_as = {
+        s.name for s in catalog().signed_as(service) if service not in ("s3", "s3express")
+    } | ({"s3"} if service.startswith("s3") else set())
+    route = identify(a_request(service, method, path, query, headers, body))
+    assert route.service is None or route.service.name in signed_as
+    if route.conflict is not None:
+        assert route.operation is None
+
+
+@given(method=st.sampled_from(["GET", "PUT", "POST", "DELETE"]), path=PATHS, query=QUERIES)
+def test_json_call_is_no_call_to_s3(method: str, path: str, query: str) -> None:
+    headers = {"x-amz-target": "DynamoDB_20120810.GetItem"}
+    request = a_request("dynamodb", method, path, query, headers, b"{}")
+    route = identify(request)
+    assert route.operation == "GetItem" or route.conflict
+    assert route.conflict or not router().is_like_s3(request)
+
+
+@pytest.mark.parametrize("target", ["DynamoDB_20120810.PutItem.GetItem", "PutItem.GetItem"])
+def test_target_with_two_operations_is_a_conflict(target: str) -> None:
+    route = identify(a_json_request("dynamodb", target, {}))
+    assert route.operation is None
+    assert route.conflict
+
+
+def test_target_of_an_older_version_is_read() -> None:
+    route = identify(a_json_request("dynamodb", "DynamoDB_20111205.GetItem", {}))
+    assert (route.operation, route.conflict) == ("GetItem", None)
+
+
+@pytest.mark.parametrize("service", ["s3-outposts", "s3-object-lambda", "s3express"])
+def test_common_bucket_needs_the_common_signing_name(service: str) -> None:
+    route = identify(a_request(service, "DELETE", "/bucket/key"))
+    assert (route.service and route.service.name, route.operation) == ("s3", None)
+    assert route.conflict
+
+
+@pytest.mark.parametrize(
+    ("key", "region"), [("KEY/x", "us-east-1"), ("KEY", "s3"), ("KEY", "us-s3-1")]
+)
+def test_scope_that_may_be_read_as_s3_is_a_conflict(key: str, region: str) -> None:
+    credential = Credential(key, region, "lambda", "SigV4", "AuthHeader")
+    assert router().identify(a_request("lambda", "PUT", "/b/k"), credential).conflict
 
 
 # JSON and CBOR
@@ -457,9 +588,8 @@ def test_an_unknown_target_leaves_the_signers_service(target: str, operation: st
     assert route.protocol == "json"
 
 
-@pytest.mark.parametrize("prefix", ["", "/prefix"])
-def test_a_cbor_call_is_named_by_its_path(prefix: str) -> None:
-    path = f"{prefix}/service/GraniteServiceVersion20100801/operation/PutMetricData"
+def test_a_cbor_call_is_named_by_its_path() -> None:
+    path = "/service/GraniteServiceVersion20100801/operation/PutMetricData"
     request = a_request("monitoring", "POST", path, headers={"smithy-protocol": "rpc-v2-cbor"})
     route = identify(request)
     assert (route.service and route.service.name, route.operation) == (
@@ -544,9 +674,11 @@ def test_an_unsigned_object_is_no_sign_on_call(method: str) -> None:
     assert route.service.name == "s3"
 
 
-@pytest.mark.parametrize("service", ["no-such-service", "S3", "..", "é"])
+@pytest.mark.parametrize("service", ["no-such-service", "S3", " s3", "s3%20", "..", "é"])
 def test_an_unknown_service_is_not_routed(service: str) -> None:
-    assert identify(a_request(service, "GET", "/x/y")) == Route(None, None, None)
+    route = identify(a_request(service, "GET", "/x/y"))
+    assert (route.service, route.operation) == (None, None)
+    assert (route.conflict is None) == (service == "no-such-service")
 
 
 @pytest.mark.hypothesis

@@ -14,10 +14,11 @@ from difflib import get_close_matches
 from typing import Any
 
 from opentrail.access.keys import KnownKey, KnownKeys
+from opentrail.adapters.certificates import names_in_certificate
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.system import SystemClock, raise_descriptor_limit
 from opentrail.adapters.unrecorded_counts import GapFile, LeftOutCounts
-from opentrail.app.upstreams import emulator_of
+from opentrail.app.upstreams import UpstreamKinds, emulator_of
 from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
 from opentrail.capture.proxy.bodies import StoredBody
 from opentrail.capture.proxy.connections import Acceptor, Handshake
@@ -93,7 +94,7 @@ class EndpointServer:
         selection = settings.record if isinstance(settings.record, Selection) else None
         self._endpoint = Endpoint(
             recorder=self._recorder,
-            router=Router(catalog, base_hosts(settings.listen)),
+            router=Router(catalog, *names_of(settings)),
             upstreams=upstreams_of(settings),
             answer_api_call=answer_api_call,
             clock=clock,
@@ -102,6 +103,11 @@ class EndpointServer:
             gate=self._gate(settings, clock),
             meet=Newcomers(identities, catch_up).meet if catch_up else None,
             networks=networks,
+            takes_for_s3=(
+                UpstreamKinds(settings.upstream_ca).takes_for_s3
+                if settings.upstream_check == "on"
+                else None
+            ),
             choice=Choice(selection, self._counts.count) if selection else None,
             answer_seconds=settings.upstream_timeout,
             max_connections=connection_limit(raise_descriptor_limit()),
@@ -316,10 +322,17 @@ def admitted_peers(settings: Settings, metrics: Metrics) -> Callable[[str], bool
     return admits
 
 
-def base_hosts(listen: Address) -> set[str]:
-    """Returns the endpoint's own names for clients."""
-    hosts = {"localhost", socket.gethostname()}
-    return hosts if listen.host[:1].isdigit() or ":" in listen.host else {*hosts, listen.host}
+def names_of(settings: Settings) -> tuple[set[str], set[str]]:
+    """Returns the endpoint's names for clients, and the domains of its virtual hosts."""
+    names = {"localhost", "localhost.localstack.cloud", socket.gethostname()}
+    domains = set(settings.domain)
+    listen = settings.listen.host
+    if not listen[:1].isdigit() and ":" not in listen:
+        names.add(listen)
+    if settings.tls_certificate is not None:
+        for name in names_in_certificate(settings.tls_certificate):
+            (domains if name.startswith("*.") else names).add(name.removeprefix("*."))
+    return names, domains
 
 
 def arm_faults() -> None:

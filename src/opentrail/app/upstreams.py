@@ -7,6 +7,7 @@ import hashlib
 import secrets
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 from opentrail.access.keys import KnownKey
 from opentrail.access.users import identity_of_user
@@ -20,7 +21,7 @@ from opentrail.adapters.aws.probe import (
     Probe,
     caller_identity,
 )
-from opentrail.capture.proxy.upstream import at
+from opentrail.capture.proxy.upstream import Upstream, at
 from opentrail.core.identity import (
     DEFAULT_ACCOUNT,
     Identity,
@@ -33,6 +34,7 @@ from opentrail.core.text import printable
 from opentrail.identity.known_identities import Identities
 from opentrail.settings import Settings, UpstreamAccess
 from opentrail.wire.resign import UpstreamCredentials
+from opentrail.wire.sigv4 import Credential
 from opentrail.wire.verification import SigningSecret
 
 #: User name in records of the console's calls to services, with `--auth enforced`.
@@ -309,6 +311,42 @@ class UpstreamCallers:
         if self._kind is None or not (self._kind.names_any_key or self._kind is AWS_EMULATOR):
             return None
         return UpstreamCredentials(access_key_id, access_key_id)
+
+
+class UpstreamKinds:
+    """The kinds of upstreams, each asked for at the first call that needs it.
+
+    Args:
+        ca: PEM file with the authorities of their certificates, or None.
+    """
+
+    def __init__(self, ca: Path | None) -> None:
+        self._ca = ca
+        self._kinds: dict[str, asyncio.Task[Kind | None]] = {}
+
+    async def takes_for_s3(self, upstream: Upstream, credential: Credential | None) -> bool:
+        """Returns whether an upstream carries out a REST call of another service as one of S3.
+
+        Raises:
+            OSError: it is unreachable, and was so at each earlier call.
+        """
+        url = upstream.url
+        task = self._kinds.get(url)
+        if task is None:
+            task = self._kinds[url] = asyncio.ensure_future(self._ask(url))
+        try:
+            kind = await asyncio.shield(task)
+        except OSError:
+            if self._kinds.get(url) is task:
+                del self._kinds[url]
+            raise
+        return kind is not None and kind.takes_for_s3(credential)
+
+    async def _ask(self, url: str) -> Kind | None:
+        kind, answer = await asyncio.to_thread(Probe(url, self._ca).kind)
+        if answer.failure is not None:
+            raise ConnectionError(answer.failure)
+        return kind
 
 
 class UpstreamCheck:

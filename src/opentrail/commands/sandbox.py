@@ -123,7 +123,7 @@ def wait_for_moto(moto: BuiltInUpstream) -> None:
         raise OpentrailError("the sandbox's moto server did not start")
 
 
-def start_seaweedfs(folder: Path) -> BuiltInUpstream:
+def start_seaweedfs(folder: Path, *flags: str) -> BuiltInUpstream:
     """Starts SeaweedFS on free ports; its data are in `folder` and survive a restart.
 
     It verifies signatures and accepts only the sandbox admin's key.
@@ -144,7 +144,7 @@ def start_seaweedfs(folder: Path) -> BuiltInUpstream:
     access.chmod(0o600)
     parts = ("master", "volume", "filer", "s3")
     ports = {f"{part}.{kind}": ReservedPort() for part in parts for kind in ("port", "port.grpc")}
-    arguments = _weed_arguments(folder, access, ports)
+    arguments = [*_weed_arguments(folder, access, ports), *flags]
     try:
         with (folder / "weed.log").open("ab") as output:
             process = _start([str(program), *arguments], output, output)

@@ -60,7 +60,8 @@ def _add_flags(parser: argparse.ArgumentParser, defaults: Settings, organization
         group = groups.get(setting.group)
         if group is None:
             group = groups[setting.group] = parser.add_argument_group(setting.group)
-        flag, action = f"--{name.replace('_', '-')}", "append" if name == "upstream" else "store"
+        flag = f"--{name.replace('_', '-')}"
+        action = "append" if setting.is_repeatable else "store"
         text = setting.help.format(d=defaults, organization=organization)
         group.add_argument(flag, metavar=setting.metavar, action=action, help=text)
         if name == "data_dir":

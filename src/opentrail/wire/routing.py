@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from functools import cache, lru_cache
 from urllib.parse import parse_qsl, unquote, urlencode
 
@@ -14,18 +15,20 @@ from opentrail.core.value_class import value_class
 from opentrail.wire.form_fields import field_values, form_text, query_pairs, unquoted
 from opentrail.wire.message import Request
 from opentrail.wire.service_models import Service, ServiceCatalog
-from opentrail.wire.sigv4 import Credential
+from opentrail.wire.sigv4 import S3_NAMES, Credential
 
 #: Characters of the name of an operation or of a signer's service, which caches keep; real ones are
 #: shorter, but callers may send any.
 _MAX_NAME = 256
 #: Maximum bytes of a search form that are read to find its operation.
 _MAX_SEARCH_BYTES = 64 * 1024
-_CBOR_PATH = re.compile(r"/service/([^/]+)/operation/([^/]+)$")
+_CBOR_PATH = re.compile(r"/service/([^/]+)/operation/([^/]+)")
 #: Services with REST operations that need no signature, tried before anonymous S3.
 _UNSIGNED_REST = ("sso", "sso-oidc", "signin")
-#: Signing names of services that use another service's model.
-_ALIASES = {"s3express": "s3", "s3-object-lambda": "s3"}
+#: Names of services in a scope. Some upstreams lowercase or trim a name before they compare it.
+_SIGNING_NAME = re.compile(r"[a-z0-9-]+")
+#: Signing names that only botocore's endpoints contain.
+_ENDPOINT_SIGNING_NAMES = {"IngestionService": "importexport"}
 #: Services whose model includes other services' operations with the same version and action.
 _SUPERSETS = ("rds",)
 #: S3 operations by the query parameter that they must have.
@@ -46,13 +49,23 @@ _AWS_CONTROL_HOST = re.compile(
     r"\.amazonaws\.com(?:\.cn)?$",
     re.I,
 )
-#: A label before an address is a bucket, which SDKs put there.
-_BEFORE_ADDRESS = re.compile(r"^(?P<bucket>.+?)\.\d{1,3}(?:\.\d{1,3}){3}$")
+#: AWS's hosts of S3 without a bucket.
+_AWS_S3_BASE = re.compile(r"^s3[.-](?:[a-z0-9-]+\.)*amazonaws\.com(?:\.cn)?$", re.I)
+_AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
+#: A label before an address is a bucket, which SDKs put there. Public name servers resolve an
+#: address before their own domain to that address.
+_BEFORE_ADDRESS = re.compile(
+    r"^(?:(?P<bucket>.+?)\.)?\d{1,3}(?:\.\d{1,3}){3}(?:\.nip\.io|\.sslip\.io)?$"
+)
+#: A host that upstreams read alike: some compare names as sent, with a final dot or capitals.
+_PLAIN_HOST = re.compile(r"[a-z0-9._-]*[a-z0-9_-](?::\d{1,5})?|\[[0-9a-f:.]+\](?::\d{1,5})?|")
 #: Signing name -> the start of its hosts; SDKs never send these calls path style.
 _LABELS_BY_SIGNER = {
     "s3-object-lambda": re.compile(r"^(?P<bucket>[a-z0-9-]+-\d{12})\.", re.I),
     "s3-outposts": re.compile(r"^(?P<bucket>[a-z0-9-]+-\d{12}\.op-[a-z0-9]+)\.", re.I),
 }
+#: Ends of names of directory buckets and of their access points.
+_DIRECTORY_BUCKETS = ("--x-s3", "--xa-s3")
 _CONTROL_SIGNERS = frozenset({"s3", "s3express", "s3-outposts"})
 _CONTROL_PATH = "/v20180820/"
 _OBJECT_LAMBDA_PATH = "/WriteGetObjectResponse"
@@ -62,6 +75,27 @@ _SLASHES = re.compile("(?:/|%2f)+", re.I)
 _PLAIN_SLASHES = re.compile("/{2,}")
 #: Query operations of links in messages: unsigned, without a version (SNS guide).
 _LINKED = {"ConfirmSubscription": "sns", "Unsubscribe": "sns"}
+
+
+class KnownBy(Enum):
+    """How the bucket in a host name is known."""
+
+    #: A name, a domain or an address of the endpoint: every upstream reads it in the same way.
+    NAME = auto()
+    #: A host name of AWS, which other upstreams may not read.
+    AWS = auto()
+    #: A label before a name or an address of the endpoint, which only some upstreams read.
+    LABEL = auto()
+    #: Neither: the first label may be a bucket.
+    NOTHING = auto()
+
+
+@value_class(frozen=True, slots=True)
+class S3Host:
+    """The reading of a `Host` header of S3; without a bucket, the path names it."""
+
+    bucket: str | None
+    known_by: KnownBy
 
 
 @value_class(frozen=True, slots=True)
@@ -74,6 +108,8 @@ class Route:
     protocol: str | None
     #: Raw (still quoted) path labels of REST operations.
     labels: Mapping[str, str] = field(default_factory=dict)
+    #: Why upstreams may read the request as different calls; None: they all read this one.
+    conflict: str | None = None
 
     @property
     def model(self) -> OperationModel | None:
@@ -87,19 +123,32 @@ NOTHING = Route(None, None, None)
 
 
 class Router:
-    """Finds service and operation; `base_hosts` are the endpoint's names without port."""
+    """Finds service and operation.
 
-    def __init__(self, catalog: ServiceCatalog, base_hosts: Iterable[str] = ()) -> None:
+    Args:
+        catalog: all services.
+        base_hosts: names of the endpoint, without port.
+        domains: names under which the upstream, too, reads `BUCKET.NAME` as a virtual host.
+    """
+
+    def __init__(
+        self,
+        catalog: ServiceCatalog,
+        base_hosts: Iterable[str] = (),
+        domains: Iterable[str] = (),
+    ) -> None:
         self._catalog = catalog
         self._base_hosts = tuple(sorted(map(str.lower, base_hosts), key=len, reverse=True))
+        self._domains = tuple(sorted(map(str.lower, domains), key=len, reverse=True))
         self._target = lru_cache(4096)(self._find_target)
         self._of_action = lru_cache(4096)(self._find_action)
-        self._bucket = lru_cache(4096)(self._find_bucket)
+        self._host = lru_cache(4096)(self._read_host)
 
     def identify(self, request: Request, credential: Credential | None) -> Route:
         """Returns the call of a request; unknown parts are None.
 
-        Contradictory requests are left unknown: an upstream might read them differently.
+        The service is the one that the signature names: nothing else in a request changes it. A
+        request with parts that name another has a `conflict`, and no operation.
         """
         signing_name = credential.service if credential else None
         if signing_name is not None:
@@ -108,39 +157,115 @@ class Router:
         if credential is None and form and not request.body_is_whole:
             return NOTHING  # the body names the service of an unsigned query call, but is missing
         route = self._other_than_action(request, signing_name)
-        if signing_name not in ("s3", "s3express"):
-            action = self._action(request, signing_name)
-            if action is not None and route and route.operation not in (None, action.operation):
-                return Route(action.service, None, None)
-            if action is not None:
-                return action
-            if signing_name is None and request.path == "/" and _has_action(request):
-                return NOTHING  # an unknown query service; S3 has no such request
-        return route or self._rest(request, signing_name)
+        if signing_name in S3_NAMES:
+            of_s3 = self._rest(request, signing_name)
+            conflict = _conflict_of_signer(of_s3, request, signing_name)
+            if route is not None:
+                conflict = "a call to S3 has no X-Amz-Target and no smithy-protocol"
+            return self._unless(conflict, of_s3)
+        action = self._action(request, signing_name)
+        if (
+            action is not None
+            and route
+            and (route.conflict or route.operation not in (None, action.operation))
+        ):
+            conflict = route.conflict or "it names two operations"
+            route = Route(action.service, None, None, {}, conflict)
+        elif action is not None:
+            route = self._unless(self._conflict_of_action(request, signing_name), action)
+        elif route is not None:
+            route = self._unless(_conflict_of_body_call(request), route)
+        elif signing_name is None and request.path == "/" and _has_action(request):
+            return NOTHING  # an unknown query service; S3 has no such request
+        else:
+            route = self._rest(request, signing_name)
+        return self._unless(self._conflict_of_scope(credential), route)
+
+    def _unless(self, conflict: str | None, route: Route) -> Route:
+        if conflict is None or route.conflict is not None:
+            return route
+        return Route(route.service, None, route.protocol, {}, conflict)
+
+    def _conflict_of_scope(self, credential: Credential | None) -> str | None:
+        """Returns why upstreams may read another service from the scope of a signature.
+
+        moto finds a service by a pattern in `SERVICE.REGION`, and splits a scope at each slash.
+        """
+        if credential is None or credential.version == "SigV2":
+            return None
+        name = credential.service or ""
+        is_known = self._catalog.signed_as(name) or name in _ENDPOINT_SIGNING_NAMES
+        if not is_known and not _SIGNING_NAME.fullmatch(name):
+            return f"the credential names no service but {name[:_MAX_NAME]!r}"
+        if "/" in credential.access_key_id or "s3" in (credential.region or ""):
+            return "the credential may be read as one for S3"
+        return None
+
+    def _conflict_of_action(self, request: Request, signing_name: str | None) -> str | None:
+        """Returns why a call of a query protocol may be read as a call to S3."""
+        if request.path == "/" and request.method in ("GET", "POST"):
+            # S3 reads a GET as ListBuckets, or in a virtual host as a list of the bucket.
+            is_post = request.method == "POST"
+            if is_post or self.bucket_of_host(request.headers.get("host", "")) is None:
+                return None
+        if signing_name == "sqs" and request.method in ("GET", "POST"):
+            return None  # the path is the queue
+        return self._conflict_with_s3(request)
+
+    def _conflict_with_s3(self, request: Request) -> str | None:
+        return "it may be a call to S3" if self.is_like_s3(request) else None
+
+    def is_like_s3(self, request: Request) -> bool:
+        """Returns whether a store of S3 that ignores signing names finds an operation."""
+        return self._s3(request, self._catalog.services["s3"]).operation is not None
 
     def _other_than_action(self, request: Request, signing_name: str | None) -> Route | None:
         """Returns the call that a header, or CBOR's path, names."""
-        if request.headers.get("smithy-protocol", "").lower() == "rpc-v2-cbor":
-            return self._cbor(request, signing_name)
         target = request.headers.get("x-amz-target")
+        if request.headers.get("smithy-protocol", "").lower() == "rpc-v2-cbor":
+            route = self._cbor(request, signing_name)
+            return self._unless("it has an X-Amz-Target, too" if target else None, route)
         if not target:
             return None
         find = self._target if len(target) <= _MAX_NAME else self._find_target
         return find(target, signing_name)
 
     def _cbor(self, request: Request, signing_name: str | None) -> Route:
-        match = _CBOR_PATH.search(request.path)
+        match = _CBOR_PATH.fullmatch(request.path)
         if not match:
-            return NOTHING
+            service, conflict = self._only(signing_name), "its path has no service and operation"
+            return Route(service, None, "cbor", {}, conflict)
         prefix, operation = match[1], match[2][:_MAX_NAME]
-        service = _choose(self._catalog.targeted(prefix), signing_name, operation)
-        return Route(service or self._only(signing_name), operation, "cbor")
+        return self._targeted(prefix, operation, signing_name, "cbor")
 
     def _find_target(self, target: str, signing_name: str | None) -> Route:
         prefix, _, operation = target.rpartition(".")
-        service = _choose(self._catalog.targeted(prefix), signing_name, operation)
         name = (operation or target)[:_MAX_NAME]
-        return Route(service or self._only(signing_name), name, "json")
+        return self._targeted(prefix, name, signing_name, "json")
+
+    def _targeted(
+        self, prefix: str, operation: str, signing_name: str | None, protocol: str
+    ) -> Route:
+        """Returns the call to an operation of the services with a prefix.
+
+        An unknown prefix may be one of an older version.
+        """
+        candidates, only = self._catalog.targeted(prefix), self._only(signing_name)
+        if signing_name is not None:
+            signed = [s for s in candidates if s.signing_name == signing_name]
+            if candidates and not signed:
+                conflict = f"it is signed for {signing_name}, but {prefix} is not of this service"
+                return Route(only, None, protocol, {}, conflict)
+            candidates = signed
+        if not candidates and self._has_operation(prefix, signing_name):
+            return Route(only, None, protocol, {}, "it names two operations")
+        service = _choose(candidates, signing_name, operation) or only
+        return Route(service, operation, protocol)
+
+    def _has_operation(self, prefix: str, signing_name: str | None) -> bool:
+        """Returns whether an unknown prefix holds an operation, which moto takes for the call's."""
+        services = self._catalog.signed_as(signing_name) if signing_name else []
+        return any(s.operation(word) for s in services for word in prefix.split("."))
 
     def _action(self, request: Request, signing_name: str | None) -> Route | None:
         """Reads `Action` and `Version` of the query protocols, from form body and query string."""
@@ -181,10 +306,9 @@ class Router:
         candidates = self._catalog.of_version(version)
         if signing_name is None:
             return candidates
-        signed = [s for s in candidates if s.signing_name == signing_name]
-        if not self._catalog.signed_as(signing_name):
-            return candidates  # a signing name that only endpoints know, as of Import/Export
-        return signed or self._catalog.query_services(signing_name)
+        name = _ENDPOINT_SIGNING_NAMES.get(signing_name, signing_name)
+        signed = [s for s in candidates if s.signing_name == name]
+        return signed or self._catalog.query_services(name)
 
     def _only(self, signing_name: str | None) -> Service | None:
         services = self._catalog.signed_as(signing_name) if signing_name else []
@@ -204,10 +328,9 @@ class Router:
             return self._s3(request, s3)
         if self._is_s3_control(request, signing_name):
             return _route_in([self._catalog.services["s3control"]], request) or NOTHING
-        if _ALIASES.get(signing_name, signing_name) == "s3" or self._is_on_outpost(
-            request, signing_name
-        ):
-            return self._s3(request, s3, signing_name)
+        if signing_name in S3_NAMES:
+            of_outposts = self._of_outposts(request, signing_name)
+            return of_outposts or self._s3(request, s3, signing_name)
         services = self._catalog.signed_as(signing_name)
         route = _route_in(services, request)
         if route is None and request.method == "POST" and signing_name == "cloudsearch":
@@ -247,45 +370,102 @@ class Router:
             form = "multipart/form-data" in request.headers.get("content-type", "")
             if form and request.method == "POST":
                 return Route(s3, "PostObject", "rest-xml", {"Bucket": path.strip("/")})
-            return Route(s3, None, "rest-xml")
+            return Route(s3, None, "rest-xml", _s3_labels(path))
         needed = _MADE_BY_QUERY.get(route.operation or "")
         if needed is not None and needed not in dict(parse_qsl(request.query)):
-            return Route(s3, None, "rest-xml")
+            return Route(s3, None, "rest-xml", _s3_labels(path))
         if signing_name == "s3express" and route.operation == "ListBuckets":
             return Route(s3, "ListDirectoryBuckets", "rest-xml")
         return route
 
-    def _is_on_outpost(self, request: Request, signing_name: str) -> bool:
-        """Returns whether a call is one of S3 for a bucket on an outpost."""
-        pattern = _LABELS_BY_SIGNER["s3-outposts"]
+    def _of_outposts(self, request: Request, signing_name: str) -> Route | None:
+        """Returns the call of S3 on Outposts that manages endpoints, None for one to a bucket."""
+        if signing_name != "s3-outposts" or self._is_on_outpost(request):
+            return None
+        return _route_in(self._catalog.signed_as(signing_name), request)
+
+    def _is_on_outpost(self, request: Request) -> bool:
+        """Returns whether a call signed for outposts is one for a bucket."""
         host = _host_name(request.headers.get("host", ""))
-        return signing_name == "s3-outposts" and pattern.match(host) is not None
+        return _LABELS_BY_SIGNER["s3-outposts"].match(host) is not None
 
     def bucket_of_host(self, host: str, signing_name: str | None = None) -> str | None:
         """Returns the bucket of a virtual-host style request, None for path style.
 
         An access point counts as a bucket. Host names have no case.
         """
-        is_short = len(host) + len(signing_name or "") <= _MAX_NAME
-        find = self._bucket if is_short else self._find_bucket
-        return find(host, signing_name)
+        return self.read_host(host, signing_name).bucket
 
-    def _find_bucket(self, host: str, signing_name: str | None) -> str | None:
+    def read_host(self, host: str, signing_name: str | None = None) -> S3Host:
+        """Returns the reading of a `Host` header."""
+        is_short = len(host) + len(signing_name or "") <= _MAX_NAME
+        read = self._host if is_short else self._read_host
+        return read(host, signing_name)
+
+    def _read_host(self, host: str, signing_name: str | None) -> S3Host:
         name = _host_name(host).lower()
-        match = (
-            _INTERFACE_ENDPOINT.match(name)
-            or _AWS_S3_HOST.match(name)
-            or _BEFORE_ADDRESS.match(name)
-        )
-        if match is None and signing_name in _LABELS_BY_SIGNER:
+        exact = KnownBy.NAME if _PLAIN_HOST.fullmatch(host) else KnownBy.LABEL
+        for domain in self._domains:
+            if name == domain:
+                return S3Host(None, exact)
+            if name.endswith(f".{domain}"):
+                return S3Host(name[: -len(domain) - 1], exact)
+        match = _INTERFACE_ENDPOINT.match(name) or _AWS_S3_HOST.match(name)
+        if match is None and _AWS_S3_BASE.match(name):
+            return S3Host(None, exact)
+        if match or is_aws_host(name):
+            return S3Host(match.group("bucket") if match else None, KnownBy.AWS)
+        if signing_name in _LABELS_BY_SIGNER:
             match = _LABELS_BY_SIGNER[signing_name].match(name)
-        if match:
-            return match.group("bucket")
+        match = _BEFORE_ADDRESS.match(name) or match
+        if match and match.group("bucket"):
+            return S3Host(match.group("bucket"), KnownBy.LABEL)
+        if match or "." not in name:
+            return S3Host(None, exact)
+        return self._read_name(name, exact)
+
+    def _read_name(self, name: str, exact: KnownBy) -> S3Host:
         for base in self._base_hosts:
+            if name == base:
+                return S3Host(None, exact)
             if name.endswith(f".{base}"):
                 bucket = name[: -len(base) - 1]
-                return None if bucket == "s3" else bucket.removesuffix(".s3")
+                is_bucket = bucket != "s3"
+                return S3Host(bucket.removesuffix(".s3") if is_bucket else None, KnownBy.LABEL)
+        return S3Host(None, KnownBy.NOTHING)
+
+
+def _conflict_of_signer(route: Route, request: Request, signing_name: str) -> str | None:
+    """Returns why a call for S3's other signing names may be one to a common bucket."""
+    if signing_name == "s3" or route.service is None or route.service.name != "s3":
         return None
+    bucket = unquote(route.labels.get("Bucket", ""))
+    host = _host_name(request.headers.get("host", ""))
+    if bucket.startswith("arn:"):
+        is_its = f":{signing_name}:" in bucket
+    elif signing_name == "s3express":
+        is_its = bucket.endswith(_DIRECTORY_BUCKETS) or route.operation == "ListDirectoryBuckets"
+    else:
+        is_its = _LABELS_BY_SIGNER[signing_name].match(host) is not None
+    is_its = is_its or route.operation == "WriteGetObjectResponse"
+    return None if is_its else f"a call signed for {signing_name} to a bucket of S3"
+
+
+def _conflict_of_body_call(request: Request) -> str | None:
+    """Returns why a call whose operation a header names may be read as a call to S3.
+
+    SDKs send it as a POST without a query, in which S3 reads nothing but a form's upload.
+    """
+    if request.method != "POST" or request.query:
+        return "a call with X-Amz-Target or smithy-protocol must be a POST without a query"
+    if "multipart/" in request.headers.get("content-type", "").lower():
+        return "it may be an upload to S3"
+    return None
+
+
+def is_aws_host(name: str) -> bool:
+    """Returns whether a host name is AWS's own."""
+    return name.endswith(_AWS_DOMAINS)
 
 
 def _host_name(host: str) -> str:
@@ -306,6 +486,12 @@ def _with_bucket_first(path: str) -> str:
     if unquote(rest).startswith("arn:"):
         return f"/{rest}"  # of an access point
     return f"/{_SLASH.sub('/', rest, count=1)}"
+
+
+def _s3_labels(path: str) -> dict[str, str]:
+    """Returns bucket and key in the path of an unknown operation."""
+    bucket, _, key = path[1:].partition("/")
+    return {name: text for name, text in (("Bucket", bucket), ("Key", key)) if text}
 
 
 def has_parent_segments(path: str, depth: int) -> bool:

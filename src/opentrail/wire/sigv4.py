@@ -183,6 +183,9 @@ def _parts_of(text: str) -> tuple[str, dict[str, str]]:
         parts[name] = value
     if not parts.get("Credential"):
         raise _incomplete(text, ["Authorization header requires 'Credential' parameter."])
+    if next(iter(parts)) != "Credential":
+        # moto reads the scope from the first part, and S3 without one.
+        raise _incomplete(text, ["Authorization header requires 'Credential' to be first."])
     if _SEPARATOR.search(parts["Credential"].rpartition("/")[2]):
         raise _incomplete(text, ["Authorization header requires commas between its parts."])
     if not is_known or not parts.keys() <= set(_PARTS):

@@ -713,7 +713,6 @@ def test_the_row_matches_the_record() -> None:
     [
         (a_json_request("sqs", "AmazonSQS.DeleteQueue", b"{broken"), "line 1"),
         (a_json_request("sqs", "AmazonSQS.DeleteQueue", b"[]"), "not an object"),
-        (an_s3_request("PUT", "/b", "tagging", body=b"<Tagging>"), "not well-formed XML"),
         (a_request("lambda", "PATCH", "/no/route"), "operation is not known"),
     ],
 )
@@ -723,6 +722,22 @@ def test_an_undecodable_call_keeps_method_path_and_reason(request_: Request, rea
     assert reason in own["decodeError"]
     assert own["request"] == {"method": request_.method, "path": request_.path}
     assert made.record["requestParameters"] is None
+    assert not made.decoded
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (an_s3_request("PUT", "/b", "tagging", body=b"<Tagging>"), "not well-formed XML"),
+        (an_s3_request("POST", "/b/k", "delete"), "operation is not known"),
+    ],
+)
+def test_an_undecodable_call_to_s3_keeps_its_bucket(request_: Request, reason: str) -> None:
+    made = Assembler(resolve).assemble(an_exchange(request_))
+    own = made.record["additionalEventData"]["opentrail"]
+    assert reason in own["decodeError"]
+    assert own["request"] == {"method": request_.method, "path": request_.path}
+    assert made.record["requestParameters"]["bucketName"] == "b"
     assert not made.decoded
 
 

@@ -22,6 +22,8 @@ from opentrail.adapters.aws.emulator_folder import EmulatorFolder, folder_of
 from opentrail.core.event import is_account
 from opentrail.wire.pinning import opener_with
 from opentrail.wire.resign import UpstreamCredentials
+from opentrail.wire.routing import is_aws_host
+from opentrail.wire.sigv4 import Credential
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Kind:
         name: its name, as its makers spell it.
         signatures: its treatment of signatures, for the banner of `opentrail serve`.
         marks: each recognizes it by its answers.
+        takes_for_s3: whether it carries out a REST call of another service, given its signer, as
+            one of S3.
         names_any_key: whether it checks no signatures and answers GetCallerIdentity for any access
             key id, so that opentrail can ask it who is behind one.
     """
@@ -62,6 +66,7 @@ class Kind:
     name: str
     signatures: str
     marks: tuple[_Mark, ...] = ()
+    takes_for_s3: Callable[[Credential | None], bool] = lambda _: False
     names_any_key: bool = False
 
 
@@ -92,6 +97,22 @@ def _is_localstack(get: Get) -> bool:
     return "services" in get("/_localstack/health").document
 
 
+def _any_signer(_: Credential | None) -> bool:
+    """A store of S3 does not ask for which service a call is signed."""
+    return True
+
+
+#: What moto takes for S3 in `SERVICE.REGION`.
+_MOTO_S3 = re.compile(r"s3(?!tables|vectors|-control)")
+
+
+def _no_signer_in_header(credential: Credential | None) -> bool:
+    """Only a header's scope names a service for moto and MiniStack; the rest is S3."""
+    if credential is None or (credential.version, credential.method) != ("SigV4", "AuthHeader"):
+        return True
+    return _MOTO_S3.search(credential.service or "") is not None
+
+
 _KEPT = "it verifies signatures; the Host header of clients is passed on, so theirs stay valid"
 _NONE = "it verifies no signatures"
 _NONE_YET = f"{_NONE}, unless it is set up to"
@@ -109,12 +130,24 @@ AWS_EMULATOR = Kind(
 #: Probe order. Several emulators also answer LocalStack's health route, hence last.
 KINDS = (
     AWS,
-    Kind("SeaweedFS", _KEPT, (_server("SeaweedFS"),)),
-    Kind("Ceph", _KEPT, (_server("Ceph"), _is_ceph)),
-    Kind("MinIO", _KEPT, (_server("MinIO"),)),
-    Kind("Garage", _KEPT, (_is_garage,)),
-    Kind("moto", _NONE, (_health("/moto-api/data.json"),), names_any_key=True),
-    Kind("MiniStack", _NONE, (_health("/_ministack/health"),), names_any_key=True),
+    Kind("SeaweedFS", _KEPT, (_server("SeaweedFS"),), _any_signer),
+    Kind("Ceph", _KEPT, (_server("Ceph"), _is_ceph), _any_signer),
+    Kind("MinIO", _KEPT, (_server("MinIO"),), _any_signer),
+    Kind("Garage", _KEPT, (_is_garage,), _any_signer),
+    Kind(
+        "moto",
+        _NONE,
+        (_health("/moto-api/data.json"),),
+        takes_for_s3=_no_signer_in_header,
+        names_any_key=True,
+    ),
+    Kind(
+        "MiniStack",
+        _NONE,
+        (_health("/_ministack/health"),),
+        takes_for_s3=_no_signer_in_header,
+        names_any_key=True,
+    ),
     Kind(
         "Floci",
         _NONE_YET,
@@ -127,12 +160,10 @@ KINDS = (
     Kind("LocalStack", _NONE_YET, (_is_localstack,), names_any_key=True),
 )
 
-_AWS_HOST = re.compile(r"\.(amazonaws\.com(\.cn)?|api\.aws)$")
-
 
 def is_aws(url: str) -> bool:
     """Returns whether a URL is AWS's own; AWS is not probed."""
-    return _AWS_HOST.search(urlsplit(url).hostname or "") is not None
+    return is_aws_host(urlsplit(url).hostname or "")
 
 
 def recognize(get: Get) -> Kind | None:

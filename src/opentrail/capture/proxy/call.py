@@ -18,9 +18,10 @@ from opentrail.capture.record_rules import needs_answer, source_of
 from opentrail.core.event import Json, new_event_id
 from opentrail.core.identity import Identity
 from opentrail.core.selectors.selection import LeftOut
+from opentrail.core.text import printable
 from opentrail.wire.form_fields import FIELDS_BYTES
 from opentrail.wire.message import Request, Response, fold_headers, is_packed
-from opentrail.wire.routing import NOTHING, Route, has_parent_segments
+from opentrail.wire.routing import NOTHING, KnownBy, Route, S3Host, has_parent_segments
 from opentrail.wire.signature_errors import SignatureRefused
 from opentrail.wire.sigv4 import (
     ClaimRefused,
@@ -117,9 +118,8 @@ class Call:
             self.credential = read_signer_in_body(request)
         else:
             self.credential = self._signer_in_head
-        self.route = self.endpoint.router.identify(request, self.credential)
-        service = self.route.service
-        if service is not None and service.name == "s3" and not body_is_parameters(self.route):
+        self.route = self._route_of(request)
+        if self.is_s3 and not body_is_parameters(self.route):
             if self.route.operation == "PostObject":
                 self.sent.store_start(FIELDS_BYTES)
             else:
@@ -187,11 +187,29 @@ class Call:
         return self.incoming.head.method.decode("latin-1")
 
     @property
+    def is_s3(self) -> bool:
+        """Whether it is a call to S3."""
+        return self.route.service is not None and self.route.service.name == "s3"
+
+    @property
+    def is_like_s3(self) -> bool:
+        """Whether a store of S3 that ignores signing names may carry it out."""
+        request = self._request_of_head
+        return request is not None and self.endpoint.router.is_like_s3(request)
+
+    @property
+    def s3_host(self) -> S3Host:
+        """The reading of its host, for S3."""
+        signer = self.credential.service if self.credential else None
+        return self.endpoint.router.read_host(self.folded.get("host", ""), signer)
+
+    @property
     def bucket_in_host(self) -> str | None:
         """The bucket that a virtual-host style request names in its host."""
-        signer = self.credential.service if self.credential else None
-        bucket = self.endpoint.router.bucket_of_host(self.folded.get("host", ""), signer)
-        return bucket if bucket == self.route.labels.get("Bucket") else None
+        bucket, route = self.s3_host.bucket, self.route
+        # The label before WriteGetObjectResponse's host is the route of an answer.
+        is_bucket = route.operation is None or bucket == route.labels.get("Bucket")
+        return bucket if is_bucket else None
 
     @property
     def is_for_api(self) -> bool:
@@ -271,24 +289,24 @@ class Call:
             await asyncio.to_thread(admission.feed, piece)
 
     def refuse_ambiguous(self) -> None:
-        """Refuses an ambiguous claim or path: the record would have only one reading.
+        """Refuses an ambiguous claim, service, host or path: the record has only one reading.
 
         Raises:
             SignatureRefused: the claim is ambiguous, verified or not.
-            NoAnswer: the path is ambiguous.
+            NoAnswer: another part is.
         """
         refused = self._refused_claim
         if refused is not None:
             raise wording_of(self._claim()).refusal(refused.problem, **refused.details)
+        if self.route.conflict is not None:
+            reason = f"upstreams may read this request as different calls: {self.route.conflict}"
+            raise NoAnswer(Refusal(400, "InvalidRequest", reason))
         path = self._request_of_head.path if self._request_of_head else ""
         if "/." not in path and "%2" not in path:  # nearly always
             return
-        service = self.route.service
-        if service is None or service.name != "s3":
-            bound = len(path)  # no other service has names consisting of dots
-        else:
-            bound = 0 if self.bucket_in_host else 1
-        if has_parent_segments(path, bound):
+        bound = 0 if self.bucket_in_host else 1
+        # No other service has names consisting of dots.
+        if has_parent_segments(path, bound if self.is_s3 else len(path)):
             reason = "the path has a segment . or .., which programs read in different ways"
             raise NoAnswer(Refusal(400, "InvalidURI", reason))
 
@@ -347,11 +365,25 @@ class Call:
             identity=self._identity,
         )
 
+    def _route_of(self, request: Request) -> Route:
+        """Returns the call of a request; a host that may name a bucket is a conflict."""
+        route = self.endpoint.router.identify(request, self.credential)
+        service = route.service
+        if service is None or service.name != "s3" or route.conflict is not None:
+            return route
+        signer = self.credential.service if self.credential else None
+        host = request.headers.get("host", "")
+        if self.endpoint.router.read_host(host, signer).known_by is not KnownBy.NOTHING:
+            return route
+        name = printable(host)
+        conflict = f"the host {name} may name a bucket; --domain sets the endpoint's names"
+        return Route(service, None, route.protocol, {}, conflict)
+
     def _name_by(self, request: Request) -> None:
         """Reads values only in a body: the operation of query protocols, the key of version 2."""
         try:
             self.credential = self.credential or read_credential(request)
-            self.route = self.endpoint.router.identify(request, self.credential)
+            self.route = self._route_of(request)
         except Exception:  # the call is recorded by its head alone
             log.exception("a body could not be read", extra={"eventID": self.event_id})
 

@@ -15,7 +15,7 @@ from opentrail.capture.proxy.bodies import Flow, Incoming
 from opentrail.capture.proxy.connections import Connections
 from opentrail.capture.proxy.gate import Gate
 from opentrail.capture.proxy.head import CONTINUE
-from opentrail.capture.proxy.upstream import ConnectionPool, UpstreamConnection, Upstreams
+from opentrail.capture.proxy.upstream import ConnectionPool, Upstream, UpstreamConnection, Upstreams
 from opentrail.capture.record.choice import Choice
 from opentrail.capture.record.client_address import Networks
 from opentrail.capture.record.exchange import GONE
@@ -25,6 +25,7 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.metrics import Metrics
 from opentrail.wire.message import AsgiApp, Message, Scope
 from opentrail.wire.routing import Router
+from opentrail.wire.sigv4 import Credential
 
 Headers = list[tuple[bytes, bytes]]
 #: Where the application finds the `ApiCall` in its scope.
@@ -127,6 +128,9 @@ class Endpoint(Connections):
     networks: Networks | None = None
     #: Decides which calls are recorded; None: all.
     choice: Choice | None = None
+    #: Returns whether an upstream carries out a REST call of another service, given its signer, as
+    #: one of S3; raises OSError while it cannot know. None: no upstream does.
+    takes_for_s3: Callable[[Upstream, Credential | None], Awaitable[bool]] | None = None
     #: Maximum seconds of an upstream's silence (a Lambda may run for 15 minutes).
     answer_seconds: float = 910.0
 

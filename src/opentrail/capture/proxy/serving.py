@@ -44,6 +44,7 @@ from opentrail.wire.resign import (
     resign,
     with_host,
 )
+from opentrail.wire.routing import KnownBy
 from opentrail.wire.signature_errors import SignatureRefused
 from opentrail.wire.signed_chunks import ChunkSigner, ChunksRefused
 
@@ -95,6 +96,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole road in one place
         await call.admit(incoming.body.peek() if incoming.body.complete else None)
         call.left_out = left_out
         address = _address_of(call)
+        await _refuse_calls_for_s3(call, address)
         request = await _request_for(call, address)
 
         # 2. To the upstream, and the head of its answer back.
@@ -202,6 +204,28 @@ def _address_of(call: Call) -> Upstream:
         raise NoAnswer(Refusal(400, "BadRequest", str(error))) from error
 
 
+async def _refuse_calls_for_s3(call: Call, upstream: Upstream) -> None:
+    """Refuses a call of another service that the upstream would carry out as one of S3.
+
+    Raises:
+        NoAnswer: it would, or its kind cannot be found out.
+    """
+    endpoint, route = call.endpoint, call.route
+    if endpoint.takes_for_s3 is None or call.is_s3 or route.protocol in ("json", "cbor", "query"):
+        return
+    if not call.is_like_s3:
+        return
+    try:
+        taken = await endpoint.takes_for_s3(upstream, call.credential)
+    except OSError as error:
+        reason = f"upstream {upstream.url} cannot be reached: {error}"
+        raise NoAnswer(Refusal(502, "BadGateway", reason)) from error
+    if taken:
+        signed_as = call.credential.service if call.credential else None
+        reason = f"the upstream reads a call signed for {signed_as or 'nothing'} as a call to S3"
+        raise NoAnswer(Refusal(400, "InvalidRequest", reason))
+
+
 async def _request_for(call: Call, upstream: Upstream) -> UpstreamRequest:
     """Returns the request for the upstream.
 
@@ -219,7 +243,11 @@ async def _request_for(call: Call, upstream: Upstream) -> UpstreamRequest:
         networks = call.endpoint.networks
         is_trusted = networks is not None and networks.trusts(client.source_ip)
         head = with_forwarded(head, client.source_ip, is_trusted)
-    return UpstreamRequest(head)
+    known_by = call.s3_host.known_by if call.is_s3 else KnownBy.NAME
+    if known_by is KnownBy.NAME or (known_by is KnownBy.AWS and upstream.is_aws):
+        return UpstreamRequest(head)
+    # The upstream may read the host in another way than the record, but each reads path style.
+    return UpstreamRequest(_with(head, with_host(_original(call, upstream, head))))
 
 
 async def _ask(
@@ -456,19 +484,8 @@ async def resigned(call: Call, upstream: Upstream, key: UpstreamCredentials) -> 
         NoAnswer: it cannot be re-signed.
         BrokenOffError: the client broke off a body needed for signing.
     """
-    head, (path, query) = call.incoming.head, call.path_and_query
-    credential, service = call.credential, call.route.service
-    is_s3 = service is not None and service.name == "s3"
-    original = Original(
-        call.method,
-        path,
-        query,
-        head.headers,
-        call.folded,
-        credential,
-        upstream.authority,
-        call.bucket_in_host if is_s3 else None,
-    )
+    head, credential = call.incoming.head, call.credential
+    original = _original(call, upstream, head)
     if credential is None or credential.method == "HTMLForm":
         return UpstreamRequest(_with(head, with_host(original)))
     body = await call.whole_body(MAX_BODY) if needs_body(original) else None
@@ -478,6 +495,20 @@ async def resigned(call: Call, upstream: Upstream, key: UpstreamCredentials) -> 
         raise NoAnswer(Refusal(error.status, error.code, str(error))) from error
     return UpstreamRequest(
         _with(head, signed, without_expect=body is not None), body, signed.chunks
+    )
+
+
+def _original(call: Call, upstream: Upstream, head: Head) -> Original:
+    path, query = call.path_and_query
+    return Original(
+        call.method,
+        path,
+        query,
+        head.headers,
+        call.folded,
+        call.credential,
+        upstream.authority,
+        call.bucket_in_host if call.is_s3 else None,
     )
 
 

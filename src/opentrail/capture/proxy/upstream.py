@@ -19,6 +19,7 @@ from opentrail.capture.record.exchange import Failure
 from opentrail.core.errors import UsageError
 from opentrail.wire.message import fold_headers
 from opentrail.wire.resign import UpstreamCredentials
+from opentrail.wire.routing import is_aws_host
 
 CONNECT_SECONDS = 10.0
 _EVENT_STREAMS = ("application/vnd.amazon.eventstream", "text/event-stream")
@@ -98,6 +99,11 @@ class Upstream:
         """Host, and the port unless it is the scheme's default, in the form of a `Host` header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+    @property
+    def is_aws(self) -> bool:
+        """Whether it is one of AWS's own hosts."""
+        return is_aws_host(self.host)
 
     @property
     def url(self) -> str:

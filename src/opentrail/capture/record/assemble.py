@@ -30,6 +30,7 @@ from opentrail.capture.record.s3_form import (
     deletion_in,
     s3_answer,
     s3_parameters,
+    s3_place,
 )
 from opentrail.capture.record_limits import (
     MAX_NAME_LENGTH,
@@ -374,6 +375,8 @@ def _add_parameters(draft: Draft) -> None:
         else:
             notes.setdefault("decodeError", "the operation is not known")
             notes["request"] = {"method": request.method, "path": request.path}
+            if route.labels and route.service is not None and route.service.name == "s3":
+                draft.parameters = s3_place(route, request)
     except (ValueError, RecursionError) as error:
         notes["decodeError"] = str(error)[:MAX_REASON_LENGTH]
         notes["request"] = {"method": request.method, "path": request.path}

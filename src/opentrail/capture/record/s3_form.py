@@ -80,10 +80,8 @@ _NOTED_HEADERS = (
 def s3_parameters(route: Route, request: Request, notes: Json) -> Json:
     """Returns `requestParameters` of a call to S3 or S3 Control.
 
-    Notes headers that AWS does not record, such as ranges and conditions.
-
-    Raises:
-        ValueError: the body is not XML (or a policy not text).
+    Notes headers that AWS does not record, such as ranges and conditions, and a body that is not
+    XML (or a policy not text): upstreams may ignore it, and the rest still names the bucket.
     """
     headers = {n: redact(request.headers[n]) for n in _NOTED_HEADERS if n in request.headers}
     if headers:
@@ -96,7 +94,11 @@ def s3_parameters(route: Route, request: Request, notes: Json) -> Json:
     if route.operation == "PostObject":
         _add_form(parameters, request, never)
     elif request.body_is_whole and route.operation not in _BODY_NOT_SHOWN:
-        _add_body(parameters, route, request)
+        try:
+            _add_body(parameters, route, request)
+        except (ValueError, RecursionError) as error:
+            notes["decodeError"] = str(error)[:MAX_REASON_LENGTH]
+            notes["request"] = {"method": request.method, "path": request.path}
     return parameters
 
 
