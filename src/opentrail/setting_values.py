@@ -124,8 +124,12 @@ def read_record(value: Any, source: str) -> str | Selection:
                 f"{source} must be all, or a JSON file of advanced event selectors, not {value!r}: "
                 f"{problem}"
             ) from error
-        return selection.read_recording(document, f"{source}: {value}")
-    return selection.read_recording(value, source)
+        value, source = document, f"{source}: {value}"
+    recording = selection.read_recording(value, source)
+    from opentrail.capture.record.recordable import check_recordable  # loads botocore
+
+    check_recordable(recording, source)
+    return recording
 
 
 def read_place(value: Any, source: str) -> str:

@@ -23,6 +23,7 @@ from opentrail.commands.sandbox import (
     start_seaweedfs,
 )
 from opentrail.core.errors import UsageError
+from opentrail.core.selectors.selection import Selection
 from opentrail.core.version import __version__
 from opentrail.setting_sources import from_environment
 from opentrail.settings import SANDBOX_DEFAULTS, SETTINGS, Settings, UpstreamAccess
@@ -125,6 +126,10 @@ def _announce(server: Server, notes: Sequence[str] = ()) -> None:
     print(f"opentrail {__version__} records calls on {server.endpoint_url}")
     print(f"  console  {server.console_link()}")
     print("           (works once, within ten minutes; 'opentrail console' prints another)")
+    if isinstance(server.settings.record, Selection):
+        from opentrail.capture.record.recordable import describe_left_out
+
+        print(f"  --record leaves out {describe_left_out(server.settings.record)}")
     for note in notes:
         print(f"  {note}")
     print(f"  data     {server.settings.data_dir.resolve()}", flush=True)

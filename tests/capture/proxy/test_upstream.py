@@ -350,7 +350,7 @@ def test_each_service_goes_to_its_own_upstream(tmp_path: Path) -> None:
     ):
         for service, name in (("s3", b"s3"), ("sts", b"sts"), ("kinesis", b"rest")):
             head = f"Host: h\r\nAuthorization: {scope(service)}\r\n"
-            sent = f"GET /a/b?Action=X&Version=2011-06-15 HTTP/1.1\r\n{head}\r\n"
+            sent = f"GET /?Action=X&Version=2011-06-15 HTTP/1.1\r\n{head}\r\n"
             assert Wire.to(server.url).send(sent).answer()[2] == name
 
 
@@ -378,7 +378,7 @@ def test_client_connection_holds_one_upstream_connection_at_most(tmp_path: Path)
         wire = Wire.to(server.url)
         for service in ("s3", "s3", "sts", "sts"):
             head = f"Host: h\r\nAuthorization: {scope(service)}\r\n"
-            sent = f"GET /a/b?Action=X&Version=2011-06-15 HTTP/1.1\r\n{head}\r\n"
+            sent = f"GET /?Action=X&Version=2011-06-15 HTTP/1.1\r\n{head}\r\n"
             assert wire.send(sent).answer()[0] == 200
         assert s3_is_closed.wait(TIMEOUT_SECONDS)
         assert not sts_is_closed.is_set()

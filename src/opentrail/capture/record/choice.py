@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from opentrail.capture.record.assemble import region_of_head, signed_as
+from opentrail.capture.record.recordable import OTHER_TYPES, PARTS
 from opentrail.capture.record.resources import s3_resources
 from opentrail.capture.record.s3_form import s3_place
 from opentrail.capture.record_rules import OperationTraits, data_type, traits_of
@@ -22,8 +23,6 @@ from opentrail.wire.routing import Route
 from opentrail.wire.service_models import Service
 from opentrail.wire.sigv4 import Credential
 
-#: Operations whose bodies name objects, each with a record under another name.
-_WITH_OBJECTS = {"DeleteObjects": "DeleteObject"}
 #: Operations that are remembered.
 _CACHED = 4_096
 #: The Tagging API's answers hold opentrail's own trails.
@@ -123,8 +122,8 @@ class Choice:
         if service.name == _PARTLY_OWN or self._predicates[()].decides(traits.category):
             return None
         kind = data_type(traits.source, operation)
-        other_kind = "AWS::SNS::PlatformEndpoint" if traits.source == "sns" else None
-        other_name = _WITH_OBJECTS.get(operation)
+        other_kind = OTHER_TYPES.get(traits.source)
+        other_name = PARTS.get(operation)  # the body names the objects
         return _Operation(
             traits,
             service.name == "s3" and traits.category == DATA,
