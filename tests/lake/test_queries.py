@@ -58,7 +58,9 @@ async def test_query_finishes_with_its_rows() -> None:
     assert (query.status, query.columns) == ("FINISHED", [("n", "integer")])
     assert await world.queries.rows(query, 1, 1) == [["2"]]
     assert world.store.stored[query.id] == query
-    assert [*world.engine.tables[0].history] == ["event_history", store_id(ACCOUNT)]
+    assert [*world.engine.tables[0].history] == []
+    await world.started(f'SELECT 1 FROM Event_History, "{store_id(ACCOUNT)}"')
+    assert [*world.engine.tables[1].history] == ["event_history", store_id(ACCOUNT)]
 
 
 @asynchronous

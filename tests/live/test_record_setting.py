@@ -248,7 +248,7 @@ def test_own_api_calls_and_unknown_operations_are_recorded(tmp_path: Path) -> No
     nothing = {
         "FieldSelectors": [
             {"Field": "eventCategory", "Equals": ["Management"]},
-            {"Field": "eventName", "Equals": ["NoSuchCall"]},
+            {"Field": "eventName", "Equals": ["CreateUser"]},
         ]
     }
     with (

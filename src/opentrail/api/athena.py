@@ -46,6 +46,8 @@ class AthenaCall(NamedTuple):
     account: str
     region: str
     services: Services
+    #: The ARNs of the stores that its queries read; None for a call about no query.
+    reads: list[str] | None
 
     @property
     def queries(self) -> Queries:
@@ -83,16 +85,15 @@ def _operation(name: str, permission: str = "ListEventDataStores") -> Callable[[
     return register
 
 
-async def answer(name: str, arguments: Json, account: str, region: str, services: Services) -> Json:
+async def answer(name: str, call: AthenaCall) -> Json:
     """Answers a call whose input matches AWS's model.
 
     Raises:
         CloudTrailError: with Athena's error codes.
     """
     for member in ("ExecutionParameters", "AcknowledgedS3Uri"):
-        if arguments.get(member):
+        if call.input.get(member):
             raise _invalid(f"{member} is not supported")
-    call = AthenaCall(arguments, account, region, services)
     try:
         return await OPERATIONS[name].handler(call)
     except CloudTrailError as error:
@@ -118,7 +119,9 @@ async def start_query_execution(call: AthenaCall) -> Json:
         await call.queries.delivery.verify(uri, store_arn(call.region, call.account))
     place = None if uri is None else ResultPlace(uri)
     statement = call.input["QueryString"]
-    query = await call.queries.start(statement, call.account, [call.account], place, call.region)
+    query = await call.queries.start(
+        statement, call.account, [call.account], place, call.region, reads=call.reads
+    )
     return {"QueryExecutionId": query.id}
 
 

@@ -24,7 +24,7 @@ from opentrail.core.errors import (
     StoreInactive,
 )
 from opentrail.lake.event_history import NAME, store_id
-from opentrail.lake.store_registry import Stores
+from opentrail.lake.store_registry import Stores, tables_of
 from opentrail.ports.clock import Clock
 from opentrail.ports.queries import (
     DeliveryStatus,
@@ -121,6 +121,7 @@ class Queries:
         region: str | None = None,
         *,
         shared: frozenset[str] | None = None,
+        reads: Sequence[str] | None = None,
     ) -> StoredQuery:
         """Starts a query, once its statement is known to be valid.
 
@@ -131,6 +132,7 @@ class Queries:
             place: where to deliver the result.
             region: the Region whose created stores it sees, or `EVERY_REGION`; None: none.
             shared: the ARNs of the stores that it sees, and not `event_history`; None: all.
+            reads: the ARNs of the stores that it reads, on which policies decided.
 
         Raises:
             CloudTrailError: `InvalidQueryStatementException`, `InactiveEventDataStoreException` or
@@ -155,6 +157,7 @@ class Queries:
             now,
             place=place,
             server=self._store.server,
+            reads=None if reads is None else list(reads),
         )
         # Counted before the next await, so that concurrent calls respect the maximum.
         self._active[query.id] = query
@@ -274,8 +277,9 @@ class Queries:
     async def _tables(
         self, query: StoredQuery, region: str | None, shared: frozenset[str] | None
     ) -> QueryTables:
-        history = [] if shared is not None else [NAME, *map(store_id, query.accounts or [])]
-        tables = QueryTables(history)
+        names = await tables_of(query.statement)
+        history = [NAME, *map(store_id, query.accounts or [])] if shared is None else []
+        tables = QueryTables([name for name in history if name in names])
         if region is None:
             return tables
         tables = await self.stores.add_to(tables, query.statement, query.accounts, region)

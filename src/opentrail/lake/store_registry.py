@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from opentrail.core.arns import STORE, CloudTrailArn, read_cloudtrail_arn
-from opentrail.core.errors import CloudTrailError, Conflict
+from opentrail.core.errors import CloudTrailError, Conflict, StatementRefused
 from opentrail.core.event import ACTIVITY
 from opentrail.core.event_data_store import EventDataStore
-from opentrail.lake.event_history import NAME
+from opentrail.lake.dialect.parsing import tables_in
+from opentrail.lake.event_history import NAME, store_id
 from opentrail.ports.clock import Clock
 from opentrail.ports.collection import Codec, Collection, retry_on_conflict
 from opentrail.ports.control import ControlStore, StoreWrite
@@ -24,7 +25,7 @@ QUOTA = 10
 #: Means all Regions, in queries.
 EVERY_REGION = "*"
 _CHANGED = "The event data store was changed by another request; try again."
-_WORD = "[A-Za-z0-9_]"
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Stores:
@@ -217,23 +218,45 @@ class Stores:
     async def named_in(
         self, statement: str, accounts: Sequence[str] | None, region: str
     ) -> dict[str, EventDataStore]:
-        """Returns the stores whose id or name a statement may have, by that, in lower case.
+        """Returns the stores that a statement reads, by the id or name in it, in lower case.
 
         A name that several stores have is none.
 
         Args:
-            statement: SQL; its literals count as well.
+            statement: SQL.
             accounts: the owners of the stores; None: all.
             region: the Region of the stores, or `EVERY_REGION`.
         """
-        stores = await self.visible(accounts, region)
+        names = await tables_of(statement)
+        stores = await self.visible(accounts, region) if names else []
         unique = unique_names(stores)
-        named = {store.id: store for store in stores if has_word(statement, store.id)}
+        named = {store.id: store for store in stores if store.id in names}
         for store in stores:
             name = store.name.lower()
-            if name in unique and has_word(statement, name):
+            if name in unique and name in names:
                 named.setdefault(name, store)
         return named
+
+    async def read_by(self, statement: str, account: str, region: str) -> list[CloudTrailArn]:
+        """Returns the stores of an account that a statement reads, `event_history` among them.
+
+        An id that no store has counts, too: the query will find no table.
+        """
+        names = await tables_of(statement)
+        named = await self.named_in(statement, [account], region)
+        ids = {store.id for store in named.values()}
+        ids.update(filter(_ID.fullmatch, names))
+        if NAME in names:
+            ids.add(store_id(account))
+        return [CloudTrailArn(STORE, region, account, each) for each in sorted(ids)]
+
+
+async def tables_of(statement: str) -> frozenset[str]:
+    """Returns the names of the tables that a statement reads; none if it is not valid."""
+    try:
+        return await asyncio.to_thread(tables_in, statement)
+    except StatementRefused:
+        return frozenset()
 
 
 def unique_names(stores: Sequence[EventDataStore]) -> set[str]:
@@ -249,12 +272,6 @@ def table_names(stores: Sequence[EventDataStore]) -> dict[str, str]:
         store.id: f'"{store.name if store.name.lower() in unique else store.id}"'
         for store in stores
     }
-
-
-def has_word(statement: str, word: str) -> bool:
-    """Returns whether a statement has a word, in any case."""
-    pattern = f"(?<!{_WORD}){re.escape(word)}(?!{_WORD})"
-    return re.search(pattern, statement, re.IGNORECASE) is not None
 
 
 def not_found(given: str) -> CloudTrailError:

@@ -59,6 +59,8 @@ class StoredQuery(msgspec.Struct, frozen=True):
         place: where the result is delivered.
         server: the installation that runs it, of the servers that share queries.
         progress: percent of the statement that is done; None if its server does not know.
+        reads: the ARNs of the stores that it reads; None for a query of a console user, and of
+            releases before 0.4.
     """
 
     id: str
@@ -74,6 +76,7 @@ class StoredQuery(msgspec.Struct, frozen=True):
     place: ResultPlace | None = None
     server: str = ""
     progress: int | None = None
+    reads: list[str] | None = None
 
 
 def ignore_progress(_percent: int) -> None:

@@ -28,6 +28,7 @@ def a_call(**given: Any) -> OperationCall:
         api.services,
         api.resource_policies,
         frozenset(),
+        None,
         lambda action: None,
     )
 

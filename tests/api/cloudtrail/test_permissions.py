@@ -143,14 +143,6 @@ def test_reading_operations_have_reading_names() -> None:
                 ("cloudtrail:PutInsightSelectors", own("eventdatastore/i")),
             ],
         ),
-        (
-            "StartQuery",
-            {"QueryStatement": f"FROM {STORE_ID} JOIN {STORE_ID} WHERE b = '{STORE_ID[:-1]}7'"},
-            [
-                ("cloudtrail:StartQuery", own(f"eventdatastore/{STORE_ID}")),
-                ("cloudtrail:StartQuery", own(f"eventdatastore/{STORE_ID[:-1]}7")),
-            ],
-        ),
         ("StartQuery", {"QueryAlias": "a"}, [("cloudtrail:StartQuery", EVERYTHING)]),
         ("CancelQuery", {"QueryId": STORE_ID}, [("cloudtrail:CancelQuery", EVERYTHING)]),
         (

@@ -374,9 +374,9 @@ async def test_statement_may_read_the_stores_it_names() -> None:
     await create(api, "foreign", account=OTHER)
     store_id = arn.rpartition("/")[2]
     for tables, expected in (
-        ("a-store", ["a-store"]),
-        (f'"{store_id.upper()}", A-STORE', [store_id, "a-store"]),
-        ("b_a-store_c, elsewhere, foreign", []),
+        ('"a-store"', ["a-store"]),
+        (f'"{store_id.upper()}", "A-STORE"', [store_id, "a-store"]),
+        ('"b_a-store_c", elsewhere, foreign', []),
     ):
         await api.ok("StartQuery", QueryStatement=f"SELECT n FROM {tables}")  # noqa: S608
         readable = api.engine.tables[-1]

@@ -26,7 +26,10 @@ from opentrail.lake.dialect import (
     time_calls,
     time_functions,
 )
-from tests.lake.oracle import Engine, cases, engine, same
+from opentrail.lake.dialect.parsing import tables_in
+from opentrail.lake.dialect.scopes import QueryTable
+from opentrail.lake.dialect.statements import translate
+from tests.lake.oracle import Engine, Tables, cases, engine, same
 
 #: Everything whose mistakes would give another answer than Trino's.
 JUDGED = (
@@ -121,3 +124,29 @@ def test_no_statement_has_another_answer_than_trinos(
     assert wrong == []
     answerable = [verdict for case, verdict in found if "error" not in case]
     assert answerable.count("same") / len(answerable) >= share
+
+
+class _Asked:
+    """A catalog that keeps the names that the translation asks for."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self.names: set[str] = set()
+
+    def table(self, name: str) -> QueryTable | None:
+        self.names.add(name.lower())
+        return self._tables.table(name)
+
+
+@pytest.mark.parametrize("name", ["queries", "further"])
+def test_translation_reads_the_named_tables(trino: Engine, name: str) -> None:
+    translated = 0
+    for case in cases(name):
+        asked = _Asked(trino.tables)
+        try:
+            translate(case["sql"], asked)
+        except StatementRefused:
+            continue
+        translated += 1
+        assert asked.names == tables_in(case["sql"]), case["sql"]
+    assert translated > 50

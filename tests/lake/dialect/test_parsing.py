@@ -6,7 +6,7 @@ import pytest
 from sqlglot import exp
 
 from opentrail.core.errors import StatementRefused
-from opentrail.lake.dialect.parsing import parse
+from opentrail.lake.dialect.parsing import parse, tables_in
 
 _ID = "0e2d3c4b-5678-90ab-cdef-0123456789ab"
 
@@ -45,3 +45,32 @@ def test_calls_stay_unchanged() -> None:
     tree = parse("SELECT Date_Trunc('day', x), COUNT(DISTINCT y) FROM own")
     calls = [(call.this, len(call.expressions)) for call in tree.find_all(exp.Anonymous)]
     assert sorted(calls) == [("COUNT", 1), ("Date_Trunc", 2)]
+
+
+@pytest.mark.parametrize(
+    ("statement", "names"),
+    [
+        ("SELECT 1", set()),
+        ("SELECT 'audit', \"audit\" FROM Other -- audit", {"other"}),
+        ("SELECT 1 FROM default.audit, AwsDataCatalog.default.b", {"audit", "b"}),
+        (f"SELECT 1 FROM {_ID.upper()}", {_ID}),
+        ("WITH audit AS (SELECT 1 AS x FROM other) SELECT * FROM audit", {"other"}),
+        ("WITH audit AS (SELECT * FROM audit) SELECT * FROM audit", {"audit"}),
+        ("WITH audit AS (SELECT 1) SELECT * FROM default.audit", {"audit"}),
+        ("SELECT * FROM (WITH a AS (SELECT 1) SELECT * FROM a) JOIN a ON true", {"a"}),
+        ("WITH a AS (SELECT 1), b AS (SELECT * FROM a) SELECT (SELECT 1 FROM b)", set()),
+        ("WITH b AS (SELECT * FROM a), a AS (SELECT 1) SELECT * FROM b", {"a"}),
+        (
+            "WITH RECURSIVE t(n) AS (SELECT n FROM s UNION ALL SELECT n FROM t) SELECT * FROM t",
+            {"s"},
+        ),
+        (
+            "WITH RECURSIVE t(n) AS (SELECT n FROM t UNION ALL SELECT n FROM t) SELECT * FROM t",
+            {"t"},
+        ),
+        ("SELECT 1 FROM a WHERE x IN (SELECT y FROM b) ORDER BY (SELECT 1 FROM c)", {*"abc"}),
+        ("SELECT 1 FROM a CROSS JOIN UNNEST(b) UNION SELECT 1 FROM d", {"a", "d"}),
+    ],
+)
+def test_tables_are_read_outside_of_with(statement: str, names: set[str]) -> None:
+    assert tables_in(statement) == names

@@ -158,11 +158,6 @@ class _Catalog:
         #: View → store.
         self.stores: dict[str, EventDataStore] = {}
 
-    @property
-    def needs_history(self) -> bool:
-        """Whether event history is attached: statements without a table count its events, too."""
-        return self.reads_history or bool(self._job.tables and not self.stores)
-
     def table(self, name: str) -> QueryTable | None:
         name = name.lower()
         if name in self._job.tables:
@@ -249,7 +244,7 @@ def _blocks(job: Job, catalog: _Catalog, answers: _Answers) -> FetchedBlocks | N
 
     blocks = FetchedBlocks(Path(job.cache), answers.fetch)
     listed = job.shared_stores or {}
-    history = job.shared_history if catalog.needs_history else None
+    history = job.shared_history if catalog.reads_history else None
     parts = itertools.chain(history or (), *(listed[each.id] for each in catalog.stores.values()))
     for name in (name for _, _, name in parts if name is not None):
         try:
@@ -294,7 +289,7 @@ def _run(
     blocks: FetchedBlocks | None = None,
 ) -> dict[str, int]:
     connection, scanned = (
-        _opened(job, blocks) if catalog.needs_history else (_connect(job, blocks), 0)
+        _opened(job, blocks) if catalog.reads_history else (_connect(job, blocks), 0)
     )
     tables = [typed(view, store.family) for view, store in catalog.stores.items()]
     engine.prepare(connection, " ".join([translated.sql, *tables]))
@@ -309,7 +304,7 @@ def _run(
     connection.execute("SET allowed_paths = $1", [[str(path) for path in files]])
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
-    views = [*([VIEW] if catalog.needs_history else []), *catalog.stores]
+    views = [*([VIEW] if catalog.reads_history else []), *catalog.stores]
     counts = " + ".join(f"(SELECT count(*) FROM {view})" for view in views) or "0"
     (events,) = connection.execute(f"SELECT {counts}").fetchone() or (0,)
     threading.Thread(target=_report, args=(connection,), name="progress", daemon=True).start()

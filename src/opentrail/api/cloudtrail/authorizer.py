@@ -26,8 +26,7 @@ from opentrail.core.identity import Identity
 from opentrail.core.policies import AccessRequest, Caller, Decision, Policy, decide
 from opentrail.core.trail import Trail
 from opentrail.lake.channel_registry import Channels
-from opentrail.lake.event_history import NAME, store_id
-from opentrail.lake.store_registry import Stores, has_word
+from opentrail.lake.store_registry import Stores
 from opentrail.ports.clock import Clock
 from opentrail.trails.registry import TrailRegistry
 
@@ -39,7 +38,7 @@ _PRINCIPAL_TYPES = {
     "AssumedRole": "AssumedRole",
     "FederatedUser": "FederatedUser",
 }
-_OWNER, _STATEMENT = "EventDataStoreOwnerAccountId", "QueryStatement"
+_OWNER = "EventDataStoreOwnerAccountId"
 
 _Context = dict[str, tuple[str, ...]]
 
@@ -98,8 +97,14 @@ class Authorizer:
         self._trails = trails
         self._clock = clock
 
-    async def check(self, call: VerifiedCall) -> frozenset[str]:
-        """Returns the ARNs of other accounts' resources that a call names, if it is allowed.
+    async def check(
+        self, call: VerifiedCall, reads: Sequence[CloudTrailArn] | None = None
+    ) -> frozenset[str]:
+        """Returns the ARNs of other accounts' resources that a call touches, if it is allowed.
+
+        Args:
+            call: the call.
+            reads: the stores that its queries read; None: it is about no query.
 
         Raises:
             CloudTrailError: `AccessDeniedException`, or for a resource of another account the error
@@ -117,8 +122,8 @@ class Authorizer:
             if not permission.is_needed(call.input):
                 continue
             resources = permission.resources(call.input, origin)
-            if _STATEMENT in call.input:
-                resources = await self._in_statement(resources, call, origin.account)
+            if reads is not None:
+                resources = _read_by_queries(resources, reads, call, origin.account)
             for resource in resources:
                 resource = await self._as_shared(resource, caller)
                 is_own = resource.account == caller.account
@@ -154,37 +159,6 @@ class Authorizer:
         request = AccessRequest(caller, permission.action, resource.arn, resource.account, context)
         own = self.resource_policies.find(resource.parts) if resource.parts else None
         return decide(request, policies, own)
-
-    async def _in_statement(
-        self, resources: list[NamedResource], call: VerifiedCall, owner: str
-    ) -> list[NamedResource]:
-        """Returns the stores that a statement names by id, and the stores that it names by name.
-
-        Another account shares only created stores; ids of other things in the statement are none.
-
-        Raises:
-            CloudTrailError: `EventDataStoreNotFoundException`: it names none of another account.
-        """
-        statement = call.input.get(_STATEMENT)
-        if self._stores is None or not statement:
-            return resources
-        named = await self._stores.named_in(statement, [owner], call.region)
-        arns = {str(store.arn): store.arn for store in named.values()}
-        if owner != call.account:
-            if not arns:
-                message = f"The statement names no event data store of account {owner}."
-                raise CloudTrailError("EventDataStoreNotFoundException", message)
-            resources = []
-        elif arns and has_word(statement, NAME):
-            history = CloudTrailArn(STORE, call.region, call.account, store_id(call.account))
-            arns[str(history)] = history
-        known = {resource.arn for resource in resources} - {EVERYTHING}
-        more = [
-            NamedResource(text, arn, arn.account, arn.name)
-            for text, arn in arns.items()
-            if text not in known
-        ]
-        return [resource for resource in resources if resource.arn in known or not more] + more
 
     async def _as_shared(self, resource: NamedResource, caller: Caller) -> NamedResource:
         """Returns the resource, with a trail of the caller's organization as the caller's own."""
@@ -226,6 +200,20 @@ class Authorizer:
             return (await self._trails.find(caller.account, arn.region, str(arn))).trail
         except CloudTrailError:
             return None  # there is no such trail
+
+
+def _read_by_queries(
+    resources: list[NamedResource], reads: Sequence[CloudTrailArn], call: VerifiedCall, owner: str
+) -> list[NamedResource]:
+    """Returns the stores that the queries of a call read, whatever else it names.
+
+    Raises:
+        CloudTrailError: `EventDataStoreNotFoundException`: they read none of another account.
+    """
+    if not reads and owner != call.account:
+        message = f"The statement names no event data store of account {owner}."
+        raise CloudTrailError("EventDataStoreNotFoundException", message)
+    return [NamedResource(str(arn), arn, arn.account, arn.name) for arn in reads] or resources
 
 
 def _is_trail(resource: NamedResource) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from opentrail.api.cloudtrail.operation import OperationCall, operation, page_token
 from opentrail.api.cloudtrail.stores import queried_store
 from opentrail.api.services import Services
+from opentrail.core.arns import CloudTrailArn, read_cloudtrail_arn
 from opentrail.core.errors import CloudTrailError, Unsupported
 from opentrail.core.event import Json
 from opentrail.core.event_data_store import EventDataStore
 from opentrail.lake import samples
-from opentrail.lake.event_history import NAME, store_arn, store_id
+from opentrail.lake.event_history import store_arn
 from opentrail.lake.queries import KEPT
-from opentrail.lake.store_registry import has_word
 from opentrail.ports.queries import ResultPlace, StoredQuery
 
 _PAGE = 1_000
@@ -20,18 +20,45 @@ _MICROS = 1_000
 _OWNER = "EventDataStoreOwnerAccountId"
 
 
-async def statement_of(given: Json, account: str, services: Services) -> Json:
-    """Returns the statement of the query that a call names, as the member `QueryStatement`.
+#: Members, of CloudTrail's and of Athena's operations, with the statement or the ids of queries.
+_STATEMENTS = ("QueryStatement", "QueryString")
+_QUERIES = ("QueryId", "QueryExecutionId", "QueryExecutionIds")
 
-    Policies decide by it on a query of another account's stores. {} for other calls.
+
+async def stores_read(
+    given: Json, account: str, region: str, services: Services
+) -> list[CloudTrailArn] | None:
+    """Returns the stores that the queries of a call read; None for a call about no query.
+
+    Policies decide on them, whatever else the call names. A query that the caller's account does
+    not have reads nothing, and the operation will refuse it.
 
     Raises:
-        CloudTrailError: `QueryIdNotFoundException`.
+        CloudTrailError: `QueryIdNotFoundException`, for a query of another account's stores.
     """
-    query_id, owner = given.get("QueryId"), given.get(_OWNER) or account
-    if query_id is None or owner == account:
-        return {}
-    return {"QueryStatement": (await services.sql.find(query_id, _asker(account, owner))).statement}
+    owner = given.get(_OWNER) or account
+    stores, asker = services.sql.stores, _asker(account, owner)
+    arns: dict[str, CloudTrailArn] = {}
+    is_about_queries = False
+    for member in (each for each in _STATEMENTS if given.get(each) is not None):
+        is_about_queries = True
+        arns |= {str(arn): arn for arn in await stores.read_by(given[member], owner, region)}
+    for member in (each for each in _QUERIES if given.get(each) is not None):
+        is_about_queries = True
+        ids = given[member] if isinstance(given[member], list) else [given[member]]
+        for query_id in ids:
+            try:
+                query = await services.sql.find(query_id, asker)
+            except CloudTrailError:
+                if owner != account:
+                    raise
+                continue
+            if query.reads is not None:
+                read = [arn for text in query.reads if (arn := read_cloudtrail_arn(text))]
+            else:
+                read = await stores.read_by(query.statement, owner, region)
+            arns |= {str(arn): arn for arn in read}
+    return list(arns.values()) if is_about_queries else None
 
 
 def _asker(account: str, owner: str) -> str:
@@ -78,6 +105,7 @@ async def start_query(call: OperationCall) -> Json:
         place,
         call.region,
         shared=None if owner == call.account else call.shared,
+        reads=call.reads,
     )
     return _with_owner(call, {"QueryId": query.id})
 
@@ -162,7 +190,6 @@ async def list_queries(call: OperationCall) -> Json:
     Queries of no store count as queries of `event_history`.
     """
     store = await queried_store(call)
-    created = [store] if store else await _stores(call)
     asker = _asker(call.account, store.account if store else call.account)
     start, end = call.times("InvalidDateRangeException")
     status = call.input.get("QueryStatus")
@@ -170,10 +197,10 @@ async def list_queries(call: OperationCall) -> Json:
     found = [
         query
         for query in await call.services.sql.of(asker)
-        if _reads(query.statement, call.account, store, created)
-        and query.created >= since
+        if query.created >= since
         and (end is None or query.created <= end.timestamp())
         and status in (None, query.status)
+        and await _reads(call, query, store)
     ]
     page, following = call.page("queries", found, _PAGE)
     return {
@@ -185,22 +212,16 @@ async def list_queries(call: OperationCall) -> Json:
     }
 
 
-async def _stores(call: OperationCall) -> list[EventDataStore]:
-    """Returns the created stores of the caller's account."""
-    stores = call.services.stores
-    return [] if stores is None else await stores.of(call.account, call.region)
-
-
-def _reads(
-    statement: str, account: str, store: EventDataStore | None, created: list[EventDataStore]
-) -> bool:
-    """Returns whether a statement names a store; None: `event_history`, or none of `created`."""
-    names_created = any(
-        has_word(statement, each.id) or has_word(statement, each.name) for each in created
-    )
-    if store is not None or not names_created:
-        return names_created or store is None
-    return has_word(statement, NAME) or has_word(statement, store_id(account))
+async def _reads(call: OperationCall, query: StoredQuery, store: EventDataStore | None) -> bool:
+    """Returns whether a query reads a store; None: `event_history`, or no store."""
+    owner = store.account if store else call.account
+    reads = query.reads
+    if reads is None:
+        stores = call.services.sql.stores
+        reads = [str(arn) for arn in await stores.read_by(query.statement, owner, call.region)]
+    if store is None:
+        return not reads or store_arn(call.region, call.account) in reads
+    return str(store.arn) in reads
 
 
 @operation("CancelQuery")

@@ -31,6 +31,8 @@ class OperationCall:
     resource_policies: ResourcePolicies
     #: The ARNs of other accounts' resources for which policies allow the call.
     shared: frozenset[str]
+    #: The ARNs of the stores that the queries of the call read; None for a call about no query.
+    reads: list[str] | None
     #: Adds an action to run with the position of this call's record, before sending the answer.
     when_recorded: Callable[[Callable[[int], Awaitable[None]]], None]
 

@@ -7,7 +7,6 @@ actions, opentrail requires only `cloudtrail:AddTags`, for calls that create wit
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -30,7 +29,6 @@ from opentrail.trails.registry import trail_not_found
 
 #: The resource of an action that has no resource-level permissions.
 EVERYTHING = "*"
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _CLOUDTRAIL = "cloudtrail"
 _DATA = "cloudtrail-data"
 #: Type of a channel's destination that is an event data store.
@@ -219,12 +217,9 @@ def _destinations(value: list[dict[str, str]]) -> list[str]:
     ]
 
 
-def _in_statement(statement: str) -> list[str]:
-    """Returns each id in a query, also those in its literals.
-
-    A query reads only stores whose id or name it has as a word; the authorizer adds the names.
-    """
-    return list(dict.fromkeys(text.lower() for text in _UUID.findall(statement)))
+def _of_query(member: str) -> ResourceMember:
+    """Returns a member that names a query: its resources are the stores that the query reads."""
+    return ResourceMember(member, (STORE,), lambda _: [])
 
 
 def _trail(member: str) -> ResourceMember:
@@ -279,7 +274,7 @@ _RULES = (
     _rule(
         _TAGGING, "AddTags", _by_arn("ResourceId", *TYPES), tags="TagsList", missing=_any_missing
     ),
-    _rule(_WRITE, "CancelQuery", _store("EventDataStore")),
+    _rule(_WRITE, "CancelQuery", _of_query("QueryId")),
     _creation(
         "CreateChannel",
         _new(CHANNEL, Naming.NEW_ID),
@@ -300,7 +295,7 @@ _RULES = (
     ),
     _rule(_WRITE, "DeleteTrail", _trail("Name")),
     _rule(_WRITE, "DeregisterOrganizationDelegatedAdmin"),
-    _rule(_READ, "DescribeQuery", _store("EventDataStore")),
+    _rule(_READ, "DescribeQuery", _of_query("QueryId")),
     _rule(_READ, "DescribeTrails"),
     _rule(_WRITE, "DisableFederation", _store("EventDataStore")),
     _rule(_WRITE, "EnableFederation", _store("EventDataStore")),
@@ -312,7 +307,7 @@ _RULES = (
     _rule(_READ, "GetEventSelectors", _trail("TrailName")),
     _rule(_READ, "GetImport"),
     _rule(_READ, "GetInsightSelectors", _trail("TrailName"), _store("EventDataStore")),
-    _rule(_READ, "GetQueryResults", _store("EventDataStore")),
+    _rule(_READ, "GetQueryResults", _of_query("QueryId")),
     _rule(
         _READ, "GetResourcePolicy", _by_arn("ResourceArn", *_POLICY_OWNERS), missing=_any_missing
     ),
@@ -372,7 +367,7 @@ _RULES = (
     _rule(_WRITE, "StartEventDataStoreIngestion", _store("EventDataStore")),
     _rule(_WRITE, "StartImport"),
     _rule(_WRITE, "StartLogging", _trail("Name")),
-    _rule(_WRITE, "StartQuery", ResourceMember("QueryStatement", (STORE,), _in_statement)),
+    _rule(_WRITE, "StartQuery", _of_query("QueryStatement")),
     _rule(_WRITE, "StopEventDataStoreIngestion", _store("EventDataStore")),
     _rule(_WRITE, "StopImport"),
     _rule(_WRITE, "StopLogging", _trail("Name")),

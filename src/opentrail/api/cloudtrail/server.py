@@ -6,6 +6,7 @@ import logging
 import re
 import uuid
 from collections import OrderedDict
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -166,10 +167,13 @@ class CloudTrailApi:
             own = self._own_call(request)
             arguments = _parse(await request.body())
             validate(model.input_shape, arguments)
-            named = {"QueryStatement": arguments.get("QueryString")}
-            await self._authorize(operation.permission, named, own, request)
+            reads = await self._stores_read(arguments, own)
+            await self._authorize(operation.permission, {}, own, request, reads)
             self._refuse_replay(operation.permission, own)
-            found = await athena.answer(name, arguments, own.account, own.region, self._services)
+            call = athena.AthenaCall(
+                arguments, own.account, own.region, self._services, _texts(reads)
+            )
+            found = await athena.answer(name, call)
         except CloudTrailError as error:
             return _error(error.status, error.code, error.message, False)
         except OpentrailError as error:
@@ -177,10 +181,18 @@ class CloudTrailApi:
             return _error(500, "InternalServerException", INTERNAL_FAILURE, False)
         return _respond(200, found)
 
+    async def _stores_read(self, arguments: Json, own: Any) -> list[CloudTrailArn] | None:
+        return await lake.stores_read(arguments, own.account, own.region, self._services)
+
     async def _authorize(
-        self, name: str, arguments: Json, own: Any, request: Request
+        self,
+        name: str,
+        arguments: Json,
+        own: Any,
+        request: Request,
+        reads: Sequence[CloudTrailArn] | None,
     ) -> frozenset[str]:
-        """Returns the ARNs of other accounts' resources that a call names, if it is allowed."""
+        """Returns the ARNs of other accounts' resources that a call touches, if it is allowed."""
         call = VerifiedCall(
             operation=name,
             input=arguments,
@@ -192,7 +204,7 @@ class CloudTrailApi:
             is_secure=own.secure,
         )
         if self._authorizer is not None:
-            return await self._authorizer.check(call)
+            return await self._authorizer.check(call, reads)
         if name == _PUT_AUDIT_EVENTS:
             now = self._services.clock.now()
             await check_unverified_sender(call, self._resource_policies, now)
@@ -205,8 +217,8 @@ class CloudTrailApi:
         if name == _PUT_AUDIT_EVENTS:
             arguments = _with_query(arguments, request, own)
         self._validate(name, arguments)
-        statement = await lake.statement_of(arguments, own.account, self._services)
-        shared = await self._authorize(name, {**arguments, **statement}, own, request)
+        reads = await self._stores_read(arguments, own)
+        shared = await self._authorize(name, arguments, own, request, reads)
         self._refuse_replay(name, own)
         operation = REGISTER.get(name)
         if operation is None:
@@ -214,7 +226,7 @@ class CloudTrailApi:
         for member in operation.without:
             if arguments.get(member) not in _NOTHING:
                 raise Unsupported(f"parameter {member} of {name}")
-        return await operation.handler(self._call(name, arguments, own, shared))
+        return await operation.handler(self._call(name, arguments, own, shared, reads))
 
     def _refuse_replay(self, name: str, own: Any) -> None:
         """Refuses a repeated call that changes something (guarantee A4)."""
@@ -255,7 +267,14 @@ class CloudTrailApi:
             raise CloudTrailError("InvalidSignatureException", own.flaw)
         return own
 
-    def _call(self, name: str, arguments: Json, own: Any, shared: frozenset[str]) -> OperationCall:
+    def _call(
+        self,
+        name: str,
+        arguments: Json,
+        own: Any,
+        shared: frozenset[str],
+        reads: Sequence[CloudTrailArn] | None,
+    ) -> OperationCall:
         return OperationCall(
             operation=name,
             input=arguments,
@@ -265,6 +284,7 @@ class CloudTrailApi:
             services=self._services,
             resource_policies=self._resource_policies,
             shared=shared,
+            reads=_texts(reads),
             when_recorded=own.when_recorded.append,
         )
 
@@ -280,6 +300,10 @@ class CloudTrailApi:
             validate(shape, arguments)
         if operation is not None:
             _check_either(operation, arguments)
+
+
+def _texts(arns: Sequence[CloudTrailArn] | None) -> list[str] | None:
+    return None if arns is None else list(map(str, arns))
 
 
 def _with_query(arguments: Json, request: Request, own: Any) -> Json:

@@ -93,6 +93,40 @@ def parse(statement: str) -> exp.Expr:
     return tree
 
 
+def tables_in(statement: str) -> frozenset[str]:
+    """Returns the names of the tables that a statement reads, in lower case.
+
+    Names of its WITH clauses hide tables, as in the translation. A query gets only the tables that
+    are named here.
+
+    Raises:
+        StatementRefused: it cannot be parsed, or uses an unsupported clause.
+    """
+    try:
+        tree = parse(statement)
+    except RecursionError:
+        raise StatementRefused("the statement is nested too deeply") from None
+    names: set[str] = set()
+    waiting: list[tuple[exp.Expr, frozenset[str]]] = [(tree, frozenset())]
+    while waiting:
+        node, hidden = waiting.pop()
+        clause = node.args.get("with_")
+        is_recursive = clause is not None and clause.args.get("recursive")
+        for each in clause.expressions if clause is not None else ():
+            own = hidden | {each.alias.lower()}
+            if is_recursive and isinstance(each.this, exp.Union):
+                waiting += [(each.this.left, hidden), (each.this.right, own)]
+            else:
+                waiting.append((each.this, hidden))
+            hidden = own
+        if isinstance(node, exp.Table):
+            name = node.name.lower()
+            if node.args.get("db") or name not in hidden:
+                names.add(name)
+        waiting += [(child, hidden) for child in node.iter_expressions() if child is not clause]
+    return frozenset(names)
+
+
 _EXPECTED = re.compile(r"Expect(?:ing|ed) (?P<what>.*?)(?: but got .*)?", re.S)
 
 
