@@ -87,7 +87,7 @@ class Browser:
 
     def check(self) -> None:
         """Fails on failed scripts, policy violations and requests to other hosts."""
-        assert self.problems == []
+        assert not self.problems, "\n".join(self.problems)
         foreign = [url for url in self.requests if not url.startswith(self.server.console)]
         assert foreign == []
 

@@ -104,7 +104,7 @@ export default function History(): ReactNode {
   const events = useMemo(() => namedFirst(named.data?.events ?? NONE, page.data?.events ?? NONE), [named.data, page.data]);
   const [selected, setSelected] = useState<Event[]>([]);
   const [comparing, setComparing] = useState(false);
-  const newer = useNewer(query, cursor || overview.loading ? null : page.data);
+  const newer = useNewer(query, cursor || overview.loading || !isCurrent ? null : page.data);
   const isNoneRecent = widened && !cursor && !newer && page.data?.events.every(({ eventTime }) => eventTime < sinceOf("1d", refreshed || now));
   const items = useMemo(() => withNote(events, named.data?.events.length ?? 0, text), [events, named.data, text]);
   const [list, onEnter] = useFocusAfter(page.data, named.loading || isWidening || !isCurrent);

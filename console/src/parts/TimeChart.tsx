@@ -125,13 +125,15 @@ export function TimeChart({ label, points, step, series, zone, isSmall = false, 
           className={onSelect ? "selectable" : undefined}
           onPointerDown={(event) => {
             if (!onSelect || event.button !== 0) return;
+            const head = at(event);
             event.currentTarget.setPointerCapture?.(event.pointerId);
             dragging.current = true;
-            setSelection({ anchor: at(event), head: at(event) });
+            setSelection({ anchor: head, head });
           }}
           onPointerMove={(event) => {
-            setHovered(at(event));
-            if (dragging.current) setSelection((before) => before && { ...before, head: at(event) });
+            const head = at(event); // React clears event.currentTarget before it calls an updater
+            setHovered(head);
+            if (dragging.current) setSelection((before) => before && { ...before, head });
           }}
           onPointerUp={() => {
             if (dragging.current) narrow(selection);
