@@ -1,5 +1,6 @@
 """Each module has a test, and each port a contract; tests mirror the folders of the source."""
 
+import ast
 import re
 import tomllib
 from functools import cache
@@ -124,3 +125,38 @@ def test_every_dependency_has_an_import_contract() -> None:
     }
     # Every layer may import msgspec.
     assert declared - ruled == {"msgspec"}
+
+
+#: Functions of `re` whose first argument is an expression.
+_RE_FUNCTIONS = frozenset(
+    {"compile", "match", "search", "fullmatch", "sub", "subn", "split", "findall", "finditer"}
+)
+#: What `$` does not mean an end in: an escape, a class of characters.
+_ESCAPE_OR_CLASS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
+
+
+def _text(node: ast.AST) -> str:
+    """Returns the literal parts of an expression."""
+    parts = [each.value for each in ast.walk(node) if isinstance(each, ast.Constant)]
+    return "".join(part for part in parts if isinstance(part, str))
+
+
+def test_no_expression_ends_before_a_line_break() -> None:
+    """`$` also matches before a final line break, so a name with one would pass; `\\Z` does not.
+
+    Expressions about secrets search in texts, where the end of a line is an end.
+    """
+    found = [
+        f"{file}:{call.lineno}"
+        for file in modules()
+        if file.parts[:2] != ("core", "secrets")
+        for call in ast.walk(ast.parse((SOURCE / file).read_text()))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and isinstance(call.func.value, ast.Name)
+        and call.func.value.id == "re"
+        and call.func.attr in _RE_FUNCTIONS
+        and call.args
+        and "$" in _ESCAPE_OR_CLASS.sub("", _text(call.args[0]))
+    ]
+    assert found == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 
 from opentrail.core.errors import CloudTrailError, StorageFailed
 from opentrail.lake.event_history import store_id
-from opentrail.lake.queries import MAX_ACTIVE, MAX_STATEMENT, Queries
+from opentrail.lake.queries import MAX_ACTIVE, MAX_ACTIVE_OF_ALL, MAX_STATEMENT, Queries
 from opentrail.lake.store_registry import Stores
 from opentrail.ports.queries import ResultPlace, StoredQuery
 from tests.factories import ACCOUNT, MOMENT
@@ -88,6 +89,24 @@ async def test_eleventh_query_is_refused_until_one_ends() -> None:
     assert (await world.started()).status in ("RUNNING", "FINISHED")
     await world.queries.close()
     assert world.engine.running == 0
+
+
+@asynchronous
+async def test_no_account_locks_others_out() -> None:
+    world = World()
+    counts = []
+    for owners in (["0", "0/other"], *([f"user {number}"] for number in range(9)), ["1"]):
+        started = 0
+        for owner in owners:
+            with contextlib.suppress(CloudTrailError):
+                while True:
+                    await world.queries.start("slow", owner, [ACCOUNT])
+                    started += 1
+        counts.append(started)
+    assert counts[:3] == [MAX_ACTIVE, MAX_ACTIVE // 2, MAX_ACTIVE // 3]
+    assert all(counts)
+    assert sum(counts) <= MAX_ACTIVE_OF_ALL
+    await world.queries.close()
 
 
 @asynchronous

@@ -1,4 +1,4 @@
-"""Each gesture of the console, in a real browser: dragging, hovering, scrolling, marking, copying."""
+"""Gestures of the console in a real browser: dragging, hovering, scrolling, marking, copying."""
 
 from __future__ import annotations
 

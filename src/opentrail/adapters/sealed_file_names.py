@@ -29,7 +29,7 @@ STORES = "stores/"
 #: Maximum bytes of a file, unless the disk or the size of event history is small.
 MAX_FILE_BYTES = 2**40
 _NAME = re.compile(
-    r"^(import-)?(\d{20})-(\d{20})(?:-([0-9a-f]{16})(?:-([0-9a-f]{16}))?)?\.(duckdb|parquet|expired)$"
+    r"^(import-)?(\d{20})-(\d{20})(?:-([0-9a-f]{16})(?:-([0-9a-f]{16}))?)?\.(duckdb|parquet|expired)\Z"
 )
 
 

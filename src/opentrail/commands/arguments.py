@@ -19,7 +19,7 @@ _FIELD_AND_VALUE = re.compile(
 #: Values of `--since`: see `core/event.py`, `parse_moment`.
 SINCE_HELP = "from this time on: 1d, 30m, 2020-01-01, 2020-01-01T09:00:00Z"
 #: Words that begin another term.
-_OTHER_TERMS = re.compile(r"(?:^|\s)(?:AND|OR|NOT|IN|is:\w+|last|since|until)(?:\s|$)", re.I)
+_OTHER_TERMS = re.compile(r"(?:^|\s)(?:AND|OR|NOT|IN|is:\w+|last|since|until)(?:\s|\Z)", re.I)
 
 
 class Actions:

@@ -38,7 +38,7 @@ AGENT_SOURCE = "mcp.opentrail.internal"
 _REGION = re.compile(r"(?![0-9]+\Z)[a-z0-9][a-z0-9-]{0,61}[a-z0-9]")
 _ACCOUNT = re.compile(r"[0-9]{12}")
 #: The API's version at the end of an event's name: `CreateFunction20150331v2`, `…2020_05_31`.
-_VERSION = re.compile(r"(?<=[a-z])\d{4}_?\d{2}_?\d{2}(?:v\d+)?$")
+_VERSION = re.compile(r"(?<=[a-z])\d{4}_?\d{2}_?\d{2}(?:v\d+)?\Z")
 _SPAN = re.compile(r"([0-9]{1,8})([smhdw])")
 _SPAN_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 

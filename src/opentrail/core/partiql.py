@@ -12,7 +12,7 @@ from opentrail.core.event import objects_in
 REDACTED = "***(Redacted)"
 _TABLE = re.compile(
     r"""\s*(?:SELECT\s(?:[^'"]|'[^']*'|"[^"]*")*?\sFROM|INSERT\s+INTO|UPDATE|DELETE\s+FROM)\s+
-        "?(?P<table>[\w.-]{3,255}?)"?(?:\."(?P<index>[\w.-]{3,255})")?(?=\s|$)""",
+        "?(?P<table>[\w.-]{3,255}?)"?(?:\."(?P<index>[\w.-]{3,255})")?(?=\s|\Z)""",
     re.IGNORECASE | re.VERBOSE | re.ASCII,
 )
 #: A possibly truncated string, a quoted name, a number, or a brace.

@@ -171,9 +171,9 @@ GLOBAL_SERVICES = frozenset(
 )
 GLOBAL_REGION = "us-east-1"
 
-_BUCKET_LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
-_IPV4 = re.compile(r"^\d{1,3}(\.\d{1,3}){3}$")
-_PREFIX = re.compile(r"^[A-Za-z0-9!_.*'()/ \-]+$")
+_BUCKET_LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z")
+_IPV4 = re.compile(r"^\d{1,3}(\.\d{1,3}){3}\Z")
+_PREFIX = re.compile(r"^[A-Za-z0-9!_.*'()/ \-]+\Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,7 +150,7 @@ _UNMISTAKABLE = [word for word in _AGENTS if "-" in word]
 #: follow.
 _CONVENTION = re.compile(
     rf"""(?:
-        agent\+(?P<any>[\w.-]{{1,64}})(?=\+|$)
+        agent\+(?P<any>[\w.-]{{1,64}})(?=\+|\Z)
         |(?:agent-(?P<known>{_any_of(list(_AGENTS))})|(?P<alone>{_any_of(_UNMISTAKABLE)}))(?![a-z0-9])
     )(?:\+(?P<delegator>[\w.=,@-]{{1,64}}))?""",
     re.VERBOSE | re.ASCII | re.IGNORECASE,

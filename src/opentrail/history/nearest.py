@@ -40,6 +40,8 @@ _FIELDS: dict[str, str] = {
 _MAX_VALUES = 1_000
 #: Maximum seconds of the search for them.
 _SEARCH_SECONDS = 5.0
+#: Maximum characters of a value that is compared letter by letter: the work is their square.
+_MAX_LENGTH = 128
 #: Minimum likeness of values, 0 to 1.
 _LIKE = 0.7
 _HOST = ".amazonaws.com"
@@ -292,7 +294,9 @@ def _nearest(compare: Compare, counts: dict[str, int], end: float) -> Nearest | 
     if same:
         name = names[max(same, key=lambda name: counts[names[name]])]
         return Nearest(field, value, name, counts[name], "case" if len(same) == 1 else "letters")
-    lower = {name.lower(): name for name in names}
+    if len(value) > _MAX_LENGTH:
+        return None
+    lower = {name.lower(): name for name in names if len(name) <= 2 * _MAX_LENGTH}
     in_time = takewhile(lambda _: time.monotonic() < end, lower)
     like = get_close_matches(value.lower(), in_time, 1, _LIKE)
     if not like:

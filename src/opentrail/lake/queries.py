@@ -8,10 +8,11 @@ import logging
 import math
 import re
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -40,8 +41,10 @@ from opentrail.ports.queries import (
 
 log = logging.getLogger(__name__)
 
-#: Maximum queries that run at the same time, as in AWS.
-MAX_ACTIVE = 10
+#: Maximum queries of an account or user that run at the same time, as in AWS, while no other's run.
+MAX_ACTIVE: Final = 10
+#: Maximum queries of all that run at the same time: the shares of ten, one after the other.
+MAX_ACTIVE_OF_ALL: Final = 30
 #: Maximum characters of a statement, in AWS's model.
 MAX_STATEMENT = 10_000
 KEPT = timedelta(days=7)
@@ -139,11 +142,7 @@ class Queries:
                 `MaxConcurrentQueriesException`.
         """
         await self._expire()
-        if len(self._active) >= MAX_ACTIVE:
-            raise CloudTrailError(
-                "MaxConcurrentQueriesException",
-                f"You already have {MAX_ACTIVE} queries that are queued or running.",
-            )
+        self._check_share(owner)
         if len(statement) > MAX_STATEMENT:
             raise _invalid(f"a statement has at most {MAX_STATEMENT:,} characters")
         now = self._clock.now().timestamp()
@@ -177,6 +176,23 @@ class Queries:
             task.cancel()
             raise
         return await self.find(query.id, owner)
+
+    def _check_share(self, owner: str) -> None:
+        """Refuses a query beyond its owner's share: none locks the others out.
+
+        The owners of running queries share `MAX_ACTIVE` equally. An owner that started more while
+        it had fewer others keeps them, so there may be more, but not more than `MAX_ACTIVE_OF_ALL`.
+        """
+        counts = Counter(_sharer(query.owner) for query in self._active.values())
+        sharer = _sharer(owner)
+        own = counts[sharer]
+        share = max(1, MAX_ACTIVE // len(counts.keys() | {sharer}))
+        if own >= share or counts.total() >= MAX_ACTIVE_OF_ALL:
+            raise CloudTrailError(
+                "MaxConcurrentQueriesException",
+                f"You already have {own} queries that are queued or running; your share of "
+                f"{MAX_ACTIVE} is {share}.",
+            )
 
     def _follow(self, query_id: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -385,6 +401,11 @@ class Queries:
         task.cancel()
         await asyncio.wait([task])
         return await self.find(query.id, query.owner)
+
+
+def _sharer(owner: str) -> str:
+    """Returns who shares queries: a console user, or an account, whoever owns the stores."""
+    return owner if owner.startswith("user ") else owner.partition("/")[0]
 
 
 def _invalid(message: str) -> CloudTrailError:

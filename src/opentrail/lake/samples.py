@@ -49,7 +49,7 @@ def _words(text: str) -> set[str]:
     """Returns the words of a text in lower case, without plural endings and frequent words."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
     found = {word.lower() for word in re.findall(r"[A-Za-z0-9]+", spaced)}
-    return {re.sub(r"(?<=\w\w\w)s$", "", word) for word in found - _FREQUENT}
+    return {re.sub(r"(?<=\w\w\w)s\Z", "", word) for word in found - _FREQUENT}
 
 
 _FREQUENT = frozenset(

@@ -56,10 +56,10 @@ _LOGS = re.compile(r"CloudTrail(-\w+)?")
 _DIGEST = "CloudTrail-Digest"
 _SUFFIX = ".json.gz"
 #: The folder of an account; it has no other folder with log files than CloudTrail.
-_ACCOUNT = re.compile(r"(^|/)AWSLogs/(o-[a-z0-9]+/)?(?P<account>\d{12})/$")
+_ACCOUNT = re.compile(r"(^|/)AWSLogs/(o-[a-z0-9]+/)?(?P<account>\d{12})/\Z")
 #: The time in the name of a log file, and the day in its key.
-_NAMED_DAY = re.compile(r"_(\d{4})(\d\d)(\d\d)T\d{4}Z_[^/]*$")
-_FOLDER_DAY = re.compile(r"/(\d{4})/(\d\d)/(\d\d)/[^/]*$")
+_NAMED_DAY = re.compile(r"_(\d{4})(\d\d)(\d\d)T\d{4}Z_[^/]*\Z")
+_FOLDER_DAY = re.compile(r"/(\d{4})/(\d\d)/(\d\d)/[^/]*\Z")
 #: Time after its event in which a log file is delivered.
 _DELIVERY = timedelta(days=1)
 _FAILED = "an import into an event data store failed"

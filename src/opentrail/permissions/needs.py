@@ -366,7 +366,7 @@ _PROFILES = frozenset({"jobflowrole"})
 _ROLE = re.compile(r"arn:[a-z-]+:iam::\d{12}:role/[\w+=,.@/-]{1,576}")
 #: Members with objects whose names callers choose.
 _CHOSEN = re.compile(
-    "tag|environment|variables|metadata|.*(?:arguments|labels|parameters)$", re.IGNORECASE
+    r"tag|environment|variables|metadata|.*(?:arguments|labels|parameters)\Z", re.IGNORECASE
 )
 #: Maximum depth at which passed roles and tags are searched.
 _PARAMETER_DEPTH = 5

@@ -67,7 +67,7 @@ _IAM_TYPES = (
 )
 #: The member with the new name in an IAM call that renames a resource.
 _NEW_NAME = re.compile("new(User|Group|ServerCertificate)Name")
-_IAM_FOR = re.compile(r"For(User|Role|Group|Policy)$")
+_IAM_FOR = re.compile(r"For(User|Role|Group|Policy)\Z")
 
 
 def arns_of(record: Mapping[str, Any]) -> list[str]:

@@ -110,7 +110,7 @@ CHANGERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 _CREATING = "Allocate|Copy|Create|Import|Publish|Put|Register|Request|Run|Upload"
 #: Calls that create a resource or overwrite it; Create and the like fail if one exists.
-_OVERWRITING = re.compile(r"(Import|Publish|Put|Register)[A-Z]|(CopyObject|PostObject)$|Complete")
+_OVERWRITING = re.compile(r"(Import|Publish|Put|Register)[A-Z]|(CopyObject|PostObject)\Z|Complete")
 #: Calls that can rename a resource → the member with the new name.
 RENAMES: Mapping[str, str] = MappingProxyType(
     {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from opentrail.core.arns import ARN_TYPES, NAMESPACES, Arn, parse_arn
 from opentrail.core.attributes import Resource
@@ -133,9 +133,14 @@ def short_name(name: str) -> str:
 # Name tags
 
 
+#: Maximum parts of a name that are searched: each search reads all records of the call.
+_MAX_SEARCHED_PARTS: Final = 4
+
+
 def tagging(call: str, name: str) -> Expression:
-    """Returns the expression of the calls of this name whose records have all parts of a name."""
-    parts = (Text(part, is_part=True) for part in _PLAIN.findall(name))
+    """Returns the expression of the calls whose records may have a name: its longest parts."""
+    longest = sorted({*_PLAIN.findall(name)}, key=len, reverse=True)[:_MAX_SEARCHED_PARTS]
+    parts = (Text(part, is_part=True) for part in sorted(longest))
     return And((Compare(("event_name",), "=", call, is_field=True), *parts))
 
 

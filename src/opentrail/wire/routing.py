@@ -34,28 +34,28 @@ _SUPERSETS = ("rds",)
 #: S3 operations by the query parameter that they must have.
 _MADE_BY_QUERY = {"CompleteMultipartUpload": "uploadId"}
 _AWS_S3_HOST = re.compile(
-    r"^(?P<bucket>.+)\.s3(?:express)?(?:-[a-z0-9-]+)?(?:\.[a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?$",
+    r"^(?P<bucket>.+)\.s3(?:express)?(?:-[a-z0-9-]+)?(?:\.[a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?\Z",
     re.I,
 )
 #: AWS's hosts of S3's interface endpoints: the endpoint's own names are no bucket (S3 user guide).
 _INTERFACE_ENDPOINT = re.compile(
     r"^(?:(?P<bucket>.+)\.)?(?:bucket|accesspoint|control)\.vpce-[a-z0-9-]+"
-    r"\.s3\.[a-z0-9-]+\.vpce\.amazonaws\.com(?:\.cn)?$",
+    r"\.s3\.[a-z0-9-]+\.vpce\.amazonaws\.com(?:\.cn)?\Z",
     re.I,
 )
 #: AWS's hosts of S3 Control. No bucket is named so, and only this service signs for them.
 _AWS_CONTROL_HOST = re.compile(
     r"^(?:\d{12}\.)?s3(?:express)?-control(?:-fips)?(?:\.dualstack)?\.[a-z]+(?:-[a-z]+)+-\d+"
-    r"\.amazonaws\.com(?:\.cn)?$",
+    r"\.amazonaws\.com(?:\.cn)?\Z",
     re.I,
 )
 #: AWS's hosts of S3 without a bucket.
-_AWS_S3_BASE = re.compile(r"^s3[.-](?:[a-z0-9-]+\.)*amazonaws\.com(?:\.cn)?$", re.I)
+_AWS_S3_BASE = re.compile(r"^s3[.-](?:[a-z0-9-]+\.)*amazonaws\.com(?:\.cn)?\Z", re.I)
 _AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 #: A label before an address is a bucket, which SDKs put there. Public name servers resolve an
 #: address before their own domain to that address.
 _BEFORE_ADDRESS = re.compile(
-    r"^(?:(?P<bucket>.+?)\.)?\d{1,3}(?:\.\d{1,3}){3}(?:\.nip\.io|\.sslip\.io)?$"
+    r"^(?:(?P<bucket>.+?)\.)?\d{1,3}(?:\.\d{1,3}){3}(?:\.nip\.io|\.sslip\.io)?\Z"
 )
 #: A host that upstreams read alike: some compare names as sent, with a final dot or capitals.
 _PLAIN_HOST = re.compile(r"[a-z0-9._-]*[a-z0-9_-](?::\d{1,5})?|\[[0-9a-f:.]+\](?::\d{1,5})?|")
@@ -470,7 +470,7 @@ def is_aws_host(name: str) -> bool:
 
 def _host_name(host: str) -> str:
     """Returns the name of a `Host` header, without its port."""
-    name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+    name = host.rpartition(":")[0] if re.search(r":\d+\Z", host) else host
     return name.removesuffix(".")
 
 
@@ -640,7 +640,7 @@ def _pattern_of(service: Service, model: OperationModel) -> _Pattern:
     return _Pattern(
         service=service,
         operation=model.name,
-        pattern=re.compile(f"^{''.join(pieces)}/?$", re.S),
+        pattern=re.compile(rf"^{''.join(pieces)}/?\Z", re.S),
         literal_length=literal,
         labels=labels,
         trailing_slash=trailing_slash,

@@ -71,7 +71,7 @@ def from_header(member: Shape) -> Decoder:
 
 
 #: A part of a list in a header: quoted, if it holds a comma or a quotation mark, else bare.
-_PART = re.compile(r'\s*(?:"(?P<quoted>(?:\\"|[^"])*)"\s*(?=,|$)|(?P<bare>[^,]*))(?:,|$)')
+_PART = re.compile(r'\s*(?:"(?P<quoted>(?:\\"|[^"])*)"\s*(?=,|\Z)|(?P<bare>[^,]*))(?:,|\Z)')
 
 
 def _parts_of(text: str) -> Iterator[str]:

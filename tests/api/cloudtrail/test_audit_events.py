@@ -59,7 +59,7 @@ def refusal(event: Any, checksum: str | None = None) -> str | None:
     """Returns the code with which an event is refused; None if it is recorded."""
     text = event if isinstance(event, str) else json.dumps(event)
     try:
-        data = read_audit_event(text, checksum, ACCOUNT)
+        data = read_audit_event(text, checksum, ACCOUNT, MOMENT)
         record_of_audit_event(data, CHANNEL, "an-id", MOMENT)
     except AuditEventRefused as error:
         return error.code
@@ -75,7 +75,7 @@ def without(name: str) -> dict[str, Any]:
 def of_length(path: tuple[str, ...], length: int) -> dict[str, Any]:
     event = an_event()
     owner = event[path[0]] if len(path) > 1 else event
-    owner[path[-1]] = "é" * length
+    owner[path[-1]] = ("x" if path[-1] == "eventSource" else "é") * length
     return event
 
 
@@ -126,10 +126,38 @@ def test_identities_have_type_and_principal(name: str) -> None:
         ({"recipientAccountId": "210987654321"}, "InvalidRecipient"),
         ({"eventSource": "s3.amazonaws.com"}, "InvalidEventSource"),
         ({"eventSource": "S3.AmazonAWS.com"}, "InvalidEventSource"),
+        ({"eventTime": "9999-12-31T23:59:59Z"}, "InvalidData"),
+        ({"eventTime": "2020-01-02T09:00:01Z"}, "InvalidData"),
+        ({"eventTime": "1969-12-31T23:59:59Z"}, "InvalidData"),
     ],
 )
 def test_invalid_members_are_refused(changes: dict[str, Any], code: str) -> None:
     assert refusal(an_event(**changes)) == code
+
+
+#: A source of AWS, and what may stand for, before or after a part of it.
+_LOOK_ALIKES = (
+    *("iam.amazonaws.com.", "iam.amazonaws.com ", " iam.amazonaws.com", "iam.amazonaws.com\n"),
+    *("iam.amazonaws.com\u200b", "iam\uff0eamazonaws\uff0ecom", "i\u0430m.amazonaws.com"),
+    *(
+        "iam.\u0430mazonaws.com",
+        "iam\u2024amazonaws.com",
+        "iam.amazonaws.com\u202e",
+        "IAM.AMAZONAWS.COM",
+    ),
+    *("iam.amazonaws.com.cn", "iam.amazonaws.com/", "recorder.opentrail.internal", "\x00"),
+    *("unknown.opentrail.internal.", "orders.example.com\n", "orders.example.com\u00a0", " "),
+)
+
+
+@pytest.mark.parametrize("source", _LOOK_ALIKES, ids=ascii)
+def test_look_alikes_of_other_sources_are_refused(source: str) -> None:
+    assert refusal(an_event(eventSource=source)) == "InvalidEventSource"
+
+
+@pytest.mark.parametrize("source", ["orders.example.com", "My shop", "a", "https://shop/orders"])
+def test_any_other_plain_source_is_recorded(source: str) -> None:
+    assert refusal(an_event(eventSource=source)) is None
 
 
 @pytest.mark.parametrize(
@@ -167,7 +195,7 @@ def test_checksum_covers_the_text() -> None:
     ],
 )
 def test_records_have_times_in_utc(given_time: str, expected: str) -> None:
-    data = read_audit_event(json.dumps(an_event(eventTime=given_time)), None, ACCOUNT)
+    data = read_audit_event(json.dumps(an_event(eventTime=given_time)), None, ACCOUNT, MOMENT)
     record = json.loads(record_of_audit_event(data, CHANNEL, "an-id", MOMENT))
     assert record["eventTime"] == expected
     assert record["eventData"]["eventTime"] == given_time
@@ -203,7 +231,7 @@ def test_any_event_is_recorded_or_refused_with_a_code(
     if not changes and len(event) == len(an_event()):
         assert code is None
     if code is None:
-        read = read_audit_event(json.dumps(event), None, ACCOUNT)
+        read = read_audit_event(json.dumps(event), None, ACCOUNT, MOMENT)
         record = json.loads(record_of_audit_event(read, CHANNEL, "an-id", MOMENT))
         assert set(record["eventData"]) == set(event)
         assert record["eventData"]["eventName"] == event["eventName"]

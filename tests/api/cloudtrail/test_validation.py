@@ -133,6 +133,11 @@ def test_wrong_json_type_is_named_with_its_place(value: dict[str, Any], place: s
             "Member must satisfy regular expression pattern: ^[a-z]*$",
         ),
         (
+            {"Name": "abc\n"},
+            "Value 'abc\n' at 'name' failed to satisfy constraint: "
+            "Member must satisfy regular expression pattern: ^[a-z]*$",
+        ),
+        (
             {"Count": 0},
             "Value '0' at 'count' failed to satisfy constraint: "
             "Member must have value greater than or equal to 1",

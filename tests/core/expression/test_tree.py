@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -12,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.core.attributes import attributes_of
-from opentrail.core.expression import Pattern, holds, parse
-from opentrail.core.expression.tree import Text, occurs
+from opentrail.core.errors import UsageError
+from opentrail.core.expression import ExpressionError, Pattern, holds, parse
+from opentrail.core.expression.tree import MAX_WILDCARDS, Text, occurs
 from tests.factories import MOMENT, a_data_record, a_record, an_iam_user
 
 NOW = MOMENT + timedelta(hours=1)
@@ -262,3 +265,20 @@ def test_expressions_match_plain_functions(case: Case, record: dict[str, Any]) -
 def test_a_word_is_found_whole(word: str, value: str, is_found: bool) -> None:
     assert occurs(Text(word), value) is is_found
     assert occurs(Text(word, is_part=True), value)
+
+
+def test_patterns_have_a_maximum_of_wildcards() -> None:
+    assert Pattern.parse("*a" * MAX_WILDCARDS).matches("ba" * MAX_WILDCARDS)
+    for text in ("*a" * (MAX_WILDCARDS + 1), "?" * (MAX_WILDCARDS + 1)):
+        with pytest.raises(UsageError, match="at most 64 wildcards"):
+            Pattern.parse(text)
+        with pytest.raises(ExpressionError, match="column 10: a value must have at most"):
+            parse(f"resource={text}", NOW)
+    assert Pattern.parse("\\*" * 300).matches("*" * 300)
+
+
+@given(st.text(st.sampled_from("a*"), max_size=12), st.text(st.sampled_from("ab"), max_size=8))
+def test_several_stars_are_one(pattern: str, text: str) -> None:
+    fewer = re.sub(r"\*+", "*", pattern)
+    assert Pattern.parse(pattern) == Pattern.parse(fewer)
+    assert Pattern.parse(pattern).matches(text) == fnmatchcase(text, pattern)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import duckdb
 import pytest
 
 from opentrail.core.errors import StatementRefused
@@ -71,3 +72,18 @@ def test_refusals_say_why(lake: Engine, source: str, message: str) -> None:
 def test_names_of_relations_are_unique() -> None:
     relations = Relations(Tables({}), None, None)  # type: ignore[arg-type]
     assert len({next(relations.tables) for _ in range(10)}) == 10
+
+
+@pytest.mark.parametrize("union", ["UNION", "UNION ALL"])
+def test_recursion_ends_after_ten_steps(lake: Engine, union: str) -> None:
+    counting = f"WITH RECURSIVE t (n) AS (SELECT 1 {union} SELECT n + 1 FROM t WHERE n < %d)"
+    _, rows = lake.run(f"{counting % 11} SELECT count(*), sum(n) FROM t")
+    assert rows == [[11, 66]]
+    with pytest.raises(duckdb.Error, match=r"Recursion depth limit exceeded \(10\)"):
+        lake.run(f"{counting % 12} SELECT count(*) FROM t")
+
+
+def test_recursion_may_read_itself_twice(lake: Engine) -> None:
+    step = "SELECT a.n + b.n FROM t a CROSS JOIN t b WHERE a.n < 5"
+    _, rows = lake.run(f"WITH RECURSIVE t (n) AS (SELECT 1 UNION ALL {step}) SELECT n FROM t")
+    assert rows == [[1], [2], [4], [8]]

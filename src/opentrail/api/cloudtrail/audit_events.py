@@ -11,7 +11,7 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -43,17 +43,23 @@ _OBJECTS = {
     "additionalEventData": 28 * 1_024,
 }
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
-#: The event sources of AWS's own services end like this.
-_AWS = ".amazonaws.com"
+#: Event sources: no letters that look like others, and no blanks around them.
+_SOURCE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+#: Parts of the event sources of AWS and of opentrail.
+_RESERVED_SOURCES = ("amazonaws", "opentrail.internal")
+#: An event's earliest time, and how far it may be ahead of the server's clock.
+_EARLIEST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+_MAX_AHEAD = timedelta(days=1)
 
 
-def read_audit_event(text: str, checksum: str | None, account: str) -> Json:
+def read_audit_event(text: str, checksum: str | None, account: str, now: datetime) -> Json:
     """Returns the `eventData` of an event.
 
     Args:
         text: the JSON that the caller sent.
         checksum: base64 of its SHA-256, if the caller sent it.
         account: the owner of the channel.
+        now: the time.
 
     Raises:
         AuditEventRefused: the event is invalid.
@@ -77,6 +83,8 @@ def read_audit_event(text: str, checksum: str | None, account: str) -> Json:
     if not isinstance(event, dict):
         raise AuditEventRefused("InvalidData", "eventData must be a JSON object.")
     _check_members(event)
+    if not _EARLIEST_TIME <= _read_time(event["eventTime"]) <= now + _MAX_AHEAD:
+        raise _wrong("eventTime", "between 1970 and one day from now")
     if event["recipientAccountId"] != account:
         raise AuditEventRefused(
             "InvalidRecipient", f"recipientAccountId must be {account}, the owner of the channel."
@@ -95,12 +103,18 @@ def _check_members(event: Json) -> None:
             raise _wrong(name, "a JSON object")
         if len(_to_bytes(event[name])) > limit:
             raise _too_long(name, f"{limit} bytes")
-    if event["eventSource"].lower().endswith(_AWS):
-        raise AuditEventRefused(
-            "InvalidEventSource", f"eventSource must not end with {_AWS}, which is AWS's."
-        )
-    _read_time(event["eventTime"])
+    _check_source(event["eventSource"])
     _check_address(event.get("sourceIPAddress"))
+
+
+def _check_source(source: str) -> None:
+    if _SOURCE.fullmatch(source) is None:
+        message = "eventSource must be printable ASCII without blanks at its ends."
+        raise AuditEventRefused("InvalidEventSource", message)
+    for reserved in _RESERVED_SOURCES:
+        if reserved in source.lower():
+            message = f"eventSource must not contain {reserved}, which is reserved."
+            raise AuditEventRefused("InvalidEventSource", message)
 
 
 def _check_identity(identity: Any) -> None:

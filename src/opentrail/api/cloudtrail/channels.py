@@ -216,7 +216,7 @@ async def _read(call: OperationCall, channel: Channel) -> _Read:
         event_id = new_event_id()
         try:
             data = read_audit_event(
-                event["eventData"], event.get("eventDataChecksum"), channel.account
+                event["eventData"], event.get("eventDataChecksum"), channel.account, now
             )
             record = record_of_audit_event(data, channel, event_id, now)
         except AuditEventRefused as error:

@@ -285,12 +285,16 @@ def _check_text(shape: Any, value: str, path: str, problems: list[str]) -> None:
         )
 
 
+#: `$` also matches before a line break at the end of a string.
+_FINAL = re.compile(r"(?<!\\)\$\Z")
+
+
 @functools.cache
 def _compiled(pattern: str) -> re.Pattern[str]:
     """Returns a pattern of AWS's models, which are written for Java."""
     for java, python in _PYTHON_PATTERNS:
         pattern = pattern.replace(java, python)
-    return re.compile(pattern)
+    return re.compile(_FINAL.sub(r"\\Z", pattern))
 
 
 def member_path(path: str, name: str) -> str:

@@ -32,7 +32,7 @@ _ASSEMBLER = Assembler(lambda key: unknown(DEFAULT_ACCOUNT, key))
 _BODY_BYTES = 1024 * 1024
 _READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _NO_NAME = re.compile(r"[^A-Za-z0-9_]")
-_SOURCE = re.compile(r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?\.[a-z0-9-]+$")
+_SOURCE = re.compile(r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?\.[a-z0-9-]+\Z")
 
 
 @dataclass(slots=True)

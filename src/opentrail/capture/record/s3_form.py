@@ -45,7 +45,7 @@ from opentrail.wire.sigv4 import signing_texts
 from opentrail.wire.values import JsonDocument
 
 #: Integers that org.json, AWS's probable library, parses as numbers.
-_WHOLE = re.compile(r"^(0|-?[1-9][0-9]{0,17})$")
+_WHOLE = re.compile(r"^(0|-?[1-9][0-9]{0,17})\Z")
 _NUMERIC = frozenset("-0123456789")
 #: Data events whose records show no body.
 _BODY_NOT_SHOWN = frozenset({"CompleteMultipartUpload", "DeleteObjects"})

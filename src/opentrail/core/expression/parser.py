@@ -22,6 +22,7 @@ from opentrail.core.expression.tree import (
     Not,
     Opens,
     Or,
+    Pattern,
     Text,
 )
 
@@ -300,6 +301,11 @@ class _Parser:
             return self._time_comparison(operator, value)
         if is_field and operator in ("=", "!="):
             text = _checked(members[0], value)
+        if operator in ("=", "!="):
+            try:
+                Pattern.parse(text)
+            except UsageError as error:
+                raise ExpressionError(f"column {value.at + 1}: {error}", value.at) from error
         return Compare(members, operator, text, is_field)
 
     def _time_comparison(self, operator: str, value: _Token) -> Expression:

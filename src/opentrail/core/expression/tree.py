@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from opentrail.core.attributes import Attributes
+from opentrail.core.errors import UsageError
 from opentrail.core.event import SIGN_IN, Record, parse_time, refusal
 from opentrail.core.text import with_anything_between
 
@@ -137,6 +138,10 @@ def _port(value: Any) -> int | None:
     return number if -1 <= number <= _MAX_PORT else None
 
 
+#: Maximum wildcards of a pattern: each costs CPU for each compared value.
+MAX_WILDCARDS: Final = 64
+
+
 @dataclass(frozen=True, slots=True)
 class Pattern:
     """A string with wildcards: `*` for any characters, `?` for one; a backslash makes one literal.
@@ -148,7 +153,11 @@ class Pattern:
 
     @classmethod
     def parse(cls, text: str) -> Pattern:
-        """Returns the pattern in `text`."""
+        """Returns the pattern in `text`; several `*` are one.
+
+        Raises:
+            UsageError: it has more than `MAX_WILDCARDS`.
+        """
         parts: list[Any] = []
         literal = ""
         characters = iter(text)
@@ -156,9 +165,13 @@ class Pattern:
             if character in "*?":
                 parts += [literal] if literal else []
                 literal = ""
-                parts.append(None if character == "*" else ...)
+                wildcard = None if character == "*" else ...
+                if wildcard is not None or not parts or parts[-1] is not None:
+                    parts.append(wildcard)
             else:
                 literal += next(characters, "\\") if character == "\\" else character
+        if len(parts) - sum(isinstance(part, str) for part in parts) > MAX_WILDCARDS:
+            raise UsageError(f"a value must have at most {MAX_WILDCARDS} wildcards: * and ?")
         return cls(tuple([*parts, literal] if literal or not parts else parts))
 
     @property

@@ -42,7 +42,7 @@ def _aggregated(e: Expressions, node: exp.Expr, source: Scope, over: str) -> Val
     arguments, distinct, order = _clauses(e, name, arguments, node, source)
     values = [e.value(each, source) for each in arguments]
     if order and distinct:
-        shown = re.sub(r" (ASC|DESC) NULLS (LAST|FIRST)$", "", order.removeprefix(" ORDER BY "))
+        shown = re.sub(r" (ASC|DESC) NULLS (LAST|FIRST)\Z", "", order.removeprefix(" ORDER BY "))
         if shown != values[0].sql:
             message = "For aggregate function with DISTINCT, ORDER BY expressions must appear"
             raise refusal(node, f"{message} in arguments")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from sqlglot import exp
 
@@ -35,6 +36,8 @@ from opentrail.lake.dialect.types import Type, common
 #: Modules whose import registers translations.
 EXPRESSION_MODULES = (aggregates, arithmetic, calls, conditions, literals, names, time_calls)
 _MAX_DEPTH = 120
+#: Maximum steps of a recursive query, as in Trino.
+_MAX_RECURSION: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,11 @@ class Statements:
             name, table = each.alias, next(self._relations.tables)
             names = [column.name for column in each.args["alias"].args.get("columns") or []]
             if clause.args.get("recursive") and isinstance(each.this, exp.Union):
-                sql, fields = self._recursive(each, table, names, outer, ctes)
+                steps = next(self._relations.tables)
+                sql, fields = self._recursive(each, steps, names, outer, ctes)
+                parts.append(f"{steps} AS ({sql})")
+                word = "SELECT DISTINCT" if each.this.args.get("distinct") else "SELECT"
+                sql = f"{word} {', '.join(field.value.sql for field in fields)} FROM {steps}"
             else:
                 sql, fields = self.query(each.this, outer, ctes)
                 fields = self._relations.renamed(each, fields, names)
@@ -144,22 +151,27 @@ class Statements:
     def _recursive(
         self,
         node: exp.Expr,
-        table: str,
+        steps: str,
         names: Sequence[str],
         outer: Scope | None,
         ctes: Ctes,
     ) -> tuple[str, list[Field]]:
+        """Translates a recursive query, whose rows get the number of the step that makes them."""
         union = node.this
         first, fields = self.query(union.left, outer, ctes)
         fields = self._relations.renamed(node, fields, names)
-        inside = {**ctes, node.alias.lower(): [replace(each, qualifier=table) for each in fields]}
+        inside = {**ctes, node.alias.lower(): [replace(each, qualifier=steps) for each in fields]}
         second, others = self.query(union.right, outer, inside)
         shown = [
             f"{self._coerced(other, mine.value.type, node)} AS {mine.value.sql}"
             for mine, other in zip(fields, others, strict=True)
         ]
-        word = "UNION" if union.args.get("distinct") else "UNION ALL"
-        return f"{first} {word} (SELECT {', '.join(shown)} FROM ({second}))", fields
+        step = next(self._expressions.names)
+        last = f"(SELECT max({step}) FROM {steps})"
+        message = f"Recursion depth limit exceeded ({_MAX_RECURSION})"
+        number = f"CASE WHEN {last} >= {_MAX_RECURSION} THEN error('{message}') ELSE {last} + 1 END"
+        sql = f"SELECT *, 0 AS {step} FROM ({first})"
+        return f"{sql} UNION ALL (SELECT {', '.join(shown)}, {number} FROM ({second}))", fields
 
     def _coerced(self, field: Field, kind: Type, node: exp.Expr) -> str:
         if common(field.value.type, kind) != kind:

@@ -116,7 +116,7 @@ def url(text: str, part: str) -> str | None:
     if part == "protocol":
         return text.partition(":")[0] if found.scheme else ""
     if part == "host":
-        host = re.sub(r":\d*$", "", found.netloc.rpartition("@")[2])
+        host = re.sub(r":\d*\Z", "", found.netloc.rpartition("@")[2])
         if host and not _HOST.fullmatch(host):
             raise UnsupportedValueError(f"this host is not supported: {text[:200]}")
         return host
