@@ -160,3 +160,22 @@ def test_no_expression_ends_before_a_line_break() -> None:
         and "$" in _ESCAPE_OR_CLASS.sub("", _text(call.args[0]))
     ]
     assert found == []
+
+
+def test_commands_write_json_and_csv_in_one_place() -> None:
+    """What callers chose reaches terminals and spreadsheets escaped: guarantees N7 and N8."""
+    uses_csv = [f for f in modules() if re.search(r"^import csv$", (SOURCE / f).read_text(), re.M)]
+    assert [str(file) for file in uses_csv] == ["core/text.py"]
+    found = []
+    for file in modules():
+        if file.parts[0] != "commands" or file.name == "rendering.py":
+            continue
+        for call in ast.walk(ast.parse((SOURCE / file).read_text())):
+            if not isinstance(call, ast.Call):
+                continue
+            name = ast.unparse(call.func)
+            if name == "print" or name.startswith("sys."):
+                found += [
+                    f"{file}:{call.lineno}" for part in call.args if "dumps(" in ast.unparse(part)
+                ]
+    assert found == []

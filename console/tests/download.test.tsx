@@ -6,6 +6,7 @@ import type { IncidentDetail } from "../src/api/types";
 import { navigate } from "../src/app/router";
 import Insight, { minuteRows } from "../src/pages/Insight";
 import { csv } from "../src/parts/download";
+import cells from "./cells.json";
 
 const START = Date.UTC(2026, 0, 1, 9);
 const minute = (offset: number) => new Date(START + offset * 60_000).toISOString().replace(".000", "");
@@ -102,4 +103,8 @@ test("the SVG is a drawing of its own, with a title and no class of the page", a
 
 test.each(["=1", "+1", "-1", "@x", "\t=1", "\r=1"])("%j is no formula in a cell", (text) => {
   expect(csv([[text, -1, null]]).replaceAll('"', "")).toBe(`'${text},-1,\r\n`);
+});
+
+test("cells are escaped as in the server's CSV", () => {
+  for (const [value, line] of cells) expect(csv([[value as string | null, 1]])).toBe(line);
 });

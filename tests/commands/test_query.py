@@ -64,6 +64,29 @@ def test_other_forms(console: StubConsole, capsys: Capture, flag: str, shown: st
     assert capsys.readouterr().out == shown
 
 
+def test_hostile_values_are_escaped(console: StubConsole, capsys: Capture) -> None:
+    console.answers({**PAGE, "rows": [["=1+1\x1b[31m", "\u202e\x9b\x7f"]], "total": 1})
+    assert main(["query", "--csv", "SELECT 1"]) == 0
+    assert capsys.readouterr().out == "eventName,n\n'=1+1\\x1b[31m,\\u202e\\x9b\\x7f\n"
+    assert main(["query", "--json", "SELECT 1"]) == 0
+    out = capsys.readouterr().out
+    assert out.rstrip("\n").isprintable()
+    assert json.loads(out) == {"eventName": "=1+1\x1b[31m", "n": "\u202e\x9b\x7f"}
+
+
+def test_columns_of_one_name_are_kept(
+    console: StubConsole, capsys: Capture, tmp_path: Path
+) -> None:
+    columns = [{"name": name, "type": "varchar"} for name in ("n", "N", "n")]
+    console.answers({**PAGE, "columns": columns, "rows": [["a", "b", "c"]], "total": 1})
+    assert main(["query", "--json", "SELECT 1"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"n": "a", "N_1": "b", "n_2": "c"}
+    file = tmp_path / "rows.parquet"
+    assert main(["query", "--parquet", str(file), "SELECT 1"]) == 0
+    found = duckdb.read_parquet(str(file))
+    assert (found.columns, found.fetchall()) == (["n", "N_1", "n_2"], [("a", "b", "c")])
+
+
 def test_parquet_has_typed_columns(console: StubConsole, tmp_path: Path) -> None:
     console.answers(PAGE)
     file = tmp_path / "out's.parquet"

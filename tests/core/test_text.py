@@ -1,12 +1,25 @@
 """Tests of opentrail.core.text."""
 
+import csv
+import io
+import json
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.core.text import counted, escape_formulas, printable
+from opentrail.core.text import (
+    counted,
+    csv_line,
+    escape_formulas,
+    printable,
+    unique_names,
+)
+
+#: Cells with their lines, which the console's tests read as well.
+CELLS = Path(__file__).parents[2] / "console/tests/cells.json"
 
 
 @pytest.mark.parametrize(
@@ -53,3 +66,23 @@ def test_a_number_has_its_noun(number: int, shown: str) -> None:
 )
 def test_cells_are_made_harmless(cell: str, shown: str) -> None:
     assert escape_formulas(cell) == shown
+
+
+def test_cells_are_escaped_as_in_the_console() -> None:
+    for cell, line in json.loads(CELLS.read_text()):
+        assert csv_line([cell, 1]) == line
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=8), min_size=1, max_size=4))
+def test_no_cell_of_a_line_is_a_formula(cells: list[str]) -> None:
+    (read,) = csv.reader(io.StringIO(csv_line(cells), newline=""))
+    assert len(read) == len(cells)
+    for cell in read:
+        assert not cell.lstrip(" ").startswith(("=", "+", "-", "@"))
+
+
+@given(st.lists(st.text(st.sampled_from("aA_1"), max_size=3), max_size=8))
+def test_names_of_columns_become_unique(names: list[str]) -> None:
+    unique = unique_names(names)
+    assert len({name.lower() for name in unique}) == len(names)
+    assert all(a.startswith(b) for a, b in zip(unique, names, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -247,3 +248,19 @@ def test_the_source_of_a_rule_is_complete(tmp_path: Path) -> None:
 def test_aliases_are_refused(tmp_path: Path) -> None:
     text = "a: &a [x, x]\nb: &b [*a, *a]\n"
     assert "aliases are not supported in" in refusal(tmp_path, text)
+
+
+def test_rule_may_be_json_with_escapes(tmp_path: Path) -> None:
+    rule = {
+        "title": "Watch \U0001f440",
+        "name": "emoji_rule",
+        "level": "low",
+        "logsource": {"product": "aws", "service": "cloudtrail"},
+        "detection": {"s": {"eventName": "CreateUser"}, "condition": "s"},
+    }
+    file = tmp_path / "rule.yml"
+    file.write_text(json.dumps(rule))
+    (read,) = read_rules([file]).rules
+    assert read.title == rule["title"]
+    half = json.dumps({**rule, "title": "\ud83d"})
+    assert "half of a surrogate pair" in refusal(tmp_path, half)

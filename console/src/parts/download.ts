@@ -16,12 +16,22 @@ export function save(name: string, type: string, content: string): void {
   setTimeout(() => URL.revokeObjectURL(link.href), KEPT);
 }
 
-/** First characters of cells that spreadsheets run as formulas; the server's CSV has the same list. */
-const FORMULA = /^[=+\-@\t\r]/;
+/** Starts of formulas, also after the separators of other locales. The server's CSV has the same rules: tests/cells.json. */
+const FORMULA = /^ *[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/;
+const LATER_FORMULA = /[;|\t\r\n](?= *[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])/g;
+/** Control, format and surrogate characters and line separators, but not the white space of cells. */
+const UNPRINTABLE = /(?![\t\r\n])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+
+function escaped(character: string): string {
+  const code = character.codePointAt(0) ?? 0;
+  const [letter, digits] = code > 0xffff ? ["U", 8] : code > 0xff ? ["u", 4] : ["x", 2];
+  return `\\${letter}${code.toString(16).padStart(digits as number, "0")}`;
+}
 
 function cell(value: string | number | null): string {
   if (typeof value === "number") return String(value);
-  const text = value === null ? "" : FORMULA.test(value) ? `'${value}` : value;
+  const printable = (value ?? "").replace(UNPRINTABLE, escaped);
+  const text = (FORMULA.test(printable) ? "'" : "") + printable.replace(LATER_FORMULA, "$&'");
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 

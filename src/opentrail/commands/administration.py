@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import getpass
-import json
 import re
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from opentrail.commands.arguments import Actions, account_id, add_client
 from opentrail.commands.client import ask, data_dir_of
-from opentrail.commands.rendering import print_table
+from opentrail.commands.rendering import json_text, print_json, print_table
 from opentrail.core.errors import UsageError
 from opentrail.core.event import parse_span
 from opentrail.core.text import printable
@@ -163,7 +162,7 @@ def _run_keys(options: argparse.Namespace) -> int:
     """
     arguments = _arguments_of(options)
     answer = administer(options, "/api/v1/access-keys", arguments)
-    lines = [json.dumps(answer)] if options.json else _lines_of_keys(options, answer)
+    lines = [json_text(answer)] if options.json else _lines_of_keys(options, answer)
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return 0
 
@@ -279,7 +278,7 @@ def _run_policies(options: argparse.Namespace) -> int:
     if flags.get("policy"):
         arguments |= policy_of(options.policy)
     answer = administer(options, POLICIES, arguments)
-    lines = [json.dumps(answer)] if options.json else _lines_of_policies(arguments, answer)
+    lines = [json_text(answer)] if options.json else _lines_of_policies(arguments, answer)
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return 0
 
@@ -289,7 +288,7 @@ def _lines_of_policies(arguments: dict[str, Any], answer: dict[str, Any]) -> lis
     if action == "list":
         return _list_of_policies(answer)
     if action == "show":
-        return [json.dumps(answer["Document"], indent=2)]
+        return [json_text(answer["Document"], indent=2)]
     if action == "put":
         return [answer["Arn"]]
     if action == "attach":
@@ -343,7 +342,7 @@ def _run_directory(options: argparse.Namespace) -> int:
     arguments = {name: flags[name] for name in _GIVEN if flags.get(name)}
     answer = administer(options, DIRECTORY, {"action": options.action, **arguments})
     if options.json:
-        print(json.dumps(answer))
+        print_json(answer)
     elif options.action == "list":
         _print_keys(answer["keys"])
     elif options.action == "add":

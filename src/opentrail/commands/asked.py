@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,6 +14,7 @@ from opentrail.commands.progress import call_progress
 from opentrail.commands.rendering import (
     print_answer,
     print_fields,
+    print_json,
     print_naming_hint,
     print_table,
     warn_of_missing,
@@ -65,7 +65,7 @@ def run(name: str, options: argparse.Namespace) -> int:
     """Prints the answer; the exit code is 0."""
     answer = answer_to(name, options)
     if options.json:
-        print(json.dumps(answer))
+        print_json(answer)
         return 0
     warn_of_missing(answer)
     print_plain({member: value for member, value in answer.items() if member != "missing"})
@@ -138,7 +138,7 @@ def run_explain(options: argparse.Namespace) -> int:
     """Prints why a call was denied; the exit code is 1 if it was not denied."""
     denial: ExplainedDenial = answer_to("explain", options)
     if options.json:
-        print(json.dumps(denial))
+        print_json(denial)
     else:
         _print_explain(denial)
     return 1 if denial["verdict"] == "not denied" else 0
@@ -169,7 +169,7 @@ def run_who(options: argparse.Namespace) -> int:
     warn_of_nearest(answer)
     warn_of_types(answer, options.type)
     if options.json:
-        print(json.dumps(answer))
+        print_json(answer)
     else:
         print_answer(answer, options.resource)
     if "an unknown caller" in (answer["sentence"] or ""):
@@ -182,7 +182,7 @@ def run_timeline(options: argparse.Namespace) -> int:
     timeline: Timeline = answer_to("timeline", options)
     warn_of_missing(timeline)
     if options.json:
-        print(json.dumps(timeline))
+        print_json(timeline)
     else:
         _print_timeline(timeline)
     return 0 if timeline["entries"] else 1

@@ -28,6 +28,7 @@ from opentrail.app.access_keys import control_place
 from opentrail.app.journals import journal_place
 from opentrail.commands.client import data_dir_of
 from opentrail.commands.progress import Progress
+from opentrail.commands.rendering import print_json
 from opentrail.commands.verify_store import describe_damage
 from opentrail.core.errors import StorageFailed, UsageError
 from opentrail.core.event import format_time
@@ -178,7 +179,7 @@ def _report(
             "hasKeys": KEYS in manifest.files,
             "findings": [describe_damage(finding) for finding in findings],
         }
-        print(json.dumps(document))
+        print_json(document)
         return
     for finding in findings:
         print(describe_damage(finding))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,7 +13,7 @@ import orjson
 from opentrail.commands.arguments import Actions, add_client
 from opentrail.commands.client import ask, find
 from opentrail.commands.progress import call_progress
-from opentrail.commands.rendering import warn_of_missing
+from opentrail.commands.rendering import json_text, print_json, warn_of_missing
 from opentrail.core.errors import OpentrailError
 from opentrail.core.text import counted, printable
 from opentrail.detections.backtest import Backtest, Replay, narrowing
@@ -94,7 +93,7 @@ def _test(options: argparse.Namespace) -> int:
     outcomes.sort(key=lambda outcome: (-outcome.matches, outcome.rule.name))
     if options.json:
         document = {"rules": [outcome.document() for outcome in outcomes], "refused": refused}
-        print(json.dumps(document))
+        print_json(document)
     else:
         _print_outcomes(outcomes)
         sys.stderr.write(f"read {counted(replay.events, 'event')} that the rules could match\n")
@@ -120,11 +119,13 @@ def _print_outcomes(outcomes: Sequence[Backtest]) -> None:
 def _starter(options: argparse.Namespace) -> int:
     if options.name is not None:
         rule = starter_rule(options.name)
-        print(json.dumps(msgspec.to_builtins(rule)) if options.json else rule.source.rstrip())
+        lines = rule.source.rstrip().split("\n")
+        shown = "\n".join(map(printable, lines))
+        print(json_text(msgspec.to_builtins(rule)) if options.json else shown)
         return 0
     rules = list(starter_rules().values())
     if options.json:
-        print(json.dumps({"rules": msgspec.to_builtins(rules)}))
+        print_json({"rules": msgspec.to_builtins(rules)})
         return 0
     width = max(len(rule.name) for rule in rules)
     for rule in rules:
@@ -146,14 +147,14 @@ def _enable(options: argparse.Namespace) -> int:
         if not options.json:
             sys.stdout.write(f"enabled: {printable(rule.name)} ({rule.level})\n")
     if options.json:
-        print(json.dumps({"enabled": enabled, "refused": refused}))
+        print_json({"enabled": enabled, "refused": refused})
     return 1 if refused else 0
 
 
 def _list(options: argparse.Namespace) -> int:
     answer = ask(options, _ROUTE, {})
     if options.json:
-        print(json.dumps(answer))
+        print_json(answer)
         return 0
     for rule in answer["rules"]:
         last = f", the last at {rule['lastMatch']}" if rule["lastMatch"] else ""
@@ -171,7 +172,7 @@ def _disable(options: argparse.Namespace) -> int:
         if not options.json:
             sys.stdout.write(f"disabled: {printable(name)}\n")
     if options.json:
-        print(json.dumps({"disabled": options.names}))
+        print_json({"disabled": options.names})
     return 0
 
 

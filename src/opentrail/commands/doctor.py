@@ -27,7 +27,7 @@ from opentrail.app.rebuilding import rebuild_trails
 from opentrail.app.upstreams import UpstreamCheck
 from opentrail.commands.arguments import add_client
 from opentrail.commands.client import Console, data_dir_of, find
-from opentrail.commands.rendering import print_findings
+from opentrail.commands.rendering import print_findings, print_json
 from opentrail.commands.verify_store import key_problems
 from opentrail.core.errors import OpentrailError
 from opentrail.core.version import __version__
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     ]
     if options.json:
         documents = [{"level": f.level, "subject": f.subject, "text": f.text} for f in findings]
-        print(json.dumps({"findings": documents}))
+        print_json({"findings": documents})
     else:
         print_findings([(finding.level, finding.subject, finding.text) for finding in findings])
         if any(finding.mend for finding in findings):

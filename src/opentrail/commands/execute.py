@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 from opentrail.commands.client import Console
+from opentrail.commands.rendering import json_text
 from opentrail.commands.sandbox import BuiltInUpstream, ReservedPort, begin_moto, wait_for_moto
 from opentrail.commands.server_process import (
     ADMIN_ACCESS,
@@ -101,7 +102,7 @@ def run(options: argparse.Namespace) -> int:
     _write_files(options, records)
     summary = {"command": command, "exitCode": code, "seconds": round(seconds, 3), **_did(records)}
     if options.json:
-        sys.stderr.write(json.dumps(summary) + "\n")
+        sys.stderr.write(json_text(summary) + "\n")
     else:
         _print(summary, options)
     return code

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,12 +18,12 @@ from opentrail.commands.arguments import add_client, add_conditions
 from opentrail.commands.client import find
 from opentrail.commands.conditions import conditions_of
 from opentrail.commands.progress import Progress
-from opentrail.commands.rendering import one_line, warn_of_missing
+from opentrail.commands.rendering import one_line, print_json, warn_of_missing
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import OpentrailError, StorageFailed, UsageError
 from opentrail.core.event import format_time
 from opentrail.core.ocsf import ocsf_event
-from opentrail.core.text import counted, escape_formulas, printable
+from opentrail.core.text import counted, csv_line, printable
 
 if TYPE_CHECKING:
     from opentrail.who.shapes import StreamedEvent
@@ -74,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         progress.end()
     if options.json:
         document = {"events": count, "folder": str(parts.folder), "files": parts.names}
-        sys.stdout.write(json.dumps(document) + "\n")
+        print_json(document)
     else:
         files, folder = counted(len(parts.names), "file"), printable(str(parts.folder))
         sys.stdout.write(f"{counted(count, 'event')} in {files} of {folder}\n")
@@ -146,11 +144,11 @@ def row_of(event: StreamedEvent) -> Row:
     )
 
 
-def csv_cells(event: StreamedEvent) -> list[str]:
-    """Returns an event as CSV cells without formulas (guarantee N7)."""
+def csv_row(event: StreamedEvent) -> str:
+    """Returns an event as a line of CSV without formulas (guarantee N7)."""
     position, seconds, *values, record = row_of(event)
     moment = format_time(datetime.fromtimestamp(seconds, UTC))
-    return [str(position), moment, *(escape_formulas(_text(value)) for value in values), record]
+    return csv_line([position, moment, *map(_text, values)], unchanged=[record])
 
 
 def record_line(event: StreamedEvent) -> str:
@@ -218,11 +216,7 @@ class CsvFile(NdjsonFile):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._writer = csv.writer(self._file)
-        self._writer.writerow(COLUMNS)
-
-    def add(self, rows: Sequence[Sequence[str]]) -> None:
-        self._writer.writerows(rows)
+        self._file.write(csv_line(COLUMNS))
 
 
 #: Kind → suffix of the file name, the file's class, and the function that makes a row.
@@ -231,7 +225,7 @@ KINDS: dict[str, tuple[str, Callable[[Path], PartFile], Callable[[StreamedEvent]
     "ndjson": ("ndjson", NdjsonFile, record_line),
     "ocsf": ("ocsf", NdjsonFile, ocsf_line),
     "ocsf_parquet": ("parquet", OcsfParquetFile, ocsf_row),
-    "csv": ("csv", CsvFile, csv_cells),
+    "csv": ("csv", CsvFile, csv_row),
 }
 
 

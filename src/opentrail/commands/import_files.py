@@ -19,6 +19,7 @@ from opentrail.commands.arguments import add_client
 from opentrail.commands.client import Console, OnProgress, find
 from opentrail.commands.import_sources import Found, NotSent, check, find_files, read_all
 from opentrail.commands.progress import Progress
+from opentrail.commands.rendering import print_json
 from opentrail.core.batching import batches as limited_batches
 from opentrail.core.errors import OpentrailError, TryLater, UsageError
 from opentrail.core.text import printable
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         finally:
             progress.end()
     if options.json:
-        sys.stdout.write(json.dumps(totals.as_json()) + "\n")
+        print_json(totals.as_json())
     else:
         sys.stdout.write(totals.as_text() + "\n")
     return 0 if totals.is_complete else 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from opentrail.commands.client import ask, find
 from opentrail.commands.progress import call_progress
 from opentrail.commands.rendering import (
     print_events,
+    print_json,
     print_records,
     warn_of_missing,
     warn_of_truncated,
@@ -117,7 +117,7 @@ def scan(options: argparse.Namespace) -> int:
 def _print_incidents(options: argparse.Namespace, incidents: list[IncidentRow]) -> None:
     if options.json:
         for incident in incidents:
-            sys.stdout.write(json.dumps(incident) + "\n")
+            print_json(incident)
         return
     for incident in incidents:
         line = f"{incident['start']}  {incident['id'][:_SHORT_ID]}  {incident['sentence']}"
@@ -134,7 +134,7 @@ def mark_expected(options: argparse.Namespace) -> int:
     """Marks an incident as expected."""
     incident = ask(options, f"{_path(options.id)}/expected", {}, {"note": options.note or ""})
     if options.json:
-        sys.stdout.write(json.dumps(incident) + "\n")
+        print_json(incident)
         return 0
     api = f"{incident['eventSource'].removesuffix('.amazonaws.com')} {incident['eventName']}"
     if incident["average"] < incident["baseline"]:
@@ -153,7 +153,7 @@ def show_status(options: argparse.Namespace) -> int:
     """Prints the state and progress of Insights."""
     status = ask(options, "/api/v1/insights/status", {})
     if options.json:
-        sys.stdout.write(json.dumps(status) + "\n")
+        print_json(status)
         return 0
     lines = {"state": _STATES[status["state"]].format(**status)}
     if status["watchedUntil"]:
@@ -181,7 +181,7 @@ def show_incident(options: argparse.Namespace) -> int:
     if options.events:
         return _print_calls(options, incident)
     if options.json:
-        sys.stdout.write(json.dumps(incident) + "\n")
+        print_json(incident)
         return 0
     end = incident["end"] or "going on"
     out = sys.stdout.write

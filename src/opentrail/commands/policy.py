@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from opentrail.commands.arguments import Actions, add_client
 from opentrail.commands.asked import add_question, answer_to
 from opentrail.commands.conditions import since_of
-from opentrail.commands.rendering import warn_of_missing
+from opentrail.commands.rendering import print_json, warn_of_missing
 from opentrail.core.errors import MalformedPolicy, OpentrailError, UsageError
 from opentrail.core.policies import documents_in, parse_policies
 from opentrail.core.text import counted, printable
@@ -113,10 +113,10 @@ def _generate(options: argparse.Namespace) -> int:
     _require_calls(options, made["events"])
     _warn(made)
     if options.json:
-        print(json.dumps(made))
+        print_json(made)
     else:
         policies = made["policies"]
-        print(json.dumps(policies if len(policies) != 1 else policies[0], indent=2))
+        print_json(policies if len(policies) != 1 else policies[0], indent=2)
         _describe(made)
     return 0 if made["refusedByIt"] == 0 else 1
 
@@ -161,7 +161,7 @@ def _test(options: argparse.Namespace) -> int:
     _require_calls(options, _total(was_allowed) + _total(was_denied))
     _warn(tested)
     if options.json:
-        print(json.dumps(tested))
+        print_json(tested)
     else:
         _print_test(tested)
     return 1 if was_allowed["denied"] else 0
@@ -210,7 +210,7 @@ def _list_unused(options: argparse.Namespace) -> int:
     if not found["complete"]:
         raise OpentrailError(f"unused actions are not known: {found['warning']}")
     if options.json:
-        print(json.dumps({"patterns": found["patterns"]}))
+        print_json({"patterns": found["patterns"]})
         return 0
     for row in found["patterns"]:
         count, total = len(row["used"]), len(row["used"]) + len(row["unused"] or ())

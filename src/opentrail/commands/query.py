@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from opentrail.commands.arguments import add_client
 from opentrail.commands.client import Console, find
-from opentrail.commands.rendering import print_table, warn_of_missing
+from opentrail.commands.rendering import print_json, print_table, warn_of_missing
 from opentrail.core.errors import OpentrailError, UsageError
+from opentrail.core.text import csv_line, unique_names
 from opentrail.questions.question import path_of
 
 _PATH = f"/api/v1{path_of('query')}"
@@ -118,7 +117,7 @@ def _redrawn(before: str, text: str) -> str:
 def _show(
     options: argparse.Namespace, columns: list[dict[str, str]], rows: list[list[str | None]]
 ) -> None:
-    names = [column["name"] for column in columns]
+    names = unique_names(column["name"] for column in columns)
     if options.parquet is not None:
         from opentrail.adapters.parquet import write_texts
 
@@ -126,10 +125,10 @@ def _show(
         write_texts(Path(options.parquet), names, kinds, rows)
     elif options.json:
         for row in rows:
-            print(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False))
+            print_json(dict(zip(names, row, strict=True)))
     elif options.csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows(rows)
+        sys.stdout.write(csv_line(names, "\n"))
+        for row in rows:
+            sys.stdout.write(csv_line(row, "\n"))
     else:
         print_table(names, [[cell if cell is not None else "" for cell in row] for row in rows])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.cells import cell_len, set_cell_size
 
 from opentrail.core.event import flattened
-from opentrail.core.text import counted, escape_formulas, printable
+from opentrail.core.text import counted, csv_line, printable
 
 if TYPE_CHECKING:
     from opentrail.questions.who import WhoAnswer
@@ -78,6 +77,17 @@ def print_records(events: Sequence[EventDocument]) -> None:
         sys.stdout.write(f"{_escape(event['CloudTrailEvent'])}\n")
 
 
+def print_json(value: object, indent: int | None = None) -> None:
+    """Prints a value as JSON, on one line without `indent`."""
+    sys.stdout.write(json_text(value, indent) + "\n")
+
+
+def json_text(value: object, indent: int | None = None) -> str:
+    """Returns a value as JSON without control characters, on one line without `indent`."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return "\n".join(map(_escape, text.split("\n") if indent else [text]))
+
+
 def one_line(text: str) -> str:
     r"""Returns JSON on one line; its line breaks are whitespace, never inside strings.
 
@@ -92,7 +102,12 @@ def _escape(text: str) -> str:
     text = one_line(text)
     if text.isprintable():
         return text
-    return "".join(c if printable(c) == c else json.dumps(c)[1:-1] for c in text)
+    return "".join(c if printable(c) == c else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    escape = json.dumps(character)[1:-1]
+    return escape if escape != character else f"\\u{ord(character):04x}"  # DEL is ASCII
 
 
 def print_events(events: Sequence[EventDocument]) -> None:
@@ -522,9 +537,8 @@ def _print_list(sentences: Sequence[str]) -> None:
 
 def print_csv(events: Sequence[EventDocument], with_header: bool = True) -> None:
     """Prints CSV with the columns of AWS's download and without formulas (guarantee N7)."""
-    writer = csv.writer(sys.stdout)
     if with_header:
-        writer.writerow(_CSV)
+        sys.stdout.write(csv_line(_CSV))
     for event in events:
         record = flattened(json.loads(event["CloudTrailEvent"]))
         resources = event["Resources"]
@@ -543,4 +557,4 @@ def print_csv(events: Sequence[EventDocument], with_header: bool = True) -> None
             record.get("errorCode"),
             record.get("requestID"),
         )
-        writer.writerow([escape_formulas(str(cell or "")) for cell in cells])
+        sys.stdout.write(csv_line(cell or "" for cell in cells))

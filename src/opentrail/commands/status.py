@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from opentrail.commands.arguments import add_client
 from opentrail.commands.client import ask
-from opentrail.commands.rendering import print_status
+from opentrail.commands.rendering import json_text, print_json, print_status
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +18,7 @@ def run(options: argparse.Namespace) -> int:
     """Prints the state of a server; the exit code is 1 if it is not healthy, or a trail fails."""
     status = ask(options, "/api/v1/status", {})
     if options.json:
-        print(json.dumps(status))
+        print_json(status)
     else:
         print_status(status)
     fails = any(trail["status"] == "Failing" for trail in status["trails"])
@@ -34,5 +33,5 @@ def add_console_arguments(parser: argparse.ArgumentParser) -> None:
 def run_console(options: argparse.Namespace) -> int:
     """Prints the link and returns the exit code."""
     link = ask(options, "/api/v1/console-links", {}, {})
-    print(json.dumps(link) if options.json else link["url"])
+    print(json_text(link) if options.json else link["url"])
     return 0

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from typing import Any
 
 from opentrail.commands.arguments import Actions, add_client
 from opentrail.commands.client import ask
 from opentrail.commands.conditions import own_region
-from opentrail.commands.rendering import print_fields, print_table
+from opentrail.commands.rendering import print_fields, print_json, print_table
 from opentrail.core.errors import CloudTrailError, UsageError
 from opentrail.core.text import counted, printable
 from opentrail.core.trail import check_bucket_name, check_kms_key, check_prefix, check_trail_name
@@ -60,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
         _check(options)
     answer = ask(options, _PATH, {}, _arguments_of(options))
     if options.json:
-        print(json.dumps(answer))
+        print_json(answer)
     elif options.action == "list":
         _print_trails(answer["trails"])
     elif options.action in _DONE:
@@ -116,7 +115,7 @@ def _arguments_of(options: argparse.Namespace) -> dict[str, Any]:
 def _flush(options: argparse.Namespace) -> int:
     delivered = ask(options, f"{_PATH}/flush", {}, {"name": options.name})
     if options.json:
-        print(json.dumps(delivered))
+        print_json(delivered)
         return 0
     logs = counted(len(delivered["logFiles"]), "log file")
     digests = counted(len(delivered["digestFiles"]), "digest file")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
 from opentrail.commands.arguments import Actions, add_client
 from opentrail.commands.client import ask
-from opentrail.commands.rendering import print_table
+from opentrail.commands.rendering import print_json, print_table
 from opentrail.core.text import printable
 
 _PATH = "/api/v1/users"
@@ -68,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         body = {"name": options.name, "action": options.action}
         answer = ask(options, f"{_PATH}/change", {}, body)
     if options.json:
-        sys.stdout.write(f"{json.dumps(answer)}\n")
+        print_json(answer)
     elif options.action == "list":
         _print_users(answer["users"])
     elif "endedSessions" in answer:
@@ -109,7 +108,7 @@ def _run_on_tokens(options: argparse.Namespace) -> int:
         body = {"user": options.user, "name": options.name}
         answer = ask(options, f"{_TOKENS}/remove", {}, body)
     if options.json:
-        sys.stdout.write(f"{json.dumps(answer)}\n")
+        print_json(answer)
     elif options.action == "list":
         _print_tokens(answer["tokens"])
     elif options.action == "add":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from opentrail.adapters.system import sync
 from opentrail.commands.arguments import SINCE_HELP, account_id, add_client
 from opentrail.commands.client import Console, find
 from opentrail.commands.progress import Progress
+from opentrail.commands.rendering import print_json
 from opentrail.core.errors import ObjectMissing, OpentrailError, UsageError
 from opentrail.core.event import parse_moment
 from opentrail.validation.bucket_objects import ROOT, Inventory, Source, Wanted
@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     finally:
         progress.end()
     if options.json:
-        sys.stdout.write(json.dumps(report.as_json()) + "\n")
+        print_json(report.as_json())
     else:
         sys.stdout.write("".join(f"{line}\n" for line in report.summary()))
     if options.checkpoint is not None and report.exit_code != NOT_GOOD:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
-import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from opentrail.app.journals import journal_place
 from opentrail.app.known_positions import known_imports, known_positions
 from opentrail.commands.client import data_dir_of
 from opentrail.commands.progress import Progress
+from opentrail.commands.rendering import print_json
 from opentrail.core.errors import OpentrailError, StorageFailed, UsageError
 from opentrail.core.text import counted, printable
 from opentrail.ports.journal import JournalSource
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
             "records": check.records,
             "findings": [dataclasses.asdict(finding) for finding in findings],
         }
-        sys.stdout.write(json.dumps(document) + "\n")
+        print_json(document)
     else:
         for finding in findings:
             sys.stdout.write(f"{describe_damage(finding)}\n")

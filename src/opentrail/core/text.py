@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, wraps
 from typing import TypeVar
 
@@ -37,6 +39,47 @@ def escape_formulas(cell: str) -> str:
     if not cell.isprintable():
         text = "".join(c if c in "\t\r\n" else printable(c) for c in cell)
     return _CELL_BEGIN.sub(r"\1'", text)
+
+
+def csv_line(cells: Iterable[object], end: str = "\r\n", unchanged: Sequence[str] = ()) -> str:
+    r"""Returns a line of CSV without formulas and control characters; None is an empty cell.
+
+    Args:
+        cells: what callers chose may be among them.
+        end: the end of the line.
+        unchanged: further cells, such as records, which are evidence.
+
+    >>> csv_line(["a,b", None, True, "=1+1"], "")
+    '"a,b",,true,\'=1+1'
+    """
+    line = io.StringIO()
+    csv.writer(line, lineterminator=end).writerow([*map(_cell, cells), *unchanged])
+    return line.getvalue()
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else escape_formulas(str(value))
+
+
+def unique_names(names: Iterable[str]) -> list[str]:
+    """Returns names of columns, of which later ones get a number; names have no case.
+
+    >>> unique_names(["n", "N", "n_1", "n"])
+    ['n', 'N_1', 'n_1_1', 'n_2']
+    """
+    unique: list[str] = []
+    used: set[str] = set()
+    for name in names:
+        free = name
+        number = 0
+        while free.lower() in used:
+            number += 1
+            free = f"{name}_{number}"
+        used.add(free.lower())
+        unique.append(free)
+    return unique
 
 
 def with_anything_between(chunks: Sequence[str]) -> str:

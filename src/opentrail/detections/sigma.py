@@ -163,6 +163,15 @@ class _Loader(yaml.SafeLoader):
             raise yaml.MarkedYAMLError(None, None, "aliases are not supported", event.start_mark)
         return super().compose_node(parent, index)
 
+    def construct_scalar(self, node: Any) -> Any:
+        """Joins the two escapes that JSON has for a character such as an emoji."""
+        text = super().construct_scalar(node)
+        try:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError as error:
+            message = "a string has half of a surrogate pair"
+            raise yaml.MarkedYAMLError(None, None, message, node.start_mark) from error
+
 
 def _documents_in(content: bytes | str) -> Iterator[tuple[Any, str]]:
     """Yields the documents of YAML, each with its text."""

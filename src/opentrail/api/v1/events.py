@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypedDict, cast
+from typing import Literal, TypedDict, cast
 
 import orjson
 from starlette.requests import Request
@@ -40,7 +38,7 @@ from opentrail.core.expression import (
     terms_of,
 )
 from opentrail.core.expression.tree import NAMES
-from opentrail.core.text import escape_formulas
+from opentrail.core.text import csv_line
 from opentrail.history.event_history import PAGE, History, Page, Search, event_document, has_all
 from opentrail.history.nearest import nearest_values, part_matches, with_values
 from opentrail.history.threads import in_thread
@@ -397,25 +395,13 @@ async def _csv(pages: AsyncIterator[Sequence[FoundEvent]]) -> AsyncIterator[byte
 
 
 def _csv_lines(events: Sequence[FoundEvent]) -> bytes:
-    lines = io.StringIO()
-    writer = csv.writer(lines)
+    lines = []
     for event in events:
         row = row_of(event)
         names = " ".join(resource["name"] for resource in row["resources"])
         cells: dict[str, object] = {**row, "resources": names}
-        writer.writerow([_cell(cells[column]) for column in _CSV_COLUMNS])
-    return lines.getvalue().encode("utf-8", "replace")
-
-
-def _cell(value: Any) -> str:
-    """Returns a cell that no spreadsheet runs as a formula.
-
-    >>> _cell("=1+1"), _cell(True), _cell(None), _cell("John")
-    ("'=1+1", 'true', '', 'John')
-    """
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "" if value is None else escape_formulas(str(value))
+        lines.append(csv_line(cells[column] for column in _CSV_COLUMNS))
+    return "".join(lines).encode("utf-8", "replace")
 
 
 async def _ndjson(pages: AsyncIterator[Sequence[FoundEvent]]) -> AsyncIterator[bytes]:
