@@ -223,6 +223,7 @@ class Api:
         self.history = History(self.events, self.world.clock, self.world.metrics, b"k" * 32)
         self.history.follower.catch_up_to(0)
         self.engine = StandInEngine()
+        self.delivery = StandInDelivery()
         world = self.world
         self.stores = Stores(world.control, world.journal.newest, world.clock)
         self.imports = StoreImports(world.control, world.clock, is_supported=True)
@@ -237,7 +238,7 @@ class Api:
             self.world.signer,
             self.world.clock,
             OrganizationAdministration(self.world.source, self.world.control),
-            Queries(self.engine, MemoryQueries(), self.world.clock, StandInDelivery(), self.stores),
+            Queries(self.engine, MemoryQueries(), self.world.clock, self.delivery, self.stores),
             self.stores,
             imports=self.imports,
             channels=self.channels,

@@ -114,8 +114,11 @@ class StandInDelivery:
     def __init__(self) -> None:
         self.failures = 0
         self.delivered: list[tuple[str, str]] = []
+        #: What each verification is told about the caller.
+        self.verified: list[bool | None] = []
 
-    async def verify(self, uri: str, store_arn: str) -> None:
+    async def verify(self, uri: str, store_arn: str, may_write: bool | None = None) -> None:
+        self.verified.append(may_write)
         if "nosuch" in uri:
             raise CloudTrailError("S3BucketDoesNotExistException", "S3 bucket nosuch")
 

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -14,12 +15,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from opentrail.core.errors import CloudTrailError, ObjectStoreError, QueryFailed
+from opentrail.core.trail import Span, Trail
 from opentrail.lake.event_history import store_arn
 from opentrail.ports.queries import ResultPlace, Row, StoredQuery
 from opentrail.trails import query_results
 from opentrail.trails.destinations import Destinations
 from opentrail.trails.query_results import S3ResultDelivery
-from tests.factories import ACCOUNT, REGION
+from opentrail.trails.registry import StoredTrail
+from tests.factories import ACCOUNT, REGION, a_trail
 from tests.fakes import Fault, MemoryObjects, MemoryServices, MemorySigner, asynchronous
 from tests.lake.stand_ins import MemoryQueries
 
@@ -50,16 +53,32 @@ class Results(MemoryQueries):
 
 
 class World:
-    def __init__(self, policy: str | None = None) -> None:
+    def __init__(
+        self,
+        policy: str | None = None,
+        *trails: Trail,
+        has_own_rights: bool = False,
+        is_enforced: bool = False,
+    ) -> None:
         self.objects = MemoryObjects("bucket")
         services = MemoryServices()
         if policy is not None:
             self.objects.policies["bucket"] = policy
+        self.trails = [StoredTrail(trail, 1) for trail in trails]
         destinations = Destinations(
-            self.objects, services, services, services, policy_enforced=policy is not None
+            self.objects,
+            services,
+            services,
+            services,
+            policy_enforced=is_enforced,
+            has_own_rights=has_own_rights,
+            trails=self._trails,
         )
         self.signer = MemorySigner()
         self.delivery = S3ResultDelivery(self.objects, destinations, self.signer)
+
+    async def _trails(self) -> list[StoredTrail]:
+        return self.trails
 
     async def deliver(self, uri: str, *rows: Row, region: str = REGION) -> None:
         await self.delivery.deliver(QUERY, ResultPlace(uri, region), Results(*rows))
@@ -189,10 +208,83 @@ _POLICY = {
 )
 @asynchronous
 async def test_place_is_verified(uri: str, policy: object, code: str | None) -> None:
-    world = World(None if policy is None else json.dumps({"Statement": [policy]}))
+    text = None if policy is None else json.dumps({"Statement": [policy]})
+    world = World(text, is_enforced=policy is not None)
     if code is None:
         await world.delivery.verify(uri, ARN)
         return
     with pytest.raises(CloudTrailError) as error:
         await world.delivery.verify(uri, ARN)
     assert error.value.code == code
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("s3://bucket/../other", "s3://bucket/a/../../x", "s3://bucket/./a", "s3://bucket//a"),
+        *("s3://bucket/a\0b", "s3://bucket/a\n", f"s3://bucket/{'a' * 201}", "s3://bucket/\u202e"),
+    ],
+)
+@asynchronous
+async def test_prefix_has_the_form_of_a_trails(uri: str) -> None:
+    with pytest.raises(CloudTrailError) as error:
+        await World().delivery.verify(uri, ARN)
+    assert error.value.code in ("InvalidS3PrefixException", "InvalidParameterException")
+
+
+PLAIN = a_trail(bucket="bucket", prefix="")
+MOVED = replace(
+    a_trail(bucket="elsewhere", prefix=""),
+    spans=(Span(0, 9, "2020-01-01T09:00:00Z", "bucket", "old", True, True, True),),
+)
+
+
+@pytest.mark.parametrize(
+    ("trail", "prefix", "is_refused"),
+    [
+        (PLAIN, "AWSLogs", True),
+        (PLAIN, f"AWSLogs/{ACCOUNT}/CloudTrail-Digest/us-east-1", True),
+        (PLAIN, f"AWSLogs/{ACCOUNT}/CloudTrail/us-east-1/2026/11/30", True),
+        (PLAIN, "AWSLogs/o-example/1/CloudTrail-Insight", True),
+        (PLAIN, "AWSLogsOfOthers", False),
+        (PLAIN, "results", False),
+        (PLAIN, "", False),
+        (MOVED, "old/AWSLogs/x", True),
+        (MOVED, "AWSLogs/x", False),
+        (MOVED, "old", False),
+    ],
+)
+@asynchronous
+async def test_no_result_goes_to_a_trails_folder(
+    trail: Trail, prefix: str, is_refused: bool
+) -> None:
+    world, uri = World(None, trail), f"s3://bucket/{prefix}"
+    if not is_refused:
+        await world.delivery.verify(uri, ARN)
+        await world.deliver(uri, ["Mary", "1"])
+        assert world.stored
+        return
+    with pytest.raises(CloudTrailError) as error:
+        await world.delivery.verify(uri, ARN)
+    assert error.value.code == "InvalidS3PrefixException"
+    with pytest.raises(QueryFailed, match="A trail writes to"):  # the trail may be newer
+        await world.deliver(uri, ["Mary", "1"])
+    assert world.stored == {}
+
+
+@pytest.mark.parametrize("has_own_rights", [False, True])
+@pytest.mark.parametrize("may_write", [None, False, True])
+@pytest.mark.parametrize("policy", [None, _POLICY])
+@asynchronous
+async def test_caller_or_policy_must_allow_the_result(
+    has_own_rights: bool, may_write: bool | None, policy: object
+) -> None:
+    text = None if policy is None else json.dumps({"Statement": [policy]})
+    world = World(text, has_own_rights=has_own_rights)
+    is_allowed = bool(policy) or (not has_own_rights if may_write is None else may_write)
+    if is_allowed:
+        await world.delivery.verify("s3://bucket/a", ARN, may_write)
+        return
+    with pytest.raises(CloudTrailError) as error:
+        await world.delivery.verify("s3://bucket/a", ARN, may_write)
+    assert error.value.code == "InsufficientS3BucketPolicyException"

@@ -48,6 +48,8 @@ class AthenaCall(NamedTuple):
     services: Services
     #: The ARNs of the stores that its queries read; None for a call about no query.
     reads: list[str] | None
+    #: Returns whether policies let the caller write to a URI; None if they do not decide.
+    may_write: Callable[[str], bool | None]
 
     @property
     def queries(self) -> Queries:
@@ -116,7 +118,8 @@ async def start_query_execution(call: AthenaCall) -> Json:
         raise _invalid(f"WorkGroup {group} is not found.")
     uri = call.input.get("ResultConfiguration", {}).get("OutputLocation")
     if uri is not None:
-        await call.queries.delivery.verify(uri, store_arn(call.region, call.account))
+        own = store_arn(call.region, call.account)
+        await call.queries.delivery.verify(uri, own, call.may_write(uri))
     place = None if uri is None else ResultPlace(uri)
     statement = call.input["QueryString"]
     query = await call.queries.start(

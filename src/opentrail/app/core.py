@@ -32,7 +32,7 @@ from opentrail.app.disk import REASONS, DiskWatch
 from opentrail.app.engines import Engines
 from opentrail.app.losses import LeftOutCalls, record_expired, record_gaps, record_losses
 from opentrail.app.site import Site
-from opentrail.app.upstreams import service_access
+from opentrail.app.upstreams import has_own_rights, service_access
 from opentrail.app.wing import Core, Wing
 from opentrail.core.logs import attempt
 from opentrail.history.event_history import History
@@ -334,7 +334,15 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
     groups, topics = CloudWatchLogGroups(core.clients), SnsTopics(core.clients)
     enforced = settings.bucket_policy_check == "enforced"
     organizations = next((wing.organizations for wing in wings if wing.organizations), None)
-    destinations = Destinations(objects, topics, groups, KmsKeys(core.clients), enforced)
+    destinations = Destinations(
+        objects,
+        topics,
+        groups,
+        KmsKeys(core.clients),
+        enforced,
+        has_own_rights=has_own_rights(settings),
+        trails=trails.all_and_retired,
+    )
     return Services(
         engines.history if site.keeps_history else None,
         trails,

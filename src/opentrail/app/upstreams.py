@@ -49,6 +49,11 @@ def store_access(settings: Settings) -> S3Access:
     return service_access(settings, "s3", own_region(settings))
 
 
+def has_own_rights(settings: Settings) -> bool:
+    """Returns whether S3's upstream knows opentrail by its credentials."""
+    return _credentials(settings) is not None
+
+
 def own_region(settings: Settings) -> str:
     """Returns the Region of the server's own calls: the Region of the credentials for S3."""
     access = _credentials(settings)

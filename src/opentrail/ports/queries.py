@@ -177,8 +177,14 @@ class QueryStore(Protocol):
 class ResultDelivery(Protocol):
     """Writes results to S3."""
 
-    async def verify(self, uri: str, store_arn: str) -> None:
+    async def verify(self, uri: str, store_arn: str, may_write: bool | None = None) -> None:
         """Return if a result may be written under a URI.
+
+        Args:
+            uri: `s3://BUCKET` or `s3://BUCKET/PREFIX`.
+            store_arn: the store that the bucket's policy names.
+            may_write: whether policies allow the caller to write there itself; None if policies
+                do not decide on callers.
 
         Raises:
             CloudTrailError: AWS's error: the URI is wrong, or its bucket is missing or refuses.

@@ -6,7 +6,7 @@ import asyncio
 import fnmatch
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from opentrail.core.trail import Trail, check_kms_key, check_log_group, check_lo
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.ports.services import EncryptionKeys, LogGroups, Topics
 from opentrail.trails.outbox import FIRST_MESSAGE, SUBJECT, stream_name
+from opentrail.trails.registry import StoredTrail
 
 _SERVICE = "cloudtrail.amazonaws.com"
 _ACL = "bucket-owner-full-control"
@@ -175,6 +176,10 @@ class Destinations:
     groups: LogGroups
     keys: EncryptionKeys
     policy_enforced: bool = False
+    #: Whether the store knows who writes, so that opentrail may have more rights than a caller.
+    has_own_rights: bool = False
+    #: Returns all trails, deleted ones with files as well.
+    trails: Callable[[], Awaitable[Sequence[StoredTrail]]] | None = None
 
     async def verify(self, trail: Trail, before: Trail | None, account: str) -> Trail:
         """Returns the trail with its key's ARN, after testing its new settings.
@@ -198,15 +203,28 @@ class Destinations:
             await self._check_logs(trail, account)
         return trail
 
-    async def verify_results(self, bucket: str, prefix: str, store_arn: str) -> None:
+    async def verify_results(
+        self, bucket: str, prefix: str, store_arn: str, may_write: bool | None = None
+    ) -> None:
         """Returns if results of queries over an event data store may go to a bucket.
 
+        opentrail writes them with its own rights, so the caller must be allowed to write there, or
+        the bucket's policy must allow CloudTrail to.
+
+        Args:
+            bucket: the bucket.
+            prefix: the prefix of the results, without slashes at its end.
+            store_arn: the store, for conditions of the bucket's policy.
+            may_write: whether policies let the caller write there; None if they do not decide.
+
         Raises:
-            CloudTrailError: AWS's error: the bucket is missing or refuses.
+            CloudTrailError: AWS's error: the bucket is missing or refuses, or a trail writes there.
         """
+        await self.refuse_trails_folder(bucket, prefix)
+        needs_policy = self.has_own_rights if may_write is None else not may_write
         try:
             await self.objects.check_bucket(bucket)
-            if self.policy_enforced:
+            if self.policy_enforced or needs_policy:
                 policy = (await self.objects.describe_bucket(bucket)).policy
                 under = f"{prefix}/" if prefix else ""
                 if not allows_delivery(policy, bucket, under, store_arn):
@@ -216,6 +234,24 @@ class Destinations:
         except ObjectStoreError as error:
             _raise_if_denied(bucket, error)
             raise
+
+    async def refuse_trails_folder(self, bucket: str, prefix: str) -> None:
+        """Refuses a prefix of results in a folder of a trail, where validation would find them.
+
+        Raises:
+            CloudTrailError: `InvalidS3PrefixException`.
+        """
+        for stored in await self.trails() if self.trails else ():
+            trail = stored.trail
+            places = {(trail.bucket, trail.prefix)}
+            places |= {(span.bucket, span.prefix) for span in trail.spans}
+            for own_bucket, own_prefix in places:
+                root = f"{own_prefix.rstrip('/')}/AWSLogs/" if own_prefix else "AWSLogs/"
+                if own_bucket == bucket and f"{prefix}/".startswith(root):
+                    raise CloudTrailError(
+                        "InvalidS3PrefixException",
+                        f"A trail writes to s3://{bucket}/{root}, so results cannot go there.",
+                    )
 
     async def _key_arn(self, trail: Trail) -> str:
         """Returns the ARN of the key, which must be in the bucket's Region."""

@@ -18,7 +18,7 @@ import orjson
 
 from opentrail.core.errors import CloudTrailError, QueryFailed
 from opentrail.core.event import format_time
-from opentrail.core.trail import check_bucket_name
+from opentrail.core.trail import check_bucket_name, check_prefix
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.ports.queries import QueryStore, ResultPlace, Row, StoredQuery
 from opentrail.ports.signer import Signer
@@ -37,14 +37,17 @@ def read_uri(uri: str) -> tuple[str, str]:
     """Returns the bucket, and the prefix without slashes at its end.
 
     Raises:
-        CloudTrailError: it is not `s3://BUCKET` or `s3://BUCKET/PREFIX`.
+        CloudTrailError: it is not `s3://BUCKET` or `s3://BUCKET/PREFIX`, with names as for a trail.
     """
     match = _URI.fullmatch(uri)
     if match is None:
         message = f"{uri} must be s3://BUCKET or s3://BUCKET/PREFIX."
         raise CloudTrailError("InvalidParameterException", message)
     check_bucket_name(match["bucket"])
-    return match["bucket"], (match["prefix"] or "").rstrip("/")
+    prefix = (match["prefix"] or "").rstrip("/")
+    if prefix:
+        check_prefix(prefix)
+    return match["bucket"], prefix
 
 
 def folder(query: StoredQuery, prefix: str) -> str:
@@ -68,12 +71,16 @@ class S3ResultDelivery:
         self._destinations = destinations
         self._signer = signer
 
-    async def verify(self, uri: str, store_arn: str) -> None:
+    async def verify(self, uri: str, store_arn: str, may_write: bool | None = None) -> None:
         bucket, prefix = read_uri(uri)
-        await self._destinations.verify_results(bucket, prefix, store_arn)
+        await self._destinations.verify_results(bucket, prefix, store_arn, may_write)
 
     async def deliver(self, query: StoredQuery, place: ResultPlace, store: QueryStore) -> None:
         bucket, prefix = read_uri(place.uri)
+        try:
+            await self._destinations.refuse_trails_folder(bucket, prefix)  # a trail may be newer
+        except CloudTrailError as error:
+            raise QueryFailed(error.message) from error
         if place.is_signed:
             await self._deliver_signed(query, place.region, store, bucket, folder(query, prefix))
             return

@@ -29,6 +29,7 @@ def a_call(**given: Any) -> OperationCall:
         api.resource_policies,
         frozenset(),
         None,
+        lambda uri: None,
         lambda action: None,
     )
 

@@ -109,3 +109,36 @@ async def test_queries_of_a_missing_id_need_permission() -> None:
     assert await is_denied(api, "GetQueryResults", False, **missing)
     code, _ = await api.error("GetQueryResults", identity=OWNER, **missing)
     assert code == "QueryIdNotFoundException"
+
+
+@asynchronous
+async def test_results_go_where_the_caller_may_write() -> None:
+    ann, api = user("ann"), await an_api()
+    query = {"QueryStatement": "SELECT 1", "DeliveryS3Uri": "s3://bucket/mine"}
+    for name, policy in (
+        ("queries", document("Allow", "cloudtrail:*")),
+        ("objects", document("Allow", "s3:PutObject", "arn:aws:s3:::bucket/other/*")),
+    ):
+        await api.policies.put_policy(ACCOUNT, name, policy)
+        await api.policies.attach(arn_of(ann), name)
+    assert await may_write(api, **query) == [False, False]
+    allowed = document("Allow", "s3:PutObject", "arn:aws:s3:::bucket/mine/*")
+    await api.policies.put_policy(ACCOUNT, "objects", allowed)
+    assert await may_write(api, **query) == [True, True]
+
+
+async def may_write(api: Api, QueryStatement: str, DeliveryS3Uri: str) -> list[bool | None]:  # noqa: N803 - AWS's names
+    """Returns what the places of results are told about the caller, at both doors."""
+    told = api.delivery.verified
+    told.clear()
+    given = {"QueryStatement": QueryStatement, "DeliveryS3Uri": DeliveryS3Uri}
+    await api.ok("StartQuery", identity=user("ann"), **given)
+    answer = await api.call(
+        "StartQueryExecution",
+        identity=user("ann"),
+        target="AmazonAthena.StartQueryExecution",
+        QueryString=QueryStatement,
+        ResultConfiguration={"OutputLocation": DeliveryS3Uri},
+    )
+    assert answer.status == 200, answer.error
+    return told

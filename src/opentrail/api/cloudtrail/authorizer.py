@@ -139,6 +139,22 @@ class Authorizer:
                     shared.add(resource.arn)
         return frozenset(shared)
 
+    def may_write_objects(self, call: VerifiedCall, bucket: str, prefix: str) -> bool:
+        """Returns whether policies let the caller put objects under a prefix of a bucket itself.
+
+        Conditions on keys of S3 do not hold, since there is no such request.
+        """
+        if self._is_trusted(call.identity.access_key_id):
+            return True
+        caller = caller_of(call.identity)
+        policies = self._policies.policies_of(caller.arn) if caller.arn else ()
+        context = _context(call, ACCESS_RULES[call.operation], caller, self._clock.now())
+        # For objects of any name, hence a name that only the pattern `*` matches.
+        start = f"{prefix}/" if prefix else ""
+        arn = f"arn:aws:s3:::{bucket}/{start}\0"
+        request = AccessRequest(caller, "s3:PutObject", arn, call.account, context)
+        return decide(request, policies, None).is_allowed
+
     def _is_shared_channel(self, resource: NamedResource, caller: Caller, rule: AccessRule) -> bool:
         """Returns whether events are sent to a channel of another account that has a policy."""
         return (

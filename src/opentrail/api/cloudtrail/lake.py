@@ -95,7 +95,8 @@ async def start_query(call: OperationCall) -> Json:
     queries, place = call.services.sql, None
     uri = call.input.get("DeliveryS3Uri")
     if uri is not None:
-        await queries.delivery.verify(uri, store_arn(call.region, call.account))
+        own = store_arn(call.region, call.account)
+        await queries.delivery.verify(uri, own, call.may_write(uri))
         place = ResultPlace(uri, call.region)
     owner = _owner(call)
     query = await queries.start(

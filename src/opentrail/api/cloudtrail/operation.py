@@ -33,6 +33,8 @@ class OperationCall:
     shared: frozenset[str]
     #: The ARNs of the stores that the queries of the call read; None for a call about no query.
     reads: list[str] | None
+    #: Returns whether policies let the caller write to a URI; None if they do not decide.
+    may_write: Callable[[str], bool | None]
     #: Adds an action to run with the position of this call's record, before sending the answer.
     when_recorded: Callable[[Callable[[int], Awaitable[None]]], None]
 

@@ -8,6 +8,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import orjson
@@ -53,6 +54,7 @@ from opentrail.core.errors import (
     Unsupported,
 )
 from opentrail.core.event import Json
+from opentrail.trails.query_results import read_uri
 from opentrail.wire import cbor
 from opentrail.wire.service_models import ServiceCatalog
 
@@ -167,11 +169,17 @@ class CloudTrailApi:
             own = self._own_call(request)
             arguments = _parse(await request.body())
             validate(model.input_shape, arguments)
+            verified = _verified(operation.permission, {}, own, request)
             reads = await self._stores_read(arguments, own)
-            await self._authorize(operation.permission, {}, own, request, reads)
+            await self._authorize(verified, reads)
             self._refuse_replay(operation.permission, own)
             call = athena.AthenaCall(
-                arguments, own.account, own.region, self._services, _texts(reads)
+                arguments,
+                own.account,
+                own.region,
+                self._services,
+                _texts(reads),
+                partial(self._may_write, verified),
             )
             found = await athena.answer(name, call)
         except CloudTrailError as error:
@@ -185,30 +193,21 @@ class CloudTrailApi:
         return await lake.stores_read(arguments, own.account, own.region, self._services)
 
     async def _authorize(
-        self,
-        name: str,
-        arguments: Json,
-        own: Any,
-        request: Request,
-        reads: Sequence[CloudTrailArn] | None,
+        self, call: VerifiedCall, reads: Sequence[CloudTrailArn] | None
     ) -> frozenset[str]:
         """Returns the ARNs of other accounts' resources that a call touches, if it is allowed."""
-        call = VerifiedCall(
-            operation=name,
-            input=arguments,
-            identity=own.identity,
-            account=own.account,
-            region=own.region,
-            source_ip=own.source_ip,
-            user_agent=request.headers.get("user-agent"),
-            is_secure=own.secure,
-        )
         if self._authorizer is not None:
             return await self._authorizer.check(call, reads)
-        if name == _PUT_AUDIT_EVENTS:
+        if call.operation == _PUT_AUDIT_EVENTS:
             now = self._services.clock.now()
             await check_unverified_sender(call, self._resource_policies, now)
         return frozenset()
+
+    def _may_write(self, call: VerifiedCall, uri: str) -> bool | None:
+        """Returns whether the caller may write to a URI itself; None if policies do not decide."""
+        if self._authorizer is None:
+            return None
+        return self._authorizer.may_write_objects(call, *read_uri(uri))
 
     async def _run(self, name: str, request: Request, is_cbor: bool) -> Json:
         body = await request.body()
@@ -217,8 +216,9 @@ class CloudTrailApi:
         if name == _PUT_AUDIT_EVENTS:
             arguments = _with_query(arguments, request, own)
         self._validate(name, arguments)
+        verified = _verified(name, arguments, own, request)
         reads = await self._stores_read(arguments, own)
-        shared = await self._authorize(name, arguments, own, request, reads)
+        shared = await self._authorize(verified, reads)
         self._refuse_replay(name, own)
         operation = REGISTER.get(name)
         if operation is None:
@@ -226,7 +226,7 @@ class CloudTrailApi:
         for member in operation.without:
             if arguments.get(member) not in _NOTHING:
                 raise Unsupported(f"parameter {member} of {name}")
-        return await operation.handler(self._call(name, arguments, own, shared, reads))
+        return await operation.handler(self._call(verified, own, shared, reads))
 
     def _refuse_replay(self, name: str, own: Any) -> None:
         """Refuses a repeated call that changes something (guarantee A4)."""
@@ -269,15 +269,14 @@ class CloudTrailApi:
 
     def _call(
         self,
-        name: str,
-        arguments: Json,
+        verified: VerifiedCall,
         own: Any,
         shared: frozenset[str],
         reads: Sequence[CloudTrailArn] | None,
     ) -> OperationCall:
         return OperationCall(
-            operation=name,
-            input=arguments,
+            operation=verified.operation,
+            input=dict(verified.input),
             account=own.account,
             region=own.region,
             event_id=own.event_id,
@@ -285,6 +284,7 @@ class CloudTrailApi:
             resource_policies=self._resource_policies,
             shared=shared,
             reads=_texts(reads),
+            may_write=partial(self._may_write, verified),
             when_recorded=own.when_recorded.append,
         )
 
@@ -300,6 +300,19 @@ class CloudTrailApi:
             validate(shape, arguments)
         if operation is not None:
             _check_either(operation, arguments)
+
+
+def _verified(name: str, arguments: Json, own: Any, request: Request) -> VerifiedCall:
+    return VerifiedCall(
+        operation=name,
+        input=arguments,
+        identity=own.identity,
+        account=own.account,
+        region=own.region,
+        source_ip=own.source_ip,
+        user_agent=request.headers.get("user-agent"),
+        is_secure=own.secure,
+    )
 
 
 def _texts(arns: Sequence[CloudTrailArn] | None) -> list[str] | None:
