@@ -88,8 +88,6 @@ async def record_losses(
             await asyncio.sleep(_RETRY_SECONDS)
 
 
-log = logging.getLogger(__name__)
-
 #: Seconds between two looks for a past hour.
 _HOUR_CHECK_SECONDS = 5.0
 

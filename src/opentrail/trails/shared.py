@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -22,9 +22,9 @@ from opentrail.trails.registry import TrailRegistry
 #: Kind of documents with servers' requests to the working server to deliver a trail now.
 _REQUEST = "delivery-request"
 #: Seconds between two checks for trails that other servers have changed, and for requests.
-_POLL_SECONDS = 0.5
+_REQUEST_POLL_SECONDS: Final = 0.5
 #: Seconds between two checks for an answer.
-_POLL_SECONDS = 0.1
+_ANSWER_POLL_SECONDS: Final = 0.1
 #: Maximum seconds to wait for an answer.
 _MAX_WAIT_SECONDS = 120.0
 #: Time after which a request expires, because the server that made it has stopped.
@@ -143,7 +143,7 @@ class SharedDeliveries:
             request = _Request.of(stored.document)
             if request.is_answered:
                 return request
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(_ANSWER_POLL_SECONDS)
 
     # On the working server.
 
@@ -166,7 +166,7 @@ class SharedDeliveries:
 
     async def _keep_polling(self) -> None:
         while True:
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(_REQUEST_POLL_SECONDS)
             for poll in (self._poll_trails, self._poll_requests):
                 await attempt(poll(), _UNANSWERED)
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import partial
+from typing import Final
 from uuid import UUID
 
 from opentrail.adapters.batches import Append, Batches, Followers, append_of, refuse
@@ -62,11 +63,11 @@ _PROBE_SECONDS = 0.5
 #: PostgreSQL's code for a full disk.
 _DISK_FULL = "53100"
 #: Seconds between the sequencer's polls for batches of other processes.
-_POLL_SECONDS = 0.05
+_ORDER_POLL_SECONDS: Final = 0.05
 #: Seconds between two attempts to become the sequencer.
 _ATTEMPT_SECONDS = 1.0
 #: Seconds between polls for positions, without a notification, and for settings.
-_POLL_SECONDS = 1.0
+_IDLE_POLL_SECONDS: Final = 1.0
 #: Seconds before a range lost with a restored backup is reported: other servers may know more of
 #: it.
 _RESTORED_SECONDS = 3.0
@@ -148,7 +149,7 @@ class PostgresJournal:
         #: When the losses at the end were noticed.
         self._lost_since: dict[LostPositions, float] = {}
         self._quorum_commit = self._inserts.run_blocking(has_quorum_commit)
-        self._quorum_commit_due = self._loop.time() + _POLL_SECONDS
+        self._quorum_commit_due = self._loop.time() + _IDLE_POLL_SECONDS
         if not self._quorum_commit:
             log.warning(
                 "PostgreSQL acknowledges commits that are on no standby: "
@@ -376,7 +377,7 @@ class PostgresJournal:
         """Orders batches while no other process does."""
         while not self._over.is_set():
             self._has_unordered.clear()
-            pause = _POLL_SECONDS
+            pause = _ORDER_POLL_SECONDS
             try:
                 # Batches of other processes may always exist.
                 while not self._over.is_set() and (
@@ -405,7 +406,7 @@ class PostgresJournal:
         while True:
             try:
                 async with aclosing(
-                    self._queries.notifications(CHANNEL, _POLL_SECONDS)
+                    self._queries.notifications(CHANNEL, _IDLE_POLL_SECONDS)
                 ) as notified:
                     async for _ in notified:
                         await self._poll()
@@ -434,7 +435,7 @@ class PostgresJournal:
             # the state before them.
             await self._queries.run(partial(continue_after, position=self._extent.head))
         if is_due:
-            self._quorum_commit_due = self._loop.time() + _POLL_SECONDS
+            self._quorum_commit_due = self._loop.time() + _IDLE_POLL_SECONDS
         self._place({batch_id: first for batch_id, first in firsts.items() if first is not None})
         self._update_extent(extent)
         for batch_id in durable:
@@ -494,7 +495,7 @@ class PostgresJournal:
         except StoreUnreachable:  # PostgreSQL may have restarted since the last poll
             number, extent = await self._queries.run(_last_unordered)
         while number is not None and self._loop.time() < until:
-            await asyncio.sleep(_POLL_SECONDS / 5)
+            await asyncio.sleep(_ORDER_POLL_SECONDS / 5)
             still = partial(_is_unordered, number=number)
             is_unordered, extent = await self._queries.run(still)
             number = number if is_unordered else None
@@ -531,7 +532,7 @@ class PostgresJournal:
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 while self._unordered:  # noqa: ASYNC110 - another process may order them
-                    await asyncio.sleep(_POLL_SECONDS)
+                    await asyncio.sleep(_ORDER_POLL_SECONDS)
         # Not cancelled: a lease about to be acquired would not be released.
         self._over.set()
         self._has_unordered.set()
