@@ -8,9 +8,10 @@ import contextlib
 import itertools
 import multiprocessing
 import os
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,19 +66,35 @@ def cluster() -> Figures:
 def _servers(
     upstream: int, primary: PostgresServer, standby: PostgresServer, count: int
 ) -> Iterator[list[Server]]:
-    environment = {}
     if count:
         database = database_in(primary.new_database())
         url = f"postgresql://trusted@/{database}?host={primary.folder},{standby.folder}"
-        environment = {
-            "OPENTRAIL_JOURNAL": url,
-            "OPENTRAIL_CONTROL_STORE": url,
-            "OPENTRAIL_MASTER_KEY": base64.b64encode(bytes(32)).decode(),
-        }
+        with servers_on(url, upstream, count) as servers:
+            yield servers
+    else:
+        with opentrail(upstream) as server:
+            yield [server]
+
+
+@contextlib.contextmanager
+def servers_on(
+    url: str,
+    upstream: int,
+    count: int,
+    environment: Mapping[str, str] | None = None,
+    python: str = sys.executable,
+) -> Iterator[list[Server]]:
+    """Runs the servers of a cluster on a database; the first one gives positions."""
+    environment = {
+        "OPENTRAIL_JOURNAL": url,
+        "OPENTRAIL_CONTROL_STORE": url,
+        "OPENTRAIL_MASTER_KEY": base64.b64encode(bytes(32)).decode(),
+        **(environment or {}),
+    }
     with contextlib.ExitStack() as stack:
         yield [
-            stack.enter_context(opentrail(upstream, environment=environment))
-            for _ in range(max(1, count))
+            stack.enter_context(opentrail(upstream, environment=environment, python=python))
+            for _ in range(count)
         ]
 
 

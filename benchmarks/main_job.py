@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import secrets
 import time
 from collections.abc import Sequence
 
@@ -97,18 +98,22 @@ def offer(port: int, rate: float, number: int) -> None:
         connection.call(create_user(f"load-{number}-{count}"))
 
 
-def probe(called: int, asked_of: int) -> tuple[list[float], list[float]]:
+def probe(
+    called: int, asked_of: int, seconds: float = LOAD_SECONDS - 5
+) -> tuple[list[float], list[float]]:
     """Returns the milliseconds from answer to visibility, and those of single look-ups.
 
     Args:
         called: the port of the server that is called.
         asked_of: the port of the server where each call is looked up.
+        seconds: for how long, if each call is visible before the next.
     """
     calls, asks = Connection(called), Connection(asked_of)
     seen, looks = [], []
-    for count in range(int((LOAD_SECONDS - 5) * PROBES_A_SECOND)):
+    run = secrets.token_hex(4)
+    for count in range(int(seconds * PROBES_A_SECOND)):
         next_probe = time.perf_counter() + 1 / PROBES_A_SECOND
-        name = f"probe-{count}"
+        name = f"probe-{run}-{count}"
         calls.call(create_user(name))
         answered = time.perf_counter()
         while True:

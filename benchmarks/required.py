@@ -7,8 +7,11 @@ import operator
 _MEANING = {"<": operator.lt, "<=": operator.le, ">=": operator.ge}
 
 _PROTOCOLS = ("json", "query", "ec2", "rest-json", "rest-xml", "smithy-rpc-v2-cbor")
+#: A ratio of two trees: a call on one server of a cluster until another server finds it.
+ON_ANOTHER_SERVER = "visible on another server, p50"
 #: By the label of the figure.
 REQUIRED = {
+    ON_ANOTHER_SERVER: "<= 1.3",
     "added by allow p50 ms": "< 0.5",
     "added by refuse p50 ms": "< 1.5",
     "refuse calls/s": ">= 5000",

@@ -1,8 +1,9 @@
 """Two trees in one run: `python -m benchmarks trees COMMIT [COMMIT]`, or `make bench-trees`.
 
 Both servers run all the time, each in an environment of its tree, alone on one core, and are loaded
-in turn. Every figure is the second tree's divided by the first one's: figures of two machines, or
-of two days, say nothing. A tree that is not named is the working one.
+in turn. Then a cluster of each tree is called in turn. Every figure is the second tree's divided by
+the first one's: figures of two machines, or of two days, say nothing. A tree that is not named is
+the working one. The exit code is 1 if a required ratio is not met; a release runs this.
 """
 
 from __future__ import annotations
@@ -19,15 +20,21 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
+import pytest
+
+from benchmarks.cluster import servers_on
 from benchmarks.leaving_out import GET
 from benchmarks.load import CONNECTIONS, calls_per_second, latencies_at
+from benchmarks.main_job import probe
 from benchmarks.neighbours import neighbours
 from benchmarks.nginx import stub
 from benchmarks.processes import cpu_seconds, family, find_program, resident_mb_of_all, two_cpus
 from benchmarks.recorder import READ
+from benchmarks.required import ON_ANOTHER_SERVER, REQUIRED, is_met
 from benchmarks.servers import Server, create_user, opentrail
 from benchmarks.wire import percentile
 from opentrail.core.errors import UsageError
+from tests.postgres import own_server
 
 ROOT = Path(__file__).parent.parent
 _CACHE = Path(__file__).parent / ".cache"
@@ -59,12 +66,20 @@ class Tree:
         self.folder = _extracted(name) if name else ROOT
         self.python = _environment(self.folder)
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of its servers."""
+        return {"PYTHONPATH": str(self.folder / "src"), "OPENTRAIL_UPSTREAM_CHECK": "off"}
+
     def serve(self, stack: ExitStack, upstream: int, cpu: int) -> Server:
         """Runs its server in front of a port."""
-        environment = {"PYTHONPATH": str(self.folder / "src"), "OPENTRAIL_UPSTREAM_CHECK": "off"}
         return stack.enter_context(
-            opentrail(upstream, cpu=cpu, environment=environment, python=self.python)
+            opentrail(upstream, cpu=cpu, environment=self.environment, python=self.python)
         )
+
+    def serve_cluster(self, stack: ExitStack, upstream: int, url: str) -> list[Server]:
+        """Runs a cluster on a database: the server that gives positions, and two others."""
+        return stack.enter_context(servers_on(url, upstream, 3, self.environment, self.python))
 
 
 def _extracted(commit: str) -> Path:
@@ -93,8 +108,8 @@ def _extracted(commit: str) -> Path:
 
 def _environment(folder: Path) -> str:
     """Returns a Python with what a tree requires: this one, or one that is made the first time."""
-    required = (folder / "requirements/run.txt").read_bytes()
-    if required == (ROOT / "requirements/run.txt").read_bytes():
+    required = (folder / "requirements/release.txt").read_bytes()
+    if required == (ROOT / "requirements/release.txt").read_bytes():
         return sys.executable
     environment = _CACHE / "environments" / hashlib.sha256(required).hexdigest()[:16]
     python = environment / "bin" / "python"
@@ -109,7 +124,7 @@ def _environment(folder: Path) -> str:
                 "--python",
                 str(python),
                 "-r",
-                str(folder / "requirements/run.txt"),
+                str(folder / "requirements/release.txt"),
             ],
         ):
             subprocess.run([uv, *arguments], check=True)
@@ -147,6 +162,34 @@ def compare(names: Sequence[str]) -> Ratios:
                 _one_round(ratios, servers, call, request, load_cpu, number % 2 == 1)
         loaded = [resident_mb_of_all(server.process.pid) for server in servers]
         ratios["memory, after the load"].append(loaded[1] / loaded[0])
+    return ratios
+
+
+def compare_clusters(names: Sequence[str]) -> list[float]:
+    """Returns the ratios of the p50 until a call on one server is visible on another.
+
+    Neither gives positions, and nothing else is recorded: batches of the server that gives
+    positions would wake it, and so hide how long others wait.
+    """
+    ratios = []
+    _, load_cpu = two_cpus()
+    with ExitStack() as stack:
+        try:
+            database = stack.enter_context(own_server())
+        except pytest.skip.Exception as missing:
+            raise UsageError(f"trees measures clusters: {missing}") from None
+        upstream = stack.enter_context(stub(load_cpu))
+        clusters = [
+            Tree(name).serve_cluster(stack, upstream, database.new_database()) for name in names
+        ]
+        for number in range(-1, ROUNDS):
+            p50 = [0.0, 0.0]
+            for index in (1, 0) if number % 2 else (0, 1):
+                _, called, asked_of = clusters[index]
+                seen, _ = probe(called.port, asked_of.port, SECONDS)
+                p50[index] = percentile(seen, 0.5)
+            if number >= 0:  # the first round warms up
+                ratios.append(p50[1] / p50[0])
     return ratios
 
 
@@ -192,7 +235,15 @@ def main(arguments: Sequence[str]) -> None:
     names = [arguments[0], arguments[1] if len(arguments) == 2 else ""]
     print(f"{names[1] or 'working tree'} / {names[0]}, {ROUNDS} rounds, {CONNECTIONS} connections")
     print(f"  {'':<40} {'median':>7} {'least':>7} {'most':>7}")
-    for label, found in compare(names).items():
+    ratios = {ON_ANOTHER_SERVER: compare_clusters(names), **compare(names)}
+    for label, found in ratios.items():
         print(f"  {label:<40} {median(found):>7.3f} {min(found):>7.3f} {max(found):>7.3f}")
     if os.getloadavg()[0] > 3:
         print("others kept this machine busy: repeat it when they do not")
+    missed = [
+        f"{label}: {REQUIRED[label]} is required"
+        for label, found in ratios.items()
+        if label in REQUIRED and not is_met(label, median(found))
+    ]
+    if missed:
+        sys.exit("\n".join(missed))

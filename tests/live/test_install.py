@@ -302,9 +302,9 @@ def checkout(tmp_path: Path) -> Path:
     _run("git", "remote", "set-url", "origin", str(tmp_path / "origin"), folder=clone)
     programs = tmp_path / "programs"
     programs.mkdir()
-    # `make dist` has its own test; `gh` would publish.
+    # `make dist` has its own test, `make bench-trees` takes minutes; `gh` would publish.
     for name, script in (
-        ("make", "mkdir -p dist && touch dist/NOTES.txt dist/opentrail.whl"),
+        ("make", 'echo "$@" >> ../made; mkdir -p dist; touch dist/NOTES.txt dist/opentrail.whl'),
         ("gh", 'echo "$@" > ../published'),
     ):
         (programs / name).write_text(f"#!/bin/sh\n{script}\n")
@@ -332,6 +332,9 @@ def test_a_release_is_tagged_pushed_and_published_once(checkout: Path) -> None:
     done = _release(checkout)
     assert done.returncode == 0, done.stderr
     assert _tags(checkout.parent / "origin") == [tag]
+    measured, built = (checkout.parent / "made").read_text().splitlines()
+    assert re.fullmatch(r"--no-print-directory bench-trees BASE=[0-9a-f]{40}", measured)
+    assert built == "--no-print-directory dist"
     published = (checkout.parent / "published").read_text()
     assert published.startswith(f"release create {tag} dist/NOTES.txt dist/opentrail.whl ")
     again = _release(checkout)
@@ -354,6 +357,16 @@ def test_an_unready_release_is_refused(checkout: Path, change: str, said: str) -
     done = _release(checkout)
     assert done.returncode == 2
     assert said in done.stderr
+    assert not (checkout.parent / "published").exists()
+
+
+def test_slower_release_is_refused(checkout: Path) -> None:
+    _run("git", "tag", "v0.0.1", folder=checkout)
+    make = checkout.parent / "programs" / "make"
+    make.write_text('#!/bin/sh\ncase "$*" in *bench-trees*) exit 1 ;; esac\n')
+    done = _release(checkout)
+    assert done.returncode == 2
+    assert "slower than v0.0.1" in done.stderr
     assert not (checkout.parent / "published").exists()
 
 
