@@ -438,3 +438,10 @@ async def test_progress_follows_the_slowest_running_follower() -> None:
         tasks[number].cancel()
         await asyncio.gather(tasks[number], return_exceptions=True)
         assert progress.first(50) == (9 if number else 50)
+
+
+@asynchronous
+async def test_followers_ahead_leave_the_needs_of_others() -> None:
+    progress = FollowedPositions()
+    progress.record(Collector(), 100)
+    assert progress.first(7) == 7

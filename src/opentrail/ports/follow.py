@@ -127,8 +127,8 @@ class FollowedPositions:
         self._positions.pop(follower, None)
 
     def first(self, head: int) -> int:
-        """Returns the position after which a follower still needs entries; `head` if none does."""
-        return min(self._positions.values(), default=head)
+        """Returns the position after which a follower still needs entries, at most `head`."""
+        return min([head, *self._positions.values()])
 
 
 async def follow(
