@@ -172,6 +172,19 @@ async def test_only_a_leaseholder_appends_as_worker() -> None:
 
 
 @asynchronous
+async def test_other_servers_know_what_the_worker_needs() -> None:
+    async with two_servers() as (_, one, other):
+        one.start()
+        await one.works.wait()
+        assert await other.cluster.needed_by_worker() is None
+        await one.cluster.store_needed(7)
+        await one.cluster.store_needed(9)
+        assert await other.cluster.needed_by_worker() == 9
+        with pytest.raises(LeaseLost):
+            await other.cluster.store_needed(11)
+
+
+@asynchronous
 async def test_work_that_fails_to_begin_is_retried() -> None:
     async with two_servers() as (_, one, _other):
         one.failures = 1

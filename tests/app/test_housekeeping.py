@@ -22,9 +22,10 @@ from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.app.cluster import Cluster
 from opentrail.app.core import Housekeeping, Limits
-from opentrail.app.disk import DiskWatch
+from opentrail.app.disk import DiskWatch, size_of
 from opentrail.app.losses import record_expired
 from opentrail.app.member_files import CachedFilesInS3, SharedFileCheck
+from opentrail.app.retention import Retention
 from opentrail.app.shared_files import SHARED_FILE, SharedFiles, to_list
 from opentrail.app.shared_imports import SharedImports
 from opentrail.app.site import OneServer
@@ -88,6 +89,22 @@ async def sealed(
             await asyncio.sleep(0.02)
 
 
+def housekeeper(
+    journal: SqliteJournal,
+    store: IpcEventStore,
+    history: History,
+    identities: Identities,
+    deliveries: TrailDeliveries,
+    site: OneServer,
+    limits: Limits | None = None,
+    progress: FollowedPositions | None = None,
+    stores: StoreKeeper | None = None,
+) -> Housekeeping:
+    """Returns the housekeeping of these parts."""
+    retention = Retention(journal, store, identities, deliveries, site, progress, stores)
+    return Housekeeping(journal, store, history, retention, deliveries, site, limits, stores)
+
+
 @asynchronous
 async def test_sealed_and_old_files_are_deleted_unless_needed(
     tmp_path: Path,
@@ -96,7 +113,7 @@ async def test_sealed_and_old_files_are_deleted_unless_needed(
     kept, store, history, deliveries = await sealed(tmp_path, clock)
     journal = deliveries._journal
     identities = Identities(MemoryControl(), [])
-    housekeeping = Housekeeping(kept, store, history, identities, deliveries, alone(tmp_path))
+    housekeeping = housekeeper(kept, store, history, identities, deliveries, alone(tmp_path))
     history.follower.catch_up_to(220)
     everything = await journal.read(0, 1_000)
     await housekeeping.clean_up()
@@ -118,35 +135,44 @@ async def test_sealed_and_old_files_are_deleted_unless_needed(
 
 
 @asynchronous
-async def test_journal_keeps_the_positions_that_stores_need(tmp_path: Path) -> None:
+async def test_failing_store_pins_the_journal_alone(tmp_path: Path) -> None:
     clock = SettableClock(MOMENT)
     kept, store, history, deliveries = await sealed(tmp_path, clock)
+    journal = deliveries._journal
+    assert isinstance(journal, ArchivedJournal)
     files = MemoryFiles()
-    stores = Stores(MemoryControl(), deliveries._journal.newest, clock)
-    keeper = StoreKeeper(stores, files, deliveries._journal, clock)
-    identities = Identities(MemoryControl(), [])
-    housekeeping = Housekeeping(
-        kept, store, history, identities, deliveries, alone(tmp_path), stores=keeper
-    )
+    stores = Stores(MemoryControl(), journal.newest, clock)
+    keeper = StoreKeeper(stores, files, journal, clock)
     added = await stores.add(a_store(phases=()))
-    files.positions[added.id] = 0
+    files.positions[added.id], files.fails = 0, added.name
+    identities = Identities(MemoryControl(), [])
+    await identities.process(await journal.read(0, 1_000))
+    size = size_of(tmp_path / "history") + size_of(tmp_path / "journal")
+    size -= kept.trimmable_bytes(200, 2) // 2
+    allowed = limits(tmp_path, journal, clock, history_size=size)
+    site: OneServer = alone(tmp_path)
+    housekeeping = housekeeper(
+        kept, store, history, identities, deliveries, site, allowed, stores=keeper
+    )
     await housekeeping.clean_up()
     assert kept.first == 1
-    files.positions[added.id] = 220
+    assert store.state.sealed_events == 200
+    [problem] = allowed.disk.problems
+    assert f"event data store {added.name} needs 220 of them" in problem
+    files.fails = ""
     await housekeeping.clean_up()
     assert kept.first > 100
+    assert store.state.sealed_events == 200
     await store.close()
-    await kept.close()
+    await journal.close()
 
 
-def limits(
-    folder: Path, journal: ArchivedJournal, clock: SettableClock, **settings: Any
-) -> tuple[Limits, FollowedPositions]:
+def limits(folder: Path, journal: ArchivedJournal, clock: SettableClock, **settings: Any) -> Limits:
     """Returns limits of a data directory in a folder."""
-    data, progress = DataDirectory(folder), FollowedPositions()
+    data = DataDirectory(folder)
     disk = DiskWatch(data, replace(Settings(data_dir=folder), **settings), Metrics())
     record = partial(record_expired, data.history, journal, clock, lambda _events: None)
-    return Limits(disk, progress, record), progress
+    return Limits(disk, record)
 
 
 @asynchronous
@@ -163,9 +189,10 @@ async def test_size_limit_spares_unread_history(tmp_path: Path) -> None:
     identities = Identities(MemoryControl(), [])
     everything = await journal.read(0, 1_000)
     await identities.process(everything)
-    allowed, progress = limits(tmp_path, journal, clock, history_size=1_000)
-    housekeeping = Housekeeping(
-        kept, store, history, identities, deliveries, alone(tmp_path), allowed
+    allowed, progress = limits(tmp_path, journal, clock, history_size=1_000), FollowedPositions()
+    site: OneServer = alone(tmp_path)
+    housekeeping = housekeeper(
+        kept, store, history, identities, deliveries, site, allowed, progress
     )
     reader = HistoryFollower(store, clock, Metrics(), kept.newest)
     progress.record(reader, 120)
@@ -177,7 +204,7 @@ async def test_size_limit_spares_unread_history(tmp_path: Path) -> None:
 
     assert [position for position in await found() if position <= 220] == list(range(101, 221))
     [problem] = allowed.disk.problems
-    assert "more than --history-size" in problem
+    assert "more than --history-size 0.00 GB: the follower history needs 100 of them" in problem
     progress.forget(reader)
     await housekeeping.clean_up()
     assert [position for position in await found() if position <= 220] == list(range(201, 221))
@@ -220,9 +247,8 @@ async def test_several_lost_ranges_do_not_stop_trimming(
     history = History(store, SettableClock(MOMENT), Metrics(), b"k" * 32, timedelta(days=90))
     deliveries = World().deliveries
     deliveries._journal = ArchivedJournal(kept, store)
-    housekeeping = Housekeeping(
-        kept, store, history, Identities(MemoryControl(), []), deliveries, alone(tmp_path)
-    )
+    identities = Identities(MemoryControl(), [])
+    housekeeping = housekeeper(kept, store, history, identities, deliveries, alone(tmp_path))
     await history.follower.process(await kept.read(0, 110))
     await history.follower.process(await kept.read(110, 500))
     async with asyncio.timeout(30):
@@ -267,7 +293,7 @@ async def test_failed_index_download_stops_neither_sharing_nor_trimming(
             needed.append(needed_after)
 
     site = alone(tmp_path, WithFiles)
-    housekeeping = Housekeeping(kept, store, history, identities, deliveries, site)
+    housekeeping = housekeeper(kept, store, history, identities, deliveries, site)
     await housekeeping.clean_up()
     assert len(needed) == 1
     assert kept.first > 100

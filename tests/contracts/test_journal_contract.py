@@ -23,6 +23,7 @@ from opentrail.adapters.ipc.link import Link
 from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.system import SystemClock
+from opentrail.app.disk import size_of
 from opentrail.core.errors import RecordRefused, StorageFailed
 from opentrail.core.event import Entry, NewEntry
 from opentrail.ports.journal import Journal, LostPositions, TrimmedJournal, first_not_lost
@@ -552,6 +553,17 @@ async def test_a_read_of_trimmed_positions_always_fails(kind: str, tmp_path: Pat
                 with pytest.raises(StorageFailed, match=rf"position {after + 1}\b.* trimmed"):
                     await journal.read(after, 1_000, until)
         assert await journal.read(0, 1_000, 0) == []
+
+
+@pytest.mark.parametrize("kind", TRIMMED_KINDS)
+@asynchronous
+async def test_trim_frees_the_trimmable_bytes(kind: str, tmp_path: Path) -> None:
+    async with in_parts(kind, tmp_path) as (journal, _):
+        before, expected = size_of(tmp_path), journal.trimmable_bytes(journal.head, 2)
+        assert journal.trimmable_bytes(0) == 0
+        assert await journal.trim(journal.head, 2) > 0
+        assert before - size_of(tmp_path) == expected
+        assert journal.trimmable_bytes(journal.head, 2) == 0
 
 
 @pytest.mark.slow

@@ -72,8 +72,8 @@ def test_old_groups_and_excess_events_are_dropped(monkeypatch: pytest.MonkeyPatc
     assert window.forgotten == 15
     window.add(GROUP, event(5_000))
     assert window.forgotten == 15
-    assert window.first_position == 5_000
-    assert Window(COUNT).first_position is None
+    assert window.first_position() == 5_000
+    assert Window(COUNT).first_position() is None
 
 
 def test_an_event_is_counted_by_its_group() -> None:

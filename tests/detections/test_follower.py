@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from opentrail.core.errors import RecordRefused
-from opentrail.core.event import Entry
+from opentrail.core.event import Entry, parse_time
 from opentrail.detections import enabled_rules as module
 from opentrail.detections.enabled_rules import DetectionFollower, EnabledRule, EnabledRules
 from opentrail.detections.rules import (
@@ -295,3 +295,15 @@ async def test_an_unreadable_event_does_not_stop_others() -> None:
     ]
     assert names == ["users"]
     assert world.metrics.detections.labels("failed")._value.get() == 1
+
+
+@asynchronous
+async def test_counted_events_are_needed_while_others_may_follow() -> None:
+    world = World()
+    await world.enable(THREE)
+    await world.record(0, 2)
+    await world.follow()
+    world.clock.moment = parse_time("2020-01-01T09:00:30Z")
+    assert world.follower.needed_after(2) == 0
+    world.clock.advance(2 * 3_600)
+    assert world.follower.needed_after(2) == 2

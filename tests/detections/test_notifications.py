@@ -147,6 +147,7 @@ async def test_a_burst_is_one_alert_and_one_digest() -> None:
     alerting = Alerting(BURST)
     await alerting.read()
     assert alerting.sent() == [("a", 1), ("b", 1)]
+    assert alerting.follower.needed_after(241) == 1
     await alerting.after(59.9)
     assert len(alerting.sent()) == 2
     await alerting.after(0.1)
@@ -157,6 +158,7 @@ async def test_a_burst_is_one_alert_and_one_digest() -> None:
     taken = alerting.metrics.webhook_events.labels("taken")
     assert taken._value.get() == 241
     assert await follower(alerting.control, Hook()).cursor() == 241, "all are sent"
+    assert alerting.follower.needed_after(241) == 241
 
     alerting.journal.disk += [a_match_of("a", 242), a_match_of("b", 243)]
     await alerting.read()

@@ -104,7 +104,7 @@ class World:
 async def test_keeper_waits_for_the_first_store() -> None:
     world = World()
     assert await world.keeper.round() is None
-    assert await world.keeper.needed_after() is None
+    assert await world.keeper.holds() == []
 
 
 @asynchronous
@@ -129,14 +129,18 @@ async def test_files_are_written_once_they_are_far_behind() -> None:
 
 
 @asynchronous
-async def test_journal_is_needed_after_the_slowest_store() -> None:
+async def test_stores_hold_the_journal_until_they_catch_up() -> None:
     world = World()
     await world.add("first")
     await world.write(10)
     await world.add("second")
-    assert await world.keeper.needed_after() == 0
-    world.files.positions["id-of-first"] = 12
-    assert await world.keeper.needed_after() == 10
+    holds = await world.keeper.holds()
+    assert [(hold.holder, hold.after, hold.reads_journal) for hold in holds] == [
+        ("event data store first", 0, True),
+        ("event data store second", 10, True),
+    ]
+    await world.keeper.catch_up()
+    assert {hold.after for hold in await world.keeper.holds()} == {world.journal.head}
 
 
 @asynchronous

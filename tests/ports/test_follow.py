@@ -19,7 +19,9 @@ from opentrail.ports.follow import (
     WatchedFollower,
     catch_up,
     follow,
+    needs_all,
 )
+from opentrail.ports.journal import Hold
 from tests.factories import a_new_entry, event_id, some_records
 from tests.fakes import (
     MemoryControl,
@@ -445,3 +447,17 @@ async def test_followers_ahead_leave_the_needs_of_others() -> None:
     progress = FollowedPositions()
     progress.record(Collector(), 100)
     assert progress.first(7) == 7
+
+
+@asynchronous
+async def test_follower_needs_everything_until_its_cursor_is_known() -> None:
+    progress, waiting = FollowedPositions(), Collector()
+    progress.begin(waiting, needs_all)
+    assert progress.holds() == [Hold("the follower collector", 0)]
+    progress.record(waiting, 5)
+    assert progress.first(9) == 5
+    progress.begin(waiting, lambda cursor: cursor - 3 if cursor < 8 else None)
+    progress.record(waiting, 7)
+    assert progress.first(9) == 4
+    progress.record(waiting, 8)
+    assert progress.holds() == []

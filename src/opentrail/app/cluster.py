@@ -57,6 +57,8 @@ _ATTEMPT_SECONDS = 1.0
 _WORKER_ROLES = ("all", "worker")
 #: Kind of the documents with the servers of a cluster.
 _SERVER = "server"
+#: Kind and key of the document with the position after which the worker needs entries.
+_NEEDED = ("needed", "worker")
 #: Seconds between two heartbeats of a server.
 _NOTE_SECONDS = 5.0
 #: A server without a heartbeat for this time counts as lost.
@@ -296,6 +298,22 @@ class Cluster:
         gone = [one.key for one in stored if _server_of(one.key, one.document).seen < limit]
         if gone:
             await self.worker_control.apply([Remove(_SERVER, node) for node in gone])
+
+    async def store_needed(self, after: int) -> None:
+        """Stores the position after which something still needs entries, as the worker.
+
+        Followers run only there. The other servers keep these entries, because each of them may
+        become the worker.
+
+        Raises:
+            LeaseLost: this server is not the worker.
+        """
+        await self.worker_control.apply([Put(*_NEEDED, {"after": after})])
+
+    async def needed_by_worker(self) -> int | None:
+        """Returns the position that the worker has stored; None before the first one."""
+        stored = await self._control.get(*_NEEDED)
+        return None if stored is None else int(stored.document["after"])
 
     async def has_running_others(self) -> bool:
         """Returns whether another server runs."""

@@ -31,6 +31,7 @@ from opentrail.app.background import run_beside
 from opentrail.app.disk import REASONS, DiskWatch
 from opentrail.app.engines import Engines
 from opentrail.app.losses import LeftOutCalls, record_expired, record_gaps, record_losses
+from opentrail.app.retention import HeldEntries, Retention
 from opentrail.app.site import Site
 from opentrail.app.upstreams import has_own_rights, service_access
 from opentrail.app.wing import Core, Wing
@@ -44,8 +45,8 @@ from opentrail.lake.store_imports import StoreImports
 from opentrail.lake.store_keeping import StoreKeeper
 from opentrail.lake.store_registry import Stores
 from opentrail.ports.event_store import Excess, ExpiredEvents
-from opentrail.ports.follow import FollowedPositions, catch_up, follow
-from opentrail.ports.journal import TrimmedJournal, first_not_lost
+from opentrail.ports.follow import catch_up, follow
+from opentrail.ports.journal import TrimmedJournal
 from opentrail.ports.queries import ResultDelivery
 from opentrail.ports.signer import Signer
 from opentrail.trails.comparison import BucketComparison
@@ -68,28 +69,24 @@ _RETAINED_SEGMENTS = 2
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits on the disk space of records.
-
-    `progress` has the positions of followers that need entries, `record` records expired events.
-    """
+    """Limits on the disk space of records; `record` records expired events."""
 
     disk: DiskWatch
-    progress: FollowedPositions
     record: Callable[[], Awaitable[None]]
 
 
 class Housekeeping:
-    """Deletes expired and duplicate data, but nothing that trails or identities still need.
+    """Deletes expired and duplicate data that nothing needs.
 
     Args:
         journal: is trimmed.
         store: its files expire.
         history: reports the expired events.
-        identities: need entries until they are stored.
-        deliveries: need entries until they are delivered.
+        retention: finds the needed entries.
+        deliveries: deliver earlier if space is short.
         site: the parts shared with other servers.
         limits: limits on the disk space of records, and the recorder of expired events.
-        stores: need the journal until their files have its events.
+        stores: write their files earlier if the journal needs space.
     """
 
     def __init__(
@@ -97,7 +94,7 @@ class Housekeeping:
         journal: TrimmedJournal,
         store: IpcEventStore,
         history: History,
-        identities: Identities,
+        retention: Retention,
         deliveries: Deliveries,
         site: Site,
         limits: Limits | None = None,
@@ -106,7 +103,7 @@ class Housekeeping:
         self._journal = journal
         self._store = store
         self._history = history
-        self._identities = identities
+        self._retention = retention
         self._deliveries = deliveries
         self._site = site
         self._limits = limits
@@ -125,39 +122,60 @@ class Housekeeping:
             await asyncio.sleep(_CLEAN_UP_SECONDS if disk is None else disk.pause)
 
     async def clean_up(self) -> None:
-        """Expires files, then trims the journal up to the last position in verified files."""
-        followed = min(await self._identities.cursor(), await self._identities.stored_cursor())
-        needed = min(followed, await self._deliveries.needed_after())
+        """Expires events by age, trims the journal, then expires events that exceed the space."""
+        # Events that nothing needs expire by their age.
         before, limits = self._history.kept_since, self._limits
-        last = needed if limits is None else limits.progress.first(needed)
-        await self._expire(before, last, self._history.data_kept_since)
+        await self._store.refresh()
+        held = await self._retention.held()
+        await self._expire(before, held.expirable, self._history.data_kept_since)
+
+        # Files that other servers have written.
         is_listed = await self._site.refresh_files(self._store)
         await self._store.refresh()
         if is_listed and self._journal.first > self._store.position + 1:
             self._site.refuse_gap()
         if not self._site.is_worker:
             return  # the worker does the rest
-        await self._site.share(needed)
-        stored = await self._stores.needed_after() if self._stores else None
-        covered = self.sealed() if stored is None else min(stored, self.sealed())
-        trimmed = await self._journal.trim(covered, _RETAINED_SEGMENTS)
+        await self._site.share(held.expirable)
+
+        # The journal. Stores write their next file earlier if that frees a segment.
+        if self._stores and self._pinned_bytes(held):
+            await self._stores.catch_up()
+            held = await self._retention.held()
+        trimmed = await self._journal.trim(held.trimmable, _RETAINED_SEGMENTS)
         if trimmed:
             log.info("trimmed the journal", extra={"segments": trimmed})
-        if limits is not None and self._site.makes_room:
-            await self._make_room(limits.disk, before, min(last, self.sealed()))
 
-    async def _make_room(self, disk: DiskWatch, recorded_before: datetime, last: int) -> None:
-        """Expires the oldest events up to a position while they take too much of the disk."""
+        # The space for the rest.
+        if limits is not None and self._site.makes_room:
+            await self._make_room(limits.disk, before, held)
+
+    def _pinned_bytes(self, held: HeldEntries) -> int:
+        """Returns the bytes that event data stores keep in the journal."""
+        whole = self._journal.trimmable_bytes(held.sealed, _RETAINED_SEGMENTS)
+        return whole - self._journal.trimmable_bytes(held.trimmable, _RETAINED_SEGMENTS)
+
+    async def _make_room(
+        self, disk: DiskWatch, recorded_before: datetime, held: HeldEntries
+    ) -> None:
+        """Expires the oldest events that nothing needs while they take too much of the disk.
+
+        Event history makes room for the journal of stores only if the disk is full.
+        """
         state = await self._store.refresh()
         if state.sealed_events:
             disk.bytes_per_event = state.sealed_bytes / state.sealed_events
-        disk.left_over = None
+        disk.left_over, disk.holders = None, ()
         for reason in REASONS:
             await disk.check()
-            if excess := disk.excess(reason):
+            pinned = self._pinned_bytes(held) if reason == "size" else 0
+            if excess := disk.excess(reason, pinned):
+                last = min(held.expirable, held.sealed)
                 await self._expire(recorded_before, last, None, excess)
                 await disk.check()
-                disk.left_over = disk.excess(reason) or disk.left_over
+            if left_over := disk.excess(reason):
+                disk.left_over, disk.holders = left_over, held.holders()
+                self._deliveries.catch_up()
 
     async def _expire(
         self,
@@ -172,14 +190,6 @@ class Housekeeping:
             log.info("expired from event history", extra={"records": gone})
         if self._limits is not None:
             await attempt(self._limits.record(), "an expiry cannot be recorded yet")
-
-    def sealed(self) -> int:
-        """Returns the last position in verified files; 0 if the journal must rebuild some."""
-        state, begin, lost = self._store.state, self._journal.first, self._journal.lost
-        is_whole = state.is_checked and all(
-            first_not_lost(lost, max(first, begin), last) is None for first, last in state.missing
-        )
-        return state.sealed if is_whole else 0
 
 
 # The start of the core
@@ -312,19 +322,28 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
     )
     site.follow_others(stack, engines.store)
     await site.start_work(stack, work, partial(_catch_up, core))
+    retention = Retention(
+        engines.trimmed_journal,
+        engines.store,
+        engines.identities,
+        deliveries,
+        site,
+        engines.progress,
+        keeper,
+    )
     housekeeping = Housekeeping(
         engines.trimmed_journal,
         engines.store,
         engines.history,
-        engines.identities,
+        retention,
         deliveries,
         site,
-        Limits(engines.disk, engines.progress, partial(_record_expired, core)),
+        Limits(engines.disk, partial(_record_expired, core)),
         keeper,
     )
     if site.keeps_history:
         run_beside(stack, housekeeping.run())
-    site.announce(stack, _named(core), housekeeping.sealed)
+    site.announce(stack, _named(core), retention.sealed)
     await record_gaps(data.lost, journal, clock, core.account)
     node = engines.inventory.installation
     left_out = LeftOutCalls(data.left_out, node, journal, clock, core.account)

@@ -7,7 +7,7 @@ import math
 import shutil
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,8 +120,9 @@ class DiskWatch:
         self._samples: deque[tuple[float, Mapping[str, int]]] = deque()
         #: Bytes in sealed files per event; None without sealed events.
         self.bytes_per_event: float | None = None
-        #: Excess after the last expiry.
+        #: Excess after the last expiry, and who needs the events that take it.
         self.left_over: Excess | None = None
+        self.holders: Sequence[str] = ()
 
     async def check(self) -> DiskUse:
         """Measures the disk."""
@@ -162,17 +163,17 @@ class DiskWatch:
 
     # Required expiry
 
-    def excess(self, reason: ExpiryReason) -> Excess | None:
+    def excess(self, reason: ExpiryReason, pinned: int = 0) -> Excess | None:
         """Returns the excess for a reason of `REASONS`; None without an excess.
 
         For `size`, part of `--history-size` stays free for records that arrive before the next
-        check.
+        check. `pinned` bytes of records do not count.
         """
         use, size, mode = self._use, self._settings.history_size, self._settings.disk_full_expiry
         if use is None:
             return None
         if reason == "size":
-            excess = 0 if size is None else use.records - self._target(size)
+            excess = 0 if size is None else use.records - pinned - self._target(size)
             return Excess(excess, "size") if excess > 0 else None
         if mode == "off" or use.records * _HELPFUL < use.free:
             return None
@@ -239,11 +240,11 @@ class DiskWatch:
         if use is None:
             return []
         problems = []
-        left = self.left_over
+        left, unsealed = self.left_over, "the rest is not in a verified file yet"
         if left is not None and left.reason == "size" and size is not None and use.records > size:
             problems.append(
                 f"records take {_gigabytes(use.records)}, more than --history-size "
-                f"{_gigabytes(size)}: the rest is needed by trails or followers, or not sealed yet"
+                f"{_gigabytes(size)}: {'; '.join(self.holders) or unsealed}"
             )
         is_tight = use.free < max(_TIGHT_BYTES, _HELPFUL * use.records)
         if use.share >= _WARN_SHARE and is_tight:
@@ -259,7 +260,8 @@ class DiskWatch:
         if mode in what and use.share >= _EXPIRE_SHARE:
             then = f"{what[mode]} until it is less than 90 % full"
             if self.left_over is not None and self.left_over.reason == "disk":
-                then = f"no {kind} are left that may expire: calls fail when it is full"
+                held = f" ({'; '.join(self.holders)})" if self.holders else ""
+                then = f"no {kind} are left that may expire{held}: calls fail when it is full"
         return (
             f"the disk of {self._data.root} is {math.floor(use.share * 100)} % full: records take "
             f"{_gigabytes(use.records)}, {_gigabytes(use.free)} are free{lasts}; {then}. Enlarge "

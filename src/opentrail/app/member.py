@@ -32,7 +32,7 @@ from opentrail.core.errors import (
 from opentrail.core.event import NewEntry
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
-from opentrail.ports.journal import Archive, KnownPositions, TrimmedJournal
+from opentrail.ports.journal import Archive, Hold, KnownPositions, TrimmedJournal
 from opentrail.ports.metrics import Metrics
 from opentrail.ports.objects import ObjectStore
 from opentrail.ports.queries import QueryStore, StoreFiles
@@ -224,8 +224,14 @@ class Member:
         """Ends this server: others have trimmed entries that it misses."""
         self._fail("journal trimmed of records that event history does not have")
 
+    async def holds(self) -> list[Hold]:
+        """Returns the entries that the worker needs if it is another server."""
+        after = None if self.is_worker else await self.cluster.needed_by_worker()
+        return [] if after is None else [Hold("the worker of the cluster", after)]
+
     async def share(self, needed_after: int) -> None:
         """Puts complete files in S3; forgets expired ones and long-lost servers."""
+        await self.cluster.store_needed(needed_after)
         await self.cluster.forget_servers()
         await self.files.publish(self._journal, self._source, needed_after)
 

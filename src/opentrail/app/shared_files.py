@@ -139,7 +139,7 @@ class SharedFiles:
         Args:
             journal: gives the existing positions.
             source: is sealed.
-            needed_after: the position after which trails or identities may still need records.
+            needed_after: the position after which something still needs records.
 
         Raises:
             LeaseLost: this server is not the worker.

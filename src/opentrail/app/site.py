@@ -19,7 +19,7 @@ from opentrail.app.shared_imports import SharedImports
 from opentrail.core.event import NewEntry
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
-from opentrail.ports.journal import Archive, KnownPositions, TrimmedJournal
+from opentrail.ports.journal import Archive, Hold, KnownPositions, TrimmedJournal
 from opentrail.ports.queries import QueryStore, StoreFiles
 from opentrail.settings import Settings
 from opentrail.trails.delivery_rounds import TrailDeliveries
@@ -167,11 +167,15 @@ class Site(Protocol):
         """Called when the journal has trimmed records that event history still misses."""
         ...
 
+    async def holds(self) -> list[Hold]:
+        """Return the entries that the worker needs if it is another server."""
+        ...
+
     async def share(self, needed_after: int) -> None:
         """Put files of event history in S3, and forget expired ones, as the worker.
 
         Args:
-            needed_after: the position after which trails or identities may still need records.
+            needed_after: the position after which something still needs records.
 
         Raises:
             LeaseLost: this server is not the worker.
@@ -287,6 +291,10 @@ class OneServer:
 
     def refuse_gap(self) -> None:
         """Does nothing: the journal has already reported its losses."""
+
+    async def holds(self) -> list[Hold]:
+        """Returns none: this server is the worker."""
+        return []
 
     async def share(self, needed_after: int) -> None:
         """There are no others."""

@@ -20,6 +20,7 @@ from opentrail.api.services import Services, TrailManagement
 from opentrail.api.v1.callers import PersonalTokens, SessionAuthenticator
 from opentrail.app.engines import Engines
 from opentrail.ports.control import ControlStore
+from opentrail.ports.follow import Follower, NeededAfter, follow, needs_all
 from opentrail.ports.journal import Journal
 from opentrail.settings import Settings
 from opentrail.trails.delivery_rounds import Sink
@@ -53,6 +54,21 @@ class Core:
     #: The addresses of both ports.
     endpoint_url: str
     console_url: str
+
+    async def follow(
+        self, follower: Follower, linger: float, needed_after: NeededAfter = needs_all
+    ) -> None:
+        """Feeds a follower of a wing until cancelled; nothing that it needs is deleted.
+
+        Args:
+            follower: the follower to feed.
+            linger: seconds for which records gather after a batch.
+            needed_after: returns the position after which it needs entries, given its cursor.
+        """
+        engines = self.engines
+        await follow(
+            engines.journal, follower, linger, progress=engines.progress, needed_after=needed_after
+        )
 
 
 def _no_groups(_services: Services, _missing: Missing) -> Sequence[object]:

@@ -135,6 +135,8 @@ _KEY = "place"
 MAX_PER_HOUR = 1_000
 #: Events that are matched before others tasks run, a few milliseconds.
 _SLICE = 50
+#: An event may be recorded so long after its time, and still count with others.
+_LATE_SECONDS = 3_600
 #: Interval at which the cursor is stored while nothing matches.
 _STORED_EVERY = timedelta(seconds=10)
 
@@ -287,10 +289,18 @@ class DetectionFollower:
             await self._journal.append(new)
             self._metrics.detections.labels("recorded").inc(len(new))
 
+    def needed_after(self, cursor: int) -> int:
+        """Returns the position after which correlations count, and read again after a crash."""
+        now = int(self._clock.now().timestamp())
+        return self._first_counted(cursor, now - _LATE_SECONDS)
+
+    def _first_counted(self, position: int, now: int | None = None) -> int:
+        """Returns the position before all events that still count, at most a position."""
+        firsts = [window.first_position(now) for window in self._windows.values()]
+        return min([position, *(first - 1 for first in firsts if first is not None)])
+
     async def _store(self, position: int) -> None:
-        firsts = [window.first_position for window in self._windows.values()]
-        resume = min((first - 1 for first in firsts if first is not None), default=position)
-        place = DetectionCursor(position, min(resume, position))
+        place = DetectionCursor(position, self._first_counted(position))
         await self._control.apply([Put(_KIND, _KEY, msgspec.to_builtins(place))])
         self._stored_at = self._clock.now()
 

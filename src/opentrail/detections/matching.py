@@ -349,8 +349,17 @@ class Window:
             self._size -= len(events)
             del self._groups[key]
 
-    @property
-    def first_position(self) -> int | None:
-        """The position of the first event that may still count, or None."""
-        positions = [event.position for events in self._groups.values() for event in events]
+    def first_position(self, now: int | None = None) -> int | None:
+        """Returns the position of the first event that may still count, or None.
+
+        Args:
+            now: the time of events that arrive now; None: groups may wait for older ones.
+        """
+        oldest = 0 if now is None else now - self._correlation.seconds
+        positions = [
+            event.position
+            for events in self._groups.values()
+            if events[-1].time >= oldest
+            for event in events
+        ]
         return min(positions, default=None)

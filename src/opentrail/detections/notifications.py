@@ -196,6 +196,10 @@ class WebhookFollower:
                     await self._send(group, held.count, held.first, held.last)
                     await self._stored.store(self._safe())
 
+    def needed_after(self, cursor: int) -> int:
+        """Returns the position after which events wait, or may be read again after a crash."""
+        return min(cursor, self._safe())
+
     def _due(self) -> list[tuple[Group, _Held]]:
         if self._alerts is None:
             return []

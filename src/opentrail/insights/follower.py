@@ -210,6 +210,11 @@ class Insights:
             self._scanned,
         )
 
+    @property
+    def is_watching(self) -> bool:
+        """Whether entries are counted: baselines are learned."""
+        return self._progress.state == "watching"
+
     def rest(self) -> None:
         """Marks the watch as ended; `cursor` begins again, possibly after another server's."""
         self._progress = LearningProgress()
@@ -273,7 +278,7 @@ class Insights:
         async with self._lock:
             await self.expected.put(incident.id, incident)
             # Before it watches, and on a server that does not, nothing more to do.
-            if self._progress.state == "watching":
+            if self.is_watching:
                 await self._expect()
 
     async def _expect(self) -> None:

@@ -12,7 +12,7 @@ from opentrail.core.errors import OpentrailError
 from opentrail.core.event_data_store import EventDataStore
 from opentrail.lake.store_registry import Stores
 from opentrail.ports.clock import Clock
-from opentrail.ports.journal import Journal
+from opentrail.ports.journal import Hold, Journal
 from opentrail.ports.queries import StoreFiles
 
 log = logging.getLogger(__name__)
@@ -67,20 +67,30 @@ class StoreKeeper:
                 log.exception("event data stores failed unexpectedly")
             await self._wait(first)
 
-    async def needed_after(self) -> int | None:
-        """Returns the position after which stores need the journal; None without stores."""
-        positions = [await self._files.covered(store) for store in await self._stores.all()]
-        return min(positions, default=None)
+    async def holds(self) -> list[Hold]:
+        """Returns the entries of the journal that each store still needs."""
+        return [
+            Hold(f"event data store {store.name}", await self._files.covered(store), True)
+            for store in await self._stores.all()
+        ]
 
-    async def round(self) -> int | None:
-        """Brings all stores up to date; returns the position that all have, None without stores."""
+    async def catch_up(self) -> None:
+        """Writes the files of all stores, so that the journal can be trimmed."""
+        await self.round(is_urgent=True)
+
+    async def round(self, *, is_urgent: bool = False) -> int | None:
+        """Brings stores up to date that are far behind, or all of them if it is urgent.
+
+        Returns:
+            The position that all stores have; None without stores.
+        """
         positions, problems = [], []
         for store in await self._stores.all():
             try:
                 if store.is_gone(self._clock.now()):
                     await self._remove(store)
                 else:
-                    positions.append(await self._tend(store))
+                    positions.append(await self._tend(store, is_urgent))
                     await self._publish(store)
             except OpentrailError as error:
                 problems.append(f"event data store {store.name} is not up to date: {error}")
@@ -97,14 +107,15 @@ class StoreKeeper:
         self._published.pop(store.id, None)
         log.info("event data store removed", extra={"store": store.name})
 
-    async def _tend(self, store: EventDataStore) -> int:
-        """Brings a store's files up to date if they are far behind; returns their position."""
+    async def _tend(self, store: EventDataStore, is_urgent: bool) -> int:
+        """Brings a store's files up to date if necessary; returns their position."""
         covered, now = await self._files.covered(store), asyncio.get_running_loop().time()
         behind, age = self._journal.head - covered, now - self._tended.get(store.id, -math.inf)
         is_old = behind >= _FEW_BEHIND and age >= _OLD_SECONDS
         may_expire = now - self._expired.get(store.id, -math.inf) >= _EXPIRY_SECONDS
         has_files = covered > store.phases[0].after
-        if behind < BEHIND and not is_old and not (may_expire and has_files):
+        is_due = behind >= BEHIND or is_old or (behind > 0 and is_urgent)
+        if not is_due and not (may_expire and has_files):
             return covered
         current, until = await self._stores.current(store)
         since = current.kept_since(self._clock.now()) if may_expire else _EPOCH

@@ -14,7 +14,7 @@ import msgspec
 from opentrail.core.errors import OpentrailError
 from opentrail.core.event import Entry
 from opentrail.ports.control import ControlStore, Put
-from opentrail.ports.journal import Journal
+from opentrail.ports.journal import Hold, Journal, first_needed
 
 log = logging.getLogger(__name__)
 
@@ -112,11 +112,21 @@ class StoredCursor:
         return position
 
 
+#: Returns the position after which a follower at a cursor still needs entries; None: it needs none.
+NeededAfter = Callable[[int], int | None]
+
+
 class FollowedPositions:
-    """The positions that running followers have reached."""
+    """The positions of running followers, and the entries that they need."""
 
     def __init__(self) -> None:
         self._positions: dict[Follower, int] = {}
+        self._needs: dict[Follower, NeededAfter] = {}
+
+    def begin(self, follower: Follower, needed_after: NeededAfter) -> None:
+        """Holds all entries for a follower until its first position is known."""
+        self._needs[follower] = needed_after
+        self.record(follower, 0)
 
     def record(self, follower: Follower, position: int) -> None:
         """Records that a follower has processed everything up to a position."""
@@ -125,10 +135,25 @@ class FollowedPositions:
     def forget(self, follower: Follower) -> None:
         """Forgets a follower that ends."""
         self._positions.pop(follower, None)
+        self._needs.pop(follower, None)
+
+    def holds(self) -> list[Hold]:
+        """Returns the entries that each follower still needs."""
+        holds = []
+        for follower, position in self._positions.items():
+            after = self._needs.get(follower, needs_all)(position)
+            if after is not None:
+                holds.append(Hold(f"the follower {follower.name}", after))
+        return holds
 
     def first(self, head: int) -> int:
         """Returns the position after which a follower still needs entries, at most `head`."""
-        return min([head, *self._positions.values()])
+        return first_needed(self.holds(), head)
+
+
+def needs_all(cursor: int) -> int:
+    """Returns the cursor: a follower needs all entries after it."""
+    return cursor
 
 
 async def follow(
@@ -139,6 +164,7 @@ async def follow(
     max_linger: float = 0.0,
     max_backoff: float = _MAX_BACKOFF_SECONDS,
     progress: FollowedPositions | None = None,
+    needed_after: NeededAfter = needs_all,
 ) -> None:
     """Feeds a follower until it is cancelled; a batch that fails is retried with backoff.
 
@@ -151,8 +177,11 @@ async def follow(
         max_linger: seconds up to which that wait grows with the batches, when records are many.
         max_backoff: seconds up to which the wait after failures grows.
         progress: gets the follower's positions.
+        needed_after: returns the position after which it needs entries, if it continues before its
+            cursor after a crash.
     """
     progress = progress or FollowedPositions()
+    progress.begin(follower, needed_after)
     flush_now = flush_now or asyncio.Event()
     lingers = (linger, max_linger)
     try:

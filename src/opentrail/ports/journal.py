@@ -158,6 +158,22 @@ class JournalEngine:
     quorum_commit: bool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Entries that must not be deleted yet: those after a position, because a holder needs them."""
+
+    #: Its name, for problems.
+    holder: str
+    after: int
+    #: Whether it reads the journal itself. Others also read trimmed entries in the archive.
+    reads_journal: bool = False
+
+
+def first_needed(holds: Sequence[Hold], head: int) -> int:
+    """Returns the position after which the first of the held entries begin, at most `head`."""
+    return min([head, *(hold.after for hold in holds)])
+
+
 class TrimmedJournal(Journal, Protocol):
     """A journal without its oldest entries, which an `Archive` has."""
 
@@ -196,6 +212,10 @@ class TrimmedJournal(Journal, Protocol):
             until: the last position in the archive.
             keep: number of newest parts that are never deleted.
         """
+        ...
+
+    def trimmable_bytes(self, until: int, keep: int = 1) -> int:
+        """Return the bytes on this server's disk that the same `trim` would free."""
         ...
 
 

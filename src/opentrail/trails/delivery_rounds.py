@@ -16,7 +16,7 @@ from opentrail.core.event import Json, parse_time
 from opentrail.core.logs import attempt
 from opentrail.core.trail import Span, Trail, stored_time
 from opentrail.ports.control import ControlStore, Put
-from opentrail.ports.journal import Journal
+from opentrail.ports.journal import Hold, Journal
 from opentrail.ports.objects import ObjectStore
 from opentrail.trails.comparison import BucketComparison
 from opentrail.trails.delivery import LogDelivery
@@ -85,8 +85,15 @@ class Deliveries(Protocol):
         """Return for each account and Region the first, last and newest digests of its chains."""
         ...
 
-    async def needed_after(self) -> int:
-        """Return the position after which a trail may still need entries."""
+    async def holds(self) -> list[Hold]:
+        """Return the entries that each trail may still need."""
+        ...
+
+    def catch_up(self) -> None:
+        """Deliver trails now, since their undelivered events need too much space.
+
+        Failing trails retry at their own pace.
+        """
         ...
 
 
@@ -134,6 +141,8 @@ class TrailWorker:
         #: Call that closes a span → since when its record is missing.
         self._unclosed: dict[str, datetime] = {}
         self.wake = asyncio.Event()
+        #: Whether the last round failed.
+        self.is_failing = False
         #: Set after each round, because there may be notes.
         self.sinks: list[asyncio.Event] = []
         self.finished = False
@@ -192,9 +201,12 @@ class TrailWorker:
             ObjectStoreError: the bucket failed; the state has the error, and a later round retries.
         """
         async with self._lock:
+            self.is_failing = True
             try:
                 with self._delivery.selector.reading.together():
-                    return await self._deliver(flush)
+                    delivered = await self._deliver(flush)
+                self.is_failing = False
+                return delivered
             finally:
                 for wake in self.sinks:
                     wake.set()
@@ -447,20 +459,28 @@ class TrailDeliveries:
         """Returns for each account and Region the first, last and newest digests of its chains."""
         return await self._digests.boundaries(trail)
 
-    async def needed_after(self) -> int:
-        """Returns the position after which a trail may still need entries."""
-        needed = self._journal.head
+    async def holds(self) -> list[Hold]:
+        """Returns the entries that each trail may still need."""
+        holds = []
         for stored in await self._registry.all_and_retired():
-            state = await load_state(self._control, stored.trail.uid)
-            for plan in await self._control.scan("plan", f"{stored.trail.uid}/"):
-                needed = min(needed, int(plan.document["after"]))
-            for note in await self._control.scan(STREAM, f"{stored.trail.uid}/"):
-                needed = min(needed, int(note.document["sent"]))
-            for span in stored.trail.spans:
-                begin = max(state.position, span.after)
-                if span.until is None or begin < span.until:
-                    needed = min(needed, begin)
-        return needed
+            trail, uid = stored.trail, stored.trail.uid
+            # The state first: a plan made later begins after its position.
+            state = await load_state(self._control, uid)
+            begins = [(max(state.position, span.after), span.until) for span in trail.spans]
+            needed = [begin for begin, until in begins if until is None or begin < until]
+            needed += [
+                int(p.document["after"]) for p in await self._control.scan("plan", f"{uid}/")
+            ]
+            needed += [int(n.document["sent"]) for n in await self._control.scan(STREAM, f"{uid}/")]
+            if needed:
+                holds.append(Hold(f"trail {trail.arn}", min(needed)))
+        return holds
+
+    def catch_up(self) -> None:
+        """Delivers trails now, except failing ones, which retry at their own pace."""
+        for worker in self._workers.values():
+            if not worker.is_failing:
+                worker.wake.set()
 
     async def remake_lost_buckets(self) -> list[str]:
         """Creates deleted buckets again and restarts their digest chains (sandbox)."""

@@ -16,6 +16,7 @@ from opentrail.core.logs import attempt
 from opentrail.core.trail import Trail
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoredDocument
+from opentrail.ports.journal import Hold
 from opentrail.trails.delivery_rounds import Delivered, TrailDeliveries
 from opentrail.trails.registry import TrailRegistry
 
@@ -99,9 +100,14 @@ class SharedDeliveries:
         """Returns for each account and Region the first, last and newest digests of its chains."""
         return await self._local.known_digests(trail)
 
-    async def needed_after(self) -> int:
-        """Returns the position after which a trail may still need entries."""
-        return await self._local.needed_after()
+    async def holds(self) -> list[Hold]:
+        """Returns the entries that each trail may still need."""
+        return await self._local.holds()
+
+    def catch_up(self) -> None:
+        """Delivers trails now if this server works."""
+        if self._polling is not None:
+            self._local.catch_up()
 
     async def flush(self, trail: Trail) -> Delivered:
         """Delivers and signs now, or has the working server do so.

@@ -626,6 +626,10 @@ class PostgresJournal:
         self._update_extent(await self._queries.run(read_extent))
         return count
 
+    def trimmable_bytes(self, until: int, keep: int = 1) -> int:
+        """Returns 0: the records are on PostgreSQL's disk."""
+        return 0
+
 
 def _extent_of(lost: Sequence[LostPositions]) -> tuple[int, int]:
     """Returns a number that grows with each loss."""

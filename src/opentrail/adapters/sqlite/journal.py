@@ -320,6 +320,10 @@ class SqliteJournal:
         """
         return await asyncio.to_thread(self._files.trim, until, max(1, keep))
 
+    def trimmable_bytes(self, until: int, keep: int = 1) -> int:
+        """Returns the bytes that the same `trim` would free."""
+        return self._files.trimmable_bytes(until, max(1, keep))
+
     def _leave(self, segment: Segment) -> None:
         """Makes the writing thread start a new segment; waits for it in the repair thread.
 

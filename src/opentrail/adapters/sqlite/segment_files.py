@@ -106,17 +106,29 @@ class SegmentFiles:
     def trim(self, until: int, keep: int) -> int:
         """Deletes the oldest segments that end at most at `until`, except the `keep` newest."""
         with self.changing:
-            segments = self.segments
-            ends = [segment.first - 1 for segment in segments[1:]]
-            count = sum(end <= until for end in ends[: len(segments) - keep])
-            for segment in segments[:count]:
+            trimmable = self._trimmable(until, keep)
+            for segment in trimmable:
                 # Oldest first, each durably, so that no gap remains between segments.
                 with self._listing:
                     self.segments = self.segments[1:]
                 with self.readers.without(segment.path):
                     _remove(segment.path)
                 sync_folder(self.folder)
-            return count
+            return len(trimmable)
+
+    def trimmable_bytes(self, until: int, keep: int) -> int:
+        """Returns the bytes on disk of the segments that `trim` would delete."""
+        files = [file for part in self._trimmable(until, keep) for file in _files_of(part.path)]
+        total = 0
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):
+                total += file.stat().st_blocks * 512
+        return total
+
+    def _trimmable(self, until: int, keep: int) -> list[Segment]:
+        segments = self.segments
+        ends = [segment.first - 1 for segment in segments[1:]]
+        return segments[: sum(end <= until for end in ends[: len(segments) - keep])]
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -129,10 +141,15 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def _remove(path: Path) -> None:
-    """Removes a segment with its write-ahead log and shared memory file."""
-    for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+    """Removes a segment with its other files."""
+    for file in _files_of(path):
         if not file.is_dir():
             file.unlink(missing_ok=True)
+
+
+def _files_of(path: Path) -> tuple[Path, Path, Path]:
+    """Returns a segment, its write-ahead log and its shared memory file."""
+    return path, Path(f"{path}-wal"), Path(f"{path}-shm")
 
 
 # The segment that is written

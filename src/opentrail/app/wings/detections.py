@@ -16,7 +16,7 @@ from opentrail.core.errors import OpentrailError
 from opentrail.detections.enabled_rules import DetectionFollower, EnabledRules
 from opentrail.detections.notifications import Alerts, WebhookFollower
 from opentrail.detections.webhook_forms import FORMS, RESOLVING, pagerduty
-from opentrail.ports.follow import WatchedFollower, follow
+from opentrail.ports.follow import WatchedFollower
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def start(core: Core) -> Wing:
         follower = DetectionFollower(
             control, rules, core.worker_journal, engines.clock, engines.metrics
         )
-        await follow(engines.journal, follower, _LINGER, progress=engines.progress)
+        await core.follow(follower, _LINGER, follower.needed_after)
 
     async def notify() -> None:
         settings = core.settings
@@ -62,7 +62,7 @@ def start(core: Core) -> Wing:
         watched[:] = [watch := WatchedFollower(follower)]
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(follow(engines.journal, watch, progress=engines.progress))
+                tasks.create_task(core.follow(watch, 0.0, follower.needed_after))
                 tasks.create_task(_send_held(follower, watch))
         finally:
             watched.clear()

@@ -22,7 +22,6 @@ from opentrail.core.trail import Trail, includes
 from opentrail.insights.findings import ExpectedIncidents, WatchState
 from opentrail.insights.follower import Insights, RemoteWatch
 from opentrail.ports.event_store import CallKey
-from opentrail.ports.follow import follow
 from opentrail.trails.registry import TrailRegistry
 
 T = TypeVar("T")
@@ -58,6 +57,10 @@ def start(core: Core) -> Wing:
         worker_journal=core.worker_journal,
     )
 
+    def needed_after(cursor: int) -> int | None:
+        """Returns None while nothing is counted: Insights must not fill the disk."""
+        return None if watch.failure or not insights.is_watching else cursor
+
     async def follow_journal() -> None:
         while not is_on:
             await asyncio.sleep(_CHECK_SECONDS)
@@ -68,9 +71,7 @@ def start(core: Core) -> Wing:
             await watch.start()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(insights.run())
-                tasks.create_task(
-                    follow(engines.journal, insights, _LINGER, progress=engines.progress)
-                )
+                tasks.create_task(core.follow(insights, _LINGER, needed_after))
         finally:
             insights.rest()
             await watch.stop()

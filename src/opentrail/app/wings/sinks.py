@@ -9,7 +9,7 @@ from opentrail.adapters.aws.services import CloudWatchLogGroups, EventBridgeBus,
 from opentrail.adapters.outgoing_http import OtlpCollector
 from opentrail.app.wing import Core, Wing
 from opentrail.core.event import DETECTION, Entry
-from opentrail.ports.follow import WatchedFollower, follow
+from opentrail.ports.follow import WatchedFollower
 from opentrail.trails.cloudwatch_logs import CloudWatchLogsSink
 from opentrail.trails.eventbridge import EntryMatcher, EventBridgeFollower
 from opentrail.trails.otlp import OtlpFollower
@@ -37,7 +37,7 @@ def start(core: Core) -> Wing:
             partial(_matcher, core.trails),
             lambda: engines.journal.head,
         )
-        await follow(engines.journal, bus, _BUS_LINGER, progress=engines.progress)
+        await core.follow(bus, _BUS_LINGER)
 
     async def send_to_collector() -> None:
         settings = core.settings
@@ -49,7 +49,7 @@ def start(core: Core) -> Wing:
         )
         watched[:] = [follower]
         try:
-            await follow(engines.journal, follower, _COLLECTOR_LINGER, progress=engines.progress)
+            await core.follow(follower, _COLLECTOR_LINGER)
         finally:
             watched.clear()
 
