@@ -293,8 +293,9 @@ class MemoryJournal:
     def __init__(self, disk: list[Entry] | None = None, breaker: Breaker | None = None) -> None:
         self.disk = [] if disk is None else disk
         self.failure: str | None = None
-        #: Positions whose records are lost.
+        #: Positions without records; those in `lost` were lost, the others have expired.
         self.missing: set[int] = set()
+        self.lost: list[LostPositions] = []
         self._breaker = breaker or Breaker()
         self._closed = False
         self._waiters: list[asyncio.Future[None]] = []
@@ -303,11 +304,6 @@ class MemoryJournal:
     def head(self) -> int:
         """Returns the last position."""
         return len(self.disk)
-
-    @property
-    def lost(self) -> list[LostPositions]:
-        """Returns an empty list: memory is never damaged."""
-        return []
 
     @property
     def backlog_seconds(self) -> float:

@@ -7,7 +7,7 @@ import pytest
 from opentrail.api.v1.trails import find_trail, trail_problems, trail_state
 from opentrail.core.errors import CloudTrailError
 from opentrail.ports.control import Put
-from opentrail.trails.plans import DELIVERY, DeliveryState
+from opentrail.trails.plans import DELIVERY, DeliveryState, add_undelivered, load_undelivered
 from tests.api.caller import Api
 from tests.factories import ACCOUNT
 from tests.fakes import asynchronous
@@ -63,3 +63,35 @@ async def test_a_stuck_or_restarted_trail_is_named() -> None:
     await control.apply([Put(DELIVERY, trail.uid, states.document())])
     status = await api.ok("GetTrailStatus", Name="my-trail")
     assert status["LatestDigestDeliveryError"] == "NewDigestChain"
+
+
+@asynchronous
+async def test_trail_with_expired_events_is_named_until_it_restarts() -> None:
+    api = Api()
+    await api.ok("CreateTrail", Name="my-trail", S3BucketName=BUCKET)
+    await api.ok("StartLogging", Name="my-trail")
+    control, trails = api.services.control, api.services.trails
+    trail = await find_trail(trails, "my-trail", None)
+    await control.apply(await add_undelivered(control, trail, [[5, 9]], api.world.clock.now()))
+    await control.apply(await add_undelivered(control, trail, [[12, 12]], api.world.clock.now()))
+    [problem] = await trail_problems(control, trails)
+    assert problem["problem"].startswith("6 events between positions 5 and 12 expired")
+    state = await trail_state(control, trail)
+    assert (state["status"], state["reason"]) == ("Logging", problem["problem"])
+    api.world.clock.advance(1)
+    await api.ok("StopLogging", Name="my-trail")
+    await api.ok("StartLogging", Name="my-trail")
+    assert await trail_problems(control, trails) == []
+
+
+@asynchronous
+async def test_list_of_undelivered_events_is_bounded() -> None:
+    api = Api()
+    await api.ok("CreateTrail", Name="my-trail", S3BucketName=BUCKET)
+    control = api.services.control
+    trail = await find_trail(api.services.trails, "my-trail", None)
+    ranges = [[position, position] for position in range(1, 301, 2)]
+    await control.apply(await add_undelivered(control, trail, ranges, api.world.clock.now()))
+    undelivered = await load_undelivered(control, trail.uid)
+    assert undelivered is not None
+    assert undelivered.ranges == [*ranges[:99], [199, 299]]

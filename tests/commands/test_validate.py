@@ -149,13 +149,17 @@ def trail(moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trail]:
     resource.delete()
 
 
+#: The server's ranges of undelivered events.
+UNDELIVERED: list[dict[str, Any]] = []
+
+
 @pytest.fixture
 def server(tmp_path: Path, trail: Trail) -> Iterator[StubConsole]:
     """Answers like an opentrail server with this trail."""
 
     def answer(asked: Asked) -> tuple[int, Any]:
         if asked.path.startswith("/api/v1/trails/digests"):
-            return 200, {"trail": ARN, "chains": trail.known}
+            return 200, {"trail": ARN, "chains": trail.known, "undelivered": UNDELIVERED}
         if "includeShadowTrails" in json.loads(asked.body):
             return 200, {"trailList": [{"TrailARN": ARN, "S3BucketName": BUCKET}]}
         listed = PublicKeys(trail.public_keys()).as_json()["PublicKeyList"]
@@ -180,6 +184,20 @@ def test_a_trail_is_validated_by_its_arn(trail: Trail, capsys: Capture) -> None:
     boto3.session.Session().client("s3").delete_object(Bucket=BUCKET, Key=trail.digests()[-1])
     assert run(ARN) == 1
     assert f"s3://{BUCKET}/{trail.digests()[-1]}\tis missing" in capsys.readouterr().out
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("server")
+def test_events_expired_before_delivery_are_a_gap(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"first": 11, "last": 1_010, "found": "2020-01-01T12:00:00Z"}
+    monkeypatch.setattr(f"{__name__}.UNDELIVERED", [found])
+    assert run(ARN) == 1
+    [gap] = [line for line in capsys.readouterr().out.splitlines() if "\tgap\t" in line]
+    assert gap.startswith(f"NOT GOOD\tgap\t{ARN}\t1,000 events from position 11 to 1010 expired")
+    run(ARN, "--since", "2020-01-01T12:00:01Z")
+    assert "expired" not in capsys.readouterr().out
 
 
 @pytest.mark.live

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NoReturn
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError, ObjectTaken
 from opentrail.core.event_record import EventRecord
 from opentrail.core.insight_types import PRINCIPAL_TYPES, insight_type
 from opentrail.core.trail import stored_time
-from opentrail.trails.plans import load_state
+from opentrail.ports.control import Put
+from opentrail.ports.journal import LostPositions
+from opentrail.trails.plans import DELIVERY, load_state, load_undelivered, union, without
 from tests.factories import (
     ABSENT,
     ACCOUNT,
@@ -27,6 +32,8 @@ from tests.factories import (
 )
 from tests.fakes import Breaker, Fault, PowerCutError, asynchronous
 from tests.trails.world import BUCKET, World
+
+UID = "4f1c6a52-trail"
 
 OTHER = "eu-west-1"
 #: Management events, and events in one bucket.
@@ -360,7 +367,7 @@ async def test_insights_events_reach_log_group_and_topic() -> None:
     await world.insight()
     await world.deliver()
     for sink in world.sinks:
-        await sink.send("4f1c6a52-trail")
+        await sink.send(UID)
     (stream,) = world.services.groups[group].items()
     assert stream[0] == f"{ACCOUNT}_CloudTrail_{REGION}"
     assert [json.loads(event.message)["eventID"] for event in stream[1]] == expected
@@ -897,6 +904,9 @@ async def test_records_lost_after_planning_cost_no_other_event(missing: set[int]
         await again.deliver(flush=True)
         await again.check([e for n, e in enumerate(events, 1) if n not in missing], chains=1)
         assert planned.document["key"] not in world.log_keys()
+        undelivered = await load_undelivered(again.control, UID)
+        assert undelivered is not None
+        assert undelivered.ranges == [[min(missing), max(missing)]]
 
 
 @asynchronous
@@ -907,6 +917,61 @@ async def test_a_file_without_remaining_records_is_not_written() -> None:
     events = await again.event(2)
     await again.deliver()
     await again.check(events)
+
+
+@asynchronous
+async def test_events_expired_before_planning_are_named() -> None:
+    world = World()
+    await world.add()
+    events = [await world.start_logging(), *await world.event(6)]
+    world.journal.missing = {2, 3, 5}
+    await world.deliver()
+    await world.check([e for n, e in enumerate(events, 1) if n not in {2, 3, 5}])
+    undelivered = await load_undelivered(world.control, UID)
+    assert undelivered is not None
+    assert (undelivered.ranges, undelivered.count) == ([[2, 3], [5, 5]], 3)
+    assert undelivered.is_current((await world.stored()).trail)
+    await world.stop_logging()
+    world.clock.advance(1)
+    await world.start_logging()
+    assert not undelivered.is_current((await world.stored()).trail)
+
+
+@asynchronous
+async def test_lost_and_delivered_positions_did_not_expire() -> None:
+    world = World()
+    await world.add()
+    await world.start_logging()
+    await world.event(6)
+    world.journal.missing = {2, 3, 5}
+    world.journal.lost.append(LostPositions(5, 5, "damage"))
+    state = await world.state()
+    state.skipped = [[3, 4]]
+    await world.control.apply([Put(DELIVERY, UID, state.document())])
+    await world.deliver()
+    undelivered = await load_undelivered(world.control, UID)
+    assert undelivered is not None
+    assert undelivered.ranges == [[2, 2]]
+
+
+_RANGES = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 9)), max_size=8)
+
+
+@given(
+    ranges=_RANGES,
+    removed=_RANGES,
+)
+def test_ranges_have_the_positions_of_sets(
+    ranges: list[tuple[int, int]], removed: list[tuple[int, int]]
+) -> None:
+    spans = [[[first, first + more] for first, more in each] for each in (ranges, removed)]
+    left = positions(without(union(spans[0]), spans[1]))
+    assert left == sorted(set(positions(spans[0])) - set(positions(spans[1])))
+
+
+def positions(ranges: Sequence[Sequence[int]]) -> list[int]:
+    """Returns the positions in ranges, in their order."""
+    return [position for first, last in ranges for position in range(first, last + 1)]
 
 
 @asynchronous
@@ -993,7 +1058,7 @@ async def test_a_file_rewritten_after_a_restart_is_unchanged() -> None:
 async def test_state_has_the_time_of_the_latest_delivery() -> None:
     world = World()
     await world.add()
-    assert await load_state(world.control, "4f1c6a52-trail") == await world.state()
+    assert await load_state(world.control, UID) == await world.state()
     assert (await world.state()).latest_delivery is None
     await world.start_logging()
     await world.deliver()

@@ -881,6 +881,7 @@ export interface TimelineEntry {
 export interface TrailDigests {
   chains: (Record<string, unknown>)[];
   trail: string;
+  undelivered: UndeliveredRange[];
 }
 
 /** Trails, by name. */
@@ -908,6 +909,13 @@ export interface TrailSummary {
   topic: string | null;
   validation: boolean;
   verified: Verification | null;
+}
+
+/** Positions of events in no log file, and when that was found. */
+export interface UndeliveredRange {
+  first: number;
+  found: string;
+  last: number;
 }
 
 /** The actions of policies that a principal used and never used. */

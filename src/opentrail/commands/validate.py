@@ -18,7 +18,8 @@ from opentrail.commands.client import Console, find
 from opentrail.commands.progress import Progress
 from opentrail.commands.rendering import print_json
 from opentrail.core.errors import ObjectMissing, OpentrailError, UsageError
-from opentrail.core.event import parse_moment
+from opentrail.core.event import parse_moment, parse_time
+from opentrail.core.text import counted
 from opentrail.validation.bucket_objects import ROOT, Inventory, Source, Wanted
 from opentrail.validation.buckets import (
     S3,
@@ -122,7 +123,7 @@ class _Setting:
         keys = self._keys()
         chains = read_checkpoint(Path(options.checkpoint)) if options.checkpoint else []
         # Read the server's state before the listing, so that it is not newer.
-        chains += self._known_by_server()
+        chains += self._known_by_server(report)
         wanted = Wanted(options.account, options.region, options.trail)
         sources = self._sources()
         if self._arns:
@@ -187,11 +188,21 @@ class _Setting:
         except OpentrailError as error:
             raise OpentrailError(f"{error}; --keys FILE gives public keys without it") from error
 
-    def _known_by_server(self) -> list[Known]:
+    def _known_by_server(self, report: Report) -> list[Known]:
+        """Returns the digests that the server knows; reports the events that it lost."""
         if not self._arns or self._server is None:
             return []
         arn = _arn(self._arns[0])
         answer = self._server.ask(_DIGESTS, {"name": arn.string, "account": arn["account"]})
+        for lost in answer.get("undelivered", ()):  # earlier versions do not know
+            if self._since and parse_time(lost["found"]) < self._since:
+                continue
+            events = counted(lost["last"] - lost["first"] + 1, "event")
+            reason = (
+                f"{events} from position {lost['first']} to {lost['last']} expired before "
+                "delivery: those that the trail selects are in no log file"
+            )
+            report.bad(FindingKind.GAP, arn.string, reason)
         return [known_from(chain, "the server", is_current=True) for chain in answer["chains"]]
 
 

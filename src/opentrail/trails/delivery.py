@@ -42,6 +42,7 @@ from opentrail.trails.plans import (
     FileContents,
     LogFilePlan,
     StreamNote,
+    add_undelivered,
 )
 from opentrail.trails.writing import ExactWriter, compress, read_log
 
@@ -163,11 +164,14 @@ class LogDelivery:
             return False
 
         # The journal is read until a file is full.
-        last, selected = await self.selector.collect(trail, span, start, until, state.skipped)
+        last, selected, expired = await self.selector.collect(
+            trail, span, start, until, state.skipped
+        )
         skipped = [run for run in state.skipped if start < run[1] and run[0] <= last]
 
         # Each place and kind of event has its own file, whose name follows from its content.
         changes: list[StoreWrite] = []
+        undelivered = await add_undelivered(self._control, trail, expired, self.clock.now())
         regions = set(state.regions)
         for (place, kind), contents in sorted(selected.items(), key=itemgetter(0)):
             state.files += 1
@@ -219,7 +223,9 @@ class LogDelivery:
         # Plans and position are stored atomically, so that no event is planned twice.
         state.position, state.regions = last, tuple(sorted(regions))
         state.skipped = [run for run in state.skipped if run[1] > last]
-        await self._control.apply([*changes, Put(DELIVERY, trail.uid, state.document())])
+        await self._control.apply(
+            [*changes, *undelivered, Put(DELIVERY, trail.uid, state.document())]
+        )
         if changes:
             crash_point("delivery.planned")
         return last < until
@@ -306,8 +312,8 @@ class LogDelivery:
         sha256 = await asyncio.to_thread(sha256_hex, content)
         if sha256 == plan.sha256:
             return plan, content
-        lost = plan.until - plan.after - await self.selector.count(plan.after, plan.until)
-        if not lost:
+        missing, expired = await self.selector.missing(trail, plan)
+        if not missing:
             reason = f"journal positions {plan.after} to {plan.until} have changed"
             raise ObjectStoreError("PlanMismatch", reason)
 
@@ -319,15 +325,14 @@ class LogDelivery:
 
         # Other bytes have another name, so that no key ever gets both. The plan is stored before
         # its object is written.
-        about = {"trail": trail.arn, "first": plan.after + 1, "last": plan.until, "count": lost}
-        log.error("lost records cannot be delivered", extra=about)
+        undelivered = await add_undelivered(self._control, trail, expired, self.clock.now())
         if not entries:
-            await self._control.apply([Remove("plan", plan_key)])
+            await self._control.apply([Remove("plan", plan_key), *undelivered])
             return None
         times = [EventRecord(entry.record).event_time for entry in entries]
         left = replace(plan, sha256=sha256, oldest=min(times), newest=max(times))
         plan = with_name(left, trail)
-        await self._control.apply([Put("plan", plan_key, asdict(plan))])
+        await self._control.apply([Put("plan", plan_key, asdict(plan)), *undelivered])
         crash_point("delivery.planned")
         return plan, content
 

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Self
 
 from opentrail.core.entry_matching import EntryBatch, matcher_of
@@ -23,8 +24,8 @@ from opentrail.core.logfile import (
     MAX_FILE_RECORDS,
     DeliveryPlace,
 )
-from opentrail.core.trail import Span, Trail
-from opentrail.ports.control import ControlStore, Document, Stored, StoredDocument
+from opentrail.core.trail import Span, Trail, stored_time
+from opentrail.ports.control import ControlStore, Document, Put, Stored, StoredDocument
 from opentrail.ports.journal import Journal
 
 #: Positions of one batch.
@@ -38,7 +39,7 @@ class SharedReading:
     """Reads batches, and caches the last ones while trails are reading."""
 
     def __init__(self, journal: Journal, cached_bytes: int = _CACHED_BYTES) -> None:
-        self._journal = journal
+        self.journal = journal
         self._cached_bytes = cached_bytes
         self._batches: OrderedDict[int, EntryBatch] = OrderedDict()
         self._bytes = 0
@@ -75,12 +76,12 @@ class SharedReading:
     async def _read(self, number: int, until: int) -> EntryBatch:
         first, last = number * BATCH, (number + 1) * BATCH
         # Only complete batches are cached; of the last batch only the wanted part is read.
-        is_complete = last <= self._journal.head
+        is_complete = last <= self.journal.head
         last = last if is_complete else until
         entries: list[Entry] = []
         position = first
         while position < last:
-            more = await self._journal.read(position, last - position, last)
+            more = await self.journal.read(position, last - position, last)
             if not more:
                 break
             entries.extend(more)
@@ -216,6 +217,62 @@ class DeliveryState:
         return sorted(place for place in places if place.organization == span.organization)
 
 
+#: Kind of document with the events that expired before a trail delivered them.
+UNDELIVERED = "undelivered"
+#: Maximum ranges in it; later ones become one range.
+_MAX_UNDELIVERED_RANGES = 100
+
+
+class UndeliveredEvents(StoredDocument, frozen=True, kw_only=True):
+    """Events in no log file of a trail, because they had expired before."""
+
+    #: First and last of their positions. The trail may not select all of them.
+    ranges: list[list[int]]
+    #: Stored time at which the last ones were found.
+    found: str
+
+    @property
+    def count(self) -> int:
+        """The maximum number of these events."""
+        return sum(last - first + 1 for first, last in self.ranges)
+
+    def is_current(self, trail: Trail) -> bool:
+        """Returns whether logging has not started again since."""
+        return self.found >= (trail.started_at or "")
+
+
+async def load_undelivered(control: ControlStore, uid: str) -> UndeliveredEvents | None:
+    """Returns the events that expired before a trail delivered them; None without any."""
+    stored = await control.get(UNDELIVERED, uid)
+    return None if stored is None else UndeliveredEvents.of(stored.document)
+
+
+async def add_undelivered(
+    control: ControlStore, trail: Trail, ranges: Sequence[Sequence[int]], now: datetime
+) -> list[Put]:
+    """Returns the change that adds ranges of undelivered events, if there are any."""
+    if not ranges:
+        return []
+    known = await load_undelivered(control, trail.uid)
+    merged = union([*(known.ranges if known else ()), *ranges])
+    if len(merged) > _MAX_UNDELIVERED_RANGES:
+        joined = [merged[_MAX_UNDELIVERED_RANGES - 1][0], merged[-1][1]]
+        merged = [*merged[: _MAX_UNDELIVERED_RANGES - 1], joined]
+    undelivered = UndeliveredEvents(ranges=merged, found=stored_time(now))
+    return [Put(UNDELIVERED, trail.uid, undelivered.document())]
+
+
+def union(ranges: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Returns ranges in order, with overlapping and adjacent ones joined."""
+    joined: list[list[int]] = []
+    for first, last in sorted(ranges, key=list):
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1][1] = max(joined[-1][1], last)
+        else:
+            joined.append([first, last])
+    return joined
+
+
 async def load_state(control: ControlStore, uid: str) -> DeliveryState:
     """Returns a trail's delivery state."""
     return state_of(await control.get(DELIVERY, uid))
@@ -258,14 +315,18 @@ class EntrySelector:
         start: int,
         until: int,
         skipped: Sequence[Sequence[int]] = (),
-    ) -> tuple[int, SelectedFiles]:
-        """Reads until a file is full; returns the last position read, and the selected entries."""
+    ) -> tuple[int, SelectedFiles, list[list[int]]]:
+        """Reads until a file is full.
+
+        Returns:
+            The last position read, the selected entries, and the expired positions among the read.
+        """
         selected: SelectedFiles = {}
+        expired: list[list[int]] = []
         position, size, count = start, 0, 0
         matches = matcher_of(trail.arn, trail.account, trail.home_region, span)
         while position < until and size < MAX_FILE_BYTES and count < MAX_FILE_RECORDS:
             batch, entries, last = await self.reading.read(position, until)
-            _log_lost_positions(trail, position, entries, last)
             for entry in entries:
                 if not matches(entry, batch) or is_in(entry.position, skipped):
                     continue
@@ -279,9 +340,19 @@ class EntrySelector:
                 if size >= MAX_FILE_BYTES:
                     last = entry.position
                     break
+            missing = _missing(position, [e for e in entries if e.position <= last], last)
+            _log_missing(trail, missing)
+            expired += self._expired(missing, skipped)
             position = last
             await asyncio.sleep(0)  # so that recording calls has priority
-        return position, selected
+        return position, selected, expired
+
+    def _expired(
+        self, missing: Sequence[Sequence[int]], skipped: Sequence[Sequence[int]]
+    ) -> list[list[int]]:
+        """Returns the missing ranges that the journal has not lost, and no log file has."""
+        lost = [[run.first, run.last] for run in self.reading.journal.lost if run.last is not None]
+        return without(missing, [*lost, *skipped])
 
     async def entries_of(
         self, plan: LogFilePlan, account: str, home_region: str, after: int
@@ -324,13 +395,18 @@ class EntrySelector:
                 yield entry, matches(entry, batch)
             await asyncio.sleep(0)  # so that recording calls has priority
 
-    async def count(self, after: int, until: int) -> int:
-        """Returns the number of entries with `after < position <= until` that are not lost."""
-        count = 0
-        while after < until:
-            _, entries, after = await self.reading.read(after, until)
-            count += len(entries)
-        return count
+    async def missing(
+        self, trail: Trail, plan: LogFilePlan
+    ) -> tuple[list[list[int]], list[list[int]]]:
+        """Returns the ranges of a plan that are lost or expired, and the expired ones."""
+        missing: list[list[int]] = []
+        after = plan.after
+        while after < plan.until:
+            _, entries, last = await self.reading.read(after, plan.until)
+            missing += _missing(after, entries, last)
+            after = last
+        _log_missing(trail, missing)
+        return missing, self._expired(missing, plan.skipped)
 
     @staticmethod
     def selects(trail: Trail, span: Span, entry: Entry) -> bool:
@@ -360,9 +436,30 @@ def is_in(position: int, ranges: Sequence[Sequence[int]]) -> bool:
     return any(first <= position <= last for first, last in ranges)
 
 
-def _log_lost_positions(trail: Trail, after: int, entries: Sequence[Entry], last: int) -> None:
-    """Logs positions that are missing from both the journal and its archive."""
-    lost = last - after - len(entries)
-    if lost:
-        about = {"trail": trail.arn, "first": after + 1, "last": last, "count": lost}
+def without(ranges: Sequence[Sequence[int]], removed: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Returns the parts of ranges that are in none of the removed ones, in order."""
+    left = []
+    for first, last in ranges:
+        begin = first
+        for gone, until in union(removed):
+            if gone > last:
+                break
+            if begin < gone:
+                left.append([begin, gone - 1])
+            begin = max(begin, until + 1)
+        if begin <= last:
+            left.append([begin, last])
+    return left
+
+
+def _missing(after: int, entries: Sequence[Entry], last: int) -> list[list[int]]:
+    """Returns the ranges of positions in neither the journal nor its archive."""
+    if last - after == len(entries):
+        return []
+    return without([[after + 1, last]], [[entry.position] * 2 for entry in entries])
+
+
+def _log_missing(trail: Trail, missing: Sequence[Sequence[int]]) -> None:
+    for first, last in missing:
+        about = {"trail": trail.arn, "first": first, "last": last, "count": last - first + 1}
         log.error("lost records cannot be delivered", extra=about)

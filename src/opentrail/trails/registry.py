@@ -226,7 +226,13 @@ class TrailRegistry:
         ]
         notes = await removals_of(self._control, uid)
         await self._control.apply(
-            [Remove("retired-trail", uid), Remove("delivery", uid), *documents, *notes]
+            [
+                Remove("retired-trail", uid),
+                Remove("delivery", uid),
+                Remove("undelivered", uid),
+                *documents,
+                *notes,
+            ]
         )
 
 

@@ -20,13 +20,14 @@ from opentrail.core.event import DATA, MANAGEMENT, NETWORK_ACTIVITY, Json
 from opentrail.core.event_data_store import STORE_CATEGORIES
 from opentrail.core.event_record import EventRecord
 from opentrail.core.selectors import Selection, SelectorOwner, predicate_of, read_selection
+from opentrail.core.text import counted
 from opentrail.core.trail import Trail, shown_time
 from opentrail.history.event_history import Search, has_all
 from opentrail.history.threads import in_thread
 from opentrail.ports.control import ControlStore
 from opentrail.ports.event_store import FoundEvent
 from opentrail.trails.comparison import STRANGERS
-from opentrail.trails.plans import load_state
+from opentrail.trails.plans import load_state, load_undelivered
 from opentrail.trails.registry import TrailRegistry
 from opentrail.who.shapes import CountedValue
 
@@ -61,7 +62,7 @@ async def trail_state(control: ControlStore, trail: Trail) -> TrailState:
     state = await load_state(control, trail.uid)
     failing = state.latest_error or state.latest_digest_error
     reason = failing or (state.new_chain_reason if state.is_new_chain_current(trail) else None)
-    reason = reason or await _strangers(control, trail)
+    reason = reason or await _strangers(control, trail) or await _undelivered(control, trail)
     status: Literal["Off", "Logging", "Failing"] = "Off"
     if trail.logging:
         status = "Failing" if failing else "Logging"
@@ -110,7 +111,21 @@ async def trail_problems(control: ControlStore, trails: TrailRegistry) -> list[d
             problems.append({"trail": trail.arn, "problem": text})
         elif strangers := await _strangers(control, trail):
             problems.append({"trail": trail.arn, "problem": strangers})
+        if undelivered := await _undelivered(control, trail):
+            problems.append({"trail": trail.arn, "problem": undelivered})
     return problems
+
+
+async def _undelivered(control: ControlStore, trail: Trail) -> str | None:
+    """Returns the problem of a trail whose events expired before their delivery."""
+    undelivered = await load_undelivered(control, trail.uid)
+    if undelivered is None or not undelivered.is_current(trail):
+        return None
+    first, last = undelivered.ranges[0][0], undelivered.ranges[-1][1]
+    return (
+        f"{counted(undelivered.count, 'event')} between positions {first} and {last} expired "
+        "before delivery: those that the trail selects are in no log file"
+    )
 
 
 async def _strangers(control: ControlStore, trail: Trail) -> str | None:
@@ -183,11 +198,21 @@ class TrailList(TypedDict):
     trails: list[TrailSummary]
 
 
+class UndeliveredRange(TypedDict):
+    """Positions of events in no log file, and when that was found."""
+
+    first: int
+    last: int
+    found: str
+
+
 class TrailDigests(TypedDict):
     """The digests that a trail must have: the first digest of each chain, and the newest."""
 
     trail: str
     chains: list[dict[str, Any]]
+    #: Positions of events that expired before delivery: they are in no log file.
+    undelivered: list[UndeliveredRange]
 
 
 class DeliveredFiles(TypedDict):
@@ -244,7 +269,16 @@ class Trails:
         query = request.query_params
         trail = await self._find(request, query.get("name", ""), query.get("account"))
         chains = await self._services.deliveries.known_digests(trail)
-        return {"trail": trail.arn, "chains": chains}
+        undelivered = await load_undelivered(self._services.control, trail.uid)
+        ranges = undelivered.ranges if undelivered else []
+        found = shown_time(undelivered.found) if undelivered else ""
+        return {
+            "trail": trail.arn,
+            "chains": chains,
+            "undelivered": [
+                {"first": first, "last": last, "found": found} for first, last in ranges
+            ],
+        }
 
     @route(
         "POST",
