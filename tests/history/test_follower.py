@@ -68,3 +68,22 @@ async def test_it_is_known_whether_a_position_becomes_visible() -> None:
     await follower.process(entries_of(some_records(1, first=3), first=3))
     assert await asked
     assert not await follower.is_visible(4)
+
+
+@asynchronous
+async def test_events_read_again_after_a_start_are_a_problem() -> None:
+    follower = a_follower(0)
+    assert follower.problems == []
+    follower.expect(30_000, sealed=19_999)
+    assert "10,001 events" in follower.problems[0]
+    follower.expect(30_000, sealed=0)
+    follower.catch_up_to(9_999)
+    assert follower.problems == [], "it takes less than a second"
+    follower.catch_up_to(10_002)
+    assert follower.problems == [
+        "event history reads 10,002 events again after a start: lookups wait"
+    ]
+    await follower.process(entries_of(some_records(2)))
+    assert "10,000 events" in follower.problems[0]
+    await follower.process(entries_of(some_records(10_000, first=3), first=3))
+    assert follower.problems == []

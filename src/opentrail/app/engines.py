@@ -117,7 +117,8 @@ async def open_engines(
         losses.put_nowait,
         inventory.record_committed,
     )
-    trimmed_journal = await site.open_journal(stack, await site.join(), handlers)
+    known = await site.join()
+    trimmed_journal = await site.open_journal(stack, known, handlers)
     source = journal_place(settings, data).source()
     await inventory.verify(trimmed_journal.head, source)
     if settings.auth == "enforced":
@@ -151,6 +152,8 @@ async def open_engines(
     data_days = settings.data_event_days
     data_retention = None if data_days is None else timedelta(days=data_days)
     history = History(store, clock, metrics, token_key, retention, journal.newest, data_retention)
+    if site.keeps_history:
+        history.follower.expect(trimmed_journal.head, known.sealed if known else 0)
     return Engines(
         settings=settings,
         clock=clock,

@@ -328,7 +328,10 @@ class Server:
                 *services.store_problems,
             ]
             state.key_problems = list(services.signer.problems)
-            state.service_problems = [each for wing in self._wings for each in wing.problems()]
+            state.service_problems = [
+                *engines.history.follower.problems,
+                *(each for wing in self._wings for each in wing.problems()),
+            ]
             await state.ask_control(
                 partial(trail_problems, services.control, services.trails),
                 lambda: engines.control.failure,

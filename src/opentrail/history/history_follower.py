@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Final
 
 from opentrail.core.errors import StorageFailed, Throttled
 from opentrail.core.event import Entry
@@ -17,6 +18,8 @@ from opentrail.ports.metrics import Metrics
 _MAX_NEWEST_SECONDS = 7.0
 #: Maximum seconds that a next page waits for the events of the page before it.
 _MAX_WAIT_SECONDS = 0.5
+#: Events that a start reads again within a second; more are a problem.
+_MANY_EVENTS: Final = 10_000
 #: Maximum seconds that a lookup waits for the hot layer to be rebuilt; then for the newest records.
 _MAX_REBUILD_SECONDS = 30.0
 
@@ -48,10 +51,19 @@ class HistoryFollower:
         self.flush_now = asyncio.Event()
         self._advanced = asyncio.Event()
         self._caught_up = asyncio.Event()
-        self._catch_up_to = 0
+        self._catch_up_to = self._sealed = 0
         #: Cleared while events are regained that the journal has lost.
         self._is_whole = asyncio.Event()
         self._is_whole.set()
+
+    def expect(self, position: int, sealed: int) -> None:
+        """Names the events up to a position that a start reads, before the store is open.
+
+        Args:
+            position: the last position of the journal.
+            sealed: the last position in files of event history.
+        """
+        self._catch_up_to, self._sealed = position, sealed
 
     def catch_up_to(self, position: int) -> None:
         """Makes lookups wait until this position is visible (the hot layer's rebuilding)."""
@@ -61,6 +73,15 @@ class HistoryFollower:
         else:
             self._caught_up.clear()
             self.flush_now.set()
+
+    @property
+    def problems(self) -> list[str]:
+        """The problem of lookups that wait until many events are visible again."""
+        visible = max(self._store.position, self._sealed)
+        missing = 0 if self._caught_up.is_set() else self._catch_up_to - visible
+        if missing < _MANY_EVENTS:
+            return []
+        return [f"event history reads {missing:,} events again after a start: lookups wait"]
 
     async def cursor(self) -> int:
         """Returns the last position in the store."""

@@ -66,6 +66,25 @@ async def test_few_large_records_also_fill_a_hot_table(
 
 
 @asynchronous
+async def test_old_hot_table_is_sealed_without_arrivals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorded_module, "SEAL_FEW_RECORDS", 10)
+    async with world(tmp_path, seal_records=1_000) as here:
+        await here.write(10)
+        async with here.opened() as store:
+            await store.recorded.seal_old()
+            await store.idle()
+            assert here.ranges() == [], "it is not old yet"
+            monkeypatch.setattr(recorded_module, "SEAL_SECONDS", 0.0)
+            for _ in range(2):
+                await store.recorded.seal_old()
+                await store.idle()
+                assert here.ranges() == [(1, 10)]
+            await here.check(store)
+
+
+@asynchronous
 async def test_failed_insert_leaves_nothing_and_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

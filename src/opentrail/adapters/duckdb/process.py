@@ -99,7 +99,7 @@ class HistoryProcess:
                 FindSealed: self._find,
                 ShowImports: self._show_imports,
                 Expire: self._expire,
-                GetState: self._state,
+                GetState: self._refreshed_state,
                 CloseStore: self._close,
             },
         )
@@ -182,7 +182,12 @@ class HistoryProcess:
             request.recorded_before, request.last_needed, request.data_before, request.excess
         )
 
-    async def _state(self, _request: GetState | None = None) -> HistoryState:
+    async def _refreshed_state(self, _request: GetState) -> HistoryState:
+        """Returns the state; the server asks at least once a minute."""
+        await self._store.recorded.seal_old()
+        return await self._state()
+
+    async def _state(self) -> HistoryState:
         store = self._store
         return HistoryState(
             position=store.position,

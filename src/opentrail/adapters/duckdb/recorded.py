@@ -217,6 +217,20 @@ class RecordedEvents(EventFiles):
         hot.text += sum(len(entry.record) for entry in entries)
         hot.oldest, hot.newest = min(hot.oldest, oldest), max(hot.newest, newest)
         hot.newest_recorded = max(hot.newest_recorded, micros(entries[-1].recorded_at))
+        await self._seal_full(hot, now)
+
+    async def seal_old(self) -> None:
+        """Seals the growing table if it is old, although no entry arrives.
+
+        A start reads the entries of hot tables again.
+        """
+        async with self._adding:
+            hot = self.tables.tables[-1]
+            if hot.file is None:
+                await self._seal_full(hot, asyncio.get_running_loop().time())
+
+    async def _seal_full(self, hot: EventTable, now: float) -> None:
+        """Seals the growing table if it is full."""
         if self._is_full(hot, now):
             following = await self._database.write(self._database.new_hot, hot.last + 1)
             self.tables.insert(following)
