@@ -20,7 +20,7 @@ from opentrail.capture.record_limits import (
 from opentrail.capture.record_rules import rules
 from opentrail.core.event import Json
 from opentrail.core.partiql import without_values
-from opentrail.core.secrets.embedded import redact
+from opentrail.core.secrets.embedded import hide_unsearchable, redact
 from opentrail.core.secrets.secret_names import HIDDEN, hidden_members
 
 REMOVED_MARK = "<sensitiveDataRemoved>"
@@ -70,7 +70,13 @@ def redact_message(message: str, parameters: Any, recorded: Any, never: Iterable
         recorded: the recorded parameters.
         never: other strings that must not be recorded, such as signatures.
     """
-    message = message[:MAX_MESSAGE_LENGTH]
+    try:
+        return _redact_message(message[:MAX_MESSAGE_LENGTH], parameters, recorded, never)
+    except Exception as error:  # noqa: BLE001 - logged
+        return hide_unsearchable(error)
+
+
+def _redact_message(message: str, parameters: Any, recorded: Any, never: Iterable[str]) -> str:
     hidden = {
         text for text in _texts(parameters) - _texts(recorded) if len(text) >= MIN_SECRET_LENGTH
     }

@@ -16,6 +16,8 @@ from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.client_address import Networks, VpcEndpoint, network
 from opentrail.capture.record.exchange import Described, Exchange, Failure
 from opentrail.core.identity import DEFAULT_ACCOUNT, Identity, Learned, learn, unknown
+from opentrail.core.secrets import embedded
+from opentrail.core.secrets.secret_names import HIDDEN
 from opentrail.core.user_agents import agent_of
 from opentrail.wire.message import Request, Response
 from tests.collection import at_least, collected_records
@@ -1099,6 +1101,24 @@ def test_reason_for_a_missing_answer_has_no_secrets() -> None:
     noted = record["additionalEventData"]["opentrail"]["failure"]
     assert noted.startswith("no connection to http://h/?access_token=")
     assert "CANARY" not in str(record)
+
+
+def test_failed_search_hides_one_string(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(text: str) -> str:
+        if "CANARY" in text:
+            raise SystemError("The span of capturing group is wrong")
+        return text
+
+    monkeypatch.setattr(embedded, "without_logins", fail)
+    queue = {"QueueName": "q", "tags": {"a": "b=CANARY", "c": "d=e"}}
+    body = json.dumps(queue).encode()
+    error = b'{"__type": "QueueDeletedRecently", "message": "no: a=CANARY"}'
+    request = a_json_request("sqs", "AmazonSQS.CreateQueue", body)
+    record = recorded(an_exchange(request, Response(400, {}, error)))
+    tags = {"a": HIDDEN, "c": "d=e"}
+    assert record["requestParameters"] == {"queueName": "q", "tags": tags}
+    assert (record["errorCode"], record["errorMessage"]) == ("QueueDeletedRecently", HIDDEN)
+    assert "decodeError" not in str(record)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import logging
 import tracemalloc
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opentrail.core.secrets import embedded
 from opentrail.core.secrets.embedded import (
     MAX_SEARCHED_LENGTH,
     by_name,
@@ -408,3 +410,25 @@ def test_no_bytes_or_secret_members_survive(value: Any) -> None:
     for secret, leaf in leaves(by_name(value, str)):
         assert not isinstance(leaf, bytes)
         assert not secret or leaf == HIDDEN
+
+
+def test_unsearchable_string_is_hidden_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(text: str) -> str:
+        if SECRET in text:
+            raise SystemError(text)
+        return text
+
+    monkeypatch.setattr(embedded, "without_logins", fail)
+    caplog.set_level(logging.ERROR)
+    assert redact(f"a=1 {SECRET}") == HIDDEN
+    inner = {"a": f"a=1 {SECRET}", "b": "b=2 shown"}
+    assert by_name(inner, str) == {"a": HIDDEN, "b": "b=2 shown"}
+    assert json.loads(redact(json.dumps(inner))) == {"a": HIDDEN, "b": "b=2 shown"}
+    assert "SystemError" in str([vars(record) for record in caplog.records])
+    assert SECRET not in str([vars(record) for record in caplog.records])
+
+
+def test_lone_surrogates_hide_the_string() -> None:
+    assert redact("\ud800%22password%22%3Dx") == HIDDEN

@@ -64,7 +64,7 @@ _NAMING_FIELD = re.compile(b"&(?:%s)=([^&]{0,%d})" % (_NAMES.encode(), _FIELD_BY
 #: Bytes to unpack at a time.
 _UNPACKED_BYTES = 256 * 1024
 #: The first line after the head of a part, with any line end that servers accept.
-_FIRST_LINE = re.compile(rb"(?>\r\n|\n|\r){2}([^\r\n]{1,200})")
+_FIRST_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}([^\r\n]{1,200})")
 
 
 @dataclass(frozen=True, slots=True)

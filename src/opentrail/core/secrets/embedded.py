@@ -8,8 +8,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import logging
 import re
 import sys
+import traceback
 import zlib
 from collections.abc import Callable, Container
 from contextlib import ContextDecorator
@@ -37,6 +39,8 @@ from opentrail.core.secrets.secret_names import (
 )
 from opentrail.core.secrets.yaml_text import hidden_defaults, without_yaml_secrets
 
+log = logging.getLogger(__name__)
+
 #: Maximum levels of nested strings; deeper ones are hidden.
 _MAX_EMBEDDED_DEPTH = 4
 #: Minimum characters of a string with room for a name and a secret.
@@ -59,7 +63,7 @@ _OTHER_BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]++={0,2}[\r\n]*+")
 _GZIP = b"\x1f\x8b"
 _MAX_UNPACKED_BYTES = 256 * 1024
 #: A signed token of three parts, which is a credential (RFC 7519).
-_TOKEN = re.compile(r"(?<![\w-])((?>[\w-]*?\b(?=eyJ)))[\w-]{11,}+\.[\w-]++\.[\w-]*+")
+_TOKEN = re.compile(r"(?<![\w-])(?=([\w-]*?\b(?=eyJ)))\1[\w-]{11,}+\.[\w-]++\.[\w-]*+")
 _BEARER = re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]{6,}", re.I)
 _PRIVATE_KEY = re.compile(
     r"(---- ?BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,20}----|PuTTY-User-Key-File-\d:).*?"
@@ -79,8 +83,8 @@ _FORMS = (
 )
 # Callers choose the strings, of up to a hundred kilobytes: each expression here takes time linear
 # in the length, so repetitions are possessive, limited, or begin in one place.
-_CDATA = r"<!\[CDATA\[(?:[^\]<]++|\](?!\]>)|<(?!!\[CDATA\[))*+\]\]>"
-_ATTRIBUTES = r"""((?:\s(?:[^<>"']++|"[^"<]*+"|'[^'<]*+'|["'])*+)?)"""
+_CDATA = r"<!\[CDATA\[(?:[^\]<]++|\](?!\]>)|<(?!!\[CDATA\[))*\]\]>"
+_ATTRIBUTES = r"""((?:\s(?:[^<>"']++|"[^"<]*+"|'[^'<]*+'|"(?![^"<]*+")|'(?![^'<]*+'))*)?)"""
 _ELEMENT = re.compile(rf"<([\w:.-]++){_ATTRIBUTES}>(\s*+{_CDATA}|[^<]*+)")
 _OPENING = re.compile(r"<([\w:.-]++)(?:\s[^<>]*+)?>")
 _CLOSING = re.compile(r"</([\w:.-]++)\s*+>")
@@ -120,9 +124,25 @@ def redact(text: str) -> str:
     if length < _MIN_OTHER_BASE64 and (length < _MIN_LENGTH or text.isalnum()):
         # Most strings are names.
         return _redact(text, 0) if text[:2] in _ENCODED else text
-    if length > _MAX_LENGTH or not _may_hold_more(text):
-        return text
+    try:
+        if length > _MAX_LENGTH or not _may_hold_more(text):
+            return text
+    except Exception as error:  # noqa: BLE001 - logged
+        return hide_unsearchable(error)
     return _redact(text, 0)
+
+
+def hide_unsearchable(error: Exception) -> str:
+    """Logs an unexpected error of the search for secrets, and returns what replaces the string.
+
+    The log has no message of the error, which may contain the string.
+    """
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    log.error(
+        "a string is hidden, since the search for secrets in it failed",
+        extra={"error": type(error).__name__, "at": f"{place.name}, line {place.lineno}"},
+    )
+    return HIDDEN
 
 
 def _may_hold_more(text: str) -> bool:
@@ -174,6 +194,13 @@ def _redact(text: str, depth: int) -> str:
     if depth > _MAX_EMBEDDED_DEPTH or left < 0:
         return HIDDEN
     _unsearched.set(left)
+    try:
+        return _redact_by_form(text, depth)
+    except Exception as error:  # noqa: BLE001 - logged
+        return hide_unsearchable(error)
+
+
+def _redact_by_form(text: str, depth: int) -> str:
     bare = text.strip().removeprefix("\ufeff")
     if bare[:1] in ("{", "["):
         return _in_json(text, bare, depth)

@@ -6,7 +6,8 @@ command, a word of SQL.
 
 Callers choose the strings, of up to a hundred kilobytes: everything here takes time linear in the
 length. Repetitions in an expression are possessive, limited, or begin in one place, and no place is
-searched twice.
+searched twice. Only single characters are repeated possessively: CPython 3.11.2 matches possessive
+groups wrongly.
 """
 
 from __future__ import annotations
@@ -42,26 +43,28 @@ _SHORT_PARTS = re.compile(
     r"[ _.-]?key|p(?:at|in)(?![a-z])"
 )
 #: A string in quotes. A quote after a letter, such as an apostrophe, does not begin one.
-_STRING = re.compile(r"""(?<![\w\\])(?:"(?:[^"\\]++|\\.)*+"|'(?:[^'\\]++|\\.)*+')""", re.DOTALL)
+_STRING = re.compile(
+    r"""(?<![\w\\])(?:"[^"\\]*+(?:\\.[^"\\]*+)*"|'[^'\\]*+(?:\\.[^'\\]*+)*')""", re.DOTALL
+)
 #: The rest of a line, with the strings and continued lines in it.
 _REST = re.compile(
-    r"""(?:[^\n"'\\]++|\\"[^"\\]*+\\"|\\.|"(?:[^"\\]++|\\.)*+"|(?<!\w)'[^']*+'|["'\\])*+""",
+    r"""(?:[^\n"'\\]++|\\"[^"\\]*+\\"|\\.|"[^"\\]*+(?:\\.[^"\\]*+)*"|(?<!\w)'[^']*+'|["'\\])*""",
     re.DOTALL,
 )
 #: A possible name. A letter after a backslash is an escape, as in `a=1\npassword=x`.
-_NAME = re.compile(r"(?:(?<=\\)[nrt])?+((?<!-)-*+[\w%][\w.%-]*+)")
+_NAME = re.compile(r"(?:(?<!\\)|(?<=\\)(?:[nrt]|(?![nrt])))((?<!-)-*+[\w%][\w.%-]*+)")
 #: The separator between a name and its value, after the end of quotes and brackets.
 _SEPARATOR = re.compile(
-    r"""(?P<closed>\\*+["'`]|&quot;|&\#3[49];)?+(?:\[[^\]\s]{0,40}\]|[\])}])*+"""
-    r"""(?P<gap>(?:[ \t]|\\t)*+(?:(?<=[ \t])(?:is|was)\b[ \t]*+)?+)"""
+    r"""(?P<closed>\\*+["'`]|&quot;|&\#3[49];)?(?:\[[^\]\s]{0,40}\]|[\])}])*"""
+    r"""(?P<gap>(?:[ \t]|\\t)*(?:(?<=[ \t])(?:is|was)\b[ \t]*+)?)"""
     r"""(?:(?P<sets>=>|->|<-|:=|[-+?:|.!~^]{0,2}={1,3}|:(?!:|//)|\((?=[ \t]*\\*["']))"""
-    r"""|(?P<comma>,))?+[ \t]*+"""
+    r"""|(?P<comma>,))?[ \t]*+"""
 )
 #: The end of a line before an option's value on the next line.
 _CONTINUED = re.compile(r"[\\`^]\r?\n[ \t]*|\r?\n[ \t]*- +")
 _WORD = re.compile(r"\S{1,100}")
 #: A word of a sentence: the next word after a name in a message is not a value.
-_PROSE = re.compile(r"\(?(?:[A-Z]?[a-z]+|[A-Z]+)(?:[-'/][A-Za-z]+)*+[).,;:!?]*+(?!\S)|[-/|&;]|arn:")
+_PROSE = re.compile(r"\(?(?:[A-Z]?[a-z]+|[A-Z]+)(?:[-'/][A-Za-z]++)*[).,;:!?]*+(?!\S)|[-/|&;]|arn:")
 #: A word directly before a name and its adjoining value.
 _SETS = re.compile(
     r"(?:\b(?:setx?|setenv|env|arg|export)|--arg(?:json)?)(?:[ \t]+-\w+)*[ \t]+[\"']?$", re.I
@@ -91,7 +94,9 @@ _VALUE_MEMBER = re.compile(
     r"(?:(?:values?|\bdefault)(?:\\*[\"'])?[ \t]*[=:>]|--values?[ \t])[ \t]*", re.I
 )
 #: Separators of a command's words, or of its argument list.
-_B = r"(?:[\ \t\x1f\"',\[\]]|\n[\ \t]*+-[\ \t]){1,20}+"
+_BLANKS = r"[\ \t\x1f\"',\[\]]"
+_ITEM = rf"\n[\ \t]*+-[\ \t]{_BLANKS}{{0,20}}+"
+_B = rf"(?:{_BLANKS}{{1,20}}+(?:{_ITEM})?|{_ITEM})"
 #: Words of the same command: a semicolon before a quotation mark is part of a string.
 _W = r"(?:[^\n;|]|\n[\ \t]*+-[\ \t]|[;|](?=[^\n\"']{0,60}[\"'])){0,300}?"
 #: Places of secrets in commands, SQL and templates.
@@ -122,7 +127,7 @@ _PLACES = re.compile(
 _PGPASS = re.compile(
     r"(?<![\w.:-])[\w.*-]{1,100}:(?:\d?[56]43\d|\*):[^\s:]{1,100}:[^\s:]{1,100}:(?=[^\s:])"
 )
-_AFTER_PLACE = re.compile(rf"(?:{_B}|[=:\s])*+")
+_AFTER_PLACE = re.compile(rf"(?:{_B}|[=:\s])*")
 #: Commands that read a secret from a pipe, and the pipe's source.
 _SINK = re.compile(
     r"\bchpasswd|--(?:password-)?stdin|--with-token|\bsudo[ \t]+-S\b|\bconvertto-securestring", re.I

@@ -21,8 +21,9 @@ from opentrail.core.secrets.secret_names import (
 _KEY = re.compile(
     r"""(?P<indent>[ \t]*)(?P<dashes>(?:-[ \t]+)*)(?P<quote>['"]?)"""
     r"""(?P<name>[\w$*./~+][^\s'"#{}\[\],]{0,199}?)(?P=quote)[ \t]*:"""
-    r"""(?:[ \t]++(?P<value>[^\s#](?:[^ \t]++|[ \t]++(?!\#|$))*+))?[ \t]*+(?:(?<=[ \t])\#.*)?$"""
+    r"""(?:[ \t]++(?P<value>[^\s#].*)|[ \t]*+(?:(?<=[ \t])\#.*)?)$"""
 )
+_COMMENT = re.compile(r"(?<=[ \t])#")
 #: The mark of a block scalar, in which `#` does not begin a comment.
 _SCALAR = re.compile(r"[|>][-+\d]*$")
 _BLANK = ("", "#", "\n", "\r")
@@ -94,7 +95,7 @@ def yaml_entries(lines: list[str]) -> list[YamlEntry]:
         if not open_mappings or open_mappings[-1][0] < column:
             count += 1
             open_mappings.append((column, count))
-        name, value = match["name"], match["value"] or ""
+        name, value = match["name"], _COMMENT.split(match["value"] or "", 1)[0].rstrip(" \t")
         start = match.start("value") if value else -1
         entries.append(YamlEntry(number, column, open_mappings[-1][1], name, value, start))
     return entries
