@@ -6,12 +6,16 @@ unexport PYTHONDONTWRITEBYTECODE
 # A file runs in one process, since its tests share servers; the longest files go first.
 PYTEST_PARALLEL = --dist loadfile --no-loadscope-reorder
 
-.PHONY: help run check lint console-tests prose test test-all test-like-ci docs bench bench-trees conformance dist release screenshots requirements clean
+# What takes neither long nor other services.
+FAST = not slow and not live and not anomaly and not campaign and not conformance
+
+.PHONY: help run check lint console-tests prose test test-pythons test-all test-like-ci docs bench bench-trees conformance dist release screenshots requirements clean
 
 help:
 	@echo "make run          set up .venv, start the sandbox (ARGS='--listen 127.0.0.1:5000' passes flags)"
 	@echo "make check        format, lint, types, layers, fast tests: under a minute"
 	@echo "make test         what a change may break in daily work, and what CI runs: 20 minutes"
+	@echo "make test-pythons the fast tests on this machine's oldest and newest Python"
 	@echo "make test-all     the same and the campaigns, an hour more: before a release"
 	@echo "make test-like-ci the same as CI does: a clean clone of the last commit, CI=true, umask 077"
 	@echo "make conformance  every operation of every service, and moto's own tests: minutes"
@@ -29,7 +33,7 @@ run:
 check:
 	@scripts/set_up.sh dev
 	@$(MAKE) --no-print-directory lint
-	.venv/bin/pytest -q -n 2 -m "not slow and not live and not anomaly and not campaign and not conformance"
+	.venv/bin/pytest -q -n 2 -m "$(FAST)"
 
 # Each of the three uses one core most of the time.
 test:
@@ -37,6 +41,10 @@ test:
 	@scripts/set_up.sh docs
 	@$(MAKE) --no-print-directory -j2 --output-sync=target lint console-tests prose
 	.venv/bin/pytest -n 2 $(PYTEST_PARALLEL) -m "not campaign and not conformance"
+
+test-pythons:
+	@scripts/set_up.sh dev
+	.venv/bin/python scripts/test_pythons.py -q -n 2 -m "$(FAST)"
 
 lint:
 	.venv/bin/ruff format --check src tests benchmarks

@@ -81,8 +81,8 @@ async def test_all_run_where_the_system_has_no_pidfd(monkeypatch: pytest.MonkeyP
     def refuse(pid: int) -> int:
         raise PermissionError(1, "Operation not permitted")
 
+    processes, scheduler = await started(2), Turns(1)  # Python may open descriptors, too
     monkeypatch.setattr(os, "pidfd_open", refuse)
-    processes, scheduler = await started(2), Turns(1)
     with scheduler.member(processes[0].pid), scheduler.member(processes[1].pid):
         await asyncio.sleep(0)
         assert "T" not in map(state, processes)
