@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 
+import boto3
 import pytest
 
 from opentrail.app import upstreams
@@ -14,7 +15,7 @@ from opentrail.identity.known_identities import Identities
 from opentrail.settings import Settings
 from tests.fakes import MemoryControl, asynchronous
 from tests.live.processes import free_port, moto_server
-from tests.stub_upstream import StubUpstream
+from tests.stub_upstream import RawRequest, StubUpstream
 
 
 def callers_of(url: str, **changes: object) -> tuple[UpstreamCallers, Identities, MemoryControl]:
@@ -88,3 +89,39 @@ async def test_an_upstream_that_starts_later_names_its_callers(
         await learning
         assert identities.known_account == "123456789012"
         assert await callers.name("test") is True
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_moto_is_recognized_whatever_it_holds() -> None:
+    with moto_server() as url:
+        rds = boto3.client(
+            "rds",
+            endpoint_url=url,
+            region_name="us-east-1",
+            aws_access_key_id="a",
+            aws_secret_access_key="b",
+        )
+        rds.create_db_instance(DBInstanceIdentifier="a", DBInstanceClass="b", Engine="postgres")
+        callers, identities, _ = callers_of(url)
+        await callers.learn_account()
+        assert identities.known_account == "123456789012"
+
+
+@asynchronous
+async def test_kind_is_kept_while_its_mark_fails() -> None:
+    is_broken = False
+
+    def answer(request: RawRequest) -> bytes:
+        body = b"" if is_broken else b'{"batch": {}}'
+        status = b"500 Error" if is_broken or request.target != "/moto-api/config" else b"201 OK"
+        return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
+
+    with StubUpstream(keep=True, answer=answer) as stub:
+        callers, _, control = callers_of(stub.url)
+        await callers.learn_account()
+        is_broken = True
+        stub.requests.clear()
+        again = UpstreamCallers(Settings(upstream={"": stub.url}), Identities(control))
+        await again.learn_account()
+        assert "POST" in {request.method for request in stub.requests}  # asks as it asks moto

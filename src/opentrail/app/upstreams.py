@@ -16,6 +16,7 @@ from opentrail.adapters.aws.object_store import S3Access
 from opentrail.adapters.aws.probe import (
     AWS,
     AWS_EMULATOR,
+    KINDS_BY_NAME,
     CallerIdentity,
     Kind,
     Probe,
@@ -302,6 +303,10 @@ class UpstreamCallers:
             kind, answer = await asyncio.to_thread(probe.kind)
             if answer.failure is not None:
                 raise ConnectionError(answer.failure)
+            if kind is not None:
+                await self._identities.know_kind(probe.url, kind.name)
+            else:  # it answers, but perhaps a route fails that was recognized before
+                kind = KINDS_BY_NAME.get(await self._identities.known_kind(probe.url) or "")
             self._kind, self._is_recognized = kind, True
         key = self._key_to_ask_with(probe, access_key_id)
         if key is None:

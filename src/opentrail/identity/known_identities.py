@@ -35,6 +35,8 @@ _IAM = b'"eventSource":"iam.'
 _STS = b'"eventSource":"sts.'
 #: Kind and key under which the control store has the upstream's account.
 _ACCOUNT = ("upstream", "account")
+#: The kind of the upstream, as recognized last.
+_KIND = ("upstream", "kind")
 #: Maximum records without identities that the stored cursor may lag behind.
 _CURSOR_LAG = 10_000
 #: Records that are processed before other tasks of the loop run.
@@ -299,6 +301,16 @@ class Identities(KnownIdentities):
             await self._control.apply([Put(*_ACCOUNT, {"account": account})])
             if self._share is not None:
                 await self._share(Learned(account=account))
+
+    async def known_kind(self, url: str) -> str | None:
+        """Returns the name of the kind of upstream that a URL had when it was recognized last."""
+        stored = await self._control.get(*_KIND)
+        return None if stored is None else stored.document.get(url)
+
+    async def know_kind(self, url: str, name: str) -> None:
+        """Stores the name of the kind of upstream at a URL."""
+        if await self.known_kind(url) != name:
+            await self._control.apply([Put(*_KIND, {url: name})])
 
     async def take(self, taught: Learned) -> None:
         """Adds identities that no record teaches, in all processes of this server."""

@@ -41,7 +41,8 @@ RECORDED = {
     "Garage": {"/": ProbeAnswer({}, _GARAGE, 403)},
     "moto": {
         "/": ProbeAnswer({}, _BUCKETS, 200),
-        "/moto-api/data.json": json_answer(iam={}, s3={}),
+        "/moto-api/config": json_answer(batch={"use_docker": True}),
+        "/moto-api/data.json": ProbeAnswer({}, b"Internal Server Error", 500),
     },
     "MiniStack": {
         "/": ProbeAnswer({}, _BUCKETS, 200),

@@ -37,9 +37,9 @@ class ProbeAnswer:
 
     @property
     def document(self) -> Mapping[str, object]:
-        """The JSON object of an answer with status 200; empty without one."""
+        """The JSON object of a successful answer; empty without one."""
         try:
-            document = json.loads(self.body) if self.status == 200 else None
+            document = json.loads(self.body) if 200 <= self.status < 300 else None
         except ValueError:
             return {}
         return document if isinstance(document, dict) else {}
@@ -83,6 +83,14 @@ def _health(path: str, **members: str) -> _Mark:
         return bool(document) and all(document.get(key) == members[key] for key in members)
 
     return recognizes
+
+
+def _is_moto(get: Get) -> bool:
+    """Recognizes moto by its settings, or by the page that earlier versions have instead.
+
+    Its other routes list what it holds, and fail on some of that.
+    """
+    return bool(get("/moto-api/config").document) or b"<title>Moto" in get("/moto-api/").body
 
 
 def _is_ceph(get: Get) -> bool:
@@ -137,7 +145,7 @@ KINDS = (
     Kind(
         "moto",
         _NONE,
-        (_health("/moto-api/data.json"),),
+        (_is_moto,),
         takes_for_s3=_no_signer_in_header,
         names_any_key=True,
     ),
@@ -159,6 +167,8 @@ KINDS = (
     Kind("LocalEmu", _NONE_YET, (_health("/_localemu/health"),), names_any_key=True),
     Kind("LocalStack", _NONE_YET, (_is_localstack,), names_any_key=True),
 )
+
+KINDS_BY_NAME = {kind.name: kind for kind in (*KINDS, AWS_EMULATOR)}
 
 
 def is_aws(url: str) -> bool:

@@ -21,7 +21,7 @@ from opentrail.capture.proxy.bodies import Flow
 from opentrail.capture.proxy.call import Call
 from opentrail.capture.proxy.endpoint import ApiCall
 from opentrail.capture.proxy.head import Headers
-from opentrail.capture.proxy.upstream import AnswerHead, UpstreamConnection
+from opentrail.capture.proxy.upstream import AnswerHead, Upstream, UpstreamConnection
 from opentrail.capture.record_rules import answers_urls
 from opentrail.core.event import Json
 from opentrail.wire.message import fold_headers
@@ -290,7 +290,7 @@ _API_TARGET = "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101"
 _CHECKSUMS = frozenset({b"content-md5", b"x-amz-crc32"})
 
 
-def change_of(call: Call, answer: AnswerHead) -> Change | None:
+def change_of(call: Call, upstream: Upstream, answer: AnswerHead) -> Change | None:
     """Returns the change of an answer; None to pass it on unchanged."""
     route = call.route
     if route.service is None:
@@ -300,8 +300,9 @@ def change_of(call: Call, answer: AnswerHead) -> Change | None:
     if route.service.name == TAGGING and route.operation in OPERATIONS:
         is_readable = "content-encoding" not in answer.folded
         return partial(_with_trails, call, answer) if is_readable else None
-    if call.client.tls is not None and has_urls(route, answer):
-        return partial(with_https, call.folded.get("host", ""), answer)
+    host, is_tls = call.folded.get("host", ""), call.client.tls is not None
+    if host and has_urls(route, answer) and not upstream.is_aws:
+        return partial(with_own_urls, host, is_tls, upstream, answer)
     return None
 
 
@@ -368,7 +369,14 @@ async def _merged(call: Call, status: int, body: bytes) -> tuple[int, bytes] | N
     return await TrailTags(ask, region).merged(call.route.operation or "", request, status, body)
 
 
-# URLs of the endpoint, for upstreams unaware that clients use TLS
+# URLs of the endpoint, for upstreams unaware of opentrail: clients that follow them would pass it
+
+#: Names that emulators give themselves in URLs.
+_LOCAL_NAMES = ("localhost.localstack.cloud", "localhost", "127.0.0.1")
+#: Labels before such a name that the path replaces.
+_REPLACED_LABELS = re.compile(
+    rb"(?:(?:sqs|queue|s3)\.)?(?:[a-z]{2}(?:-[a-z]+)+-\d\.)?|[a-z]{2}(?:-[a-z]+)+-\d\.queue\."
+)
 
 
 def has_urls(route: Route, answer: AnswerHead) -> bool:
@@ -380,14 +388,41 @@ def has_urls(route: Route, answer: AnswerHead) -> bool:
     return is_short and "content-encoding" not in answer.folded
 
 
-async def with_https(host: str, answer: AnswerHead, body: bytes) -> bytes:
-    """Returns a body with `https://HOST` for `http://HOST`; the head gets its new length.
+async def with_own_urls(
+    host: str, is_tls: bool, upstream: Upstream, answer: AnswerHead, body: bytes
+) -> bytes:
+    """Returns a body whose URLs of the upstream lead to the endpoint; the head gets its new length.
 
-    Only `host`, as the client sent it, is rewritten. In JSON the slashes may be escaped.
+    A URL of the upstream has its address, or a local name with its port. Labels that the upstream
+    needs, such as a function's, remain before the name; only the port changes then. In JSON the
+    slashes may be escaped.
+
+    Args:
+        host: the endpoint, as the client sent it.
+        is_tls: whether the client uses TLS.
+        upstream: its own address.
+        answer: the head.
+        body: the body.
     """
-    name = re.escape(host.encode("latin-1", "replace"))
-    url = re.compile(rb"http(:\\?/\\?/)(" + name + rb")(?![\w.:-])", re.I)
-    changed = url.sub(lambda match: b"https" + match[1] + match[2], body)
+    scheme = b"https" if is_tls else b"http"
+    own = host.encode("latin-1", "replace")
+    names = b"|".join(re.escape(name.encode()) for name in {upstream.host, *_LOCAL_NAMES})
+    port = b"%d" % upstream.port
+    at_port = rb"(?::%b)?" % port if upstream.authority == upstream.host else rb":%b" % port
+    url = re.compile(
+        rb"https?(:\\?/\\?/)(?:(%b)|((?:[\w-]+\.)*)(%b)%b)(?![\w.:-])"
+        % (re.escape(own), names, at_port),
+        re.I,
+    )
+
+    def replaced(match: re.Match[bytes]) -> bytes:
+        slashes, is_own, labels, name = match.groups()
+        if is_own or _REPLACED_LABELS.fullmatch(labels.lower()):
+            return scheme + slashes + own
+        own_port = re.search(rb":\d+\Z", own)
+        return scheme + slashes + labels + name + (own_port[0] if own_port else b"")
+
+    changed = url.sub(replaced, body)
     if changed != body:
         _replace(answer, answer.status, _headers_for(changed, answer.headers))
     return changed

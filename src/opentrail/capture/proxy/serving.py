@@ -114,7 +114,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole road in one place
             call.drop_unrecorded_answer(answer)
         client.begin_answer(body)
         unsent = b""
-        if change := change_of(call, answer):
+        if change := change_of(call, address, answer):
             unsent = await rewritten(call, body, upstream, change)
             call.received.add(unsent)
         is_kept = incoming.keep_alive and is_sent_whole and not endpoint.stopping
