@@ -9,7 +9,7 @@ PYTEST_PARALLEL = --dist loadfile --no-loadscope-reorder
 # What takes neither long nor other services.
 FAST = not slow and not live and not anomaly and not campaign and not conformance
 
-.PHONY: help run check lint console-tests prose test test-pythons test-all test-like-ci docs bench bench-trees conformance dist release screenshots requirements clean
+.PHONY: help run check lint console-tests prose test test-pythons test-all test-like-ci docs bench bench-trees conformance dist audit release screenshots requirements clean
 
 help:
 	@echo "make run          set up .venv, start the sandbox (ARGS='--listen 127.0.0.1:5000' passes flags)"
@@ -23,6 +23,7 @@ help:
 	@echo "make bench        benchmarks against nginx and mitmproxy, minutes"
 	@echo "make bench-trees  speed of this tree as a ratio to the last release's, or BASE=COMMIT"
 	@echo "make dist         wheel, source distribution, SBOMs and checksums of the last commit, into dist/"
+	@echo "make audit        look for published vulnerabilities of the packages of a release"
 	@echo "make release      tag the last commit as the version, and publish what make dist makes"
 	@echo "make requirements update the hashed requirement files"
 
@@ -88,6 +89,12 @@ bench-trees:
 dist:
 	@scripts/set_up.sh dev
 	.venv/bin/python scripts/build_dist.py dist
+
+# The packages of a release against published vulnerabilities, which needs the internet.
+audit:
+	@scripts/set_up.sh dev
+	.venv/bin/uv tool run --from 'pip-audit>=2.10,<3' pip-audit --strict --disable-pip --require-hashes \
+	    -r requirements/release.txt
 
 release:
 	@scripts/release.sh

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Publishes the version in src/opentrail/core/version.py: compares its speed with the last release's, builds it,
-# tags the commit, pushes the tag to `origin`, and makes the release of the tag with GitHub's command line, `gh`.
-# Nothing is published unless the required ratios are met and all files were built.
+# Publishes the version in src/opentrail/core/version.py: looks for vulnerabilities of its packages, compares its speed
+# with the last release's, builds it, tags the commit, pushes the tag to `origin`, and makes the release of the tag with
+# GitHub's command line, `gh`. Nothing is published unless no vulnerability is known, the required ratios are met and
+# all files were built.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -20,6 +21,7 @@ grep -q "^## \[$version\] - " CHANGELOG.md ||
 git remote get-url origin >/dev/null 2>&1 || refuse "git has no remote 'origin' to publish to"
 command -v gh >/dev/null || refuse "gh is missing, GitHub's command line"
 
+make --no-print-directory audit || refuse "a package has a known vulnerability, or could not be audited: see above"
 # Without tags, the last release is the change of the version before this one.
 last=$(git describe --tags --abbrev=0 2>/dev/null ||
     git log -1 --skip=1 --format=%H -- src/opentrail/core/version.py)

@@ -30,3 +30,25 @@ def test_containers_have_time_to_stop(file: str) -> None:
     assert ours
     for service in ours:
         assert int(service["stop_grace_period"].removesuffix("s")) >= LEAST_SECONDS
+
+
+def test_images_have_versions() -> None:
+    images = [
+        service["image"]
+        for file in ("compose.yaml", "compose.cluster.yaml")
+        for service in yaml.safe_load((ROOT / file).read_text())["services"].values()
+        if "build" not in service
+    ]
+    images += re.findall(r"^ARG PYTHON_IMAGE=(.*)$", (ROOT / "Containerfile").read_text(), re.M)
+    assert len(images) > 5
+    for image in images:
+        assert re.fullmatch(r"[\w./-]+:\d+\.\d+[\w.-]*", image), image
+
+
+def test_security_policy_supports_the_last_release() -> None:
+    """That is the newest version with a date in the changelog."""
+    (newest, *_) = re.findall(
+        r"^## \[(\d+\.\d+)\.\d+\] - ", (ROOT / "CHANGELOG.md").read_text(), re.M
+    )
+    supported = re.findall(r"^\| ([\d.]+) \| yes \|$", (ROOT / "SECURITY.md").read_text(), re.M)
+    assert supported == [newest]

@@ -332,7 +332,8 @@ def test_a_release_is_tagged_pushed_and_published_once(checkout: Path) -> None:
     done = _release(checkout)
     assert done.returncode == 0, done.stderr
     assert _tags(checkout.parent / "origin") == [tag]
-    measured, built = (checkout.parent / "made").read_text().splitlines()
+    audited, measured, built = (checkout.parent / "made").read_text().splitlines()
+    assert audited == "--no-print-directory audit"
     assert re.fullmatch(r"--no-print-directory bench-trees BASE=[0-9a-f]{40}", measured)
     assert built == "--no-print-directory dist"
     published = (checkout.parent / "published").read_text()
@@ -360,13 +361,17 @@ def test_an_unready_release_is_refused(checkout: Path, change: str, said: str) -
     assert not (checkout.parent / "published").exists()
 
 
-def test_slower_release_is_refused(checkout: Path) -> None:
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [("bench-trees", "slower than v0.0.1"), ("audit", "a package has a known vulnerability")],
+)
+def test_worse_release_is_refused(checkout: Path, target: str, said: str) -> None:
     _run("git", "tag", "v0.0.1", folder=checkout)
     make = checkout.parent / "programs" / "make"
-    make.write_text('#!/bin/sh\ncase "$*" in *bench-trees*) exit 1 ;; esac\n')
+    make.write_text(f'#!/bin/sh\ncase "$*" in *{target}*) exit 1 ;; esac\n')
     done = _release(checkout)
     assert done.returncode == 2
-    assert "slower than v0.0.1" in done.stderr
+    assert said in done.stderr
     assert not (checkout.parent / "published").exists()
 
 
