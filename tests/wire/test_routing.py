@@ -248,6 +248,9 @@ def test_buckets_named_like_s3_control_stay_buckets(bucket: str) -> None:
         ("vault.localhost:4747", "vault", KnownBy.LABEL),
         ("vault.s3.localhost:4747", "vault", KnownBy.LABEL),
         ("s3.localhost:4747", None, KnownBy.LABEL),
+        ("s3.us-east-1.localhost:4747", None, KnownBy.LABEL),
+        ("vault.s3.us-east-1.localhost:4747", "vault", KnownBy.LABEL),
+        ("my.s3.vault.s3.localhost", "my.s3.vault", KnownBy.LABEL),
         ("vault.127.0.0.1:4747", "vault", KnownBy.LABEL),
         ("vault.127.0.0.1.nip.io", "vault", KnownBy.LABEL),
         ("127.0.0.1.nip.io", None, KnownBy.NAME),
@@ -260,6 +263,21 @@ def test_upstreams_read_only_known_names_alike(
 ) -> None:
     using = Router(catalog(), ["localhost"], ["s3.example.org"])
     assert using.read_host(host) == S3Host(bucket, known_by)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "abc.execute-api.localhost:4566",
+        "abc.lambda-url.us-east-1.localhost.localstack.cloud:4566",
+        "abc.cloudfront.localhost",
+    ],
+)
+def test_host_of_a_function_is_no_bucket_of_anybody(host: str) -> None:
+    unsigned = a_request(None, "PUT", "/stage/path", headers={"host": host})
+    assert identify(unsigned) == NOTHING
+    signed = an_s3_request("PUT", "/vault/key", "", {"host": host})
+    assert named(signed) == ("s3", "PutObject")
 
 
 def test_a_confirmation_link_is_a_call_to_sns() -> None:

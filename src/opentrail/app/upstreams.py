@@ -35,6 +35,7 @@ from opentrail.core.text import printable
 from opentrail.identity.known_identities import Identities
 from opentrail.settings import Settings, UpstreamAccess
 from opentrail.wire.resign import UpstreamCredentials
+from opentrail.wire.routing import is_function_host
 from opentrail.wire.sigv4 import Credential
 from opentrail.wire.verification import SigningSecret
 
@@ -334,7 +335,9 @@ class UpstreamKinds:
         self._ca = ca
         self._kinds: dict[str, asyncio.Task[Kind | None]] = {}
 
-    async def takes_for_s3(self, upstream: Upstream, credential: Credential | None) -> bool:
+    async def takes_for_s3(
+        self, upstream: Upstream, credential: Credential | None, host: str
+    ) -> bool:
         """Returns whether an upstream carries out a REST call of another service as one of S3.
 
         Raises:
@@ -350,7 +353,9 @@ class UpstreamKinds:
             if self._kinds.get(url) is task:
                 del self._kinds[url]
             raise
-        return kind is not None and kind.takes_for_s3(credential)
+        if kind is None or (kind.has_function_hosts and is_function_host(host)):
+            return False
+        return kind.takes_for_s3(credential)
 
     async def _ask(self, url: str) -> Kind | None:
         kind, answer = await asyncio.to_thread(Probe(url, self._ca).kind)

@@ -57,6 +57,15 @@ _AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 _BEFORE_ADDRESS = re.compile(
     r"^(?:(?P<bucket>.+?)\.)?\d{1,3}(?:\.\d{1,3}){3}(?:\.nip\.io|\.sslip\.io)?\Z"
 )
+#: Labels before the endpoint's name that may end with S3's, in a Region or not.
+_S3_LABELS = re.compile(
+    r"s3(?:\.[a-z]{2}(?:-[a-z]+)+-\d+)?|(?P<bucket>.+?)(?:\.s3(?:\.[a-z]{2}(?:-[a-z]+)+-\d+)?)?"
+)
+#: Hosts of functions, APIs and load balancers, whose calls are no calls of AWS's APIs.
+_FUNCTION_HOST = re.compile(
+    r"[a-z0-9-]+\.(?:execute-api|lambda-url|appsync-api|appsync-realtime-api|cloudfront|elb|alb)\.",
+    re.I,
+)
 #: A host that upstreams read alike: some compare names as sent, with a final dot or capitals.
 _PLAIN_HOST = re.compile(r"[a-z0-9._-]*[a-z0-9_-](?::\d{1,5})?|\[[0-9a-f:.]+\](?::\d{1,5})?|")
 #: Signing name -> the start of its hosts; SDKs never send these calls path style.
@@ -321,6 +330,8 @@ class Router:
             if bearer_route is not None:
                 return bearer_route
         if signing_name is None:
+            if is_function_host(request.headers.get("host", "")):
+                return NOTHING
             for name in _UNSIGNED_REST:
                 route = _route_in([self._catalog.services[name]], request)
                 if route is not None and route.model and route.model.auth_type == "none":
@@ -429,9 +440,8 @@ class Router:
             if name == base:
                 return S3Host(None, exact)
             if name.endswith(f".{base}"):
-                bucket = name[: -len(base) - 1]
-                is_bucket = bucket != "s3"
-                return S3Host(bucket.removesuffix(".s3") if is_bucket else None, KnownBy.LABEL)
+                labels = _S3_LABELS.fullmatch(name[: -len(base) - 1])
+                return S3Host(labels and labels["bucket"], KnownBy.LABEL)
         return S3Host(None, KnownBy.NOTHING)
 
 
@@ -461,6 +471,11 @@ def _conflict_of_body_call(request: Request) -> str | None:
     if "multipart/" in request.headers.get("content-type", "").lower():
         return "it may be an upload to S3"
     return None
+
+
+def is_function_host(host: str) -> bool:
+    """Returns whether a `Host` header names an emulator's function, API or load balancer."""
+    return _FUNCTION_HOST.match(host) is not None
 
 
 def is_aws_host(name: str) -> bool:

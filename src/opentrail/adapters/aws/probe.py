@@ -59,6 +59,7 @@ class Kind:
         marks: each recognizes it by its answers.
         takes_for_s3: whether it carries out a REST call of another service, given its signer, as
             one of S3.
+        has_function_hosts: whether hosts of functions and APIs lead to these.
         names_any_key: whether it checks no signatures and answers GetCallerIdentity for any access
             key id, so that opentrail can ask it who is behind one.
     """
@@ -68,6 +69,7 @@ class Kind:
     marks: tuple[_Mark, ...] = ()
     takes_for_s3: Callable[[Credential | None], bool] = lambda _: False
     names_any_key: bool = False
+    has_function_hosts: bool = False
 
 
 def _server(begin: str) -> _Mark:
@@ -155,6 +157,7 @@ KINDS = (
         (_health("/_ministack/health"),),
         takes_for_s3=_no_signer_in_header,
         names_any_key=True,
+        has_function_hosts=True,
     ),
     Kind(
         "Floci",

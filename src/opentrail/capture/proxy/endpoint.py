@@ -128,9 +128,9 @@ class Endpoint(Connections):
     networks: Networks | None = None
     #: Decides which calls are recorded; None: all.
     choice: Choice | None = None
-    #: Returns whether an upstream carries out a REST call of another service, given its signer, as
-    #: one of S3; raises OSError while it cannot know. None: no upstream does.
-    takes_for_s3: Callable[[Upstream, Credential | None], Awaitable[bool]] | None = None
+    #: Returns whether an upstream carries out a REST call of another service, given its signer and
+    #: host, as one of S3; raises OSError while it cannot know. None: no upstream does.
+    takes_for_s3: Callable[[Upstream, Credential | None, str], Awaitable[bool]] | None = None
     #: Maximum seconds of an upstream's silence (a Lambda may run for 15 minutes).
     answer_seconds: float = 910.0
 

@@ -216,7 +216,8 @@ async def _refuse_calls_for_s3(call: Call, upstream: Upstream) -> None:
     if not call.is_like_s3:
         return
     try:
-        taken = await endpoint.takes_for_s3(upstream, call.credential)
+        host = call.folded.get("host", "")
+        taken = await endpoint.takes_for_s3(upstream, call.credential, host)
     except OSError as error:
         reason = f"upstream {upstream.url} cannot be reached: {error}"
         raise NoAnswer(Refusal(502, "BadGateway", reason)) from error
