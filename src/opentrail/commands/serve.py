@@ -137,6 +137,8 @@ def _announce(server: Server, notes: Sequence[str] = ()) -> None:
 
 def _announce_serve(check: UpstreamCheck | None, server: Server) -> None:
     notes = [f"upstream {line}" for line in check.lines()] if check else []
+    for name in server.settings.domain:
+        notes.append(f"domain   {name}; the upstream must have it, too, for BUCKET.{name}")
     if trusted := ", ".join(server.settings.insecure_trusted_networks):
         notes.append(f"INSECURE hosts in {trusted} may call as any user, without TLS")
     if server.callers is not None and (default := server.callers.default) is not None:

@@ -61,6 +61,8 @@ _BEFORE_ADDRESS = re.compile(
 _S3_LABELS = re.compile(
     r"s3(?:\.[a-z]{2}(?:-[a-z]+)+-\d+)?|(?P<bucket>.+?)(?:\.s3(?:\.[a-z]{2}(?:-[a-z]+)+-\d+)?)?"
 )
+#: Names of services in Kubernetes, which are no buckets.
+_SERVICE_HOST = re.compile(r"[a-z0-9-]+\.[a-z0-9-]+\.svc(?:\.cluster\.local)?")
 #: Hosts of functions, APIs and load balancers, whose calls are no calls of AWS's APIs.
 _FUNCTION_HOST = re.compile(
     r"[a-z0-9-]+\.(?:execute-api|lambda-url|appsync-api|appsync-realtime-api|cloudfront|elb|alb)\.",
@@ -431,7 +433,7 @@ class Router:
         match = _BEFORE_ADDRESS.match(name) or match
         if match and match.group("bucket"):
             return S3Host(match.group("bucket"), KnownBy.LABEL)
-        if match or "." not in name:
+        if match or "." not in name or _SERVICE_HOST.fullmatch(name):
             return S3Host(None, exact)
         return self._read_name(name, exact)
 
