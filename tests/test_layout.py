@@ -144,7 +144,7 @@ def _text(node: ast.AST) -> str:
 def test_no_expression_ends_before_a_line_break() -> None:
     """`$` also matches before a final line break, so a name with one would pass; `\\Z` does not.
 
-    Expressions about secrets search in texts, where the end of a line is an end.
+    Expressions about secrets search in strings, where the end of a line is an end.
     """
     found = [
         f"{file}:{call.lineno}"
@@ -163,7 +163,7 @@ def test_no_expression_ends_before_a_line_break() -> None:
 
 
 def test_commands_write_json_and_csv_in_one_place() -> None:
-    """What callers chose reaches terminals and spreadsheets escaped: guarantees N7 and N8."""
+    """Values of callers are escaped for terminals and spreadsheets: guarantees N7 and N8."""
     uses_csv = [f for f in modules() if re.search(r"^import csv$", (SOURCE / f).read_text(), re.M)]
     assert [str(file) for file in uses_csv] == ["core/text.py"]
     found = []

@@ -54,7 +54,7 @@ def changed_python(folder: Path, change: str) -> Path:
         ("sys.exit(127)", "it does not start"),
     ],
 )
-def test_set_up_names_what_it_cannot_use(tmp_path: Path, change: str, reason: str) -> None:
+def test_set_up_names_unusable_pythons(tmp_path: Path, change: str, reason: str) -> None:
     python = changed_python(tmp_path, change)
     done = set_up(python, tmp_path / "venv")
     assert done.returncode == 2

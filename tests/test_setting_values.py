@@ -34,6 +34,7 @@ GOOD: dict[str, tuple[Any, Any]] = {
     "read_webhook": ("https://a/b?token=c", "https://a/b?token=c"),
     "read_headers": ("A=b=, C=d", {"A": "b=", "C": "d"}),
     "read_upstreams": (["http://a", "s3=https://b"], {"": "http://a", "s3": "https://b"}),
+    "read_domains": (["S3.example.org", "b"], ("s3.example.org", "b")),
     "read_file": (__file__, Path(__file__)),
     "read_number": ("1.5", 1.5),
 }

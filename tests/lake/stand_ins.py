@@ -114,7 +114,7 @@ class StandInDelivery:
     def __init__(self) -> None:
         self.failures = 0
         self.delivered: list[tuple[str, str]] = []
-        #: What each verification is told about the caller.
+        #: Whether the caller may write, by verification.
         self.verified: list[bool | None] = []
 
     async def verify(self, uri: str, store_arn: str, may_write: bool | None = None) -> None:

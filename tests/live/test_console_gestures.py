@@ -23,7 +23,7 @@ _HANDLER = re.compile(r"\bon(?:Pointer|Drag|Drop|Scroll|Wheel|Mouse|Touch|Double
 #: File of such handlers -> its tests here.
 GESTURES = {
     "app/Palette.tsx": ("test_pointer_chooses_in_the_palette",),
-    "filter/FilterBar.tsx": ("test_copying_from_the_filter_copies_all_of_it",),
+    "filter/FilterBar.tsx": ("test_copying_in_the_filter_copies_the_expression",),
     "pages/Live.tsx": ("test_scrolling_pauses_the_running_history",),
     "pages/SqlEditor.tsx": ("test_scrolling_closes_the_suggestions_of_sql",),
     "parts/Suggestions.tsx": ("test_pointer_takes_a_suggestion",),
@@ -161,7 +161,7 @@ def test_scrolling_pauses_the_running_history(console: Browser, server: Opentrai
     expect(page.get_by_text(re.compile(r"Paused · [1-9]"))).to_be_visible()
 
 
-def test_copying_from_the_filter_copies_all_of_it(console: Browser) -> None:
+def test_copying_in_the_filter_copies_the_expression(console: Browser) -> None:
     page = console.page
     console.go("events?expression=name%3DCreateUser%20is%3Awrite")
     field = page.get_by_role("combobox", name="Filter")

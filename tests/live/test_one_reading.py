@@ -177,7 +177,7 @@ def signed(sent: Sent, address: str) -> dict[str, str]:
 
 
 def send(sent: Sent, url: str, agent: str) -> tuple[int, bytes]:
-    """Sends a request as it is; returns status and body of the answer."""
+    """Sends an unchanged request; returns status and body of the answer."""
     address = url.removeprefix("http://")
     headers = {**signed(sent, address), "user-agent": agent}
     query = headers.pop(":query", sent.query)

@@ -438,7 +438,7 @@ def test_object_like_a_form_is_still_an_object() -> None:
     assert named(an_s3_request("PUT", "/bucket/key", "", FORM, body)) == ("s3", "PutObject")
 
 
-# Two names for one call: an upstream may read the one that we do not. moto 5.2 takes the first of
+# Two names for one call: an upstream may read the other name. moto 5.2 takes the first of
 # two actions, a form before the query and any action before a target, and asks for no version: it
 # carries out DeleteUser for all requests below but one. None may be recorded as something harmless.
 
@@ -531,7 +531,7 @@ BODIES = st.sampled_from([b"", DELETE, b"{}", b"Action=GetCallerIdentity&Version
     headers=MISLEADING,
     body=BODIES,
 )
-def test_nothing_changes_the_service_of_a_signature(
+def test_service_of_a_signature_never_changes(
     service: str, method: str, path: str, query: str, headers: dict[str, str], body: bytes
 ) -> None:
     signed_as = {

@@ -404,7 +404,7 @@ class Queries:
 
 
 def _sharer(owner: str) -> str:
-    """Returns who shares queries: a console user, or an account, whoever owns the stores."""
+    """Returns the console user or the account that shares; another account may own the stores."""
     return owner if owner.startswith("user ") else owner.partition("/")[0]
 
 

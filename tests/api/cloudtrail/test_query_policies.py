@@ -128,9 +128,9 @@ async def test_results_go_where_the_caller_may_write() -> None:
 
 
 async def may_write(api: Api, QueryStatement: str, DeliveryS3Uri: str) -> list[bool | None]:  # noqa: N803 - AWS's names
-    """Returns what the places of results are told about the caller, at both doors."""
-    told = api.delivery.verified
-    told.clear()
+    """Returns whether the caller may write, as the delivery learns at both doors."""
+    verified = api.delivery.verified
+    verified.clear()
     given = {"QueryStatement": QueryStatement, "DeliveryS3Uri": DeliveryS3Uri}
     await api.ok("StartQuery", identity=user("ann"), **given)
     answer = await api.call(
@@ -141,4 +141,4 @@ async def may_write(api: Api, QueryStatement: str, DeliveryS3Uri: str) -> list[b
         ResultConfiguration={"OutputLocation": DeliveryS3Uri},
     )
     assert answer.status == 200, answer.error
-    return told
+    return verified
