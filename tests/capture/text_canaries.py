@@ -24,6 +24,7 @@ NAMES = (
     *("aws_secret_access_key", "api_key", "X-Api-Key", "masterKey", "hmacKey", "ssh_key"),
     *("jwt", "bearer", "SENTRY_DSN", "GITHUB_PAT", "kubeconfig", "PGPASSWORD", "MYSQL_PWD"),
     *("private_key", "passphrase", "accessToken", "client-secret", "DB_PW", "credentials"),
+    *("DD-APPLICATION-KEY", "Ocp-Apim-Subscription-Key", "client-key-data", "aws_sec_key"),
 )
 #: Strings with a name and a value; `{v}` is an unquoted value, `{q}` one within double quotes.
 NAMED = (
@@ -87,6 +88,17 @@ NAMED = (
         "invalid {n} '{q}'",
     ),
     *("aws configure set {n} {v}", '["run", "--{n}", "{q}"]', '["run","--{n}={q}"]', "{n} ?= {v}"),
+    # a name and its value with words between
+    *("printf '{n}=%s\\n' '{s}' > f", "printf '%s\\n{n}=%s' a '{s}'", '"{n}={{}}".format("{s}")'),
+    *("<key>{n}</key><string>{x}</string>", "<dict>\n<key>{n}</key>\n<data>{x}</data>\n</dict>"),
+    *('{{{n}, "{s}"}}', '{{ {{{n}, "{s}"}}, {{user, "a"}} }}', "{n} for user 'a': {u}"),
+    *("Enter the {n} of the host h: {u}", "the {n} for a is {u}", "{n} for db = {u}"),
+    *('Set-ItemProperty -Path p -Name {n} -Value "{s}"', 'Set-Item Env:{n} -Value "{s}"'),
+    *("New-ItemProperty -Name '{n}' -PropertyType String -Value {u}", "Set-Item -Path Env:{n} {s}"),
+    *("reg add HKLM\\a /v {n} /t REG_SZ /d {u} /f", 'reg add "HKLM\\a" /f /v "{n}" /d "{s}"'),
+    *("insert into t(a,{k}) values ('a','{s}')", "INSERT INTO t (`{k}`, b)\nVALUES\n('{s}', 1)"),
+    *("REPLACE INTO t ({k}) VALUES ('a'),('{s}')", "psql -c \"insert into t({k}) values('{s}')\""),
+    *("execute('INSERT INTO t ({k}) VALUES (?)', ['{s}'])", "insert into t({k}) select '{s}'"),
 )
 #: Strings with a value in a place that needs no name.
 NAMELESS = (
@@ -153,6 +165,26 @@ NAMELESS = (
         "rabbitmqctl change_password a {v}",
         "bash -c 'redis-cli -a {v}'",
     ),
+    *("oc login https://h -u a -p {v}", "https://{u}:x-oauth-basic@h/r", "h:6000:db:a:{u}"),
+    *("db.example:15432:*:a:{u}", 'run: curl --user "a:{s}" https://h', '- --user\n- "a:{s}"\n'),
+    *(
+        "schtasks /create /tn t /ru a /rp {v}",
+        "winrs -r:h -u:a -p:{u} dir",
+        "twine upload -p {v} d",
+    ),
+    *("ipmitool -I lanplus -H h -U a -P {v} power on", "knife bootstrap h -U a -P {v}"),
+    *('redis-cli ACL SETUSER a on ">{s}" ~* +@all', "ACL SETUSER a on >{u} allkeys"),
+    *("snmpwalk -v3 -l authPriv -u a -a SHA -A {v} h", "snmpget -v 3 -u a -x AES -X {v} h"),
+    *("snmpwalk -v2c -c {v} h", "rwcommunity {v} 10.0.0.0/8", "createUser a SHA {v} AES"),
+    *("java -jar jenkins-cli.jar -s http://h -auth a:{v} build j", "curl -b 'sid={s}' https://h"),
+    *("curl -s -b sid={u} https://h", "openvpn --auth-user-pass <(echo {v})"),
+    *(
+        "<auth-user-pass>\na\n{x}\n</auth-user-pass>",
+        "cloned with ghp_{t} today",
+        "xoxb-{t}",
+        "hvs.{t}",
+    ),
+    *("see glpat-{t}", "github_pat_{t}", "a: sk_live_{t}", "- sk-ant-{t}"),
 )
 #: Values by their spelling, without quotes around them. C is the place of the canary.
 _BARE = (
@@ -195,6 +227,8 @@ def written(spelling: str, name: str, canary: str, choose: random.Random) -> str
         "u": plain,
         "x": escape(value(_PLAIN)),
         "s": plain,
+        "t": f"0123{canary}",
+        "k": name if name.replace("_", "").isalnum() else "password",
         "v": value(_BARE),
         "q": value(_QUOTED),
     }
@@ -301,12 +335,30 @@ def _unknown(text: str) -> tuple[Request, Response]:
     return a_query_request("iam", "CreateThing", "2010-05-08", {"Note": text}), a_response()
 
 
+def _json(service: str, target: str, member: str) -> Callable[[str], tuple[Request, Response]]:
+    return lambda text: (a_json_request(service, target, {member: text}), a_response())
+
+
+def _query(
+    service: str, action: str, version: str, member: str
+) -> Callable[[str], tuple[Request, Response]]:
+    return lambda text: (a_query_request(service, action, version, {member: text}), a_response())
+
+
 def _encoded(text: str) -> str:
     return base64.b64encode(f"#!/bin/sh\n{text}\n".encode()).decode()
 
 
 #: Calls that carry a string.
 PLACES: dict[str, Callable[[str], tuple[Request, Response]]] = {
+    "build": _json("codebuild", "CodeBuild_20161006.StartBuild", "buildspecOverride"),
+    "description": _json("kms", "TrentService.CreateKey", "Description"),
+    "parameter": _json("ssm", "AmazonSSM.PutParameter", "Description"),
+    "rule": _json("events", "AWSEvents.PutRule", "Description"),
+    "policy": _query("iam", "CreatePolicy", "2010-05-08", "Description"),
+    "tag of a group": _query(
+        "autoscaling", "CreateOrUpdateTags", "2011-01-01", "Tags.member.1.Value"
+    ),
     "list": _ssm(lambda text: {"Comment": json.dumps(["sh", "-c", text])}),
     "script": _ssm(lambda text: {"Comment": f"#!/bin/sh\n{text}\nexit 0"}),
     "comment": _ssm(lambda text: {"Comment": text}),
@@ -370,6 +422,16 @@ HARMLESS = (
         "redis-cli -h {c} -a x1y2z3",
         "The security token included in {c} is invalid",
         "git clone h/{c}",
+    ),
+    *("kubectl get secret {c} -o yaml", "helm install --set auth.existingSecret={c} r c"),
+    *("kubectl -n n describe secret {c}", "docker run --user '{c}:{c}' i", "curl -b {c} https://h"),
+    *("insert into {c}(a) values ('b')", "reg query HKLM /v {c}", "token for {c} expired"),
+    *("password reset for {c} requested", "{c}:8080:a", "printf '%s' {c}", "ghp_short {c}"),
+    *(
+        "basic setting {c}",
+        "winrs -r:{c} dir",
+        "snmpwalk -v2c {c}",
+        "<key>name</key><string>{c}</string>",
     ),
     *("CREATE TABLE {c} (password text)", "curl -o {c} https://h", "User {c} is not authorized"),
 )

@@ -1109,10 +1109,10 @@ def test_failed_search_hides_one_string(monkeypatch: pytest.MonkeyPatch) -> None
             raise SystemError("The span of capturing group is wrong")
         return text
 
-    monkeypatch.setattr(embedded, "without_logins", fail)
-    queue = {"QueueName": "q", "tags": {"a": "b=CANARY", "c": "d=e"}}
+    monkeypatch.setattr(embedded, "without_text_secrets", fail)
+    queue = {"QueueName": "q", "tags": {"a": "password=abcCANARYdef", "c": "d=e"}}
     body = json.dumps(queue).encode()
-    error = b'{"__type": "QueueDeletedRecently", "message": "no: a=CANARY"}'
+    error = b'{"__type": "QueueDeletedRecently", "message": "no: token=ghiCANARYjkl"}'
     request = a_json_request("sqs", "AmazonSQS.CreateQueue", body)
     record = recorded(an_exchange(request, Response(400, {}, error)))
     tags = {"a": HIDDEN, "c": "d=e"}

@@ -120,6 +120,16 @@ DOCUMENTS = [
     f"kind: Secret\ndata:\n  a: {SECRET}\ntype: Opaque",
     json.dumps({"auths": {"r.example": {"auth": SECRET}}}),
     f"password%3A%20{SECRET}&a=b",
+    f"<plist><dict><key>password</key><string>{SECRET}</string></dict></plist>",
+    f"<key>user</key><string>a</string>\n<key>apiKey</key>\n<data>{SECRET}</data>",
+    f"<!-- https://hooks.slack.com/services/T/B/{SECRET} -->",
+    f"-----BEGIN OpenVPN Static key V1-----\n{SECRET}\n-----END OpenVPN Static key V1-----",
+]
+#: Tokens known by their beginning, without a name.
+TOKENS = [
+    *(f"{kind}_{SECRET}x" for kind in ("ghp", "gho", "ghs", "github_pat", "sk_live", "rk_test")),
+    *(f"{kind}-{SECRET}x" for kind in ("xoxb", "xoxp", "xapp", "glpat", "glrt", "sk-ant")),
+    *(f"hvs.{SECRET}x", f"shpat_{SECRET}x", f"dckr_pat_{SECRET}x", f"SG.{SECRET}xxx.{SECRET}xxx"),
 ]
 
 
@@ -154,6 +164,25 @@ def test_no_secret_stays_in_a_document(document: str) -> None:
     shown = redact(document)
     assert not any(SECRET in text for text in revealed(shown))
     assert any(HIDDEN in text for text in revealed(shown))
+
+
+@pytest.mark.parametrize("token", TOKENS)
+@pytest.mark.parametrize("place", ["{}", "a/{}/b", "cloned with {} today", "key={}&a=b", "['{}']"])
+def test_known_token_needs_no_name(place: str, token: str) -> None:
+    shown = redact(place.format(token))
+    assert SECRET not in shown
+    assert shown.replace(HIDDEN, "") in (place.format(""), place.partition("{}")[0], "key=&a=b")
+    assert HIDDEN in without_secrets([place.format(token)])[0]
+
+
+def test_property_list_shows_other_values() -> None:
+    text = "<dict><key>user</key><string>a</string><key>password</key><string>x1</string></dict>"
+    assert redact(text) == text.replace("x1", HIDDEN)
+
+
+@pytest.mark.parametrize("text", ["the bearer authenticates", "Basic settings of a thing"])
+def test_word_in_sentence_is_no_credential(text: str) -> None:
+    assert redact(text) == text
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=range(len(DOCUMENTS)))
@@ -286,7 +315,7 @@ def test_each_secret_element_is_hidden_to_its_end() -> None:
 
 @pytest.mark.slow
 def test_strings_beyond_a_calls_search_limit_are_hidden() -> None:
-    text = "a=b c " * 10_000
+    text = "is_secret=no " * 5_000
     with search_limit():
         shown = without_secrets([text] * 20)
     count = MAX_SEARCHED_LENGTH // len(text)
@@ -420,12 +449,12 @@ def test_unsearchable_string_is_hidden_alone(
             raise SystemError(text)
         return text
 
-    monkeypatch.setattr(embedded, "without_logins", fail)
+    monkeypatch.setattr(embedded, "without_text_secrets", fail)
     caplog.set_level(logging.ERROR)
-    assert redact(f"a=1 {SECRET}") == HIDDEN
-    inner = {"a": f"a=1 {SECRET}", "b": "b=2 shown"}
-    assert by_name(inner, str) == {"a": HIDDEN, "b": "b=2 shown"}
-    assert json.loads(redact(json.dumps(inner))) == {"a": HIDDEN, "b": "b=2 shown"}
+    assert redact(f"password={SECRET}") == HIDDEN
+    inner = {"a": f"password={SECRET}", "b": "user=shown"}
+    assert by_name(inner, str) == {"a": HIDDEN, "b": "user=shown"}
+    assert json.loads(redact(json.dumps(inner))) == {"a": HIDDEN, "b": "user=shown"}
     assert "SystemError" in str([vars(record) for record in caplog.records])
     assert SECRET not in str([vars(record) for record in caplog.records])
 

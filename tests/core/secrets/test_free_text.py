@@ -42,6 +42,34 @@ from opentrail.core.secrets.secret_names import HIDDEN
         ("aws configure set aws_secret_access_key x", "aws configure set aws_secret_access_key {}"),
         ("CREATE USER a IDENTIFIED BY 'x'", "CREATE USER a IDENTIFIED BY '{}"),
         ("h:5432:db:a:x", "h:5432:db:a:{}"),
+        ("h:6000:db:a:x", "h:6000:db:a:{}"),
+        (
+            "INSERT INTO u(name,password) VALUES ('a','x'); a",
+            "INSERT INTO u(name,password) VALUES {}; a",
+        ),
+        (
+            "mysql -e \"INSERT INTO u (`a`, `api_key`) VALUES ('a', 'x')\" db",
+            'mysql -e "INSERT INTO u (`a`, `api_key`) VALUES {}" db',
+        ),
+        (
+            'execute("INSERT INTO u (password) VALUES (%s)", ("x",))\na',
+            'execute("INSERT INTO u (password) VALUES {}\na',
+        ),
+        ("printf 'DB_PASSWORD=%s' 'x'\na", "printf 'DB_PASSWORD={}\na"),
+        ('"password={}".format("x")'.replace("{}", "{0}"), '"password={}'),
+        ('{password, "x"}.', "{password, {}}."),
+        ("password for user 'a': x", "password for user 'a': {}"),
+        ("the token for bob is x1", "the token for bob is {}"),
+        (
+            'Set-ItemProperty -Path p -Name DefaultPassword -Value "x"',
+            "Set-ItemProperty -Path p -Name DefaultPassword -Value {}",
+        ),
+        ('Set-Item Env:DB_PASSWORD -Value "x"', "Set-Item Env:DB_PASSWORD -Value {}"),
+        (
+            'reg add "HKLM\\a" /v AutoAdminPassword /t REG_SZ /d x',
+            'reg add "HKLM\\a" /v AutoAdminPassword /t REG_SZ /d {}',
+        ),
+        ("args:\n- --user\n- a:x\n", "args:\n- --user\n- a:{}\n"),
     ],
 )
 def test_rest_of_line_or_string_is_hidden(text: str, shown: str) -> None:
@@ -73,6 +101,18 @@ def test_rest_of_line_or_string_is_hidden(text: str, shown: str) -> None:
         "vault login {}",
         "ConvertTo-SecureString {}",
         "/usr/bin/redis-cli -a {}",
+        "oc login https://h -u a -p {}",
+        "schtasks /create /tn t /ru a /rp {}",
+        "winrs -r:h -u:a -p:{}",
+        "ipmitool -H h -U a -P {}",
+        "twine upload -u a -p {}",
+        "knife bootstrap h -P {}",
+        'redis-cli ACL SETUSER a on ">{}',
+        "snmpwalk -v3 -u a -a SHA -A {}",
+        "snmpget -v2c -c {}",
+        "rocommunity {}",
+        "createUser a SHA {}",
+        "java -jar jenkins-cli.jar -s http://h -auth a:{}",
     ],
 )
 def test_secret_without_name_is_hidden(text: str) -> None:
@@ -106,6 +146,17 @@ def test_secret_without_name_is_hidden(text: str) -> None:
         "password: '{{resolve:secretsmanager:Secret:SecretString:password}}'"[10:],
         "ManageMasterUserPassword: true",
         "echo a | docker run -i image",
+        "kubectl get secret db-pass -o yaml",
+        "kubectl -n prod describe secrets db-pass api-token-x1",
+        "helm install --set auth.existingSecret=db-pass r c",
+        "docker run --user 'www:www' image",
+        "curl -b cookies.txt https://h",
+        "at 12:2026:jan:mon:x",
+        "SELECT password FROM users",
+        "INSERT INTO users (name, password_length) VALUES ('a', 8)",
+        "token for the page expired",
+        "redis-cli ACL LIST",
+        "reg query HKLM /v Version",
     ],
 )
 def test_text_without_secret_stays(text: str) -> None:
@@ -132,6 +183,11 @@ def test_arguments_lose_only_the_secret(items: list[object], hidden: list[int]) 
     assert without_argument_secrets(items) == shown
 
 
+def test_cookies_of_a_command_are_hidden() -> None:
+    assert "x1y2z3" not in without_text_secrets("curl -b 'session=x1y2z3' https://h")
+    assert "x1y2z3" not in without_text_secrets("curl -b a=x1y2z3 https://h")
+
+
 def test_user_stays_before_password() -> None:
     assert without_argument_secrets(["curl", "-u", "admin:x"]) == ["curl", "-u", f"admin:{HIDDEN}"]
     assert without_argument_secrets(["mysql", "-px"]) == ["mysql", f"-p{HIDDEN}"]
@@ -145,13 +201,18 @@ def test_user_stays_before_password() -> None:
         "jdbc:mysql://a:{}@h/d?user=b@c",
         "postgres://a:{}@h/d",
         "https://{}@github.com/o/r",
+        "https://{}:@api.example",
     ],
 )
 def test_password_of_address_is_hidden(text: str) -> None:
-    secret = "x1y2z3" if "github" not in text else "ghp_0123456789abcdefghij"
+    secret = "x1y2z3" if "@h" in text else "ghp_0123456789abcdefghij"
     shown = without_logins(text.format(secret))
     assert shown == text.format(HIDDEN)
     assert without_logins(shown) == shown
+
+
+def test_token_in_place_of_user_is_hidden() -> None:
+    assert without_logins("https://x1:x-oauth-basic@h/r") == f"https://{HIDDEN}:{HIDDEN}@h/r"
 
 
 @pytest.mark.parametrize(
@@ -222,6 +283,7 @@ _PIECES = (
     *("password ", "password=x ", '"password=x" ', "api key ", "key key ", "---", "?password=x&"),
     *("password=(\n", "<<a\n", "Key=password ", "Value=x Key=password ", "mysql -p ", "curl -u "),
     *("identified by ", "noecho: x ", "a:5432:", "it's ", '"', "'", '\\"', "- --password\n", "%3A"),
+    *("insert into t(password) values (", "password for a: ", '--user "a:'),
     *("sh -c 'sh -c \"mysql -px\"' ", "echo x | ", "'password', 'x', ", "<a b='c:password=d'>"),
 )
 

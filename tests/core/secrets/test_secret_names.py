@@ -76,6 +76,11 @@ def test_another_name_is_no_secret(name: str) -> None:
         "stringData",
         "API_TOKEN_2",
         "X-Goog-Signature",
+        "DD-APPLICATION-KEY",
+        "Ocp-Apim-Subscription-Key",
+        "x-functions-key",
+        "client-key-data",
+        "aws_sec_key",
     ],
 )
 def test_names_mean_secrets_without_a_model(name: str) -> None:

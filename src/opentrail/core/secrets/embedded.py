@@ -17,15 +17,16 @@ from collections.abc import Callable, Container
 from contextlib import ContextDecorator
 from contextvars import ContextVar
 from html import escape, unescape
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 import orjson
 
 from opentrail.core.event import Json
 from opentrail.core.secrets.free_text import (
-    may_hold_secret,
-    may_name_value,
+    may_hold_login,
+    may_hold_text_secret,
+    may_name_secret,
     without_argument_secrets,
     without_logins,
     without_text_secrets,
@@ -33,11 +34,13 @@ from opentrail.core.secrets.free_text import (
 from opentrail.core.secrets.secret_names import (
     HIDDEN,
     hidden_members,
+    means_secret,
     names_environment,
     naming_members,
     sounds_secret,
 )
 from opentrail.core.secrets.yaml_text import hidden_defaults, without_yaml_secrets
+from opentrail.core.text import cached_if_short
 
 log = logging.getLogger(__name__)
 
@@ -61,26 +64,88 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{12,}+={0,2}\s*+|[A-Za-z0-9_-]{12,}={0,2}"
 _MIN_OTHER_BASE64 = 24
 _OTHER_BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]++={0,2}[\r\n]*+")
 _GZIP = b"\x1f\x8b"
+_DOCUMENT_BEGINS = ("{", "[", "<", '"')
 _MAX_UNPACKED_BYTES = 256 * 1024
-#: A signed token of three parts, which is a credential (RFC 7519).
-_TOKEN = re.compile(r"(?<![\w-])(?=([\w-]*?\b(?=eyJ)))\1[\w-]{11,}+\.[\w-]++\.[\w-]*+")
-_BEARER = re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]{6,}", re.I)
-_PRIVATE_KEY = re.compile(
-    r"(---- ?BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,20}----|PuTTY-User-Key-File-\d:).*?"
-    r"(---- ?END|Private-(?:MAC|Hash):|\Z)",
-    re.DOTALL,
-)
-#: Addresses and tokens recognizable as credentials by their form.
-_BY_FORM = re.compile(
-    r"(\bhooks\.slack\.com/\w{1,20}/|\bdiscord(?:app)?\.com/api/(?:v\d+/)?webhooks/"
-    r"|\bapi\.telegram\.org/(?:file/)?bot|\b(?:outlook|[\w-]{1,60}\.webhook)\.office(?:365)?\.com/)"
-    r"[^\s\"'<>]+"
-    r"|\b(?:xox[a-z]-|xapp-|gh[pousr]_|github_pat_|glpat-|[rs]k_live_|shpat_|hvs\.)[\w.-]{10,}"
-)
+
+
+class _Form(NamedTuple):
+    """Secrets recognizable by their form, and marks, one of which each of them contains."""
+
+    marks: tuple[str, ...]
+    expression: re.Pattern[str]
+    #: What replaces a match.
+    shown: str
+
+
+#: Beginnings of tokens, by marks that are in them.
+_TOKENS: dict[str, tuple[str, ...]] = {
+    "xox": tuple(f"xox{kind}-" for kind in "abcdeoprs"),
+    "gh": ("github_pat_", *(f"gh{kind}_" for kind in "oprsu")),
+    "gl": tuple(f"gl{kind}-" for kind in ("pat", "ptt", "dt", "rt", "cbt", "ft", "soat", "agent")),
+    "_live_": ("sk_live_", "rk_live_"),
+    "_test_": ("sk_test_", "rk_test_"),
+    "shp": tuple(f"shp{kind}_" for kind in ("at", "ca", "pa", "ss")),
+    "hv": ("hvs.", "hvb."),
+    "sk-": ("sk-ant-", "sk-proj-"),
+    "_pat_": ("dckr_pat_",),
+    "xapp-": ("xapp-",),
+    "dop_v1_": ("dop_v1_",),
+    "pypi-AgE": ("pypi-AgE",),
+    "whsec_": ("whsec_",),
+    "AIza": ("AIza",),
+}
+_ADDRESSES: dict[str, str] = {
+    "slack.com/": r"hooks\.slack\.com/\w{1,20}/",
+    "webhooks/": r"discord(?:app)?\.com/api/(?:v\d+/)?webhooks/",
+    "telegram.org/": r"api\.telegram\.org/(?:file/)?bot",
+    ".office": r"(?:outlook|[\w-]{1,60}\.webhook)\.office(?:365)?\.com/",
+}
 _FORMS = (
-    *("hooks.", "discord", "telegram", "office", "xox", "xapp", "gh", "glpat", "_live_"),
-    *("shpat", "hvs."),
+    # A signed token of three parts, which is a credential (RFC 7519).
+    _Form(
+        ("eyJ",),
+        re.compile(r"(?<![\w-])(?=([\w-]*?\b(?=eyJ)))\1[\w-]{11,}+\.[\w-]++\.[\w-]*+"),
+        rf"\1{HIDDEN}",
+    ),
+    _Form(
+        ("PRIVATE KEY", "PuTTY-User", "OpenVPN Static"),
+        re.compile(
+            r"(---- ?BEGIN (?:[A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,20}|OpenVPN Static key[ \w]{0,20})"
+            r"----|PuTTY-User-Key-File-\d:).*?(---- ?END|Private-(?:MAC|Hash):|\Z)",
+            re.DOTALL,
+        ),
+        rf"\g<1>{HIDDEN}\g<2>",
+    ),
+    # A word in small letters belongs to a sentence.
+    _Form(
+        ("earer", "EARER", "asic", "ASIC"),
+        re.compile(
+            r"\b([Bb]earer|BEARER|[Bb]asic|BASIC)(\s+)(?!-|[A-Z]?[a-z]+(?![\w~+/=-]))[\w.~+/=-]{6,}"
+        ),
+        rf"\g<1>\g<2>{HIDDEN}",
+    ),
+    _Form(
+        tuple(_ADDRESSES),
+        re.compile(rf"\b({'|'.join(_ADDRESSES.values())})[^\s\"'<>]+"),
+        rf"\g<1>{HIDDEN}",
+    ),
+    _Form(
+        tuple(_TOKENS),
+        re.compile(
+            rf"\b(?:{'|'.join(re.escape(word) for words in _TOKENS.values() for word in words)})"
+            r"[\w.-]{10,}"
+        ),
+        HIDDEN,
+    ),
+    _Form(
+        ("npm_", "hf_"),
+        re.compile(r"\b(?:npm_|hf_)[A-Za-z0-9]{30,}"),
+        HIDDEN,
+    ),
+    _Form(("SG.",), re.compile(r"\bSG\.[\w-]{16,}\.[\w-]{16,}"), HIDDEN),
 )
+#: Marks of all forms.
+_MARKS = tuple(mark for form in _FORMS for mark in form.marks)
 # Callers choose the strings, of up to a hundred kilobytes: each expression here takes time linear
 # in the length, so repetitions are possessive, limited, or begin in one place.
 _CDATA = r"<!\[CDATA\[(?:[^\]<]++|\](?!\]>)|<(?!!\[CDATA\[))*\]\]>"
@@ -145,22 +210,17 @@ def hide_unsearchable(error: Exception) -> str:
     return HIDDEN
 
 
+@cached_if_short(200)
 def _may_hold_more(text: str) -> bool:
-    """Returns whether a string may be more than a name; a quick check, since most are names."""
-    if "=" in text or "%" in text or text[0] in "{[<\"'\ufeff\r\n\t ":
+    """Returns whether `_redact_by_form` may change a string; most are names, which stay."""
+    bare = _bare(text)
+    if bare[:1] in _DOCUMENT_BEGINS or any(step.may_change(text) for step in _STEPS):
         return True
-    if ":" in text and ("://" in text or "jdbc:" in text or "JDBC:" in text):
-        return True
-    if " " in text or "\t" in text:
-        if may_hold_secret(text):
-            return True
-    elif (
-        ":" in text
-        and text[:4] != "arn:"
-        and ("432:" in text or "*:" in text or may_name_value(text))
-    ):
-        return True
-    return "</" in text or "eyJ" in text or _is_base64(text)
+    return _is_base64(bare)
+
+
+def _bare(text: str) -> str:
+    return text.strip().removeprefix("\ufeff")
 
 
 def _is_base64(text: str) -> bool:
@@ -201,48 +261,36 @@ def _redact(text: str, depth: int) -> str:
 
 
 def _redact_by_form(text: str, depth: int) -> str:
-    bare = text.strip().removeprefix("\ufeff")
+    bare = _bare(text)
     if bare[:1] in ("{", "["):
         return _in_json(text, bare, depth)
     if bare[:1] == "<":
-        return without_text_secrets(_in_xml(text, depth))
-    if bare[:1] == '"' and (redacted := _in_json_text(bare, depth)) is not None:
+        text = _in_xml(text, depth)
+    elif bare[:1] == '"' and (redacted := _in_json_text(bare, depth)) is not None:
         return redacted
-    if _is_base64(bare):
+    elif _is_base64(bare):
         return _in_base64(text, depth)
     return _in_plain(text, depth)
 
 
 def _in_plain(text: str, depth: int) -> str:
     """Returns a non-document string without the secrets that it names."""
-    text = _without_tokens(text)
-    if '"' in text and ("{" in text or "[" in text):
-        text = _in_json_parts(text, depth)
-    if "</" in text:
-        text = _in_xml(text, depth)
-    text = without_text_secrets(text)
-    if ":" in text:
-        text = without_yaml_secrets(text)
-    if "%" in text and _ESCAPED.search(text) is not None:
-        text = _ESCAPED_WORD.sub(lambda match: _in_escapes(match.group(), depth), text)
-    if "&lt;" in text:
-        plain = unescape(text)
-        redacted = _redact(plain, depth + 1)
-        text = text if redacted == plain else escape(redacted)
-    return without_logins(text)
-
-
-def _without_tokens(text: str) -> str:
-    """Returns a string without tokens and private keys, under any name."""
-    if "eyJ" in text:
-        text = _TOKEN.sub(rf"\1{HIDDEN}", text)
-    if "PRIVATE KEY" in text or "PuTTY-User" in text:
-        text = _PRIVATE_KEY.sub(rf"\g<1>{HIDDEN}\g<2>", text)
-    if any(mark in text for mark in _FORMS):
-        text = _BY_FORM.sub(lambda match: f"{match[1] or ''}{HIDDEN}", text)
-    if "earer " in text or "asic " in text:
-        text = _BEARER.sub(rf"\g<1>\g<2>{HIDDEN}", text)
+    for step in _STEPS:
+        if step.may_change(text):
+            text = step.change(text, depth)
     return text
+
+
+def _without_tokens(text: str, _depth: int) -> str:
+    """Returns a string without tokens and private keys, under any name."""
+    for form in _FORMS:
+        if any(map(text.__contains__, form.marks)):
+            text = form.expression.sub(form.shown, text)
+    return text
+
+
+def _in_escaped_words(text: str, depth: int) -> str:
+    return _ESCAPED_WORD.sub(lambda match: _in_escapes(match.group(), depth), text)
 
 
 def _in_escapes(text: str, depth: int) -> str:
@@ -252,6 +300,12 @@ def _in_escapes(text: str, depth: int) -> str:
     plain = unquote(text)
     redacted = _redact(plain, depth + 1)
     return text if redacted == plain else quote(redacted)
+
+
+def _in_escaped_xml(text: str, depth: int) -> str:
+    plain = unescape(text)
+    redacted = _redact(plain, depth + 1)
+    return text if redacted == plain else escape(redacted)
 
 
 def _in_json(text: str, bare: str, depth: int) -> str:
@@ -421,9 +475,17 @@ def _hidden_leaves(leaves: list[re.Match[str]]) -> list[re.Match[str]]:
     hidden = hidden_members(texts)
     return [
         leaf
-        for leaf in leaves
-        if leaf["tag"].rpartition(":")[2] in hidden and _plain_text(leaf["text"])
+        for before, leaf in zip((None, *leaves), leaves, strict=False)
+        if (leaf["tag"].rpartition(":")[2] in hidden or _is_named(before, leaf))
+        and _plain_text(leaf["text"])
     ]
+
+
+def _is_named(before: re.Match[str] | None, leaf: re.Match[str]) -> bool:
+    """Returns whether an element of a property list has a secret's name before it."""
+    if before is None or before["tag"] != "key" or leaf["tag"] == "key":
+        return False
+    return means_secret(_plain_text(before["text"]))
 
 
 def _plain_text(text: str) -> str:
@@ -463,3 +525,27 @@ def _in_base64(text: str, depth: int) -> str:
     if redacted == decoded:
         return text
     return base64.b64encode(redacted.encode(), b"-_" if is_url_safe else None).decode()
+
+
+class _Step(NamedTuple):
+    """A change of a non-document string."""
+
+    #: Returns whether `change` may change a string; a quick check.
+    may_change: Callable[[str], bool]
+    change: Callable[[str, int], str]
+
+
+#: The changes in their order. The quick check of a string is made of theirs.
+_STEPS = (
+    _Step(lambda text: any(map(text.__contains__, _MARKS)), _without_tokens),
+    _Step(lambda text: '"' in text and ("{" in text or "[" in text), _in_json_parts),
+    _Step(lambda text: "</" in text, _in_xml),
+    _Step(may_hold_text_secret, lambda text, _: without_text_secrets(text)),
+    _Step(
+        lambda text: ":" in text and may_name_secret(text),
+        lambda text, _: without_yaml_secrets(text),
+    ),
+    _Step(lambda text: "%" in text and _ESCAPED.search(text) is not None, _in_escaped_words),
+    _Step(lambda text: "&lt;" in text, _in_escaped_xml),
+    _Step(may_hold_login, lambda text, _: without_logins(text)),
+)

@@ -16,32 +16,40 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from opentrail.core.secrets.secret_names import HIDDEN, means_secret, sounds_secret
 from opentrail.core.text import cached_if_short
 
-#: In lowercase, a part of each secret's name that is not about keys, and of each place of one.
+#: In lowercase, a part of each secret's name that is not in `_SHORT_PARTS`, and of each other word
+#: that names a secret in YAML.
 _NAME_PARTS = (
-    *("pass", "secret", "token", "credential", "authorization", "auths", "cookie", "pw", "pswd"),
-    *("psk", "otp", "cvv", "cvc", "jwt", "bearer", "dsn", "kubeconfig", "kube_config", "sig="),
-    *("kube-config", "plaintext", "plain_text", "plain-text", "zipfile", "zip_file", "zip-file"),
-    *("userdata", "user_data", "user-data", "stringdata", "dockerc", "docker_c", "docker-c", "%"),
-    *("signature=", "putty-user"),
+    *("pass", "secret", "token", "credential", "authorization", "auths", "masterauth", "cookie"),
+    *("pw", "pswd", "psk", "otp", "cvv", "cvc", "jwt", "bearer", "dsn", "kubeconfig"),
+    *("kube_config", "kube-config", "plaintext", "plain_text", "plain-text", "zipfile", "zip_file"),
+    *("zip-file", "userdata", "user_data", "user-data", "stringdata", "string_data", "dockerc"),
+    *("docker_c", "docker-c", "%", "signature", "noecho", "securestring"),
 )
-_PLACE_PARTS = (
-    *("mysql", "mariadb", "mongo", "sshpass", "cqlsh", "useradd", "usermod", "7z", "login"),
-    *("sqlcmd", "bcp ", "mosquitto", "zip ", "ldap", "redis-cli", "http -", "https -"),
-    *("openssl", "curl", "wget", "smbclient", "rpcclient", "sqlplus", "sqlldr", "expdp"),
-    *("impdp", "rman ", "sqlcl", "htpasswd", "net user", "net1 user", "rabbitmqctl"),
-    *("convertto-", "identified", "set pass", " secret", "securestring", "noecho", "stdin"),
-    *("sudo -s", "with-token", "chpasswd", "432:", "*:"),
-)
+#: Parts of words in `_SHORT_PARTS`.
+_SHORT_LETTERS = ("key", "pat", "pin", "sig", "*")
 _SHORT_PARTS = re.compile(
-    r"(?:private|auth|shared|api|app|signing|account|access|master|hmac|ssh|deploy|webhook|fernet|encryption)"
-    r"[ _.-]?key|p(?:at|in)(?![a-z])"
+    r"(?:private|auth|shared|api|app|application|subscription|functions|license|client|sec|signing"
+    r"|account|access|master|hmac|ssh|deploy|webhook|fernet|encryption)[ _.-]?key"
+    r"|p(?:at|in)(?![a-z])|(?<![a-z])sig(?![a-z])|\*[a-z]"
 )
+#: A secret is in a string only if one of these is before it, or a colon.
+_BEFORE = re.compile(r"[\s=,<>\\\"'`&(){}\[\]]")
+
+
+class _Place(NamedTuple):
+    """An expression that ends before a secret, and signs, one of which each match contains."""
+
+    #: In lowercase.
+    signs: tuple[str, ...]
+    expression: re.Pattern[str]
+
+
 #: A string in quotes. A quote after a letter, such as an apostrophe, does not begin one.
 _STRING = re.compile(
     r"""(?<![\w\\])(?:"[^"\\]*+(?:\\.[^"\\]*+)*"|'[^'\\]*+(?:\\.[^'\\]*+)*')""", re.DOTALL
@@ -71,6 +79,8 @@ _SETS = re.compile(
 )
 #: Secrets in addresses.
 _SIGNATURE = re.compile(r"(?:signature|^sig)$", re.I)
+#: Characters before a name that decide whether it is a reference.
+_MAX_REFERENCE_LENGTH = 300
 _NETRC = re.compile(r"\b(?:machine|login)[ \t]")
 #: The second word of names such as `api key`.
 _SECOND_WORDS = frozenset({"access", "key", "keys", "code", "token", "value"})
@@ -80,18 +90,21 @@ _NOT_A_SECRET = re.compile(
 )
 _QUERY_END = re.compile(r"""&(?=[\w.%\[\]-]{1,100}=)|[\s"'<>]|$""")
 _STRING_END = re.compile(r"[\s,;:)\]}|&<>]|$")
-_LIST_END = re.compile(r"\s*[,\])]")
+_LIST_END = re.compile(r"\s*[,\])}]")
 _HEREDOC = re.compile(r"<<[-~]?[ \t]*[\"']?(\w{1,40})")
 _BRACKET = re.compile(r"[(\[{)\]}]")
-#: A member before the name that it holds, and a member that holds the named value.
+#: A member before the name that it holds, and a member that holds the named value. The commands
+#: `reg` and `Set-Item` have their own.
 _NAMING = (
     r"(?:name|key|path|id|identifier|attribute|field|option|property|parameter|variable|header"
     r"|setting|label|tag)(?:\\*[\"'])?[ \t]*"
 )
-_NAMED_BY = re.compile(rf"{_NAMING}[=:> ][ \t]*(?:\\*[\"'])?(?:[\w.~/-]*[/:])?$", re.I)
+_NAMED_BY = re.compile(
+    rf"(?:{_NAMING}[=:> ]|(?<!\S)/v[ \t])[ \t]*(?:\\*[\"'])?(?:[\w.~/-]*[/:])?$|\benv:$", re.I
+)
 _NAMING_MEMBER = re.compile(rf"{_NAMING}[=:>]", re.I)
 _VALUE_MEMBER = re.compile(
-    r"(?:(?:values?|\bdefault)(?:\\*[\"'])?[ \t]*[=:>]|--values?[ \t])[ \t]*", re.I
+    r"(?:(?:values?|\bdefault)(?:\\*[\"'])?[ \t]*[=:>]|(?<!\w)(?:--?values?|/d)[ \t])[ \t]*", re.I
 )
 #: Separators of a command's words, or of its argument list.
 _BLANKS = r"[\ \t\x1f\"',\[\]]"
@@ -99,34 +112,120 @@ _ITEM = rf"\n[\ \t]*+-[\ \t]{_BLANKS}{{0,20}}+"
 _B = rf"(?:{_BLANKS}{{1,20}}+(?:{_ITEM})?|{_ITEM})"
 #: Words of the same command: a semicolon before a quotation mark is part of a string.
 _W = r"(?:[^\n;|]|\n[\ \t]*+-[\ \t]|[;|](?=[^\n\"']{0,60}[\"'])){0,300}?"
-#: Places of secrets in commands, SQL and templates.
-_PLACES = re.compile(
-    rf"""\b(?:
-    (?<!--name\ )(?:mysql\w*|mariadb[\w-]*|mongo\w*|sshpass|cqlsh|user(?:add|mod)|7za?)
-        {_W}{_B}(?-i:-p)
-    |(?:docker|podman|nerdctl|helm|oras|skopeo|buildah|crane|az)(?:{_B}[\w-]{{1,20}}){{0,2}}?
-        {_B}login\b{_W}{_B}-p
-    |(?:sqlcmd|bcp|mosquitto_\w+|zip|unzip){_W}{_B}(?-i:-P)|ldap\w+{_W}{_B}-w
-    |(?:redis-cli|https?(?=[\ \x1f])){_W}{_B}-a(?={_B})|openssl{_W}{_B}-k(?={_B})
-    |(?:curl|wget|smbclient|rpcclient)\b{_W}{_B}(?:-u|--(?:proxy-)?user)=?(?:{_B})?[^\s:%,"']{{0,100}}[:%,]
-    |sqlplus\b(?:{_B}-\S+)*{_B}[\w$\#\[\]-]{{1,100}}/(?=[^@\s])
-    |(?:sqlplus|sqlldr|expdp|impdp|rman|sqlcl)\b{_W}[\s="'][\w$\#\[\]-]{{1,100}}/(?=[^/\s@]+@)
-    |(?:htpasswd|mosquitto_passwd)(?:{_B}-\w+)*?{_B}-\w*b\w*(?:{_B}-\w+)*{_B}[^\s"']+(?={_B})
-    |vault{_B}login(?:{_B}-\S+)*(?={_B}\S)|net1?{_B}user{_B}[^\s/]+(?={_B}[^\s/])
-    |rabbitmqctl{_B}(?:add_user|\w+_password){_B}\S+(?={_B})
-    |convertto-securestring\b(?:{_B}-\w+)*(?={_B}[^\s-])
-    |identified\s+(?:with\s+\S+\s+)?(?:by|as)\b|set\s+password\b[^=\n]{{0,200}}=
-    |create\s+(?:or\s+replace\s+)?(?:(?:persistent|temporary)\s+)?secret\s(?=\s*[\w("])
-    |securestring\b[^\n]{{0,400}}?[ \t]--value\b
-    |noecho\b(?!\W+(?:false|no)\b)[^\n{{}}]{{0,400}}?\b(?:default|allowedvalues)\b
-    |(?:default|allowedvalues)\b(?=\W{{1,9}}\w[^\n{{}}]{{0,400}}?\bnoecho\b(?!\W+(?:false|no)\b))
-    )|--value\b(?=[^\n]{{0,400}}?\bsecurestring\b)""",
-    re.I | re.VERBOSE,
+#: Places of secrets in commands, SQL and templates. The quick check is made of their signs.
+_PLACES = tuple(
+    _Place(tuple(signs.split("|")), re.compile(rf"\b(?:{source})", re.I | re.VERBOSE))
+    for signs, source in (
+        (
+            "mysql|mariadb|mongo|sshpass|cqlsh|useradd|usermod|7z",
+            rf"(?<!--name\ )(?:mysql\w*|mariadb[\w-]*|mongo\w*|sshpass|cqlsh|user(?:add|mod)|7za?)"
+            rf"{_W}{_B}(?-i:-p)",
+        ),
+        (
+            "login",
+            rf"(?:docker|podman|nerdctl|helm|oras|skopeo|buildah|crane|az|oc|cf|ibmcloud)"
+            rf"(?:{_B}[\w-]{{1,20}}){{0,2}}?{_B}login\b{_W}{_B}-p",
+        ),
+        (
+            "sqlcmd|bcp |bcp\x1f|mosquitto_|zip |zip\x1f|ipmitool|knife",
+            rf"(?:sqlcmd|(?:bcp|zip|unzip)(?=[\ \x1f])|mosquitto_\w+|ipmitool|knife)"
+            rf"{_W}{_B}(?-i:-P)",
+        ),
+        ("ldap", rf"ldap\w+{_W}{_B}-w"),
+        (
+            "redis-cli|http |https |http\x1f|https\x1f",
+            rf"(?:redis-cli|https?(?=[\ \x1f])){_W}{_B}-a(?={_B})",
+        ),
+        ("openssl", rf"openssl{_W}{_B}-k(?={_B})"),
+        ("twine", rf"twine{_W}{_B}(?-i:-p)(?={_B})"),
+        ("schtasks", rf"schtasks{_W}{_B}/r?p(?=:|{_B})"),
+        ("winrs", rf"winrs{_W}{_B}[-/]p:"),
+        ("snmp", rf"snmp(?!-server)\w*{_W}{_B}(?-i:-[AXc])"),
+        ("snmp-server", rf"snmp-server{_W}{_B}(?:community|auth{_B}(?:md5|sha[-\w]*)){_B}"),
+        ("createuser", rf"createuser{_B}\S+{_B}(?:md5|sha[-\w]*)(?={_B})"),
+        ("rocommunity|rwcommunity", rf"r[ow]community6?(?={_B})"),
+        ("setuser", rf"acl{_B}setuser\b{_W}{_B}[<>](?=\S)"),
+        ("jenkins", rf"jenkins{_W}{_B}-auth{_B}[^\s:@\"']{{1,100}}:"),
+        (
+            "curl|wget|smbclient|rpcclient",
+            rf"(?:curl|wget|smbclient|rpcclient)\b{_W}{_B}"
+            rf"(?:(?:-u|--(?:proxy-)?user)=?(?:{_B})?[^\s:%,\"']{{0,100}}[:%,]"
+            rf"|(?-i:-b)(?=(?:{_B})?[^\s=;\"']{{1,100}}=))",
+        ),
+        (
+            "--user|--proxy-user",
+            # Not the user and the group of a container, which often have one name.
+            r"(?<=--)(?:proxy-)?user[\"']?(?:[\ =,]{1,3}[\"']|[\ \t]*\n[\ \t]*-[\ \t]+[\"']?)"
+            r"(?P<user>[a-z_][\w.@-]{0,60}):(?!(?P=user)(?:[\s\"\',\]]|$))(?=[^\s:/])",
+        ),
+        (
+            "sqlplus",
+            rf"sqlplus\b(?:{_B}-\S+)*{_B}[\w$\#\[\]-]{{1,100}}/(?=[^@\s])",
+        ),
+        (
+            "sqlplus|sqlldr|expdp|impdp|rman|sqlcl",
+            rf"(?:sqlplus|sqlldr|expdp|impdp|rman|sqlcl)\b{_W}[\s=\"'][\w$\#\[\]-]{{1,100}}/"
+            rf"(?=[^/\s@]+@)",
+        ),
+        (
+            "htpasswd|mosquitto_passwd",
+            rf"(?:htpasswd|mosquitto_passwd)(?:{_B}-\w+)*?{_B}-\w*b\w*(?:{_B}-\w+)*{_B}[^\s\"']+"
+            rf"(?={_B})",
+        ),
+        ("vault", rf"vault{_B}login(?:{_B}-\S+)*(?={_B}\S)"),
+        (
+            "net user|net1 user|net\x1fuser|net1\x1fuser",
+            rf"net1?[\ \x1f]user{_B}[^\s/]+(?={_B}[^\s/])",
+        ),
+        ("rabbitmqctl", rf"rabbitmqctl{_B}(?:add_user|\w+_password){_B}\S+(?={_B})"),
+        ("convertto-securestring", rf"convertto-securestring\b(?:{_B}-\w+)*(?={_B}[^\s-])"),
+        ("identified", r"identified\s+(?:with\s+\S+\s+)?(?:by|as)\b"),
+        (
+            " secret|\tsecret|\nsecret",
+            r"create\s+(?:or\s+replace\s+)?(?:(?:persistent|temporary)\s+)?"
+            r"(?<=[\ \t\n])secret\s(?=\s*[\w(\"])",
+        ),
+        (
+            "securestring",
+            r"securestring\b[^\n]{0,400}?[ \t]--value\b"
+            r"|(?<=--)value(?=[\s=:\"'])(?=[^\n]{0,400}?\bsecurestring\b)",
+        ),
+        (
+            "noecho",
+            r"noecho\b(?=\W{0,3}[:=])(?!\W+(?:false|no)\b)[^\n{}]{0,400}?"
+            r"\b(?:default|allowedvalues)\b"
+            r"|(?:default|allowedvalues)\b"
+            r"(?=\W{1,9}\w[^\n{}]{0,400}?\bnoecho\b(?=\W{0,3}[:=])(?!\W+(?:false|no)\b))",
+        ),
+    )
 )
-#: A line of a PostgreSQL password file.
+_PLACE_SIGNS = tuple(dict.fromkeys(sign for place in _PLACES for sign in place.signs))
+#: A line of a PostgreSQL password file. Years are not ports.
 _PGPASS = re.compile(
-    r"(?<![\w.:-])[\w.*-]{1,100}:(?:\d?[56]43\d|\*):[^\s:]{1,100}:[^\s:]{1,100}:(?=[^\s:])"
+    r"(?<![\w.:-])[\w.*-]{1,100}:(?:(?!(?:19|20)\d\d:)\d{4,5}|\*):"
+    r"[A-Za-z_*][^\s:]{0,100}:[A-Za-z_*][^\s:]{0,100}:(?=[^\s:])"
 )
+#: The columns of a statement with their values after them.
+_INSERT = re.compile(
+    r"\b(?:insert|replace|upsert)\b[^;()]{1,300}\((?P<columns>[^()]{1,4000})\)\s*"
+    r"(?:overriding\s[a-z\s]{1,40})?(?:values?\b|select\b)\s*",
+    re.I,
+)
+_STATEMENT = re.compile(r"""(?:[^;"']++|"[^"]*+"|'[^']*+'|["'])*""")
+#: A value that is in a later argument, as in `printf`.
+_PLACEHOLDER = re.compile(
+    r"%[-+.\d]{0,9}[a-zA-Z](?!\w)|%\(\w{1,40}\)|\{\w{0,40}\}|\$[\d@*]|\?(?!\w)|(?<![\w:]):\w{1,40}"
+)
+#: Words between a name in a message and its value.
+_FOR = re.compile(r"[ \t]+(?:for|of|to)[ \t]+[^\n:=]{1,80}?(?:[:=]|[ \t](?:is|to)\b)[ \t]*")
+_LAST = re.compile(r"[\"'`.;)\]} \t]*(?:\r?\n|$)")
+#: Commands in which the word `secret` is before names of secrets, not before a value.
+_LISTING = re.compile(
+    r"\b(?:kubectl|oc|docker|podman)\b[^\n;|&]{0,100}"
+    r"\b(?:get|describe|delete|edit|label|annotate|patch|inspect|rm|wait)\s[^\n;|&]{0,100}$",
+    re.I,
+)
+_SECRETS = re.compile(r"\ssecrets?[ \t][\w./ \t-]*$", re.I)
 _AFTER_PLACE = re.compile(rf"(?:{_B}|[=:\s])*")
 #: Commands that read a secret from a pipe, and the pipe's source.
 _SINK = re.compile(
@@ -145,27 +244,43 @@ _JDBC = re.compile(
 )
 #: User information in any other address; also a token in the place of the user.
 _LOGIN = re.compile(r"(?P<before>://[^/\s:@\"'<>]*:)(?P<value>[^/\s\"'<>]+)(?=@)")
-_TOKEN_LOGIN = re.compile(r"(?P<before>\bhttps?://)(?P<value>[\w.~-]{20,})(?=@)")
+_TOKEN_LOGIN = re.compile(
+    r"(?P<before>\bhttps?://)(?P<value>[\w.~-]{20,}(?=:?@)|[\w.~-]++(?=:x-oauth-basic@))"
+)
 
 
-@cached_if_short(200)
-def may_hold_secret(text: str) -> bool:
-    """Returns whether a string may have such a secret; a quick check."""
-    lower = text.lower()
-    return _may_name_secret(lower) or any(part in lower for part in _PLACE_PARTS)
+def may_hold_text_secret(text: str) -> bool:
+    """Returns whether `without_text_secrets` may change a string; a quick check."""
+    return not _is_word(text) and (_has_name(text) or _has_place(text))
 
 
-@cached_if_short(200)
-def may_name_value(word: str) -> bool:
-    """Returns whether a word may name a secret before a colon; a quick check."""
-    return any(sounds_secret(part.rstrip("\"'")) for part in word.split(":", 20)[:-1])
+def may_name_secret(text: str) -> bool:
+    """Returns whether a string may have a name and its value; a quick check."""
+    return not _is_word(text) and _has_name(text)
 
 
-def _may_name_secret(lower: str) -> bool:
-    if any(part in lower for part in _NAME_PARTS):
+def _has_name(text: str) -> bool:
+    if _has(_NAME_PARTS, text):
         return True
-    is_short = "key" in lower or "pat" in lower or "pin" in lower
-    return is_short and _SHORT_PARTS.search(lower) is not None
+    return _has(_SHORT_LETTERS, text) and _SHORT_PARTS.search(text.lower()) is not None
+
+
+def _has_place(text: str) -> bool:
+    if _has(_PLACE_SIGNS, text) or (":" in text and _PGPASS.search(text) is not None):
+        return True
+    return "|" in text and _SINK.search(text) is not None
+
+
+def _is_word(text: str) -> bool:
+    """Returns whether a string has no value after something else: a word, or an ARN."""
+    if _BEFORE.search(text) is not None:
+        return False
+    return ":" not in text or (text[:4] == "arn:" and len(text) < _MAX_REFERENCE_LENGTH)
+
+
+def _has(parts: tuple[str, ...], text: str) -> bool:
+    """Returns whether a string has one of the parts, which are in lowercase."""
+    return not text.isascii() or any(map(text.lower().__contains__, parts))
 
 
 def without_text_secrets(text: str) -> str:
@@ -176,10 +291,13 @@ def without_text_secrets(text: str) -> str:
     >>> without_text_secrets('bash -c "export PASSWORD=\'hunter2\'" x')
     'bash -c "export PASSWORD=HIDDEN_DUE_TO_SECURITY_REASONS" x'
     """
-    lower, spans = text.lower(), list[tuple[int, int]]()
-    if _may_name_secret(lower):
+    spans = list[tuple[int, int]]()
+    if _is_word(text):
+        return text
+    if _has_name(text):
         spans += _Names(text).spans()
-    if any(part in lower for part in _PLACE_PARTS):
+        spans += _inserted(text)
+    if _has_place(text):
         spans += _in_places(text)
     parts, end = [], 0
     for start, stop in sorted(spans):
@@ -195,13 +313,15 @@ def without_logins(text: str) -> str:
     >>> without_logins("jdbc:oracle:thin:scott/tiger@db:1521/orcl")
     'jdbc:oracle:thin:scott/HIDDEN_DUE_TO_SECURITY_REASONS@db:1521/orcl'
     """
-    if "@" not in text:
+    if not may_hold_login(text):
         return text
-    if "jdbc:" in text.lower():
-        text = _JDBC.sub(_login, text)
-    if "://" in text:
-        text = _TOKEN_LOGIN.sub(_login, _LOGIN.sub(_login, text))
-    return text
+    text = _JDBC.sub(_login, text)
+    return _LOGIN.sub(_login, _TOKEN_LOGIN.sub(_login, text))
+
+
+def may_hold_login(text: str) -> bool:
+    """Returns whether `without_logins` may change a string; a quick check."""
+    return "@" in text and ("://" in text or not text.isascii() or "jdbc:" in text.lower())
 
 
 def _login(match: re.Match[str]) -> str:
@@ -243,10 +363,15 @@ class _Names:
                 yield value[0], stop
 
     def _is_reference(self, start: int) -> bool:
-        """Returns whether a name is part of an ARN or of a reference to a secret."""
+        """Returns whether a name is part of an ARN, of a reference to a secret or of a command."""
+        before = self._text[max(0, start - _MAX_REFERENCE_LENGTH) : start]
         if _begins(self._text, start):
-            return False
-        word = self._text[max(0, start - 300) : start].split()[-1]
+            is_kind = self._text.startswith(("secret ", "secrets "), start)
+            is_listed = is_kind or (
+                self._text[start] != "-" and _SECRETS.search(before) is not None
+            )
+            return is_listed and _LISTING.search(before) is not None
+        word = before.split()[-1]
         return "arn:" in word or "{{resolve:" in word
 
     def _value(self, start: int, end: int) -> tuple[int, str] | None:
@@ -260,19 +385,39 @@ class _Names:
         if separator["sets"]:
             return value, separator["sets"]
         if separator["comma"]:
-            # A list of names is not a list of values.
-            if closed and self._is_quoted_name(start) and text[value : value + 1] in set("'\"\\`"):
+            if self._is_paired(start, value, closed):
                 return value, ","
         elif text[start] == "-" or (text[start - 1 : start] == "/" and _begins(text, start - 1)):
-            below = _CONTINUED.match(text, value)
-            value = value if below is None else below.end()
-            following = _WORD.match(text, value)
-            if following is not None and value > end and (following[0][0] != "-" or closed):
+            return self._of_option(end, value, closed)
+        elif separator["gap"]:
+            if self._is_set_by_blank(start, value, closed):
                 return value, " "
-            return None
-        elif separator["gap"] and self._is_set_by_blank(start, value, closed):
-            return value, " "
+            if (later := self._after_words(end)) is not None:
+                return later, ":"
         return self._named(start, end)
+
+    def _of_option(self, end: int, value: int, closed: str | None) -> tuple[int, str] | None:
+        below = _CONTINUED.match(self._text, value)
+        value = value if below is None else below.end()
+        following = _WORD.match(self._text, value)
+        if following is not None and value > end and (following[0][0] != "-" or closed):
+            return value, " "
+        return None
+
+    def _is_paired(self, start: int, value: int, closed: str | None) -> bool:
+        """Returns whether a comma is between a name and its value, not between two names."""
+        if self._text[value : value + 1] not in ("'", '"', "\\", "`"):
+            return False
+        return self._is_quoted_name(start) if closed else self._text[start - 1 : start] == "{"
+
+    def _after_words(self, end: int) -> int | None:
+        """Returns the start of a value after a name and more words, as in `password for a: x`."""
+        words = _FOR.match(self._text, end)
+        following = None if words is None else _WORD.match(self._text, words.end())
+        if words is None or following is None:
+            return None
+        is_value = not _PROSE.match(following[0]) or _LAST.match(self._text, following.end())
+        return words.end() if is_value else None
 
     def _is_set_by_blank(self, start: int, value: int, closed: str | None) -> bool:
         text, following = self._text, _WORD.match(self._text, value)
@@ -314,7 +459,7 @@ class _Names:
             end = _QUERY_END.search(text, value)
             if end is not None and end.start() > value:
                 return end.start()
-        return _line_end(text, value, _limit(text, self._strings, start, value))
+        return _value_end(text, self._strings, start, value)
 
 
 @cached_if_short(200)
@@ -339,6 +484,35 @@ def _limit(text: str, strings: list[tuple[int, int]], name: int, value: int) -> 
     start, end = strings[at] if (at := bisect_left(strings, (name, 0)) - 1) >= 0 else (0, 0)
     is_inside = start < name and value < end - 1 and _STRING_END.match(text, end) is not None
     return end - 1 if is_inside else len(text)
+
+
+def _value_end(text: str, strings: list[tuple[int, int]], name: int, value: int) -> int:
+    """Returns the end of a value: of its line, also after a string with only its place."""
+    limit = _limit(text, strings, name, value)
+    if limit < len(text) and _PLACEHOLDER.match(text, value) is not None:
+        return _line_end(text, limit + 1, len(text))
+    return _line_end(text, value, limit)
+
+
+def _inserted(text: str) -> Iterator[tuple[int, int]]:
+    """Yields the values of statements with a column for secrets, to the end of each statement."""
+    strings, hidden_to = None, 0
+    for insert in _INSERT.finditer(text):
+        if insert.start() < hidden_to:
+            continue
+        columns = [column.strip(" \t\r\n\"`[]'\\") for column in insert["columns"].split(",")]
+        if not any(map(sounds_secret, columns)):
+            continue
+        strings = _strings(text) if strings is None else strings
+        start = insert.end()
+        limit = _limit(text, strings, insert.start(), start)
+        statement = _STATEMENT.match(text, start, limit)
+        end = limit if statement is None else statement.end()
+        if limit < len(text) and _PLACEHOLDER.search(text, start, limit) is not None:
+            end = _line_end(text, limit + 1, len(text))
+        hidden_to = end
+        if not text.startswith(HIDDEN, start):
+            yield start, end
 
 
 def _line_end(text: str, start: int, limit: int) -> int:
@@ -374,7 +548,14 @@ def _closing(text: str, start: int, end: int) -> int:
 def _in_places(text: str) -> Iterator[tuple[int, int]]:
     """Yields the secrets recognized by their place, to the end of their line."""
     strings, hidden_to = _strings(text), 0
-    for place in chain(_PLACES.finditer(text), _PGPASS.finditer(text) if ":" in text else ()):
+    lower = text.lower() if text.isascii() else None
+    tried = [
+        place.expression
+        for place in _PLACES
+        if lower is None or any(map(lower.__contains__, place.signs))
+    ]
+    found = chain.from_iterable(expression.finditer(text) for expression in (*tried, _PGPASS))
+    for place in sorted(found, key=re.Match.end):
         after = _AFTER_PLACE.match(text, place.end())
         start = place.end() if after is None else after.end()
         if start >= hidden_to and start < len(text) and not text.startswith(HIDDEN, start):
@@ -406,7 +587,7 @@ def without_argument_secrets(items: list[Any]) -> list[Any]:
         if is_value and _is_option(words[at - 1], words[at - 2] if at > 1 else ""):
             shown[at] = HIDDEN
     line = "\x1f".join(words)
-    for start, _ in _in_places(line) if may_hold_secret(" ".join(words)) else ():
+    for start, _ in _in_places(line) if _has_place(line) else ():
         at = line.count("\x1f", 0, start)
         shown[at] = words[at][: start - line.rfind("\x1f", 0, start) - 1] + HIDDEN
     return shown

@@ -36,7 +36,7 @@ _ABOUT_A_CHOSEN_SECRET = re.compile(
     r"|(?<=[a-z])(Id|Ids|Name)|[_.-](id|ids|name))$"
     r"|^(is|has|needs|requires?|should|can|allows?|enabled?|disabled?|uses?)([_-]|(?-i:(?=[A-Z])))"
     r"|^(create|get|put|update|delete|describe|list|rotate|restore|batch|generate|validate)"
-    r"(-|(?-i:(?=Secret)))|^aws:(principal|request|resource)tag/",
+    r"(-|(?-i:(?=Secret)))|(^|[_.-])existing[_-]?secret|^aws:(principal|request|resource)tag/",
     re.I,
 )
 #: Names of environment variables as a whole.
@@ -49,7 +49,9 @@ _ENVIRONMENT = re.compile(
 _SECRET_SOUND = re.compile(
     r"(secret|token|(api|app)[ _-]?key|authorization|pass[_-]?code|passwd|pwd|pswd|pass(in|out)"
     r"|credential)s?([_-]?(value|\d{1,3}))?$"
-    r"|(signing|account|shared[ _-]?access|master|hmac|ssh|deploy|webhook|fernet)[ _-]?key$"
+    r"|(signing|account|shared[ _-]?access|master|hmac|ssh|deploy|webhook|fernet|application"
+    r"|subscription|functions|license)[ _-]?key$"
+    r"|(^|[_.:/-])(sec[_-]?key|client[_-]?key([_-]data)?)$|masterauth$"
     r"|(^|[_.:/-])(pass|passw|pw|psk|pin|otp|cvv|cvc|jwt|bearer|dsn|pat|auths|kube[_-]?config([_-]content)?)\d?$"
     r"|(?-i:[a-z](Pass|Pw|PW|Jwt|JWT|Dsn|DSN|Pat|PAT))$|^(set-)?cookie$"
     r"|(?<!com)(?<!by)(?<!tres)(?<!sur)(?<!over)(?<!under)(?<=[a-z])pass$"
