@@ -63,6 +63,7 @@ def named(request: Request, using: Router | None = None) -> tuple[str | None, st
         ("GET", "/bucket", "publicAccessBlock", "GetPublicAccessBlock"),
         ("GET", "/bucket", "uploads", "ListMultipartUploads"),
         ("POST", "/bucket", "delete", "DeleteObjects"),
+        ("POST", "/bucket/key", "delete", "DeleteObjects"),
         ("PUT", "/bucket/key", "", "PutObject"),
         ("GET", "/bucket/key", "", "GetObject"),
         ("GET", "/bucket/key", "acl", "GetObjectAcl"),

@@ -379,14 +379,11 @@ class Router:
             bucket = None  # the label is the route of an answer
         path = f"/{bucket}{path}" if bucket else _with_bucket_first(path)
         route = best_route([s3], request, path)
-        if route is None:
-            form = "multipart/form-data" in request.headers.get("content-type", "")
-            if form and request.method == "POST":
-                return Route(s3, "PostObject", "rest-xml", {"Bucket": path.strip("/")})
-            return Route(s3, None, "rest-xml", _s3_labels(path))
-        needed = _MADE_BY_QUERY.get(route.operation or "")
-        if needed is not None and needed not in dict(parse_qsl(request.query)):
-            return Route(s3, None, "rest-xml", _s3_labels(path))
+        needed = _MADE_BY_QUERY.get(route.operation or "") if route else None
+        if route is None or (needed is not None and needed not in dict(parse_qsl(request.query))):
+            return _other_s3_post(s3, request, path) or Route(
+                s3, None, "rest-xml", _s3_labels(path)
+            )
         if signing_name == "s3express" and route.operation == "ListBuckets":
             return Route(s3, "ListDirectoryBuckets", "rest-xml")
         return route
@@ -503,6 +500,20 @@ def _with_bucket_first(path: str) -> str:
     if unquote(rest).startswith("arn:"):
         return f"/{rest}"  # of an access point
     return f"/{_SLASH.sub('/', rest, count=1)}"
+
+
+def _other_s3_post(s3: Service, request: Request, path: str) -> Route | None:
+    """Returns the call of a POST to S3 that the model does not describe."""
+    if request.method != "POST":
+        return None
+    bucket = path.split("/")[1]
+    if "delete" in dict(parse_qsl(request.query, keep_blank_values=True)):
+        # SeaweedFS deletes the objects in the body, whatever follows the bucket.
+        return best_route([s3], request, f"/{bucket}")
+    is_form = "multipart/form-data" in request.headers.get("content-type", "")
+    if is_form and path.strip("/") == bucket:
+        return Route(s3, "PostObject", "rest-xml", {"Bucket": bucket})
+    return None
 
 
 def _s3_labels(path: str) -> dict[str, str]:

@@ -731,7 +731,7 @@ def test_an_undecodable_call_keeps_method_path_and_reason(request_: Request, rea
     ("request_", "reason"),
     [
         (an_s3_request("PUT", "/b", "tagging", body=b"<Tagging>"), "not well-formed XML"),
-        (an_s3_request("POST", "/b/k", "delete"), "operation is not known"),
+        (an_s3_request("PATCH", "/b/k"), "operation is not known"),
     ],
 )
 def test_an_undecodable_call_to_s3_keeps_its_bucket(request_: Request, reason: str) -> None:
