@@ -91,6 +91,16 @@ NAMED = (
     # a name and its value with words between
     *("printf '{n}=%s\\n' '{s}' > f", "printf '%s\\n{n}=%s' a '{s}'", '"{n}={{}}".format("{s}")'),
     *("<key>{n}</key><string>{x}</string>", "<dict>\n<key>{n}</key>\n<data>{x}</data>\n</dict>"),
+    *(
+        '{{{n}, <<"{s}">>}}',
+        '{{<<"{n}">>, <<"{s}">>}}',
+        '{{:{n}, "{s}"}}',
+        "Set-Item Env:\\{n} '{s}'",
+    ),
+    *(
+        "Set-Item -Path Env:\\{n} -Value '{s}'",
+        "INSERT INTO t({k}) OUTPUT inserted.id VALUES ('{s}')",
+    ),
     *('{{{n}, "{s}"}}', '{{ {{{n}, "{s}"}}, {{user, "a"}} }}', "{n} for user 'a': {u}"),
     *("Enter the {n} of the host h: {u}", "the {n} for a is {u}", "{n} for db = {u}"),
     *('Set-ItemProperty -Path p -Name {n} -Value "{s}"', 'Set-Item Env:{n} -Value "{s}"'),
@@ -184,6 +194,9 @@ NAMELESS = (
         "xoxb-{t}",
         "hvs.{t}",
     ),
+    *("winrs /r:h /u:a /p:{u} dir", "twine upload -u a -p{u} d", "user bob on >{u} ~* +@all"),
+    *("curl -sb 'sid={s}' https://h", "curl -su a:{u} https://h", '- "--user=a:{u}"\n- b'),
+    *("printf 'a\\n{u}\\n' > /etc/openvpn/auth.txt", "Set-ItemProperty p DefaultPassword '{s}'"),
     *("see glpat-{t}", "github_pat_{t}", "a: sk_live_{t}", "- sk-ant-{t}"),
 )
 #: Values by their spelling, without quotes around them. C is the place of the canary.

@@ -63,7 +63,7 @@ _REST = re.compile(
 _NAME = re.compile(r"(?:(?<!\\)|(?<=\\)(?:[nrt]|(?![nrt])))((?<!-)-*+[\w%][\w.%-]*+)")
 #: The separator between a name and its value, after the end of quotes and brackets.
 _SEPARATOR = re.compile(
-    r"""(?P<closed>\\*+["'`]|&quot;|&\#3[49];)?(?:\[[^\]\s]{0,40}\]|[\])}])*"""
+    r"""(?P<closed>\\*+["'`]|&quot;|&\#3[49];)?(?:\[[^\]\s]{0,40}\]|[\])}]|>>)*"""
     r"""(?P<gap>(?:[ \t]|\\t)*(?:(?<=[ \t])(?:is|was)\b[ \t]*+)?)"""
     r"""(?:(?P<sets>=>|->|<-|:=|[-+?:|.!~^]{0,2}={1,3}|:(?!:|//)|\((?=[ \t]*\\*["']))"""
     r"""|(?P<comma>,))?[ \t]*+"""
@@ -100,7 +100,7 @@ _NAMING = (
     r"|setting|label|tag)(?:\\*[\"'])?[ \t]*"
 )
 _NAMED_BY = re.compile(
-    rf"(?:{_NAMING}[=:> ]|(?<!\S)/v[ \t])[ \t]*(?:\\*[\"'])?(?:[\w.~/-]*[/:])?$|\benv:$", re.I
+    rf"(?:{_NAMING}[=:> ]|(?<!\S)/v[ \t])[ \t]*(?:\\*[\"'])?(?:[\w.~/-]*[/:])?$|\benv:\\?$", re.I
 )
 _NAMING_MEMBER = re.compile(rf"{_NAMING}[=:>]", re.I)
 _VALUE_MEMBER = re.compile(
@@ -137,7 +137,7 @@ _PLACES = tuple(
             rf"(?:redis-cli|https?(?=[\ \x1f])){_W}{_B}-a(?={_B})",
         ),
         ("openssl", rf"openssl{_W}{_B}-k(?={_B})"),
-        ("twine", rf"twine{_W}{_B}(?-i:-p)(?={_B})"),
+        ("twine", rf"twine{_W}{_B}(?-i:-p)"),
         ("schtasks", rf"schtasks{_W}{_B}/r?p(?=:|{_B})"),
         ("winrs", rf"winrs{_W}{_B}[-/]p:"),
         ("snmp", rf"snmp(?!-server)\w*{_W}{_B}(?-i:-[AXc])"),
@@ -145,17 +145,23 @@ _PLACES = tuple(
         ("createuser", rf"createuser{_B}\S+{_B}(?:md5|sha[-\w]*)(?={_B})"),
         ("rocommunity|rwcommunity", rf"r[ow]community6?(?={_B})"),
         ("setuser", rf"acl{_B}setuser\b{_W}{_B}[<>](?=\S)"),
+        (
+            " >|\t>",
+            r"user[\ \t]+\S{1,60}[\ \t]+(?:on|off|reset\w*)\b[^\n]{0,200}?[\ \t]>(?=\S)",
+        ),
         ("jenkins", rf"jenkins{_W}{_B}-auth{_B}[^\s:@\"']{{1,100}}:"),
         (
             "curl|wget|smbclient|rpcclient",
             rf"(?:curl|wget|smbclient|rpcclient)\b{_W}{_B}"
-            rf"(?:(?:-u|--(?:proxy-)?user)=?(?:{_B})?[^\s:%,\"']{{0,100}}[:%,]"
-            rf"|(?-i:-b)(?=(?:{_B})?[^\s=;\"']{{1,100}}=))",
+            rf"(?:(?:-[a-z]{{0,5}}u|--(?:proxy-)?user)=?(?:{_B})?[^\s:%,\"']{{0,100}}[:%,]"
+            rf"|(?-i:-[a-zA-Z]{{0,5}}b)(?=(?:{_B})?[^\s=;\"']{{1,100}}=))",
         ),
         (
             "--user|--proxy-user",
             # Not the user and the group of a container, which often have one name.
-            r"(?<=--)(?:proxy-)?user[\"']?(?:[\ =,]{1,3}[\"']|[\ \t]*\n[\ \t]*-[\ \t]+[\"']?)"
+            r"(?<=--)(?:proxy-)?user[\"']?"
+            r"(?:[\ =,]{1,3}[\"']|[\ \t]*\n[\ \t]*-[\ \t]+[\"']?"
+            r"|(?:(?<=[\"'\[]--user)|(?<=-\ --user))[\ =])"
             r"(?P<user>[a-z_][\w.@-]{0,60}):(?!(?P=user)(?:[\s\"\',\]]|$))(?=[^\s:/])",
         ),
         (
@@ -208,7 +214,7 @@ _PGPASS = re.compile(
 #: The columns of a statement with their values after them.
 _INSERT = re.compile(
     r"\b(?:insert|replace|upsert)\b[^;()]{1,300}\((?P<columns>[^()]{1,4000})\)\s*"
-    r"(?:overriding\s[a-z\s]{1,40})?(?:values?\b|select\b)\s*",
+    r"(?:(?:overriding|output)\s[\w\s.,]{1,200}?)?(?:values?\b|select\b)\s*",
     re.I,
 )
 _STATEMENT = re.compile(r"""(?:[^;"']++|"[^"]*+"|'[^']*+'|["'])*""")
@@ -229,7 +235,9 @@ _SECRETS = re.compile(r"\ssecrets?[ \t][\w./ \t-]*$", re.I)
 _AFTER_PLACE = re.compile(rf"(?:{_B}|[=:\s])*")
 #: Commands that read a secret from a pipe, and the pipe's source.
 _SINK = re.compile(
-    r"\bchpasswd|--(?:password-)?stdin|--with-token|\bsudo[ \t]+-S\b|\bconvertto-securestring", re.I
+    r">[ \t]*[\"']?[\w./~-]{0,100}openvpn[\w./~-]{0,60}?(?:auth|cred|pass|login)"
+    r"|\bchpasswd|--(?:password-)?stdin|--with-token|\bsudo[ \t]+-S\b|\bconvertto-securestring",
+    re.I,
 )
 _ECHO = re.compile(r"\b(?:echo|printf|write-output)[ \t]+|(?<!\w)[\"'](?=\S)", re.I)
 #: Words before a word that may name or be a secret without a dash.
@@ -268,7 +276,7 @@ def _has_name(text: str) -> bool:
 def _has_place(text: str) -> bool:
     if _has(_PLACE_SIGNS, text) or (":" in text and _PGPASS.search(text) is not None):
         return True
-    return "|" in text and _SINK.search(text) is not None
+    return ("|" in text or ">" in text) and _SINK.search(text) is not None
 
 
 def _is_word(text: str) -> bool:
@@ -406,9 +414,9 @@ class _Names:
 
     def _is_paired(self, start: int, value: int, closed: str | None) -> bool:
         """Returns whether a comma is between a name and its value, not between two names."""
-        if self._text[value : value + 1] not in ("'", '"', "\\", "`"):
+        if not self._text.startswith(("'", '"', "\\", "`", "<<"), value):
             return False
-        return self._is_quoted_name(start) if closed else self._text[start - 1 : start] == "{"
+        return self._is_quoted_name(start) if closed else self._text.endswith(("{", "{:"), 0, start)
 
     def _after_words(self, end: int) -> int | None:
         """Returns the start of a value after a name and more words, as in `password for a: x`."""
@@ -566,7 +574,8 @@ def _in_places(text: str) -> Iterator[tuple[int, int]]:
         line = text.rfind("\n", line, sink.start()) + 1 or line
         echo = _ECHO.search(text, line, sink.start())
         start = sink.start() if echo is None else echo.end()
-        if "|" in text[start : sink.start()] and not text.startswith(HIDDEN, start):
+        is_read = sink[0][0] == ">" or "|" in text[start : sink.start()]
+        if is_read and not text.startswith(HIDDEN, start):
             yield start, _line_end(text, sink.start(), len(text))
 
 
