@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import gc
 import os
+import stat
 import subprocess
 import sys
 import tempfile
 import threading
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,7 @@ from opentrail.adapters.system import (
     restore_garbage_collection,
     sync,
     tune_garbage_collection,
+    write_private,
 )
 
 
@@ -64,6 +67,28 @@ def test_an_unsupported_full_sync_becomes_a_plain_one(
     with tempfile.TemporaryFile() as file:
         sync(file.fileno())
         assert synced == [file.fileno()]
+
+
+@pytest.mark.parametrize("before", [None, 0o644])
+def test_private_file_is_its_owners_alone(tmp_path: Path, before: int | None) -> None:
+    file = tmp_path / "file"
+    if before is not None:
+        file.write_text("longer than the new content")
+        file.chmod(before)
+    write_private(file, b"new")
+    assert (file.read_bytes(), stat.S_IMODE(file.stat().st_mode)) == (b"new", 0o600)
+
+
+def test_private_file_may_be_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o644)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_private(pipe, b"new")
+        assert os.read(reading, 10) == b"new"
+        assert stat.S_IMODE(pipe.stat().st_mode) == 0o644
+    finally:
+        os.close(reading)
 
 
 def test_a_process_runs_until_it_has_ended() -> None:

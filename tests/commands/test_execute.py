@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -74,6 +75,8 @@ def test_a_summary_has_changes_and_failures(tmp_path: Path) -> None:
     statements = json.loads(policy.read_text())["Statement"]
     assert [each["Action"] for each in statements] == [["iam:CreateUser"], ["s3:CreateBucket"]]
     assert (kept / "data" / "state.db").is_file()
+    for path in (records, kept, *kept.rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
 
 def test_the_calls_of_terraform_are_summed_up(tmp_path: Path) -> None:

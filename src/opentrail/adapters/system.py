@@ -7,6 +7,7 @@ import fcntl
 import gc
 import os
 import resource
+import stat
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,16 @@ class SystemClock:
     def now(self) -> datetime:
         """Returns the current time, aware and UTC."""
         return datetime.now(UTC)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Writes a file that only its owner can read, even if it existed with other permissions."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():  # no pipe or terminal
+            os.fchmod(descriptor, 0o600)
+        file.write(content)
 
 
 def cpu_count() -> int:

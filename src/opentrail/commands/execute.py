@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from opentrail.adapters.system import write_private
 from opentrail.commands.client import Console
 from opentrail.commands.rendering import json_text
 from opentrail.commands.sandbox import BuiltInUpstream, ReservedPort, begin_moto, wait_for_moto
@@ -260,7 +261,7 @@ def _errors(records: Iterator[Record]) -> list[dict[str, Any]]:
 def _write_files(options: argparse.Namespace, records: Sequence[Record]) -> None:
     if options.ndjson:
         lines = (json.dumps(record, separators=(",", ":")) for record in records)
-        Path(options.ndjson).write_text("".join(f"{line}\n" for line in lines))
+        write_private(Path(options.ndjson), "".join(f"{line}\n" for line in lines).encode())
     if options.policy:
         from opentrail.permissions.generate import generate, kinds_of
 

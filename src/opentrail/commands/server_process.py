@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from opentrail.adapters import parent
+from opentrail.adapters.system import write_private
 from opentrail.commands.client import Console, find
 from opentrail.commands.sandbox import ADMIN, ADMIN_KEY_ID, ADMIN_SECRET, ReservedPort
 from opentrail.core.errors import OpentrailError
@@ -82,7 +83,8 @@ class ServerProcess:
         self._count += 1
         log, config = self._folder / "server.log", self._folder / "opentrail.toml"
         names = "\n".join(f'{name} = "{value}"' for name, value in ADMIN.items())
-        config.write_text(f"[directory.{ADMIN_KEY_ID}]\n{names}\n")
+        write_private(config, f"[directory.{ADMIN_KEY_ID}]\n{names}\n".encode())
+        write_private(log, b"")
         # -P, so that the server does not import modules of pytest's folder.
         command = [sys.executable, "-P", "-m", parent.__name__, "serve"]
         command += ["--data-dir", str(self.data_dir), "--listen", self._port.address]
