@@ -374,7 +374,7 @@ async def _all(tasks: list[asyncio.Task[None]]) -> None:
 
 
 def test_cluster_keeps_every_record_once_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_ATTEMPT_SECONDS", "_REPEAT_SECONDS", "_POLL_SECONDS"):
+    for name in ("_ATTEMPT_SECONDS", "_REPEAT_SECONDS", "_ORDER_POLL_SECONDS"):
         monkeypatch.setattr(module, name, 0.01)
     run_state_machine_as_test(
         ClusterOfNodes,

@@ -451,5 +451,5 @@ def test_a_store_is_shared_with_another_account(server: Opentrail) -> None:
         return results if results["QueryStatus"] == "FINISHED" else None
 
     assert eventually(ended, "the query finishes")["QueryResultRows"] == [[{"n": "1"}]]
-    with pytest.raises(ClientError, match="Table 'event_history' does not exist"):
+    with pytest.raises(ClientError, match="EventDataStoreNotFound"):
         other.start_query(QueryStatement=f"{statement} UNION TABLE event_history", **shared)
