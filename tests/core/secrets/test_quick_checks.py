@@ -52,7 +52,7 @@ SEPARATORS = [
     "\xa0",
 ]
 MIXED = st.lists(st.sampled_from([*WORDS, *SEPARATORS]), min_size=1, max_size=14).map("".join)
-#: Steps whose check decides what is markup.
+#: Their checks define markup.
 MARKUP = (embedded._in_xml, embedded._in_escaped_xml)
 TEXTS = st.one_of(MIXED, st.sampled_from(SPELLINGS))
 

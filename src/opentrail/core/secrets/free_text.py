@@ -153,12 +153,11 @@ _PLACES = tuple(
         (
             "curl|wget|smbclient|rpcclient",
             rf"(?:curl|wget|smbclient|rpcclient)\b{_W}{_B}"
-            rf"(?:(?:-[a-z]{{0,5}}u|--(?:proxy-)?user)=?(?:{_B})?[^\s:%,\"']{{0,100}}[:%,]"
+            rf"(?:(?:-[a-z]{{0,5}}u|--(?:proxy-)?user)=?(?:{_B})?[^\s:%,\"']{{0,100}}(?:[%,]|:(?!//))"
             rf"|(?-i:-[a-zA-Z]{{0,5}}b)(?=(?:{_B})?[^\s=;\"']{{1,100}}=))",
         ),
         (
             "--user|--proxy-user",
-            # Not the user and the group of a container, which often have one name.
             r"(?<=--)(?:proxy-)?user[\"']?"
             r"(?:[\ =,]{1,3}[\"']|[\ \t]*\n[\ \t]*-[\ \t]+[\"']?"
             r"|(?:(?<=[\"'\[]--user)|(?<=-\ --user))[\ =])"
@@ -208,7 +207,7 @@ _PLACES = tuple(
 _PLACE_SIGNS = tuple(dict.fromkeys(sign for place in _PLACES for sign in place.signs))
 #: A line of a PostgreSQL password file. Years are not ports.
 _PGPASS = re.compile(
-    r"(?<![\w.:-])[\w.*-]{1,100}:(?:(?!(?:19|20)\d\d:)\d{4,5}|\*):"
+    r"(?<![\w.:-])(?!\d{4}-\d\d)[\w.*-]{1,100}:(?:(?!(?:19|20)\d\d:)\d{4,5}|\*):"
     r"[A-Za-z_*][^\s:]{0,100}:[A-Za-z_*][^\s:]{0,100}:(?=[^\s:])"
 )
 #: The columns of a statement with their values after them.
@@ -222,6 +221,7 @@ _STATEMENT = re.compile(r"""(?:[^;"']++|"[^"]*+"|'[^']*+'|["'])*""")
 _PLACEHOLDER = re.compile(
     r"%[-+.\d]{0,9}[a-zA-Z](?!\w)|%\(\w{1,40}\)|\{\w{0,40}\}|\$[\d@*]|\?(?!\w)|(?<![\w:]):\w{1,40}"
 )
+_CONTAINER = re.compile(r"\b(?:docker|podman|nerdctl|compose)\b", re.I)
 #: Words between a name in a message and its value.
 _FOR = re.compile(r"[ \t]+(?:for|of|to)[ \t]+[^\n:=]{1,80}?(?:[:=]|[ \t](?:is|to)\b)[ \t]*")
 _LAST = re.compile(r"[\"'`.;)\]} \t]*(?:\r?\n|$)")
@@ -564,6 +564,8 @@ def _in_places(text: str) -> Iterator[tuple[int, int]]:
     ]
     found = chain.from_iterable(expression.finditer(text) for expression in (*tried, _PGPASS))
     for place in sorted(found, key=re.Match.end):
+        if "user" in place.re.groupindex and _is_of_container(text, place.start()):
+            continue
         after = _AFTER_PLACE.match(text, place.end())
         start = place.end() if after is None else after.end()
         if start >= hidden_to and start < len(text) and not text.startswith(HIDDEN, start):
@@ -577,6 +579,12 @@ def _in_places(text: str) -> Iterator[tuple[int, int]]:
         is_read = sink[0][0] == ">" or "|" in text[start : sink.start()]
         if is_read and not text.startswith(HIDDEN, start):
             yield start, _line_end(text, sink.start(), len(text))
+
+
+def _is_of_container(text: str, option: int) -> bool:
+    """Returns whether `--user` names the user and the group of a container."""
+    line = max(text.rfind("\n", 0, option) + 1, option - _MAX_REFERENCE_LENGTH)
+    return _CONTAINER.search(text, line, option) is not None
 
 
 def without_argument_secrets(items: list[Any]) -> list[Any]:

@@ -31,7 +31,7 @@ _ABOUT_A_CHOSEN_SECRET = re.compile(
     r"(arn|identifier|version|algorithm|type|mode|length|policy|policies|status|(?<![a-z])state"
     r"|rotation|rotated|required|reset|resets|enabled|disabled|expiry|expires|expiration|expired"
     r"|age|(?<!ac)count|team|owner|manager|provider|complexity|strength|history|reuse"
-    r"|last[ _-]?used|changed|(updated|created|rotated|expires)[ _-]?at"
+    r"|last[ _-]?used|changed|(updated|created|rotated|expire[sd]|changed|reset|used)[ _-]?at"
     r"|ref|reference|selector|url|uri|endpoint"
     r"|(?<=[a-z])(Id|Ids|Name)|[_.-](id|ids|name))$"
     r"|^(is|has|needs|requires?|should|can|allows?|enabled?|disabled?|uses?)([_-]|(?-i:(?=[A-Z])))"
