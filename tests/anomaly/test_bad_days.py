@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,20 +70,28 @@ def test_an_impossible_data_directory_exits_74(tmp_path: Path) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 24 MB."""
-    folder = tmp_path / "small"
+    with file_system(tmp_path / "small", 24) as folder:
+        yield folder
+
+
+@contextmanager
+def file_system(folder: Path, megabytes: int) -> Iterator[Path]:
+    """Mounts a file system, or skips the test."""
     folder.mkdir()
     mount = shutil.which("mount")
     if mount is None or os.geteuid() != 0:
         pytest.skip("needs root to mount a tmpfs")
     made = subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)],
+        [mount, "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)],
         check=False,
         capture_output=True,
     )
     if made.returncode:
         pytest.skip(f"tmpfs cannot be mounted here: {made.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def fill(folder: Path) -> Path:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import sys
 from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from opentrail.adapters.files import DataDirectory
 from opentrail.app.disk import DiskWatch, file_limits, size_of
 from opentrail.ports.event_store import Excess
+from opentrail.ports.journal import TrimmedJournal
 from opentrail.ports.metrics import Metrics
 from opentrail.settings import Settings
 from tests.factories import an_entry
@@ -173,9 +175,31 @@ async def test_a_filling_disk_is_checked_more_often(place: Place) -> None:
 
 def test_files_are_a_small_part_of_the_space(place: Place) -> None:
     place.used, place.free = 0, 200 * MB
-    file, segment = file_limits(Settings(), place.data.root)
+    file, segment, _ = file_limits(Settings(), place.data.root)
     assert (file, segment) == (200 * MB // 64, 200 * MB // 32)
-    file, _ = file_limits(replace(Settings(), history_size=64 * MB), place.data.root)
+    file, *_ = file_limits(replace(Settings(), history_size=64 * MB), place.data.root)
     assert file == MB
     place.free = math.ceil(0.1 * MB)
-    assert min(file_limits(Settings(), place.data.root)) > 200_000
+    file, segment, reserved = file_limits(Settings(), place.data.root)
+    assert min(file, segment) > 200_000
+    assert reserved == place.free // 32
+    place.free = 1 << 40
+    assert file_limits(Settings(), place.data.root).reserved_bytes == 64 << 20
+
+
+class Positions:
+    """A journal's positions, as far as its space is concerned."""
+
+    first, head = 11, 1_010
+
+
+@asynchronous
+async def test_positions_fit_by_their_bytes(place: Place) -> None:
+    watch, journal = place.watch(), cast(TrimmedJournal, Positions())
+    assert watch.fitting_positions(journal) == sys.maxsize, "the journal's size is unknown"
+    with (place.data.journal / "segment").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 8 << 20)
+    await place.fill(90 * MB, 12 << 20, watch)
+    assert watch.fitting_positions(journal) == 500
+    place.free = 1_000
+    assert watch.fitting_positions(journal) == 100

@@ -203,3 +203,16 @@ async def test_new_store_wakes_the_keeper() -> None:
         await world.files.is_tended.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+@asynchronous
+async def test_files_that_do_not_fit_are_written_in_parts() -> None:
+    world = World()
+    world.keeper = StoreKeeper(world.stores, world.files, world.journal, world.clock, lambda: 40)
+    await world.add("a-store")
+    await world.write(store_keeping.BEHIND)
+    assert await world.keeper.round() == world.journal.head
+    assert world.files.tended == [], "somebody must trim the journal between the parts"
+    for end in (40, 80, 120):
+        await world.keeper.catch_up()
+        assert world.files.tended[-1] == ("a-store", end)

@@ -139,16 +139,23 @@ class Housekeeping:
         await self._site.share(held.expirable)
 
         # The journal. Stores write their next file earlier if that frees a segment.
-        if self._stores and self._pinned_bytes(held):
+        await self._trim(held)
+        while self._stores and self._pinned_bytes(held):
+            trimmable = held.trimmable
             await self._stores.catch_up()
             held = await self._retention.held()
-        trimmed = await self._journal.trim(held.trimmable, _RETAINED_SEGMENTS)
-        if trimmed:
-            log.info("trimmed the journal", extra={"segments": trimmed})
+            await self._trim(held)
+            if held.trimmable == trimmable:
+                break
 
         # The space for the rest.
         if limits is not None and self._site.makes_room:
             await self._make_room(limits.disk, before, held)
+
+    async def _trim(self, held: HeldEntries) -> None:
+        trimmed = await self._journal.trim(held.trimmable, _RETAINED_SEGMENTS)
+        if trimmed:
+            log.info("trimmed the journal", extra={"segments": trimmed})
 
     def _pinned_bytes(self, held: HeldEntries) -> int:
         """Returns the bytes that event data stores keep in the journal."""
@@ -310,7 +317,8 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
 
     stores = Stores(control, journal.newest, clock, lambda store: [removal(store.arn)])
     store_files = site.store_files(engines.trimmed_journal)
-    keeper = StoreKeeper(stores, store_files, journal, clock) if store_files else None
+    fitting = partial(engines.disk.fitting_positions, engines.trimmed_journal)
+    keeper = StoreKeeper(stores, store_files, journal, clock, fitting) if store_files else None
     if store_files:
         stores.table = store_files.table
     takes_imports = store_files is not None and store_files.takes_log_files

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import math
 import shutil
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.sealed_file_names import MAX_FILE_BYTES
 from opentrail.ports.event_store import DATA_CATEGORIES, Excess, ExpiryReason
+from opentrail.ports.journal import TrimmedJournal
 from opentrail.ports.metrics import Metrics
 from opentrail.settings import Settings
 
@@ -34,7 +36,14 @@ _TIGHT_BYTES = 1 << 30
 _FILES = 64
 _SEGMENTS = 32
 _MIN_FILE_BYTES = 256 * 1024
+#: Part of the disk that the journal leaves to other files, and its maximum.
+_RESERVED_PART: Final = 32
+_MAX_RESERVED_BYTES: Final = 64 << 20
 _MIN_SEGMENT_BYTES = 1 << 20
+#: Bytes of free space that a copy of events needs while it is written, per byte in the journal.
+_COPY_RATIO: Final = 3
+#: Minimum positions in a copy, so that there is progress.
+_MIN_FITTING_POSITIONS: Final = 100
 #: Seconds between two checks; fewer while the space lasts less than four of them.
 _MAX_PAUSE_SECONDS = 10.0
 _MIN_PAUSE_SECONDS = 1.0
@@ -83,11 +92,26 @@ def size_of(folder: Path) -> int:
     return total
 
 
-def file_limits(settings: Settings, folder: Path) -> tuple[int, int]:
-    """Returns the maximum bytes of a file of event history, and of a segment of the journal."""
-    space = min(settings.history_size or MAX_FILE_BYTES, shutil.disk_usage(folder).total)
-    file = max(_MIN_FILE_BYTES, space // _FILES)
-    return file, max(_MIN_SEGMENT_BYTES, space // _SEGMENTS)
+class FileLimits(NamedTuple):
+    """Bytes of files in the data directory."""
+
+    #: Maximum of a file of event history, and of a segment of the journal.
+    file_bytes: int
+    segment_bytes: int
+    #: What the journal leaves free on the disk: room to write a file of event history, and to
+    #: store deliveries, so that events can expire.
+    reserved_bytes: int
+
+
+def file_limits(settings: Settings, folder: Path) -> FileLimits:
+    """Returns the limits for a data directory in a folder."""
+    disk = shutil.disk_usage(folder).total
+    space = min(settings.history_size or MAX_FILE_BYTES, disk)
+    return FileLimits(
+        max(_MIN_FILE_BYTES, space // _FILES),
+        max(_MIN_SEGMENT_BYTES, space // _SEGMENTS),
+        min(_MAX_RESERVED_BYTES, disk // _RESERVED_PART),
+    )
 
 
 class DiskWatch:
@@ -160,6 +184,15 @@ class DiskWatch:
             room.append(self._target(size) - use.records)
         least = min((each for each in room if each > 0), default=0)
         return min(_MAX_PAUSE_SECONDS, max(_MIN_PAUSE_SECONDS, least / self._growth / 4))
+
+    def fitting_positions(self, journal: TrimmedJournal) -> int:
+        """Returns how many of the journal's positions fit on the disk once more, in other files."""
+        count = journal.head - journal.first + 1
+        if self._use is None or count <= 0 or not self._use.journal:
+            return sys.maxsize
+        free = shutil.disk_usage(self._data.root).free
+        fitting = int(free * count / self._use.journal / _COPY_RATIO)
+        return max(_MIN_FITTING_POSITIONS, fitting)
 
     # Required expiry
 

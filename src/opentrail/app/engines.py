@@ -133,7 +133,7 @@ async def open_engines(
         trimmed_journal.repair,
         max(await known_imports(control), inventory.imported),
         cache=site.cache,
-        max_bytes=file_limits(settings, data.root)[0],
+        max_bytes=file_limits(settings, data.root).file_bytes,
     )
     journal = ArchivedJournal(trimmed_journal, site.archive(store))
     stack.push_async_callback(mark_journal, control, journal, inventory.record_marked)

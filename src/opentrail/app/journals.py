@@ -134,13 +134,15 @@ class InFiles:
     ) -> SqliteJournal:
         """Opens the files."""
         self._require()
+        limits = file_limits(self._settings, self._data.root)
         journal = SqliteJournal(
             self._data.journal,
             handlers.on_broken,
-            min(SEGMENT_BYTES, file_limits(self._settings, self._data.root)[1]),
+            min(SEGMENT_BYTES, limits.segment_bytes),
             known=known,
             on_lost=handlers.on_lost,
             on_written=handlers.on_written,
+            reserved_bytes=limits.reserved_bytes,
         )
         stack.push_async_callback(journal.close)
         return journal

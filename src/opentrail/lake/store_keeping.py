@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,13 +40,22 @@ class StoreKeeper:
         files: their files.
         journal: has the events.
         clock: the time by which events expire.
+        fitting: returns the number of positions whose events fit on the disk once more.
     """
 
-    def __init__(self, stores: Stores, files: StoreFiles, journal: Journal, clock: Clock) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        files: StoreFiles,
+        journal: Journal,
+        clock: Clock,
+        fitting: Callable[[], int] = lambda: sys.maxsize,
+    ) -> None:
         self._stores = stores
         self._files = files
         self._journal = journal
         self._clock = clock
+        self._fitting = fitting
         #: Id → time of the last writing, in seconds of the loop.
         self._tended: dict[str, float] = {}
         #: Id → time of the last deletion of expired events.
@@ -75,7 +86,10 @@ class StoreKeeper:
         ]
 
     async def catch_up(self) -> None:
-        """Writes the files of all stores, so that the journal can be trimmed."""
+        """Writes the files of all stores, as far as they fit on the disk.
+
+        After each call, the journal can be trimmed, and more fits.
+        """
         await self.round(is_urgent=True)
 
     async def round(self, *, is_urgent: bool = False) -> int | None:
@@ -118,6 +132,11 @@ class StoreKeeper:
         if not is_due and not (may_expire and has_files):
             return covered
         current, until = await self._stores.current(store)
+        fitting = self._fitting()
+        if until - covered > fitting:
+            if not is_urgent:
+                return self._journal.head  # `catch_up` writes a part
+            until = covered + fitting
         since = current.kept_since(self._clock.now()) if may_expire else _EPOCH
         await self._files.tend(current, until, since)
         self._tended[store.id] = now

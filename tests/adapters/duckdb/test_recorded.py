@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from opentrail.adapters.duckdb import recorded as recorded_module
 from opentrail.adapters.duckdb.schema import row_of as row_of_entry
 from opentrail.adapters.duckdb.store import DuckdbEvents
+from opentrail.adapters.sealed_file_names import SealedFile
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.attributes import Attributes
@@ -48,21 +50,61 @@ async def test_full_hot_tables_become_consecutive_files(tmp_path: Path) -> None:
             await here.check(store)
 
 
+@pytest.mark.parametrize("batch", [1, 90])
 @asynchronous
 async def test_few_large_records_also_fill_a_hot_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     async with world(tmp_path, seal_records=1_000) as here, here.opened() as store:
         entries = await here.write(90)
         text = sum(len(entry.record) for entry in entries[:30])
         monkeypatch.setattr(recorded_module, "MAX_TEXT", text)
-        for entry in entries:
-            await store.add([entry])
+        for start in range(0, 90, batch):
+            await store.add(entries[start : start + batch])
         await store.idle()
         assert here.ranges()[0][0] == 1
         assert here.ranges()[0][1] == 30
         assert len(here.ranges()) >= 2
         await here.check(store)
+
+
+@asynchronous
+async def test_files_are_smaller_on_a_nearly_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, seal_records=60) as here:
+        entries = await here.write(60)
+        room = sum(len(entry.record) for entry in entries)
+        usage = shutil.disk_usage(tmp_path)
+        nearly_full = type(usage)(usage.total, usage.total - room, room)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: nearly_full)
+        async with here.opened() as store:
+            await store.idle()
+            assert here.ranges() == [(1, 20), (21, 40), (41, 60)]
+            await here.check(store)
+        async with here.opened() as store:
+            await here.check(store)
+
+
+@asynchronous
+async def test_failed_sealing_is_repeated_without_arrivals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> list[SealedFile]:
+        raise RuntimeError("no space is left")
+
+    async with world(tmp_path, seal_records=10) as here:
+        await here.write(10)
+        with monkeypatch.context() as patch:
+            patch.setattr(recorded_module, "files_of_child", fails)
+            opened = here.opened()
+            store = await opened.__aenter__()
+            await store.idle()
+        assert here.ranges() == []
+        await store.recorded.seal_old()
+        await store.idle()
+        assert here.ranges() == [(1, 10)]
+        await opened.__aexit__(None, None, None)
 
 
 @asynchronous

@@ -38,8 +38,10 @@ TINY_SEGMENT = 24 * 1024
 
 
 @asynccontextmanager
-async def opened(folder: Path, segment_bytes: int = TINY_SEGMENT) -> AsyncIterator[SqliteJournal]:
-    journal = SqliteJournal(folder, segment_bytes=segment_bytes)
+async def opened(
+    folder: Path, segment_bytes: int = TINY_SEGMENT, reserved_bytes: int = 0
+) -> AsyncIterator[SqliteJournal]:
+    journal = SqliteJournal(folder, segment_bytes=segment_bytes, reserved_bytes=reserved_bytes)
     try:
         yield journal
     finally:

@@ -16,7 +16,7 @@ from tests.adapters.sqlite.test_journal import (
     segments,
 )
 from tests.factories import event_id, some_new_entries
-from tests.fakes import asynchronous, eventually, fill, run, small_disk
+from tests.fakes import asynchronous, eventually, fill, run, small_disk, turns
 
 
 @asynchronous
@@ -56,6 +56,24 @@ async def test_a_full_disk_refuses_records_and_recovers_automatically(tmp_path: 
         async with opened(disk) as journal:
             found = [entry.event_id for entry in await journal.read(0, 2_000)]
             assert found == [event_id(number) for number in range(1, acknowledged + 6)]
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_reserved_space_is_left_to_other_files(tmp_path: Path) -> None:
+    reserved = 500_000
+    with small_disk(tmp_path / "disk", 2_000) as disk:
+        async with opened(disk, segment_bytes=1 << 30, reserved_bytes=reserved) as journal:
+            acknowledged = await append_until_refused(journal, 1) - 1
+            assert acknowledged > 100
+            other = disk / "other"
+            other.write_bytes(bytes(reserved // 2))
+            with pytest.raises(RecordRefused, match="disk is full"):
+                await journal.append(some_new_entries(1, 2_000))
+            await turns()
+            assert journal.failure is not None, "a probe leaves the space as well"
+        async with opened(disk) as journal:
+            await append_one_by_one(journal, 5, acknowledged + 1)
 
 
 @pytest.mark.anomaly

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 import orjson
 
@@ -38,6 +40,10 @@ SEAL_FEW_RECORDS = 4_096
 SEAL_SECONDS = 300.0
 #: Characters of records per byte of a sealed file, at least.
 SEAL_TEXT_RATIO = 4
+#: Bytes of free space that a file needs while it is written, per byte of its records.
+_SEALING_RATIO: Final = 3
+_COPY = "INSERT INTO {rest} SELECT * FROM {hot} WHERE position > ?"
+_TEXT = "SELECT coalesce(sum(strlen(record)), 0)::BIGINT FROM {table}"
 #: Rows read per step to compute the chain at a position.
 _CHAIN_ROWS = 5_000
 _RECORDS = (
@@ -186,9 +192,18 @@ class RecordedEvents(EventFiles):
             unseen = [entry for entry in entries if entry.position > self.position]
             while unseen:
                 await self._skip_lost(unseen[0].position - 1)
-                run = _consecutive(unseen)
+                run = self._fitting(_consecutive(unseen))
                 await self._insert_run(run)
                 unseen = unseen[len(run) :]
+
+    def _fitting(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Returns the first entries, which fill the growing table at most."""
+        room = self._max_text - self.tables.tables[-1].text
+        for count, entry in enumerate(entries, 1):
+            room -= len(entry.record)
+            if room <= 0:
+                return entries[:count]
+        return entries
 
     async def _skip_lost(self, until: int) -> None:
         """Continues after position `until` if the journal has lost every position up to it.
@@ -220,14 +235,15 @@ class RecordedEvents(EventFiles):
         await self._seal_full(hot, now)
 
     async def seal_old(self) -> None:
-        """Seals the growing table if it is old, although no entry arrives.
+        """Seals the growing table if it is old, and full ones again whose sealing failed.
 
-        A start reads the entries of hot tables again.
+        Entries that arrive do the same. A start reads the entries of hot tables again.
         """
         async with self._adding:
-            hot = self.tables.tables[-1]
-            if hot.file is None:
-                await self._seal_full(hot, asyncio.get_running_loop().time())
+            *full, growing = self._hot()
+            await self._seal_full(growing, asyncio.get_running_loop().time())
+            if full:
+                self.begin_compaction()
 
     async def _seal_full(self, hot: EventTable, now: float) -> None:
         """Seals the growing table if it is full."""
@@ -298,13 +314,37 @@ class RecordedEvents(EventFiles):
             # Checked again: the journal may be restored while a child reads it.
             if await self._has_lost(full[0]):
                 return False
-            tables = await self._sealed(full[0].first, full[0].last)
+            last = await asyncio.to_thread(self._sealable, full[0])
+            tables = await self._sealed(full[0].first, last)
             if await self._has_lost(full[0]):
                 await self.tables.release(tables)
                 await asyncio.to_thread(remove, [t.file.path for t in tables if t.file])
                 return False
+            if last < full[0].last:
+                tables.append(await self._database.write(self._rest_of, full[0], last))
             await self.tables.replace(full[:1], *tables)
         return True
+
+    def _sealable(self, hot: EventTable) -> int:
+        """Returns the last position of a table whose file fits on the disk; runs in a thread.
+
+        On a nearly full disk, only small files fit. Each of them lets the journal free more.
+        """
+        free, needed = shutil.disk_usage(self._folder).free, _SEALING_RATIO * hot.text
+        if free >= needed:
+            return hot.last
+        return hot.first + (hot.last - hot.first) * free // needed
+
+    def _rest_of(self, hot: EventTable, after: int) -> EventTable:
+        """Returns a table in memory with the later rows of another one; runs in a thread."""
+        rest = self._database.new_hot(after + 1)
+        copied, size = _COPY.format(rest=rest.table.name, hot=hot.table.name), _TEXT
+        self._database.execute(copied, (after,))
+        ((rest.text,),) = self._database.execute(size.format(table=rest.table.name))
+        rest.last, rest.since = hot.last, hot.since
+        rest.oldest, rest.newest = hot.oldest, hot.newest
+        rest.newest_recorded = hot.newest_recorded
+        return rest
 
     async def _has_lost(self, hot: EventTable) -> bool:
         """Returns whether a table has records that the journal lost with a restored backup.

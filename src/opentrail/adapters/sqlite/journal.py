@@ -53,6 +53,7 @@ class SqliteJournal:
         on_lost: called in the loop when positions are found lost.
         on_written: called by the writing thread with position and chain of the last durable record,
             before that is acknowledged.
+        reserved_bytes: bytes of the disk that are left to other files.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class SqliteJournal:
         known: KnownPositions | None = None,
         on_lost: Callable[[LostPositions], None] = lambda lost: None,
         on_written: Callable[[int, bytes], None] = lambda position, chain: None,
+        reserved_bytes: int = 0,
     ) -> None:
         self._on_broken = on_broken
         self._on_written = on_written
@@ -87,7 +89,9 @@ class SqliteJournal:
         self._checks = JournalChecks(self._files, lambda: self._head, self._leave)
 
         # Used by the writing thread alone, from when it starts.
-        self._writer = SegmentWriter(self._files, connection, head, chain, segment_bytes)
+        self._writer = SegmentWriter(
+            self._files, connection, head, chain, segment_bytes, reserved_bytes
+        )
         self._thread = threading.Thread(target=self._write_batches, name="journal", daemon=True)
         self._thread.start()
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from opentrail.adapters.files import sync_folder
 from opentrail.adapters.sqlite.repair import finish_repairs
@@ -22,6 +24,9 @@ from opentrail.core.faults import crash_point
 from opentrail.ports.journal import LostPositions, first_not_lost
 
 log = logging.getLogger(__name__)
+
+#: A record is in the write-ahead log before it is in its segment.
+_WRITTEN_TWICE: Final = 2
 
 #: Pages of the write-ahead log per checkpoint, during which the next group waits. SQLite's default
 #: of 1,000 takes 8 ms where a sync takes 0.3 ms.
@@ -184,6 +189,8 @@ class SegmentWriter:
     chain: bytes
     #: Size at which a new segment is started.
     segment_bytes: int
+    #: Bytes of the disk that are left to other files.
+    reserved_bytes: int = 0
     #: Bytes written since the segment's size was last checked.
     unchecked_bytes: int = 0
 
@@ -207,11 +214,27 @@ class SegmentWriter:
         self.unchecked_bytes += sum(len(entry.record) for entry in entries)
 
     def _insert(self, entries: Sequence[Entry]) -> None:
+        self._require_space(sum(len(entry.record) for entry in entries))
         self.connection.execute("BEGIN IMMEDIATE")
         for statement, values in inserts(entries):
             self.connection.execute(statement, values)
         crash_point("journal.mid-commit")
         self.connection.execute("COMMIT")
+
+    def _require_space(self, size: int) -> None:
+        """Returns if the disk has room for records, and still for other files.
+
+        Trails must be able to deliver, and event history to write its files: only then can events
+        expire, and records fit again.
+
+        Raises:
+            sqlite3.OperationalError: it has not.
+        """
+        if not self.reserved_bytes:
+            return
+        disk = os.statvfs(self.files.folder)
+        if disk.f_bavail * disk.f_frsize < self.reserved_bytes + _WRITTEN_TWICE * size:
+            raise sqlite3.OperationalError("database or disk is full")
 
     def roll_back(self) -> None:
         """Leaves a transaction that failed."""
@@ -225,6 +248,7 @@ class SegmentWriter:
         Raises:
             sqlite3.Error: it failed.
         """
+        self._require_space(0)
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             self.connection.execute("INSERT INTO probe (filler) VALUES (zeroblob(65536))")
