@@ -171,7 +171,7 @@ class Pattern:
             else:
                 literal += next(characters, "\\") if character == "\\" else character
         if len(parts) - sum(isinstance(part, str) for part in parts) > MAX_WILDCARDS:
-            raise UsageError(f"a value must have at most {MAX_WILDCARDS} wildcards (* and ?)")
+            raise UsageError(f"a value must have at most {MAX_WILDCARDS} wildcards")
         return cls(tuple([*parts, literal] if literal or not parts else parts))
 
     @property
