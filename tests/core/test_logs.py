@@ -145,8 +145,8 @@ def test_a_full_pipe_drops_and_counts_lines(pipe: tuple[int, int]) -> None:
     package = logging.getLogger("opentrail")
     package.addHandler(handler)
     try:
-        total = 200
-        for number in range(total):  # more than the pipe and the queue hold
+        total = 400
+        for number in range(total):  # more than the pipe and two full queues hold
             package.warning("line", extra={"number": number, "text": "x" * 10_000})
         numbers, dropped = list[int](), 0
         for line in lines_of(reading):

@@ -220,6 +220,8 @@ class QueueingHandler(logging.Handler):
                     self._queue(self._repetitions.due_lines(self._now()))
                 count, lines = len(self._lines), b"".join(self._lines)
                 dropped, self._dropped = self._dropped, 0
+                if dropped:  # not queued: a full queue would drop the number
+                    lines += f"{self.format(_drop(dropped))}\n".encode()
                 self._lines.clear()
                 self._queued_bytes = 0
                 self._is_writing = True
@@ -230,9 +232,12 @@ class QueueingHandler(logging.Handler):
             except OSError:  # its reader is gone
                 with self._changed:
                     self._dropped += dropped + count
-                continue
-            if dropped:
-                log.warning("log lines dropped", extra={"lines": dropped})
+
+
+def _drop(lines: int) -> logging.LogRecord:
+    """Returns the record that reports dropped lines."""
+    message, extra = "log lines dropped", {"lines": lines}
+    return log.makeRecord(log.name, logging.WARNING, __file__, 0, message, (), None, extra=extra)
 
 
 class TerminalLines(logging.Formatter):
