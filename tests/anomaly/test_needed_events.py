@@ -74,7 +74,7 @@ class Outage:
     ahead: timedelta = timedelta(0)
 
     def begin(self, *, with_store: bool = False) -> None:
-        """Starts logging; from now on, the bucket is unreachable."""
+        """Starts logging, then makes the bucket unreachable."""
         self.server.boto("s3").create_bucket(Bucket="tried")
         trail = self.server.boto("cloudtrail")
         trail.create_trail(Name="tried", S3BucketName="tried", EnableLogFileValidation=True)

@@ -98,8 +98,8 @@ class FileLimits(NamedTuple):
     #: Maximum of a file of event history, and of a segment of the journal.
     file_bytes: int
     segment_bytes: int
-    #: What the journal leaves free on the disk: room to write a file of event history, and to
-    #: store deliveries, so that events can expire.
+    #: Free space that the journal leaves for a file of event history and for deliveries, so that
+    #: events can expire.
     reserved_bytes: int
 
 
@@ -186,7 +186,7 @@ class DiskWatch:
         return min(_MAX_PAUSE_SECONDS, max(_MIN_PAUSE_SECONDS, least / self._growth / 4))
 
     def fitting_positions(self, journal: TrimmedJournal) -> int:
-        """Returns how many of the journal's positions fit on the disk once more, in other files."""
+        """Returns the number of the journal's positions that fit on the disk in other files."""
         count = journal.head - journal.first + 1
         if self._use is None or count <= 0 or not self._use.journal:
             return sys.maxsize
