@@ -118,7 +118,7 @@ class Call:
             self.credential = read_signer_in_body(request)
         else:
             self.credential = self._signer_in_head
-        self.route = self._route_of(request)
+        self._read_route(request)
         if self.is_s3 and not body_is_parameters(self.route):
             if self.route.operation == "PostObject":
                 self.sent.store_start(FIELDS_BYTES)
@@ -365,25 +365,21 @@ class Call:
             identity=self._identity,
         )
 
-    def _route_of(self, request: Request) -> Route:
-        """Returns the call of a request; a host that may name a bucket is a conflict."""
-        route = self.endpoint.router.identify(request, self.credential)
-        service = route.service
-        if service is None or service.name != "s3" or route.conflict is not None:
-            return route
-        signer = self.credential.service if self.credential else None
-        host = request.headers.get("host", "")
-        if self.endpoint.router.read_host(host, signer).known_by is not KnownBy.NOTHING:
-            return route
-        name = printable(host)
-        conflict = f"the host {name} may name a bucket; --domain sets the endpoint's names"
-        return Route(service, None, route.protocol, {}, conflict)
+    def _read_route(self, request: Request) -> None:
+        """Reads the call of a request; a host that may name a bucket is a conflict."""
+        self.route = route = self.endpoint.router.identify(request, self.credential)
+        if not self.is_s3 or route.conflict is not None:
+            return
+        if self.s3_host.known_by is KnownBy.NOTHING:
+            name = printable(self.folded.get("host", ""))
+            conflict = f"the host {name} may name a bucket; --domain sets the endpoint's names"
+            self.route = Route(route.service, None, route.protocol, {}, conflict)
 
     def _name_by(self, request: Request) -> None:
         """Reads values only in a body: the operation of query protocols, the key of version 2."""
         try:
             self.credential = self.credential or read_credential(request)
-            self.route = self._route_of(request)
+            self._read_route(request)
         except Exception:  # the call is recorded by its head alone
             log.exception("a body could not be read", extra={"eventID": self.event_id})
 
