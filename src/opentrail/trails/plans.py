@@ -438,10 +438,10 @@ def is_in(position: int, ranges: Sequence[Sequence[int]]) -> bool:
 
 def without(ranges: Sequence[Sequence[int]], removed: Sequence[Sequence[int]]) -> list[list[int]]:
     """Returns the parts of ranges that are in none of the removed ones, in order."""
-    left = []
+    left, holes = [], union(removed)
     for first, last in ranges:
         begin = first
-        for gone, until in union(removed):
+        for gone, until in holes:
             if gone > last:
                 break
             if begin < gone:
