@@ -20,6 +20,8 @@ FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
+#: Permissions of windows whose clipboard tests read.
+CLIPBOARD = ["clipboard-read", "clipboard-write"]
 #: Milliseconds for any action on a page.
 _TIMEOUT = 30_000
 #: Accessibility checks, installed with the console's own tests.

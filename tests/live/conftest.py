@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser as Chromium
@@ -25,8 +26,16 @@ def chromium() -> Iterator[Chromium]:
 
 
 @pytest.fixture
-def console(chromium: Chromium, server: Opentrail) -> Iterator[Browser]:
-    with browser(chromium, server) as opened:
+def window_options() -> dict[str, Any]:
+    """Further options of `browser`, which a module may replace."""
+    return {}
+
+
+@pytest.fixture
+def console(
+    chromium: Chromium, server: Opentrail, window_options: dict[str, Any]
+) -> Iterator[Browser]:
+    with browser(chromium, server, **window_options) as opened:
         opened.open()
         yield opened
         opened.check()

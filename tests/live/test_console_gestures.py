@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Locator, Page, expect
 
-from tests.live.browser import Browser, browser
+from tests.live.browser import CLIPBOARD, Browser
 from tests.live.processes import Opentrail, opentrail_server
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -45,11 +45,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
 
 
 @pytest.fixture
-def console(chromium: Chromium, server: Opentrail) -> Iterator[Browser]:
-    with browser(chromium, server, permissions=["clipboard-read", "clipboard-write"]) as opened:
-        opened.open()
-        yield opened
-        opened.check()
+def window_options() -> dict[str, Any]:
+    return {"permissions": CLIPBOARD}
 
 
 def test_every_gesture_has_a_test() -> None:

@@ -15,11 +15,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page, expect
 
 from tests.factories import a_record, an_iam_user, event_id
-from tests.live.browser import Browser, browser
+from tests.live.browser import CLIPBOARD, Browser
 from tests.live.processes import Opentrail, opentrail_server
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
@@ -66,11 +65,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
 
 
 @pytest.fixture
-def console(chromium: Chromium, server: Opentrail) -> Iterator[Browser]:
-    with browser(chromium, server, permissions=["clipboard-read", "clipboard-write"]) as opened:
-        opened.open()
-        yield opened
-        opened.check()
+def window_options() -> dict[str, Any]:
+    return {"permissions": CLIPBOARD}
 
 
 def _history(expression: str, **more: str) -> str:
