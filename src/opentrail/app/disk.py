@@ -208,7 +208,7 @@ class DiskWatch:
         if reason == "size":
             excess = 0 if size is None else use.records - pinned - self._target(size)
             return Excess(excess, "size") if excess > 0 else None
-        if mode == "off" or use.records * _HELPFUL < use.free:
+        if mode not in ("data", "all") or use.records * _HELPFUL < use.free:
             return None
         excess = use.used - int(_EXPIRE_SHARE * (use.used + use.free))
         return Excess(excess, "disk", mode == "data") if excess > 0 else None
@@ -295,10 +295,13 @@ class DiskWatch:
             if self.left_over is not None and self.left_over.reason == "disk":
                 held = f" ({'; '.join(self.holders)})" if self.holders else ""
                 then = f"no {kind} are left that may expire{held}: calls fail when it is full"
+        limits = "--history-size or --data-event-days"
+        if mode not in what:
+            limits = "--history-size, --data-event-days or --disk-full-expiry data"
         return (
             f"the disk of {self._data.root} is {math.floor(use.share * 100)} % full: records take "
             f"{_gigabytes(use.records)}, {_gigabytes(use.free)} are free{lasts}; {then}. Enlarge "
-            "it, free space, or set --history-size or --data-event-days"
+            f"it, free space, or set {limits}"
         )
 
     async def document(self, spilled: int) -> dict[str, Any]:
