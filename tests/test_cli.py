@@ -141,7 +141,7 @@ def test_bash_completes_commands_actions_and_flags(capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("words", "values"),
     [
-        (("serve", "--auth"), {"permissive", "enforced"}),
+        (("serve", "--auth"), {"permissive", "verify", "enforced"}),
         (("serve", "--role"), {"all", "recorder", "worker", "query"}),
         (("sandbox", "--s3"), {"moto", "seaweedfs"}),
         (("sandbox", "--insights-preset"), {"balanced", "strict", "aws"}),

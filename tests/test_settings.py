@@ -91,7 +91,7 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
     "history_retention_days": (("1", 1), ("2", 2), ("3", 3)),
     "data_event_days": (("1", 1), ("2", 2), ("3", 3)),
     "history_size": (('"60MB"', 60_000_000), ("1GB", 10**9), ("50GB", 50 * 10**9)),
-    "disk_full_expiry": (('"all"', "all"), ("off", "off"), ("data", "data")),
+    "disk_full_expiry": (('"all"', "all"), ("off", "off"), ("refuse", "refuse")),
     "history_seal_records": (("10", 10), ("20", 20), ("30", 30)),
     "trails_per_region": (("10", 10), ("20", 20), ("30", 30)),
     "record": (('"all"', "all"), ("all", "all"), ("all", "all")),
@@ -145,6 +145,7 @@ PAIRS = {
     "tls_certificate",
     "tls_key",
     "unknown_keys",
+    "unsigned",
     "oidc_issuer",
     "oidc_client_id",
     "oidc_client_secret",
@@ -714,10 +715,22 @@ def test_trusted_networks_allow_both_ports_any_address() -> None:
     assert (found.listen.port, found.console_listen.port, found.auth) == (4747, 4748, "permissive")
 
 
-def test_unknown_keys_are_forwarded_unless_they_are_refused() -> None:
-    assert load({"auth": "enforced"}, {}).unknown_keys == "forward"
-    refused = {"OPENTRAIL_UNKNOWN_KEYS": "refuse"}
-    assert load({"auth": "enforced"}, refused).unknown_keys == "refuse"
+def test_enforced_refuses_unverifiable_callers_by_default() -> None:
+    for auth, default in (("permissive", "forward"), ("verify", "forward"), ("enforced", "refuse")):
+        found = load({"auth": auth}, {})
+        assert (found.of_unknown_keys, found.of_unsigned) == (default, default)
+    environment = {"OPENTRAIL_UNKNOWN_KEYS": "refuse", "OPENTRAIL_UNSIGNED": "sign-in"}
+    found = load({"auth": "verify"}, environment)
+    assert (found.of_unknown_keys, found.of_unsigned) == ("refuse", "sign-in")
+
+
+def test_enforced_callers_need_bucket_policies() -> None:
+    assert load({"auth": "enforced"}, {}).needs_bucket_policy
+    assert not load({"auth": "verify"}, {}).needs_bucket_policy
+    assert not load(
+        {"auth": "enforced", "bucket_policy_check": "permissive"}, {}
+    ).needs_bucket_policy
+    assert load({"bucket_policy_check": "enforced"}, {}).needs_bucket_policy
 
 
 def test_s3_files_may_use_both_postgresql_stores() -> None:
@@ -753,7 +766,8 @@ def test_tls_and_signatures_allow_the_console_any_address() -> None:
 @pytest.mark.parametrize(
     ("flags", "named", "why"),
     [
-        ({"unknown_keys": "refuse"}, "unknown-keys", "needs --auth enforced"),
+        ({"unknown_keys": "refuse"}, "unknown-keys", "needs --auth verify or enforced"),
+        ({"unsigned": "sign-in"}, "unsigned", "needs --auth verify or enforced"),
         ({"recorders": "257"}, "recorders", "at most 256"),
         ({"files": "s3://history"}, "files", "needs --journal and --control-store on PostgreSQL"),
         ({"history_cache": "1GB"}, "history-cache", "needs --files"),

@@ -193,7 +193,7 @@ _COMMANDS = {
     ),
     "policies": _Command(
         "manage what users and roles may do with the CloudTrail API",
-        "Policies apply with --auth enforced. FILE.json contains the document of the policy FILE.",
+        "Policies apply with --auth verify or enforced. FILE.json has the document of policy FILE.",
         module="administration",
         function="add_policies_arguments",
     ),

@@ -180,8 +180,10 @@ def _check(settings: Settings) -> None:
             raise UsageError(f"upstream.{name}: resign needs a url in the same table")
     if (settings.tls_certificate is None) != (settings.tls_key is None):
         raise UsageError("--tls-certificate and --tls-key belong together")
-    if settings.auth == "permissive" and settings.unknown_keys == "refuse":
-        raise UsageError("--unknown-keys refuse needs --auth enforced")
+    for name in ("unknown_keys", "unsigned"):
+        if not settings.verifies and getattr(settings, name) not in (None, "forward"):
+            flag = f"--{name.replace('_', '-')} {getattr(settings, name)}"
+            raise UsageError(f"{flag} needs --auth verify or enforced")
     _check_files(settings)
     _check_record(settings)
     _check_oidc(settings)
@@ -244,13 +246,13 @@ def _check_record(settings: Settings) -> None:
 
 
 def _check_addresses(settings: Settings) -> None:
-    if not settings.listen.is_loopback and settings.auth == "permissive":
+    if not settings.listen.is_loopback and not settings.verifies:
         raise UsageError(
             f"--listen {settings.listen.host} is not a loopback address: with --auth permissive "
             "anyone who can connect could claim any identity; use 127.0.0.1, --auth enforced, or, "
             "between containers, --insecure-trusted-networks"
         )
-    is_open = settings.tls_certificate is not None and settings.auth == "enforced"
+    is_open = settings.tls_certificate is not None and settings.verifies
     if not settings.console_listen.is_loopback and not is_open:
         raise UsageError(
             f"--console-listen {settings.console_listen.host} is not a loopback address: it needs "

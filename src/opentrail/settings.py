@@ -169,7 +169,7 @@ class Settings:
         read=_read_address,
     )
     #: Address of the console, `/health`, `/metrics` and the command line's API. A non-loopback
-    #: address requires TLS and `--auth enforced`.
+    #: address requires TLS and signatures that are verified (`--auth`).
     console_listen: Address = _setting(
         Address("127.0.0.1", 4748),
         _ADDRESSES,
@@ -242,7 +242,7 @@ class Settings:
         (),
         _ADDRESSES,
         "NETWORKS",
-        "private networks that may call without --auth enforced and TLS",
+        "private networks that may call without --auth verify and TLS",
         read=read_private_networks,
     )
     #: PEM certificate for the AWS endpoint and the console; both then use TLS. Send SIGHUP to
@@ -256,23 +256,35 @@ class Settings:
     )
     #: `permissive`: opentrail doesn't verify signatures; it assumes that the caller owns the
     #: access key id. Only loopback addresses and `--insecure-trusted-networks` can connect.
-    #: `enforced`: signatures are verified against the key directory (`opentrail keys`), and
-    #: policies decide who may call opentrail's own API.
+    #: `verify`: signatures are verified against the key directory (`opentrail keys`), and policies
+    #: decide who may call opentrail's own API; the upstream decides on unsigned calls and calls
+    #: with other keys. `enforced`: as `verify`, but opentrail rejects those calls.
     auth: str = _setting(
         "permissive",
         _CALLERS,
         "MODE",
-        "permissive (default) or enforced: verify signatures",
-        choices=("permissive", "enforced"),
+        "permissive (default); verify signatures; or enforced: only known callers",
+        choices=("permissive", "verify", "enforced"),
     )
-    #: How `--auth enforced` handles calls with keys that aren't in the key directory: `forward`
-    #: lets the upstream decide, `refuse` rejects them.
-    unknown_keys: str = _setting(
-        "forward",
+    #: How calls with keys that aren't in the key directory are handled: `forward` lets the upstream
+    #: decide, `refuse` rejects them. The default follows `--auth`: `refuse` with `enforced`,
+    #: `forward` with `verify`.
+    unknown_keys: str | None = _setting(
+        None,
         _CALLERS,
         "MODE",
-        "with enforced: forward (default) or refuse",
+        "forward (default with verify) or refuse (default with enforced)",
         choices=("forward", "refuse"),
+    )
+    #: How unsigned calls are handled, by the same defaults. With `sign-in`, only calls of the
+    #: operations that AWS takes unsigned are forwarded, such as `AssumeRoleWithWebIdentity`. CORS
+    #: preflight requests to S3 are always forwarded.
+    unsigned: str | None = _setting(
+        None,
+        _CALLERS,
+        "MODE",
+        "forward (default with verify), refuse (default with enforced) or sign-in",
+        choices=("forward", "refuse", "sign-in"),
     )
     #: Issuer (an https URL) of the OpenID Connect provider that users sign in with.
     oidc_issuer: str | None = _setting(
@@ -396,13 +408,14 @@ class Settings:
         None, _DATA, "SIZE", "disk space for records, such as 50GB (no limit)", read=read_size
     )
     #: Which events expire while the disk is more than 90 % full: `data`, the oldest data events;
-    #: `all`, also the oldest other events once no data events remain; `off`, none.
+    #: `all`, also the oldest other events once no data events remain; `refuse`, none: when the disk
+    #: is full, calls are handled as `--on-record-failure` says. `off` is the old name of `refuse`.
     disk_full_expiry: str = _setting(
-        "data",
+        "refuse",
         _DATA,
         "MODE",
-        "what expires on a full disk: data (default), all or off",
-        choices=("data", "all", "off"),
+        "what expires on a full disk: refuse (default; nothing), data or all",
+        choices=("refuse", "data", "all", "off"),
     )
     #: Number of records in each event history file.
     history_seal_records: int = _setting(
@@ -436,13 +449,13 @@ class Settings:
         "maximum trails in a Region ({d.trails_per_region}, as on AWS)",
         read=_read_whole,
     )
-    #: `permissive`: a trail can use any writable bucket; `enforced`: the bucket policy must allow
-    #: CloudTrail to deliver, as on AWS.
-    bucket_policy_check: str = _setting(
-        "permissive",
+    #: `permissive`: a trail can use any writable bucket; `enforced`, the default with
+    #: `--auth enforced`: the bucket policy must allow CloudTrail to deliver, as on AWS.
+    bucket_policy_check: str | None = _setting(
+        None,
         _TRAILS,
         "MODE",
-        "permissive (default) or enforced, as AWS",
+        "permissive (default) or enforced (default with --auth enforced)",
         choices=("permissive", "enforced"),
     )
     #: Where the accounts of organization trails come from. `upstream` asks AWS Organizations on the
@@ -547,6 +560,30 @@ class Settings:
     def days_of_data(self) -> int:
         """Days that event history shows data events."""
         return self.data_event_days or self.history_retention_days
+
+    @property
+    def verifies(self) -> bool:
+        """Whether signatures are verified, and policies decide on calls of opentrail's API."""
+        return self.auth != "permissive"
+
+    @property
+    def of_unknown_keys(self) -> str:
+        """What happens to calls of keys that aren't in the key directory."""
+        return self.unknown_keys or self._by_default
+
+    @property
+    def of_unsigned(self) -> str:
+        """What happens to unsigned calls."""
+        return self.unsigned or self._by_default
+
+    @property
+    def _by_default(self) -> str:
+        return "refuse" if self.auth == "enforced" else "forward"
+
+    @property
+    def needs_bucket_policy(self) -> bool:
+        """Whether a bucket's policy must allow CloudTrail to deliver."""
+        return (self.bucket_policy_check or self.auth) == "enforced"
 
     @property
     def has_history(self) -> bool:

@@ -72,12 +72,16 @@ def place(tmp_path: Path) -> Iterator[Place]:
 @asynchronous
 async def test_disk_warns_from_80_percent(place: Place) -> None:
     place.take(10 * MB)
-    watch = place.watch()
-    await place.fill(79 * MB, 21 * MB, watch)
-    assert watch.problems == []
-    await place.fill(80 * MB, 20 * MB, watch)
-    [problem] = watch.problems
-    assert "80 % full: records take 0.01 GB, 0.02 GB are free; at 90 % the oldest data" in problem
+    for mode, then in (
+        ("refuse", "when it is full calls fail"),
+        ("data", "at 90 % the oldest data events expire"),
+    ):
+        watch = place.watch(disk_full_expiry=mode)
+        await place.fill(79 * MB, 21 * MB, watch)
+        assert watch.problems == []
+        await place.fill(80 * MB, 20 * MB, watch)
+        [problem] = watch.problems
+        assert f"80 % full: records take 0.01 GB, 0.02 GB are free; {then}" in problem
     assert not watch.is_over
 
 

@@ -87,7 +87,7 @@ async def test_changes_of_two_servers_at_once_are_all_in_effect() -> None:
 
 
 @asynchronous
-async def test_refused_change_leaves_all_as_it_was() -> None:
+async def test_refused_change_changes_nothing() -> None:
     one, _ = servers()
     await one.stores.add(a_store("first"))
     await one.channels.add(a_channel("first"))
@@ -101,7 +101,7 @@ async def test_refused_change_leaves_all_as_it_was() -> None:
 
 
 @asynchronous
-async def test_status_is_that_of_all_servers() -> None:
+async def test_status_covers_all_servers() -> None:
     one, two = servers()
     await one.stores.add(a_store("first"))
     channel = a_channel("first")

@@ -42,7 +42,14 @@ def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Opentrail]:
     folder = tmp_path_factory.mktemp("auth") / "data"
-    flags = ("--auth", "enforced", "--recorders", request.param)
+    flags = (
+        "--auth",
+        "enforced",
+        "--bucket-policy-check",
+        "permissive",
+        "--recorders",
+        request.param,
+    )
     with opentrail_server(folder, *flags, command="sandbox") as made:
         yield made
 
@@ -205,11 +212,38 @@ def test_a_forged_call_of_our_api_is_refused(server: Opentrail) -> None:
     assert refused.value.response["Error"]["Code"] == "UnrecognizedClientException"
 
 
-def test_unknown_keys_calls_are_left_to_upstreams(server: Opentrail) -> None:
-    unknown = {"AccessKeyId": UNKNOWN_KEY, "SecretAccessKey": "any"}
-    client_of(server, "iam", unknown).create_user(UserName="Ursula")
-    record = record_of(server, f"accessKeyId={UNKNOWN_KEY}")
-    assert not is_verified(record)
+def test_unknown_keys_calls_are_left_to_upstreams(tmp_path: Path) -> None:
+    with opentrail_server(tmp_path / "data", "--auth", "verify", command="sandbox") as server:
+        unknown = {"AccessKeyId": UNKNOWN_KEY, "SecretAccessKey": "any"}
+        client_of(server, "iam", unknown).create_user(UserName="Ursula")
+        record = record_of(server, f"accessKeyId={UNKNOWN_KEY}")
+        assert not is_verified(record)
+
+
+def test_unverified_call_is_not_re_signed(tmp_path: Path) -> None:
+    signers = []
+
+    def upstream_of(wire: Wire) -> None:
+        head, _ = wire.request()
+        signers.append(b"AKIAOWNKEYOFSERVER" in head)
+        wire.send(ok(b"<ListUsersResponse><ListUsersResult/></ListUsersResponse>"))
+
+    with scripted(upstream_of) as upstream:
+        config = tmp_path / "opentrail.toml"
+        config.write_text(
+            f'[upstream.default]\nurl = "{upstream.url}"\nresign = true\n'
+            'access_key_id = "AKIAOWNKEYOFSERVER"\nsecret_access_key = "secret"\n'
+        )
+        config.chmod(0o600)
+        flags = ("--config", str(config), "--auth", "verify", "--upstream-check", "off")
+        with opentrail_server(tmp_path / "data", *flags) as server:
+            unknown = {"AccessKeyId": UNKNOWN_KEY, "SecretAccessKey": "any"}
+            with pytest.raises(botocore.exceptions.ClientError) as refused:
+                client_of(server, "iam", unknown).list_users()
+            assert refused.value.response["Error"]["Code"] == "InvalidClientTokenId"
+            assert signers == []
+            client_of(server, "iam", create_key(server, "--user", "Kim")).list_users()
+            assert signers == [True]
 
 
 def test_disabled_and_rotated_keys_are_refused_immediately(server: Opentrail) -> None:

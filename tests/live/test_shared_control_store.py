@@ -36,7 +36,7 @@ def two_servers(folder: Path, url: str) -> Iterator[Servers]:
         "OPENTRAIL_MASTER_KEY": base64.b64encode(b"m" * 32).decode(),
     }
     with StubUpstream() as stub:
-        flags = ("--upstream", stub.url, "--auth", "enforced")
+        flags = ("--upstream", stub.url, "--auth", "verify")
         one = Opentrail(folder / "one", *flags)
         two = Opentrail(folder / "two", *flags, "--recorders", "2")
         try:

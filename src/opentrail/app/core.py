@@ -359,14 +359,13 @@ async def start_core(core: Core, wings: Sequence[Wing], remake_buckets: bool = F
     run_beside(stack, left_out.keep_recording())
     run_beside(stack, engines.trimmed_journal.keep_checking())
     groups, topics = CloudWatchLogGroups(core.clients), SnsTopics(core.clients)
-    enforced = settings.bucket_policy_check == "enforced"
     organizations = next((wing.organizations for wing in wings if wing.organizations), None)
     destinations = Destinations(
         objects,
         topics,
         groups,
         KmsKeys(core.clients),
-        enforced,
+        settings.needs_bucket_policy,
         has_own_rights=has_own_rights(settings),
         trails=trails.all_and_retired,
     )

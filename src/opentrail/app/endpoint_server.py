@@ -92,15 +92,16 @@ class EndpointServer:
         )
         self._counts = LeftOutCounts(data.left_out, time.time)
         selection = settings.record if isinstance(settings.record, Selection) else None
+        router = Router(catalog, *names_of(settings))
         self._endpoint = Endpoint(
             recorder=self._recorder,
-            router=Router(catalog, *names_of(settings)),
+            router=router,
             upstreams=upstreams_of(settings),
             answer_api_call=answer_api_call,
             clock=clock,
             metrics=metrics,
             tls=_tls_to_upstreams(settings),
-            gate=self._gate(settings, clock),
+            gate=self._gate(settings, clock, router),
             meet=Newcomers(identities, catch_up).meet if catch_up else None,
             networks=networks,
             takes_for_s3=(
@@ -121,10 +122,11 @@ class EndpointServer:
         self._admits = admitted_peers(settings, metrics)
         self._acceptor: Acceptor | None = None
 
-    def _gate(self, settings: Settings, clock: Clock) -> Gate | None:
-        if settings.auth != "enforced":
+    def _gate(self, settings: Settings, clock: Clock, router: Router) -> Gate | None:
+        if not settings.verifies:
             return None
-        return Gate(self._keys.find, clock.now, settings.unknown_keys == "forward")
+        unknown, unsigned = settings.of_unknown_keys, settings.of_unsigned
+        return Gate(self._keys.find, clock.now, unknown, unsigned, router.identify)
 
     async def _close_past_hours(self) -> None:
         while True:

@@ -121,7 +121,7 @@ async def open_engines(
     trimmed_journal = await site.open_journal(stack, known, handlers)
     source = journal_place(settings, data).source()
     await inventory.verify(trimmed_journal.head, source)
-    if settings.auth == "enforced":
+    if settings.verifies:
         inventory.require_store()
     for lost in trimmed_journal.lost:
         losses.put_nowait(lost)

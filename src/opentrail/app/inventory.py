@@ -163,9 +163,9 @@ class DataInventory:
         ]
         if texts:
             raise StateLost(
-                f"data directory {self._data.root}: with --auth enforced the server does not start "
-                f"while {texts[0]}; restore the previous control store, or accept the loss: "
-                "opentrail doctor --accept-losses"
+                f"data directory {self._data.root}: with --auth verify or enforced the "
+                f"server does not start while {texts[0]}; restore the previous control store, or "
+                "accept the loss: opentrail doctor --accept-losses"
             )
 
     async def require_own_store(self) -> None:

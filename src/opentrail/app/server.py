@@ -429,7 +429,7 @@ class Server:
     async def _authorizer(
         self, engines: Engines, services: Services, access: _Access
     ) -> Authorizer | None:
-        if self.settings.auth != "enforced":
+        if not self.settings.verifies:
             return None
         await access.resource_policies.load()
         return Authorizer(

@@ -39,7 +39,7 @@ from opentrail.wire.routing import is_function_host
 from opentrail.wire.sigv4 import Credential
 from opentrail.wire.verification import SigningSecret
 
-#: User name in records of the console's calls to services, with `--auth enforced`.
+#: User name in records of the console's calls to services, when signatures are verified.
 OWN_USER = "opentrail-console"
 
 #: Credentials for upstreams that check no signatures.
@@ -148,7 +148,7 @@ def server_keys(
     """
     credentials = _credentials(settings)
     account = resolve(credentials.access_key_id).account if credentials else DEFAULT_ACCOUNT
-    if settings.auth != "enforced":
+    if not settings.verifies:
         return ServerKeys(account)
     of_store = None
     if credentials is not None:
@@ -234,7 +234,7 @@ class UpstreamCallers:
     def __init__(self, settings: Settings, identities: Identities) -> None:
         self._identities = identities
         url = settings.upstream.get("sts") or settings.upstream.get("")
-        is_asked = settings.upstream_check == "on" and settings.auth == "permissive"
+        is_asked = settings.upstream_check == "on" and not settings.verifies
         self._probe = Probe(url, settings.upstream_ca) if url and is_asked else None
         self._kind: Kind | None = None
         self._is_recognized = self._probe is None

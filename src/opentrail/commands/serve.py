@@ -130,9 +130,18 @@ def _announce(server: Server, notes: Sequence[str] = ()) -> None:
         from opentrail.capture.record.recordable import describe_left_out
 
         print(f"  --record leaves out {describe_left_out(server.settings.record)}")
+    if server.settings.verifies:
+        print(f"  auth     {_describe_auth(server.settings)}")
     for note in notes:
         print(f"  {note}")
     print(f"  data     {server.settings.data_dir.resolve()}", flush=True)
+
+
+def _describe_auth(settings: Settings) -> str:
+    """Returns what happens to callers that opentrail cannot verify."""
+    handled = {"forward": "forwarded", "refuse": "refused", "sign-in": "forwarded only to sign in"}
+    unsigned, unknown = handled[settings.of_unsigned], handled[settings.of_unknown_keys]
+    return f"unsigned calls are {unsigned}, calls with keys not in 'opentrail keys list' {unknown}"
 
 
 def _announce_serve(check: UpstreamCheck | None, server: Server) -> None:
@@ -143,7 +152,7 @@ def _announce_serve(check: UpstreamCheck | None, server: Server) -> None:
         notes.append(f"INSECURE hosts in {trusted} may call as any user, without TLS")
     if server.callers is not None and (default := server.callers.default) is not None:
         notes.append(f"callers  as the upstream names them; by default {default.arn}")
-    elif not server.settings.directory:
+    elif not server.settings.directory and server.settings.of_unknown_keys == "forward":
         notes.append(f"callers  unknown unless recorded calls made their keys; {NAMING}")
     _announce(server, notes)
     print(f"\nexport AWS_ENDPOINT_URL={server.endpoint_url}")

@@ -17,7 +17,7 @@ from opentrail.capture.record.exchange import Signature
 from opentrail.wire.message import Request, fold_headers
 from opentrail.wire.routing import Router
 from opentrail.wire.service_models import ServiceCatalog
-from opentrail.wire.signature_errors import SignatureRefused
+from opentrail.wire.signature_errors import Problem, SignatureRefused
 from opentrail.wire.sigv4 import ClaimRefused, Credential, read_claim
 from tests.wire.signed_requests import KEY, SECRETS, Made, at_random, changed, made, signed
 
@@ -31,8 +31,9 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def gate(forwards: bool = True) -> Gate:
-    return Gate(SECRETS.get, now, forwards)
+def gate(forwards: bool = True, unsigned: str = "forward") -> Gate:
+    unknown_keys = "forward" if forwards else "refuse"
+    return Gate(SECRETS.get, now, unknown_keys, unsigned, ROUTER.identify)
 
 
 def claim_of(request: Made, own: frozenset[str] | None = None) -> Claim:
@@ -53,13 +54,18 @@ def claim_of(request: Made, own: frozenset[str] | None = None) -> Claim:
     return Claim(seen, target, headers, credential, ROUTER.identify(seen, credential), own)
 
 
-def admitted(request: Made, own: frozenset[str] | None = None, forwards: bool = True) -> Admission:
+def admitted(
+    request: Made,
+    own: frozenset[str] | None = None,
+    forwards: bool = True,
+    unsigned: str = "forward",
+) -> Admission:
     """Returns the admission of a request after its body.
 
     Raises:
         SignatureRefused: the request is refused.
     """
-    admission = gate(forwards).admit(claim_of(request, own))
+    admission = gate(forwards, unsigned).admit(claim_of(request, own))
     for start in range(0, len(request.body), 7):
         admission.feed(request.body[start : start + 7])
     admission.finish()
@@ -128,6 +134,64 @@ def test_unsigned_calls_are_left_to_the_upstream() -> None:
     assert admitted(plain, forwards=False).signature is Signature.UNVERIFIED
     target = (b"X-Amz-Target", b"com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.GetTrail")
     assert code(made("POST", b"/", [target], b"{}"), OWN) == "MissingAuthenticationTokenException"
+
+
+PLAIN = [(b"Host", b"localhost")]
+FORM = (b"Content-Type", b"application/x-www-form-urlencoded")
+SIGN_IN = b"Action=AssumeRoleWithWebIdentity&Version=2011-06-15&WebIdentityToken=" + b"t" * 200_000
+#: Unsigned calls, and whether AWS's models declare their operations without a signature.
+UNSIGNED = {
+    "object": (made("GET", b"/bucket/key", PLAIN, b""), False),
+    "upload": (made("PUT", b"/bucket/key", PLAIN, b"body"), False),
+    "delete": (made("POST", b"/", [*PLAIN, FORM], b"Action=DeleteUser&Version=2010-05-08"), False),
+    "role": (made("POST", b"/", [*PLAIN, FORM], SIGN_IN), True),
+    "role as another service": (made("PUT", b"/bucket/key", [*PLAIN, FORM], SIGN_IN), False),
+    "too large": (made("POST", b"/", [*PLAIN, FORM], SIGN_IN + b"t" * 400_000), False),
+    "identity": (
+        made("POST", b"/", [*PLAIN, (b"X-Amz-Target", b"AWSCognitoIdentityService.GetId")], b"{}"),
+        True,
+    ),
+    "portal": (made("GET", b"/federation/credentials?role_name=a", PLAIN, b""), True),
+    "form without a signer": (
+        made(
+            "POST",
+            b"/bucket",
+            [*PLAIN, (b"Content-Type", b"multipart/form-data; boundary=b")],
+            b"--b--",
+        ),
+        False,
+    ),
+    "bearer": (
+        made("GET", b"/bucket/key", [*PLAIN, (b"Authorization", b"Bearer abc")], b""),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNSIGNED)
+def test_unsigned_call_is_refused_unless_settings_forward_it(name: str) -> None:
+    request, signs_in = UNSIGNED[name]
+    for unsigned, passes in (("forward", True), ("refuse", False), ("sign-in", signs_in)):
+        if passes:
+            assert admitted(request, unsigned=unsigned).signature is Signature.UNVERIFIED
+            continue
+        with pytest.raises(SignatureRefused) as refused:
+            admitted(request, unsigned=unsigned)
+        assert refused.value.problem is Problem.MISSING
+
+
+def test_only_preflights_of_s3_pass_unsigned() -> None:
+    asking = [*PLAIN, (b"Origin", b"https://a.example"), (b"Access-Control-Request-Method", b"PUT")]
+    admitted(made("OPTIONS", b"/bucket/key", asking, b""), unsigned="refuse")
+    for other in (
+        made("OPTIONS", b"/bucket/key", PLAIN, b""),
+        made("OPTIONS", b"/?Action=DeleteUser&Version=2010-05-08", asking, b""),
+        made("OPTIONS", b"/bucket/key", [*asking, (b"Content-Length", b"1")], b"x"),
+        made("OPTIONS", b"/", [*asking, (b"X-Amz-Target", b"DynamoDB_20120810.DeleteTable")], b""),
+        made("DELETE", b"/bucket/key", asking, b""),
+    ):
+        with pytest.raises(SignatureRefused):
+            admitted(other, unsigned="refuse")
 
 
 def test_any_two_signers_are_refused() -> None:
@@ -277,7 +341,7 @@ def test_an_object_may_contain_a_form() -> None:
 
 def test_failures_are_counted_by_key_and_address() -> None:
     clock = [datetime(2026, 1, 1, tzinfo=UTC)]
-    guarded = Gate(SECRETS.get, lambda: clock[0], True)
+    guarded = Gate(SECRETS.get, lambda: clock[0], "forward", "forward", ROUTER.identify)
     known = Credential(KEY, "eu-west-1", "s3", "SigV4", "AuthHeader")
     for _ in range(MAX_FAILURES):
         assert not guarded.is_closed_to(known, "192.0.2.1")

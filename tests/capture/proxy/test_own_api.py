@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from opentrail.capture.proxy.endpoint import ApiAnswer
-from opentrail.capture.proxy.gate import Gate
 from opentrail.core.event import Entry
-from tests.capture.proxy.wires import Wire, endpoint, scope
+from tests.capture.proxy.wires import Wire, endpoint, gate_of, scope
 from tests.factories import MOMENT
 from tests.fakes import TIMEOUT_SECONDS, MemoryJournal, run
 from tests.live.processes import opentrail_server
@@ -63,7 +62,7 @@ def test_a_call_keeps_its_parameters_however_it_ends(ending: str, failure: bytes
             raise AssertionError("nothing ends this but the end of the server")
 
         journal = MemoryJournal()
-        gate = Gate(lambda _key_id: None, lambda: MOMENT, False) if ending == "forged" else None
+        gate = gate_of(lambda _key_id: None, MOMENT, "refuse") if ending == "forged" else None
         async with endpoint(journal, 9, unanswered, gate) as (port, served):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             target = "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.StopLogging"

@@ -12,7 +12,7 @@ import pytest
 
 from opentrail.capture.proxy.gate import Gate
 from opentrail.core.event import NewEntry
-from tests.capture.proxy.wires import HEAD, Wire, between, endpoint, ok
+from tests.capture.proxy.wires import HEAD, Wire, between, endpoint, gate_of, ok
 from tests.factories import MOMENT
 from tests.fakes import MemoryJournal, run, turns
 from tests.stub_upstream import StubUpstream
@@ -89,7 +89,7 @@ async def _late_form(form: str, gate: Gate | None) -> tuple[bytes, bytes, list[b
 
 @pytest.mark.parametrize("is_verified", [False, True])
 def test_a_late_form_is_recorded_whoever_signed_it(is_verified: bool) -> None:
-    gate = Gate(SECRETS.get, lambda: MOMENT, True) if is_verified else None
+    gate = gate_of(SECRETS.get, MOMENT) if is_verified else None
     seen, answer, (record,) = run(_late_form(_FORM, gate))
     assert seen == _FORM.encode()
     assert answer.startswith(b"HTTP/1.1 200 ")
@@ -103,7 +103,7 @@ def test_a_verification_error_ends_call_and_upstream_connection() -> None:
     def failing(_key_id: str) -> None:
         raise MemoryError("the directory of keys does not answer")
 
-    gate = Gate(failing, lambda: MOMENT, True)
+    gate = gate_of(failing, MOMENT)
     seen, answer, (record,) = run(_late_form(_FORM.replace("ZAWS", "AWS"), gate))
     assert seen == b"cut off"
     assert answer.startswith(b"HTTP/1.1 500 ")
@@ -130,7 +130,7 @@ def test_other_calls_proceed_during_a_search(head: bytes) -> None:
     async def check() -> bytes:
         body = gzip.compress(b"Action=x&AWSAccessKeyId=AKIASLOW&")
         with StubUpstream() as upstream:
-            port, gate = int(upstream.host.partition(":")[2]), Gate(find, lambda: MOMENT, True)
+            port, gate = int(upstream.host.partition(":")[2]), gate_of(find, MOMENT)
             async with endpoint(MemoryJournal(), port, gate=gate) as (own_port, _):
                 slow, slow_writer = await asyncio.open_connection("127.0.0.1", own_port)
                 slow_writer.write(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Encoding: gzip\r\n")
@@ -211,7 +211,7 @@ def test_read_with_a_started_body_is_not_resent() -> None:
             writer.close()
 
         upstream = await asyncio.start_server(once, "127.0.0.1", 0)
-        gate = Gate(SECRETS.get, lambda: MOMENT, True)
+        gate = gate_of(SECRETS.get, MOMENT)
         port = upstream.sockets[0].getsockname()[1]
         async with endpoint(MemoryJournal(), port, gate=gate) as (own_port, served):
             reader, writer = await asyncio.open_connection("127.0.0.1", own_port)

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
@@ -18,6 +19,7 @@ from opentrail.commands.sandbox import ADMIN_KEY_ID
 from opentrail.core.identity import Identity
 from opentrail.ports.journal import JournalWriter
 from opentrail.ports.metrics import Metrics
+from opentrail.wire.verification import FindSecret
 from tests.factories import an_identity, router
 from tests.fakes import SettableClock
 from tests.live.processes import Opentrail, opentrail_server
@@ -30,6 +32,11 @@ def scope(service: str, region: str = "us-east-1", key: str = ADMIN_KEY_ID) -> s
     """Returns an Authorization header with a false signature for a service."""
     credential = f"{key}/20200101/{region}/{service}/aws4_request"
     return f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature={'0' * 64}"
+
+
+def gate_of(find_secret: FindSecret, moment: datetime, unknown_keys: str = "forward") -> Gate:
+    """Returns a gate at a moment that forwards unsigned calls."""
+    return Gate(find_secret, lambda: moment, unknown_keys, "forward", router().identify)
 
 
 class Wire:

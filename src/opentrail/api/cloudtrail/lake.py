@@ -74,7 +74,7 @@ def _owner(call: OperationCall) -> str:
     """
     owner: str = call.input.get(_OWNER) or call.account
     if owner != call.account and not call.shared:
-        raise Unsupported("event data stores of other accounts without --auth enforced")
+        raise Unsupported("event data stores of other accounts without --auth verify or enforced")
     return owner
 
 

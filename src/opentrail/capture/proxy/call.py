@@ -22,7 +22,7 @@ from opentrail.core.text import printable
 from opentrail.wire.form_fields import FIELDS_BYTES
 from opentrail.wire.message import Request, Response, fold_headers, is_packed
 from opentrail.wire.routing import NOTHING, KnownBy, Route, S3Host, has_parent_segments
-from opentrail.wire.signature_errors import SignatureRefused
+from opentrail.wire.signature_errors import Problem, SignatureRefused
 from opentrail.wire.sigv4 import (
     ClaimRefused,
     Credential,
@@ -309,6 +309,17 @@ class Call:
         if has_parent_segments(path, bound if self.is_s3 else len(path)):
             reason = "the path has a segment . or .., which programs read in different ways"
             raise NoAnswer(Refusal(400, "InvalidURI", reason))
+
+    def refuse_unverified(self) -> None:
+        """Refuses a call whose signature would be replaced before anybody verified it.
+
+        Raises:
+            SignatureRefused: its key is unknown, and the upstream would not see its signature.
+        """
+        admission = self.admission
+        is_signed = self.credential is not None and self.credential.method != "HTMLForm"
+        if admission is not None and admission.is_left_to_upstream and is_signed:
+            raise wording_of(self._claim()).refusal(Problem.UNKNOWN_KEY)
 
     def _claim(self, own_services: frozenset[str] | None = None) -> Claim:
         """Returns the head's claims, for the gate."""

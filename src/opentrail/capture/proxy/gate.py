@@ -1,4 +1,4 @@
-"""Who may call with `--auth enforced`: signatures are verified before calls take effect.
+"""Who may call if signatures are verified, which happens before calls take effect.
 
 The gate verifies a head before anything is passed on, and a body as it passes: it passes the last
 piece on only once the whole body is known to be signed.
@@ -19,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 
 from opentrail.capture.proxy.refusals import NoAnswer, locked_out, protocol_of
 from opentrail.capture.record.exchange import Signature
-from opentrail.wire.form_fields import FIELDS_BYTES, form_fields
+from opentrail.wire.form_fields import form_fields
 from opentrail.wire.message import MAX_BODY, Request, is_packed
 from opentrail.wire.routing import Route
 from opentrail.wire.signature_errors import (
@@ -61,6 +61,9 @@ _NAMES = "|".join(
 )
 #: Such a field of a body, after an `&`; it is found without parsing the others.
 _NAMING_FIELD = re.compile(b"&(?:%s)=([^&]{0,%d})" % (_NAMES.encode(), _FIELD_BYTES), re.I)
+#: Bytes of a form that is searched for its signer and operation: a SAML assertion, escaped, has up
+#: to 300,000 (STS API reference).
+_FORM_BYTES = 512 * 1024
 #: Bytes to unpack at a time.
 _UNPACKED_BYTES = 256 * 1024
 #: The first line after the head of a part, with any line end that servers accept.
@@ -95,6 +98,8 @@ class Admission:
     caller: VerifiedCaller | None = None
     #: Whether verification is complete.
     is_done = True
+    #: Whether only the upstream decides on the caller; such a call is never re-signed.
+    is_left_to_upstream = True
 
     def feed(self, piece: bytes) -> None:
         """Checks a piece of the body.
@@ -118,15 +123,25 @@ class Gate:
     Args:
         find_secret: looks an access key up.
         now: returns the time.
-        forwards_unknown_keys: whether the upstream decides on calls of unknown keys.
+        unknown_keys: `forward` or `refuse` the calls of unknown keys.
+        unsigned: `forward` or `refuse` unsigned calls, except CORS preflights; `sign-in` forwards
+            only calls of the operations that AWS's models declare without a signature.
+        identify: finds the operation of a request without a signer.
     """
 
     def __init__(
-        self, find_secret: FindSecret, now: Callable[[], datetime], forwards_unknown_keys: bool
+        self,
+        find_secret: FindSecret,
+        now: Callable[[], datetime],
+        unknown_keys: str,
+        unsigned: str,
+        identify: Callable[[Request, None], Route],
     ) -> None:
         self._find_secret = find_secret
         self._now = now
-        self._forwards_unknown_keys = forwards_unknown_keys
+        self._forwards_unknown_keys = unknown_keys == "forward"
+        self._unsigned = unsigned
+        self._identify = identify
         self._failures = _Failures()
         #: Compressed bodies are searched one at a time, in a thread: a few bytes may hold 16 MiB.
         self.unpacking = asyncio.Lock()
@@ -141,6 +156,8 @@ class Gate:
         self._refuse_other_keys(claim, wording)
         if claim.own_services is None:
             if claim.credential is None:
+                if not _may_name_signer(claim.request):
+                    self.refuse_unsigned(claim, claim.request, wording)
                 return _SignerInBody(self, claim, wording)
             if not self.is_to_verify(claim.credential, wording):
                 return self._forwarded(claim, wording)
@@ -191,6 +208,25 @@ class Gate:
             return _UnhashedBody(verify_with, self.keys_in_body(claim, place.wording))
         caller = verify(request, self._find_secret, self._now(), place)
         return _StatedBody(caller, place.wording, self.keys_in_body(claim, place.wording))
+
+    def refuse_unsigned(self, claim: Claim, request: Request, wording: Wording) -> None:
+        """Refuses an unsigned call unless the upstream may decide on it.
+
+        Args:
+            claim: its head.
+            request: the request so far.
+            wording: the wording of the refusal.
+
+        Raises:
+            SignatureRefused: it must be signed.
+        """
+        if self._unsigned == "forward" or _is_preflight(claim):
+            return
+        if self._unsigned == "sign-in":
+            model = self._identify(request, None).model
+            if model is not None and model.auth_type == "none":
+                return
+        raise wording.refusal(Problem.MISSING)
 
     def is_to_verify(self, credential: Credential, wording: Wording) -> bool:
         """Returns whether a call of this key is verified here; else the upstream decides.
@@ -363,6 +399,8 @@ class _ForwardedBody(Admission):
 class _StatedBody(Admission):
     """A verified head that states the body's hash, signs its chunks, or leaves it unsigned."""
 
+    is_left_to_upstream = False
+
     def __init__(self, caller: VerifiedCaller, wording: Wording, keys: KeysInBody | None) -> None:
         self.caller = caller
         self._keys = keys
@@ -400,6 +438,8 @@ class _StatedBody(Admission):
 class _UnhashedBody(Admission):
     """A head verified only together with its body."""
 
+    is_left_to_upstream = False
+
     def __init__(
         self, verify_with: Callable[[str], VerifiedCaller], keys: KeysInBody | None
     ) -> None:
@@ -433,19 +473,21 @@ class _SignerInBody(Admission):
     def feed(self, piece: bytes) -> None:
         if self._keys is not None:
             self._keys.feed(piece)
-        room = FIELDS_BYTES - len(self._start)
+        room = _FORM_BYTES - len(self._start)
         if room > 0 and self._claim.request.method == "POST":
             self._start += piece[:room]
 
     def finish(self) -> None:
         if self.is_done:
             return
-        start, head = bytes(self._start), self._claim.request
-        request = Request(head.method, head.path, head.query, head.headers, start, False)
+        start, is_whole = bytes(self._start), len(self._start) < _FORM_BYTES
+        request = replace(self._claim.request, body=start, body_is_whole=is_whole)
         credential = read_signer_in_body(request)
         if self._gate.is_closed_to(credential, self._claim.source_ip):  # guarantee A8
             raise NoAnswer(locked_out(self._claim.route, form=True))
-        if credential is not None and self._gate.is_to_verify(credential, self._wording):
+        if credential is None:
+            self._gate.refuse_unsigned(self._claim, request, self._wording)
+        elif self._gate.is_to_verify(credential, self._wording):
             self.caller = self._gate.verify_form(self._claim, start, self._wording)
             self.signature = Signature.VERIFIED
         if self._keys is not None:
@@ -481,6 +523,27 @@ def wording_of(claim: Claim) -> Wording:
         return S3_WORDING
     is_form = "form-urlencoded" in claim.request.headers.get("content-type", "")
     return WORDINGS.get(protocol_of(route, is_form), S3_WORDING)
+
+
+def _may_name_signer(request: Request) -> bool:
+    """Returns whether the body may be a form that names its signer."""
+    content_type = request.headers.get("content-type", "").lower()
+    is_form = "form-urlencoded" in content_type or "multipart/form-data" in content_type
+    return is_form and request.method == "POST"
+
+
+def _is_preflight(claim: Claim) -> bool:
+    """Returns whether a browser asks S3 if a page may send a call (CORS); it has no effect."""
+    headers, service = claim.request.headers, claim.route.service
+    return (
+        claim.request.method == "OPTIONS"
+        and "origin" in headers
+        and "access-control-request-method" in headers
+        and service is not None
+        and service.name == "s3"
+        and "transfer-encoding" not in headers
+        and headers.get("content-length", "0") == "0"
+    )
 
 
 def _of(credential: Credential, refused: SignatureRefused) -> SignatureRefused:

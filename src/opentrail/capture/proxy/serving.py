@@ -239,6 +239,7 @@ async def _request_for(call: Call, upstream: Upstream) -> UpstreamRequest:
     if upstream.local is not None and call.credential is not None:
         key = upstream.local.key_for(call.credential.access_key_id)
     if key is not None:
+        call.refuse_unverified()
         return await resigned(call, upstream, key)
     if client.tls is not None:
         networks = call.endpoint.networks
