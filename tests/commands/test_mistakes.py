@@ -41,7 +41,7 @@ MISTAKES = (
     (
         f"serve {ON} --bucket-policy-check on",
         "--bucket-policy-check",
-        "permissive, verify, enforced",
+        "permissive, enforced",
     ),
     (f"serve {ON} --event-bridge on", "--event-bridge", "auto, off"),
     (f"serve {ON} --organization mine", "--organization", "off, upstream"),
