@@ -75,7 +75,7 @@ def is_sealed(server: Opentrail) -> bool:
 @pytest.mark.campaign
 @pytest.mark.parametrize("share", [0.94, 1.0])
 def test_data_events_expire_before_calls_are_refused(small_disk: Path, share: float) -> None:
-    flags = ("--history-seal-records", "300", "--insights", "off")
+    flags = ("--history-seal-records", "300", "--insights", "off", "--disk-full-expiry", "data")
     with (
         StubUpstream() as upstream,
         opentrail_server(small_disk / "data", "--upstream", upstream.url, *flags) as server,
