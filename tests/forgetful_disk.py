@@ -126,13 +126,17 @@ class Disk:
             NotImplementedError: it changes a file in a way that is not repeated here.
         """
         self._count += 1
-        paths = [self._below(path) for path in self._paths(call)]
-        if not any(paths):
+        paths = self.paths(call)
+        if not paths:
             return
         method = getattr(self, f"_{call.name}", None)
         if method is None:
             raise NotImplementedError(f"{call.name}({call.arguments[:200]})")
-        method(call, [path for path in paths if path])
+        method(call, paths)
+
+    def paths(self, call: Call) -> list[str]:
+        """Returns the paths below the folder that a call names, or those of its descriptors."""
+        return [path for path in self._paths(call) if self._is_below(path)]
 
     def _paths(self, call: Call) -> list[str]:
         if call.name in _BY_NAME:
@@ -144,8 +148,8 @@ class Disk:
             ]
         return [_decoded(path) for path in _OF_FD.findall(call.arguments)[:1]]
 
-    def _below(self, path: str) -> str | None:
-        return path if path == self._root or path.startswith(f"{self._root}/") else None
+    def _is_below(self, path: str) -> bool:
+        return path == self._root or path.startswith(f"{self._root}/")
 
     # Names
 
@@ -257,6 +261,17 @@ class Disk:
         self._pending = left
 
     _fdatasync = _fsync
+
+    # What would be lost
+
+    def unsynced(self, path: str) -> bool:
+        """Returns whether the file's content has changes without a sync."""
+        file = self._names.get(path)
+        return file is not None and bool(file.pending)
+
+    def unsynced_names(self) -> set[str]:
+        """Returns the names that files got without a later sync of the folder."""
+        return {path for _, _, changed in self._pending for path, file in changed.items() if file}
 
     # After the cut
 

@@ -85,6 +85,10 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Traced:
                     raise
                 pytest.skip(f"strace may not trace here: {server.output}")
             asyncio.run(send_calls(int(server.url.rpartition(":")[2])))
+            assert server.opentrail("query", "SELECT count(*) FROM event_history").returncode == 0
+            assert (
+                server.opentrail("directory", "add", "AKIAEXAMPLE", "--user", "Ann").returncode == 0
+            )
         finally:
             for child in server.children(b"opentrail"):  # strace would leave it running
                 os.kill(child, signal.SIGTERM)
@@ -135,3 +139,18 @@ def test_power_cut_keeps_each_acknowledged_call(traced: Traced, count: int) -> N
             assert [text for text in problems if not text.endswith(TORN)] == []
         finally:
             server.close()
+
+
+def test_each_replaced_file_is_durable(traced: Traced) -> None:
+    """Its content is synced before it gets its name, and then the name is synced."""
+    disk = Disk(traced.folder)
+    replaced = set()
+    for call in traced.trace:
+        if call.name.startswith("rename") and len(paths := disk.paths(call)) == 2:
+            old, new = paths
+            assert not disk.unsynced(old), f"{new} has a name before its content is durable"
+            replaced.add(new)
+        disk.apply(call)
+    names = {Path(path).relative_to(traced.folder).parts[0] for path in replaced}
+    assert names >= {"history", "inventory.json", "keys", "lost", "queries", "version", "written"}
+    assert replaced & disk.unsynced_names() == set()

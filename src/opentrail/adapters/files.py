@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from opentrail.adapters.system import sync
@@ -98,8 +99,13 @@ class DataDirectory:
             StorageFailed: the directory cannot be created or written.
         """
         try:
+            is_new = not self.root.exists()
             for folder in (self.root, self.journal, self.history, self.keys):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sync_folder(self.root)
+            if is_new:
+                with suppress(PermissionError):  # it need not be readable
+                    sync_folder(self.root.parent)
             self._lock_directory()
             self._check_version()
         except OSError as error:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from opentrail.adapters.files import is_locked
+from opentrail.adapters.files import is_locked, sync_folder
 from opentrail.adapters.system import sync
 from opentrail.core.gaps import Gap
 from opentrail.core.selectors.selection import MAX_COUNTERS, OTHER, LeftOut
@@ -45,6 +45,7 @@ class GapFile:
         self.keep(None)
         sync(self._descriptor)
         temporary.rename(self._path)  # so that a file with this name is never too short
+        sync_folder(folder)
 
     def keep(self, gap: Gap | None) -> None:
         """Replaces the content. It survives a kill, and usually a power cut, without a sync."""
