@@ -18,7 +18,7 @@ from tests.capture.proxy.wires import scope
 from tests.live.processes import Opentrail, opentrail_server, stalled_disk
 from tests.stub_upstream import StubUpstream
 
-pytestmark = [pytest.mark.live, pytest.mark.anomaly, pytest.mark.campaign]
+pytestmark = [pytest.mark.live, pytest.mark.anomaly]
 
 MEGABYTE = 1024 * 1024
 POLICY = "x" * 60_000
@@ -108,6 +108,7 @@ def create_role(connection: http.client.HTTPConnection, name: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 def test_with_allow_a_stalled_disk_counts_every_loss(
     tmp_path: Path,
 ) -> None:
