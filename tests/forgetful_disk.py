@@ -1,7 +1,7 @@
-"""A disk that forgets what no sync made durable, as at a power cut.
+"""A disk that forgets unsynced changes, as at a power cut.
 
-`strace` lists a process's system calls. `Disk` repeats those that change files below a folder, and
-knows at each call which of them a sync had made durable.
+`strace` lists a process's system calls. `Disk` repeats the calls that change files below a
+folder, and knows which changes were durable at each moment.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: Calls that change files or make changes durable, and those that send answers.
+#: Calls that change files, make changes durable, or send answers.
 TRACED = (
     "openat,creat,lseek,write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync,sync_file_range,"
     "ftruncate,truncate,fallocate,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,"
@@ -135,7 +135,7 @@ class Disk:
         method(call, paths)
 
     def paths(self, call: Call) -> list[str]:
-        """Returns the paths below the folder that a call names, or those of its descriptors."""
+        """Returns the paths below the folder that a call names or has open."""
         return [path for path in self._paths(call) if self._is_below(path)]
 
     def _paths(self, call: Call) -> list[str]:
@@ -276,7 +276,7 @@ class Disk:
     # After the cut
 
     def after_cut(self, folder: Path, choose: random.Random) -> None:
-        """Writes what a power cut at this moment leaves.
+        """Writes the files as a power cut at this moment leaves them.
 
         Of changes without a sync some are there: of names the first ones, of contents any, each
         whole or up to some sector.

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,10 @@ _CITED_GUARANTEES = re.compile(rf"[Gg]uarantees? (?:{_NUMBER}(?:, | and )?\b)+")
 #: Numbers in the form of a guarantee; `S3` is Amazon's.
 _BARE_GUARANTEE = re.compile(r"(?<![\w%./:-])(?:[DLNZ]\d{1,2}|S[1245])(?![\w./:-])")
 _PAGE = re.compile(r"[\w./-]+\.md\b")
+_MARKED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`( \*\(campaign\)\*)?")
+#: Words without a limit, and words for limits.
+_ABSOLUTE = re.compile(r"\b(never|always|any|anything)\b", re.I)
+_LIMIT = re.compile(r"\b(unless|except|until|beyond|only|without)\b", re.I)
 _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 #: A module in a sentence; not a pattern such as `test_<name>.py`.
 _MODULE = re.compile(r"(?<![\w<>*/.-])[a-z_][\w/]*\.py\b")
@@ -76,8 +81,15 @@ def sections() -> set[str]:
 
 def guarantees() -> dict[str, str]:
     """Returns each guarantee's text by its number."""
+    return dict(_numbered_guarantees())
+
+
+def _numbered_guarantees() -> list[tuple[str, str]]:
     parts = re.split(rf"^- \*\*({_NUMBER})\*\* ", GUARANTEES.read_text(), flags=re.M)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
+    return [
+        (number, body.partition("\n## ")[0])
+        for number, body in zip(parts[1::2], parts[2::2], strict=True)
+    ]
 
 
 @pytest.mark.slow
@@ -135,11 +147,53 @@ def test_every_guarantee_names_existing_tests(number: str) -> None:
         assert function in _functions(ROOT / file), f"{file}::{function}"
 
 
+def test_each_guarantee_has_its_own_number() -> None:
+    numbers = [number for number, _ in _numbered_guarantees()]
+    assert [number for number, times in Counter(numbers).items() if times > 1] == []
+
+
+@pytest.mark.parametrize("number", guarantees())
+def test_every_guarantee_is_tested_in_make_test(number: str) -> None:
+    """The page marks the tests that `make test` leaves out, and each guarantee has others."""
+    cited = {
+        (file, function): bool(marked)
+        for file, function, marked in _MARKED_TEST.findall(guarantees()[number])
+    }
+    left_out = {
+        (file, function): "campaign" in _functions(ROOT / file)[function]
+        for file, function in cited
+    }
+    assert cited == left_out
+    assert not all(cited.values())
+
+
+@pytest.mark.parametrize("number", guarantees())
+def test_every_guarantee_names_the_limits_of_its_words(number: str) -> None:
+    prose = re.sub(r"`[^`]*`", "", _in_one_line(guarantees()[number]))
+    for sentence in re.split(r"(?<=[.:;])\s+(?=[A-Z])", prose):
+        if _ABSOLUTE.search(sentence):
+            assert _LIMIT.search(sentence), sentence
+
+
 @cache
-def _functions(file: Path) -> frozenset[str]:
+def _functions(file: Path) -> dict[str, frozenset[str]]:
+    """Returns a module's functions with their marks, which may come from the module."""
     tree = ast.parse(file.read_text() if file.is_file() else "")
+    of_module = {
+        mark
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark"
+        for mark in re.findall(r"pytest\.mark\.(\w+)", ast.unparse(node.value))
+    }
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
-    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, kinds))
+    return {
+        node.name: frozenset(
+            of_module
+            | {ast.unparse(each).removeprefix("pytest.mark.") for each in node.decorator_list}
+        )
+        for node in ast.walk(tree)
+        if isinstance(node, kinds)
+    }
 
 
 @pytest.mark.slow

@@ -475,6 +475,28 @@ def test_recording_continues_without_history(tmp_path: Path) -> None:
             server.close()
 
 
+def test_lookup_without_history_is_throttled(tmp_path: Path) -> None:
+    """A lookup fails while the history process stands still, then finds each call."""
+    with (
+        StubUpstream() as stub,
+        opentrail_server(tmp_path / "data", "--upstream", stub.url) as server,
+    ):
+        server.boto("iam").create_user(UserName="user-0")
+        assert server.count("eventName=CreateUser") == 1
+        [history] = server.children(b"duckdb.process")
+        os.kill(history, signal.SIGSTOP)
+        try:
+            for number in range(1, 5):
+                server.boto("iam").create_user(UserName=f"user-{number}")
+            with pytest.raises(botocore.exceptions.ClientError) as refused:
+                server.boto("cloudtrail").lookup_events()
+            assert refused.value.response["Error"]["Code"] == "ThrottlingException"
+        finally:
+            os.kill(history, signal.SIGCONT)
+        until_well(server)
+        assert server.count("eventName=CreateUser") == 5
+
+
 def test_server_with_unread_log_records_calls(tmp_path: Path) -> None:
     with StubUpstream() as stub:
         server = Opentrail(tmp_path / "data", "--upstream", stub.url)

@@ -24,7 +24,7 @@ SEED = int(os.environ.get("OPENTRAIL_POWER_SEED", "1"))
 CALLS_PER_SECOND, SECONDS, CONNECTIONS = 500, 6, 16
 #: Small files, so that sealing and new segments fall into these seconds.
 FLAGS = ("--history-seal-records", "500", "--insights", "off")
-#: The end of the journal may be torn: what the cut tore was never acknowledged, but looks damaged.
+#: The end of the journal may be torn: the torn records look damaged, but nobody acknowledged them.
 TORN = "lost: the newest segment of the journal is damaged"
 _USER = re.compile(rb"UserName=(\d+)")
 _ACKNOWLEDGED = re.compile(rb"<User>(\d+)</User>")
@@ -38,7 +38,7 @@ def answer(request: RawRequest) -> bytes:
 
 
 async def send_calls(port: int) -> None:
-    """Sends `CALLS_PER_SECOND` calls, each of which creates another user."""
+    """Sends `CALLS_PER_SECOND` calls, each for another user."""
     count = CALLS_PER_SECOND * SECONDS // CONNECTIONS
 
     async def client(number: int) -> None:

@@ -354,7 +354,7 @@ class FullJournal(MemoryJournal):
 
 
 def bytes_in_flight(writer: asyncio.StreamWriter) -> int:
-    """Returns how many sent bytes the other end has not received."""
+    """Returns the number of sent bytes that the other end has not received."""
     count = fcntl.ioctl(writer.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
     return int.from_bytes(count, sys.byteorder)
 
