@@ -10,6 +10,7 @@ import re
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -822,6 +823,60 @@ def test_a_digest_before_the_range_is_not_missed() -> None:
     del trail.bucket[trail.digests()[1]]
     assert trail.validate(known=trail.server_knows(), since=utc("2020-01-01T11:00:00")).code == 0
     assert trail.validate(known=trail.server_knows(), since=utc("2020-01-01T10:59:59")).code == 1
+
+
+@cache
+def _ten_hours() -> Trail:
+    async def story() -> Trail:
+        world = World()
+        await world.add(validation=True)
+        await world.start_logging()
+        await hours(world, 10, ("us-east-1",))
+        return await delivered(world)
+
+    return run(story())
+
+
+def _with_hole(first: int, last: int) -> tuple[Trail, dict[str, datetime]]:
+    """Returns a trail without some of its digests and their log files, and a period among these."""
+    trail = _ten_hours().copy()
+    digests = trail.digests()
+    removed = [json.loads(trail.content(key)) for key in digests[first : last + 1]]
+    for key, digest in zip(digests[first : last + 1], removed, strict=True):
+        del trail.bucket[key]
+        for log in digest["logFiles"]:
+            del trail.bucket[log["s3Object"]]
+    start, end = (
+        utc(text.removesuffix("Z"))
+        for text in (removed[0]["digestStartTime"], removed[-1]["digestEndTime"])
+    )
+    quarter = (end - start) / 4
+    return trail, {"since": start + quarter, "until": end - quarter}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(10))
+def test_no_hole_is_valid_in_any_period(first: int) -> None:
+    wanted = Wanted(regions=["us-east-1"])
+    for last in range(first, 10):
+        trail, inside = _with_hole(first, last)
+        wider = {**inside, "since": inside["since"] - timedelta(hours=1)}
+        periods: list[dict[str, Any]] = [{}, inside, wider]
+        for period in periods:
+            outcome = trail.validate(wanted=wanted, **period)
+            assert outcome.code == 1, f"{first} to {last}, {period}\n{outcome.text()}"
+            alone = trail.validate(known=[], wanted=wanted, **period)
+            decided = 1 if last < 9 else 5
+            assert alone.code == decided, f"{first} to {last}, {period}\n{alone.text()}"
+
+
+def test_period_before_a_trail_cannot_be_decided() -> None:
+    since, until = utc("2019-06-01T00:00:00"), utc("2019-06-02T00:00:00")
+    trail = _ten_hours()
+    for known in (trail.server_knows(), []):
+        outcome = trail.validate(known, since=since, until=until)
+        assert outcome.code == 5, outcome.text()
+        assert "none in this period" in outcome.text()
 
 
 def test_late_log_file_is_in_a_later_digest() -> None:

@@ -113,6 +113,8 @@ class Chain:
     gaps: list[UncoveredPeriod] = field(default_factory=list)
     #: The event that ended the chain after its newest digest.
     ending: Ending | None = None
+    #: The first digest after the range.
+    following: DigestFile | None = None
     #: First digests written while logging was on: older log files may have arrived late.
     begins_late: list[Digest] = field(default_factory=list)
 
@@ -256,6 +258,7 @@ class LinkChecks:
     def check(self, chain: Chain) -> None:
         """Reports errors and records the times that no digest covers."""
         good = chain.good
+        self._after_range(chain, good[-1] if good else None)
         if not good:
             self._none_accepted(chain)
             return
@@ -283,6 +286,19 @@ class LinkChecks:
         if self._since is not None and digest.start <= self._since:
             return
         self._missing(chain, oldest, digest.start)
+
+    def _after_range(self, chain: Chain, newest: DigestFile | None) -> None:
+        """Reports digests that the first digest after the range shows to be missing in it."""
+        after = chain.following
+        if after is None or after.digest is None or not after.is_accepted:
+            return
+        previous = after.digest.previous
+        if previous is None:
+            if newest is not None:
+                chain.gaps.append(UncoveredPeriod(newest.end, after.digest.start, newest))
+        elif chain.file((previous.bucket, previous.key)) is None:
+            since = newest.end if newest else self._since
+            self._missing(chain, after, since or after.digest.start)
 
     def _missing(self, chain: Chain, after: DigestFile, since: datetime) -> None:
         """Reports the previous digest that `after` names if it does not exist."""

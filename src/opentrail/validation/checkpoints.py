@@ -74,6 +74,15 @@ class Known:
     #: Whether this comes from the trail's server now; then the trail did not exist before `since`.
     is_current: bool = False
 
+    def runs(self) -> list[tuple[datetime | None, datetime]]:
+        """Returns when the chain ran: the ends of its first and last digests, until each restart.
+
+        None: it started before `since`.
+        """
+        starts = [mark.end for mark in self.starts]
+        ends = [mark.end for mark in (*self.ends, self.newest) if mark.end is not None]
+        return list(zip([*[None] * (len(ends) - len(starts)), *starts], ends, strict=False))
+
     def knows_beginning(self, start: datetime) -> bool:
         """Returns whether all digests before a start are known."""
         return self.since is None or (self.is_current and self.since <= start)
@@ -231,6 +240,7 @@ class CheckpointChecks:
         for checkpoint in self._known.get(chain.id, ()):
             self._newest(chain, checkpoint)
             self._starts(chain, checkpoint)
+            self._runs(chain, checkpoint)
         self._unknown(chain)
 
     def _newest(self, chain: Chain, checkpoint: Known) -> None:
@@ -264,6 +274,19 @@ class CheckpointChecks:
                 continue
             reason = f"begins a chain that {checkpoint.origin} does not know"
             self._report.bad(FindingKind.DIGEST, file.address, reason)
+
+    def _runs(self, chain: Chain, checkpoint: Known) -> None:
+        """Reports the end of the range if the chain ran then, but no digest covers it."""
+        reached = max((file.end for file in chain.files), default=None)
+        if self._until is None or (reached is not None and reached >= self._until):
+            return
+        for begin, end in checkpoint.runs():
+            if end < self._until or (begin is not None and begin >= self._until):
+                continue
+            start = reached or self._since or begin or self._until
+            reason = f"no digest file covers this time, in which {checkpoint.origin} knows some"
+            chain_name = chain.id.describe()
+            self._report.bad(FindingKind.GAP, chain_name, reason, start, self._until)
 
     def _is_there(self, chain: Chain, mark: KnownDigest, what: str) -> bool:
         """Returns whether a known digest exists unchanged; reports it if it does not."""

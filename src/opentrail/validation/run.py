@@ -219,9 +219,14 @@ class Validation:
             report_gaps(chain, self._report, evidence.has_events(chain.id))
             self._report_silence(chain)
         self._report_others(others)
-        if not selected and not self._report.findings:
-            self._report.unknown(FindingKind.CHAIN, "digest files", "there are none to validate")
+        if not any(chain.files for chain in selected) and not self._report.findings:
+            self._report.unknown(FindingKind.CHAIN, "digest files", self._nothing())
         return self._known(selected)
+
+    def _nothing(self) -> str:
+        if self._task.since is None and self._task.until is None:
+            return "there are none to validate"
+        return "there are none in this period, and no source shows that there were"
 
     @staticmethod
     def _explain(chain: Chain, evidence: Evidence) -> None:
@@ -330,7 +335,8 @@ class Validation:
             self._task.keys.load(chain.region, files[0].end, files[-1].end)
             checks.check(files)
             inside = [file for file in files if not self._begins_after_range(file, files)]
-            self.chains[chain] = Chain(chain, inside)
+            following = files[len(inside)] if len(inside) < len(files) else None
+            self.chains[chain] = Chain(chain, inside, following=following)
 
     def _begins_after_range(self, file: DigestFile, files: Sequence[DigestFile]) -> bool:
         """Returns whether a digest was read only for the signature of the previous one."""
