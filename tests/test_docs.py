@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from opentrail.core.version import __version__
 from opentrail.trails.otlp import logs_of
 from tests.factories import a_record, an_entry
 
@@ -145,6 +146,17 @@ def test_every_guarantee_names_existing_tests(number: str) -> None:
     assert named, "no test"
     for file, function in named:
         assert function in _functions(ROOT / file), f"{file}::{function}"
+
+
+def test_examples_print_this_version() -> None:
+    printed = {
+        (file.name, version)
+        for file, text in texts().items()
+        if file.suffix == ".md" and file.parent.name != "decisions"
+        for version in re.findall(r"^opentrail (\d+\.\d+\.\d+)", text, re.M)
+    }
+    assert len(printed) > 5
+    assert {version for _, version in printed} == {__version__}, printed
 
 
 def test_each_guarantee_has_its_own_number() -> None:
