@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from botocore.session import get_session
+
 from opentrail.core.attributes import attributes_of
 from opentrail.core.expression import holds, parse
 from tests.api.caller import filled
@@ -41,6 +43,20 @@ def calls(*names: str, **members: Any) -> list[dict[str, Any]]:
 DENIED = {"errorCode": "AccessDenied"}
 SSH: dict[str, Any] = {"ipProtocol": "tcp", "fromPort": 22, "toPort": 22}
 RULE = {"SecurityGroupRuleId": "sgr-1", "SecurityGroupRule": {"IpProtocol": "tcp", "FromPort": 22}}
+CLOUDTRAIL = "cloudtrail.amazonaws.com"
+#: Operations of AWS's model that may change something.
+CHANGING = frozenset(
+    name
+    for name in get_session().get_service_model("cloudtrail").operation_names
+    if not name.startswith(("Describe", "Get", "List", "Lookup", "Search"))
+)
+#: Those of them that leave the recording as it is.
+UNRECORDED = frozenset(
+    {
+        *("AddTags", "RemoveTags", "StartQuery", "CancelQuery", "GenerateQuery"),
+        *("CreateDashboard", "UpdateDashboard", "DeleteDashboard", "StartDashboardRefresh"),
+    }
+)
 #: Question → members of records that its expression must find, and of records that it must not.
 EXAMPLES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
     "Who opened port 22?": (
@@ -127,10 +143,11 @@ EXAMPLES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
         calls("DetachUserPolicy", "GetPolicy", requestParameters={"policyArn": ADMIN}),
     ),
     "Who changed what is recorded?": (
-        calls("StopLogging", "PutInsightSelectors", eventSource="cloudtrail.amazonaws.com"),
+        calls(*CHANGING - UNRECORDED, eventSource=CLOUDTRAIL, readOnly=False),
         [
-            *calls("GetTrailStatus", eventSource="cloudtrail.amazonaws.com"),
-            *calls("StopLogging", eventSource="neptune.amazonaws.com"),
+            *calls("GetTrailStatus", eventSource=CLOUDTRAIL, readOnly=True),
+            *calls(*UNRECORDED, eventSource=CLOUDTRAIL, readOnly=False),
+            *calls("StopLogging", eventSource="neptune.amazonaws.com", readOnly=False),
         ],
     ),
     "What was deleted in the last day?": (
