@@ -141,7 +141,7 @@ def _describe_auth(settings: Settings) -> str:
     """Returns what happens to callers that opentrail cannot verify."""
     handled = {"forward": "forwarded", "refuse": "refused", "sign-in": "forwarded only to sign in"}
     unsigned, unknown = handled[settings.of_unsigned], handled[settings.of_unknown_keys]
-    return f"unsigned calls are {unsigned}, calls with keys not in 'opentrail keys list' {unknown}"
+    return f"unsigned calls are {unsigned}; calls with unknown keys are {unknown}"
 
 
 def _announce_serve(check: UpstreamCheck | None, server: Server) -> None:
