@@ -19,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 
 from opentrail.capture.proxy.refusals import NoAnswer, locked_out, protocol_of
 from opentrail.capture.record.exchange import Signature
-from opentrail.wire.form_fields import form_fields
+from opentrail.wire.form_fields import FIELDS_BYTES, form_fields
 from opentrail.wire.message import MAX_BODY, Request, is_packed
 from opentrail.wire.routing import Route
 from opentrail.wire.signature_errors import (
@@ -61,9 +61,9 @@ _NAMES = "|".join(
 )
 #: Such a field of a body, after an `&`; it is found without parsing the others.
 _NAMING_FIELD = re.compile(b"&(?:%s)=([^&]{0,%d})" % (_NAMES.encode(), _FIELD_BYTES), re.I)
-#: Bytes of a form that is searched for its signer and operation: a SAML assertion, escaped, has up
-#: to 300,000 (STS API reference).
-_FORM_BYTES = 512 * 1024
+#: Bytes of a form that is searched for its operation: a SAML assertion, escaped, has up to 300,000
+#: (STS API reference).
+_SIGN_IN_BYTES = 512 * 1024
 #: Bytes to unpack at a time.
 _UNPACKED_BYTES = 256 * 1024
 #: The first line after the head of a part, with any line end that servers accept.
@@ -141,6 +141,7 @@ class Gate:
         self._now = now
         self._forwards_unknown_keys = unknown_keys == "forward"
         self._unsigned = unsigned
+        self.forwards_sign_ins = unsigned == "sign-in"
         self._identify = identify
         self._failures = _Failures()
         #: Compressed bodies are searched one at a time, in a thread: a few bytes may hold 16 MiB.
@@ -222,7 +223,7 @@ class Gate:
         """
         if self._unsigned == "forward" or _is_preflight(claim):
             return
-        if self._unsigned == "sign-in":
+        if self.forwards_sign_ins:
             model = self._identify(request, None).model
             if model is not None and model.auth_type == "none":
                 return
@@ -468,19 +469,20 @@ class _SignerInBody(Admission):
         self._gate, self._claim, self._wording = gate, claim, wording
         self.is_done = False
         self._start = bytearray()
+        self._size = _SIGN_IN_BYTES if gate.forwards_sign_ins else FIELDS_BYTES
         self._keys = gate.keys_in_body(claim, wording)
 
     def feed(self, piece: bytes) -> None:
         if self._keys is not None:
             self._keys.feed(piece)
-        room = _FORM_BYTES - len(self._start)
+        room = self._size - len(self._start)
         if room > 0 and self._claim.request.method == "POST":
             self._start += piece[:room]
 
     def finish(self) -> None:
         if self.is_done:
             return
-        start, is_whole = bytes(self._start), len(self._start) < _FORM_BYTES
+        start, is_whole = bytes(self._start), len(self._start) < self._size
         request = replace(self._claim.request, body=start, body_is_whole=is_whole)
         credential = read_signer_in_body(request)
         if self._gate.is_closed_to(credential, self._claim.source_ip):  # guarantee A8
