@@ -21,7 +21,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from opentrail.core.identity import key_for_account
-from tests.capture.proxy.wires import Wire, ok, scripted
+from tests.capture.proxy.wires import Wire, ok, resigning, scripted
 from tests.live.processes import TIMEOUT_SECONDS, Opentrail, eventually, opentrail_server
 
 pytestmark = pytest.mark.live
@@ -225,17 +225,12 @@ def test_unverified_call_is_not_re_signed(tmp_path: Path) -> None:
 
     def upstream_of(wire: Wire) -> None:
         head, _ = wire.request()
-        signers.append(b"AKIAOWNKEYOFSERVER" in head)
+        signers.append(b"AKIAOURS" in head)
         wire.send(ok(b"<ListUsersResponse><ListUsersResult/></ListUsersResponse>"))
 
     with scripted(upstream_of) as upstream:
-        config = tmp_path / "opentrail.toml"
-        config.write_text(
-            f'[upstream.default]\nurl = "{upstream.url}"\nresign = true\n'
-            'access_key_id = "AKIAOWNKEYOFSERVER"\nsecret_access_key = "secret"\n'
-        )
-        config.chmod(0o600)
-        flags = ("--config", str(config), "--auth", "verify", "--upstream-check", "off")
+        config = resigning(tmp_path, upstream.url)
+        flags = ("--config", config, "--auth", "verify", "--upstream-check", "off")
         with opentrail_server(tmp_path / "data", *flags) as server:
             unknown = {"AccessKeyId": UNKNOWN_KEY, "SecretAccessKey": "any"}
             with pytest.raises(botocore.exceptions.ClientError) as refused:

@@ -207,16 +207,22 @@ async def delivered(world: World) -> Trail:
     return Trail(world.buckets.objects, await world.signer.keys(), known)
 
 
-@cache
-def _six_hours() -> Trail:
+def after_hours(count: int, regions: tuple[str, ...] = ("us-east-1",), **trail: Any) -> Trail:
+    """Returns a trail, by arguments of `World.add`, after hours of logging."""
+
     async def story() -> Trail:
         world = World()
-        await world.add(multi_region=True, validation=True)
+        await world.add(**trail)
         await world.start_logging()
-        await hours(world, 6)
+        await hours(world, count, regions)
         return await delivered(world)
 
     return run(story())
+
+
+@cache
+def _six_hours() -> Trail:
+    return after_hours(6, ("us-east-1", FAR), multi_region=True, validation=True)
 
 
 def six_hours() -> Trail:

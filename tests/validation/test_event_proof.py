@@ -28,6 +28,7 @@ from tests.validation.delivered import (
     Body,
     MemoryReader,
     Trail,
+    after_hours,
     delivered,
     hours,
     six_hours,
@@ -241,14 +242,7 @@ def test_a_damaged_digest_breaks_the_proof() -> None:
 
 
 def test_without_validation_a_found_event_is_unsigned() -> None:
-    async def story() -> Trail:
-        world = World()
-        await world.add(validation=False)
-        await world.start_logging()
-        await hours(world, 2, ("us-east-1",))
-        return await delivered(world)
-
-    trail = run(story())
+    trail = after_hours(2, validation=False)
     found = prove(trail, question(trail, trail.logs()[0], validation=False))
     assert (found.state, found.key) == (ProofState.UNSIGNED, trail.logs()[0])
 

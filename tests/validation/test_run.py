@@ -36,6 +36,7 @@ from tests.validation.delivered import (
     Body,
     MemoryReader,
     Trail,
+    after_hours,
     delivered,
     hours,
     six_hours,
@@ -827,14 +828,7 @@ def test_a_digest_before_the_range_is_not_missed() -> None:
 
 @cache
 def _ten_hours() -> Trail:
-    async def story() -> Trail:
-        world = World()
-        await world.add(validation=True)
-        await world.start_logging()
-        await hours(world, 10, ("us-east-1",))
-        return await delivered(world)
-
-    return run(story())
+    return after_hours(10, validation=True)
 
 
 def _with_hole(first: int, last: int) -> tuple[Trail, dict[str, datetime]]:

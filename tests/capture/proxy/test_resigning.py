@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from opentrail.core.identity import key_for_account
-from tests.capture.proxy.wires import Wire, ok, scope, scripted
+from tests.capture.proxy.wires import Wire, ok, resigning, scope, scripted
 from tests.live.processes import opentrail_server
 from tests.wire.sigv4_by_hand import verify
 
@@ -28,12 +28,8 @@ def test_body_with_a_signed_hash_is_gathered_first(tmp_path: Path) -> None:
 
     with scripted(upstream) as stub:
         port = stub.url.rpartition(":")[2]
-        config = tmp_path / "opentrail.toml"
-        config.write_text(
-            f'[upstream.default]\nurl = "http://localhost:{port}"\nresign = true\n'
-            'access_key_id = "AKIAOURS"\nsecret_access_key = "our-secret"\nregion = "eu-west-1"\n'
-        )
-        with opentrail_server(tmp_path / "data", "--config", str(config)) as server:
+        config = resigning(tmp_path, f"http://localhost:{port}", region="eu-west-1")
+        with opentrail_server(tmp_path / "data", "--config", config) as server:
             key = key_for_account("210987654321")
             head = f"POST / HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('dynamodb', key=key)}\r\n"
             head += "X-Amz-Target: DynamoDB_20120810.ListTables\r\n"
@@ -68,12 +64,8 @@ def test_upload_forms_and_unsigned_calls_stay_unsigned(tmp_path: Path) -> None:
         wire.send(ok(b"x"))
 
     with scripted(upstream) as stub:
-        config = tmp_path / "opentrail.toml"
-        config.write_text(
-            f'[upstream.s3]\nurl = "{stub.url}"\nresign = true\n'
-            'access_key_id = "AKIAOURS"\nsecret_access_key = "our-secret"\n'
-        )
-        with opentrail_server(tmp_path / "data", "--config", str(config)) as server:
+        config = resigning(tmp_path, stub.url, "s3")
+        with opentrail_server(tmp_path / "data", "--config", config) as server:
             call = "GET /k HTTP/1.1\r\nHost: logs.localhost:1\r\n\r\n"
             assert Wire.to(server.url).send(call).answer()[0] == 200
     assert seen[0].startswith(b"GET /logs/k HTTP/1.1\r\n")
@@ -85,12 +77,8 @@ def test_a_body_interrupted_during_gathering_is_not_sent(
     tmp_path: Path,
 ) -> None:
     with scripted(lambda wire: wire.send(ok(b"{}"))) as stub:
-        config = tmp_path / "opentrail.toml"
-        config.write_text(
-            f'[upstream.default]\nurl = "{stub.url}"\nresign = true\n'
-            'access_key_id = "AKIAOURS"\nsecret_access_key = "our-secret"\n'
-        )
-        with opentrail_server(tmp_path / "data", "--config", str(config)) as server:
+        config = resigning(tmp_path, stub.url)
+        with opentrail_server(tmp_path / "data", "--config", config) as server:
             wire = Wire.to(server.url)
             wire.send(f"POST / HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('dynamodb')}\r\n")
             wire.send("X-Amz-Target: DynamoDB_20120810.ListTables\r\nContent-Length: 9\r\n\r\n{")

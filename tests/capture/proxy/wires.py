@@ -34,6 +34,17 @@ def scope(service: str, region: str = "us-east-1", key: str = ADMIN_KEY_ID) -> s
     return f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature={'0' * 64}"
 
 
+def resigning(folder: Path, url: str, service: str = "default", region: str = "") -> str:
+    """Returns the path of a configuration that re-signs a service's calls with `AKIAOURS`."""
+    config = folder / "opentrail.toml"
+    config.write_text(
+        f'[upstream.{service}]\nurl = "{url}"\nresign = true\n'
+        'access_key_id = "AKIAOURS"\nsecret_access_key = "our-secret"\n'
+        + (f'region = "{region}"\n' if region else "")
+    )
+    return str(config)
+
+
 def gate_of(find_secret: FindSecret, moment: datetime, unknown_keys: str = "forward") -> Gate:
     """Returns a gate at a moment that forwards unsigned calls."""
     return Gate(find_secret, lambda: moment, unknown_keys, "forward", router().identify)
