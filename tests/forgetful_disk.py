@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,8 +88,8 @@ class _File:
             _change(made, offset, data)
         return made
 
-    def sync(self, before: int) -> None:
-        done = [each for each in self.pending if each[0] < before]
+    def sync(self, last: int) -> None:
+        done = [each for each in self.pending if each[0] <= last]
         self.durable = self.content(done)
         self.pending = self.pending[len(done) :]
 
@@ -247,14 +246,13 @@ class Disk:
 
     def _fsync(self, call: Call, paths: list[str]) -> None:
         path = paths[0]
-        began = call.began + 1
         if file := self._file(path):
-            file.sync(began)
+            file.sync(call.began)
             return
         left = []
         for change in self._pending:
             number, folders, names = change
-            if number < began and path in folders:
+            if number <= call.began and path in folders:
                 _set_names(self._durable_names, names)
             else:
                 left.append(change)
@@ -266,7 +264,7 @@ class Disk:
 
     def unsynced(self, path: str) -> bool:
         """Returns whether the file's content has changes without a sync."""
-        file = self._names.get(path)
+        file = self._file(path)
         return file is not None and bool(file.pending)
 
     def unsynced_names(self) -> set[str]:
@@ -329,8 +327,3 @@ def _set_names(names: dict[str, _File | None], changed: dict[str, _File | bool |
         else:
             assert file is not True
             names[path] = file
-
-
-def program() -> str | None:
-    """Returns the path of `strace`."""
-    return shutil.which("strace")

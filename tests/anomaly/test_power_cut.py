@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import re
+import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.forgetful_disk import Call, Disk, calls, program, strace
+from tests.forgetful_disk import Call, Disk, calls, strace
 from tests.live.processes import Opentrail
 from tests.stub_upstream import RawRequest, StubUpstream
 
@@ -70,7 +71,7 @@ class Traced:
 
 @pytest.fixture(scope="module")
 def traced(tmp_path_factory: pytest.TempPathFactory) -> Traced:
-    found = program()
+    found = shutil.which("strace")
     if found is None:
         pytest.skip("strace is not installed: apt-get install strace")
     top = tmp_path_factory.mktemp("power")
