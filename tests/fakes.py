@@ -46,7 +46,7 @@ from opentrail.core.event import Entry, NewEntry
 from opentrail.core.expression import holds
 from opentrail.core.expression.tree import field_values
 from opentrail.core.user_agents import family_of
-from opentrail.ports.control import Document, Lease, Put, Stored, StoreWrite
+from opentrail.ports.control import Document, Lease, Put, Remove, Stored, StoreWrite
 from opentrail.ports.event_store import (
     DATA_CATEGORIES,
     PRESENT,
@@ -459,6 +459,11 @@ class MemoryControl:
     async def apply(self, changes: Sequence[StoreWrite]) -> None:
         """Makes all changes or no change."""
         await self._breaker.pass_through(lambda: self._apply(changes))
+
+    async def remove_below(self, kind: str, key: str) -> None:
+        """Removes documents by the order of keys."""
+        below = [Remove(k, other) for k, other in self.disk if k == kind and other < key]
+        await self.apply(below)
 
     async def close(self) -> None:
         """Does nothing: the disk stays."""

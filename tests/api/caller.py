@@ -11,7 +11,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlencode
@@ -296,6 +296,8 @@ class Api:
         #: The verifier's output about the trails in a verification.
         self.verified: list[str] = []
         self.calls = 0
+        #: Expiry of each signature.
+        self.signed: dict[str, datetime] = {}
 
     def _missing(self) -> list[str]:
         return self.missing
@@ -333,7 +335,8 @@ class Api:
         own = ApiCall(call_id, who, account, region, source_ip, secure=secure)
         if signature is not None:
             own.signature = signature
-            own.valid_until = self.world.clock.now() + timedelta(minutes=5)
+            valid_until = self.world.clock.now() + timedelta(minutes=5)
+            own.valid_until = self.signed.setdefault(signature, valid_until)
         headers = {
             "X-Amz-Target": TARGET + operation if target is None else target,
             "Content-Type": "application/x-amz-json-1.1",

@@ -192,6 +192,16 @@ async def test_unchanged_documents_keep_their_revision(open_store: Open) -> None
 
 
 @asynchronous
+async def test_keys_below_a_key_are_removed(open_store: Open) -> None:
+    names = ["1", "2", "2/a", "2Z", "2z", "3", "é"]
+    async with opened(open_store) as store:
+        await store.apply([Put(kind, key, {}) for kind in ("signature", "other") for key in names])
+        await store.remove_below("signature", "2a")
+        assert await keys(store, "signature") == ["2z", "3", "é"]
+        assert await keys(store, "other") == names
+
+
+@asynchronous
 async def test_applying_nothing_changes_nothing(open_store: Open) -> None:
     async with opened(open_store) as store:
         await store.apply([])

@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,8 +16,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import requests
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from tests.api.caller import TARGET
 from tests.live.processes import TIMEOUT_SECONDS, Opentrail, eventually
 from tests.postgres import own_server, shared_server
 from tests.stub_upstream import StubUpstream
@@ -28,13 +34,17 @@ Servers = tuple[Opentrail, Opentrail]
 SECONDS = 2 * TIMEOUT_SECONDS
 
 
-@contextmanager
-def two_servers(folder: Path, url: str) -> Iterator[Servers]:
-    """Two servers that start concurrently; the second has recorder processes."""
-    environment = {
+def environment_for(url: str) -> dict[str, str]:
+    return {
         "OPENTRAIL_CONTROL_STORE": url,
         "OPENTRAIL_MASTER_KEY": base64.b64encode(b"m" * 32).decode(),
     }
+
+
+@contextmanager
+def two_servers(folder: Path, url: str) -> Iterator[Servers]:
+    """Two servers that start concurrently; the second has recorder processes."""
+    environment = environment_for(url)
     with StubUpstream() as stub:
         flags = ("--upstream", stub.url, "--auth", "verify")
         one = Opentrail(folder / "one", *flags)
@@ -222,3 +232,46 @@ def test_a_user_is_signed_in_on_both_servers(
     assert signed_in(two, cookie)
     one.opentrail("users", "delete", "eve")
     eventually(lambda: not signed_in(two, cookie), "the user is deleted", SECONDS)
+
+
+def signed_calls(server: Opentrail, key: dict[str, Any], count: int) -> list[requests.Request]:
+    """Returns calls that stop a trail, with different signatures."""
+    made = []
+    for number in range(count):
+        call = AWSRequest(
+            "POST",
+            server.url,
+            {"X-Amz-Target": f"{TARGET}StopLogging", "X-Amz-Number": str(number)},
+            b'{"Name":"replayed"}',
+        )
+        credentials = Credentials(key["AccessKeyId"], key["SecretAccessKey"])
+        SigV4Auth(credentials, "cloudtrail", "us-east-1").add_auth(call)
+        headers = {**dict(call.headers), "Host": urlsplit(server.url).netloc}
+        made.append(requests.Request("POST", headers=headers, data=call.body))
+    return made
+
+
+def statuses(server: Opentrail, calls: list[requests.Request]) -> Counter[int]:
+    """Sends unchanged signed calls to a server, and counts the statuses."""
+    with requests.Session() as session:
+        answers = []
+        for call in calls:
+            call.url = server.url
+            answers.append(session.send(call.prepare(), timeout=TIMEOUT_SECONDS).status_code)
+    return Counter(answers)
+
+
+def test_no_server_accepts_a_call_twice(tmp_path: Path) -> None:
+    url = shared_server().new_database()
+    with two_servers(tmp_path, url) as (one, two):
+        key = key_of(one, "create", "--root")
+        until(two, key, "ok")
+        client = one.boto("cloudtrail", key["AccessKeyId"], key["SecretAccessKey"])
+        client.create_trail(Name="replayed", S3BucketName="logs")
+        calls = signed_calls(one, key, 50)
+        assert statuses(one, calls) == {200: 50}
+        assert 200 not in statuses(two, calls)
+        assert one.stop() == 0
+        one.start(**environment_for(url))
+        assert 200 not in statuses(one, calls)
+        assert statuses(two, signed_calls(one, key, 1)) == {200: 1}

@@ -183,6 +183,7 @@ _REPLACE = (
     " WHERE kind = ? AND key = ? AND version = ?"
 )
 _DELETE = "DELETE FROM documents WHERE kind = ? AND key = ?"
+_DELETE_BELOW = "DELETE FROM documents WHERE kind = ? AND key < ?"
 #: Kind, key, version, body and checksum.
 Row = tuple[Any, ...]
 
@@ -316,6 +317,20 @@ class SqlControl:
 
         if changes:
             await self._run(change_all)
+
+    async def remove_below(
+        self,
+        kind: str,
+        key: str,
+        fence: Callable[[Transaction], None] = lambda transaction: None,
+    ) -> None:
+        """Removes the documents of a kind whose keys sort before `key`; `fence` as in `apply`."""
+
+        def remove(transaction: Transaction) -> None:
+            fence(transaction)
+            transaction.change(_DELETE_BELOW, [kind, key])
+
+        await self._run(remove)
 
     async def check(self) -> None:
         """Reads the whole store.

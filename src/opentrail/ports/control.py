@@ -71,6 +71,10 @@ class ControlStore(Protocol):
         """
         ...
 
+    async def remove_below(self, kind: str, key: str) -> None:
+        """Remove the documents of a kind whose keys sort before `key`, by code point."""
+        ...
+
     async def close(self) -> None:
         """Return once the store is closed."""
         ...

@@ -223,14 +223,20 @@ class FencedControl:
         Raises:
             LeaseLost: this process does not hold the lease.
         """
-        lease = self.lease
-        if lease is None:
+        await self._control.apply(changes, self._fence())
+
+    async def remove_below(self, kind: str, key: str) -> None:
+        """Removes the documents of a kind whose keys sort before `key`.
+
+        Raises:
+            LeaseLost: this process does not hold the lease.
+        """
+        await self._control.remove_below(kind, key, self._fence())
+
+    def _fence(self) -> Callable[[Transaction], None]:
+        if (lease := self.lease) is None:
             raise LeaseLost("this server does not hold the lease")
-
-        def fence(transaction: Transaction) -> None:
-            self._leases.fence(transaction, lease)
-
-        await self._control.apply(changes, fence)
+        return lambda transaction: self._leases.fence(transaction, lease)
 
     async def close(self) -> None:
         """Does nothing: the store stays open."""

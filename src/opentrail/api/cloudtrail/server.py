@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import uuid
-from collections import OrderedDict
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -43,6 +41,7 @@ from opentrail.api.cloudtrail.operation import (
     validate,
 )
 from opentrail.api.cloudtrail.permissions import ACCESS_RULES
+from opentrail.api.cloudtrail.replays import Replays
 from opentrail.api.services import Services
 from opentrail.core.arns import CHANNEL, CloudTrailArn
 from opentrail.core.errors import (
@@ -59,30 +58,6 @@ from opentrail.wire import cbor
 from opentrail.wire.service_models import ServiceCatalog
 
 log = logging.getLogger(__name__)
-
-#: Maximum remembered signatures; beyond it, opentrail forgets the oldest (guarantee A4).
-MAX_SIGNATURES = 100_000
-#: Time after its first call in which a signature is accepted again.
-MOMENT = timedelta(seconds=2)
-
-
-class Replays:
-    """The signatures of recent calls, until they expire."""
-
-    def __init__(self, most: int = MAX_SIGNATURES) -> None:
-        self._most = most
-        #: Signature → its first use, and its expiry.
-        self._seen: OrderedDict[str, tuple[datetime, datetime]] = OrderedDict()
-
-    def is_replay(self, signature: str, valid_until: datetime, now: datetime) -> bool:
-        """Remembers a signature; returns whether its first use was more than `MOMENT` ago."""
-        while self._seen and next(iter(self._seen.values()))[1] < now:
-            self._seen.popitem(last=False)
-        first, _ = self._seen.setdefault(signature, (now, valid_until))
-        if len(self._seen) > self._most:
-            self._seen.popitem(last=False)
-        return now - first > MOMENT
-
 
 #: Modules whose import registers operations.
 OPERATION_MODULES = (
@@ -131,7 +106,7 @@ class CloudTrailApi:
         self._athena = catalog.services["athena"]
         self._scope_key = scope_key
         self._authorizer = authorizer
-        self._replays = Replays()
+        self._replays = Replays(services.control)
         self._resource_policies = (
             authorizer.resource_policies if authorizer else ResourcePolicies(services.control)
         )
@@ -172,7 +147,7 @@ class CloudTrailApi:
             verified = _verified(operation.permission, {}, own, request)
             reads = await self._stores_read(arguments, own)
             await self._authorize(verified, reads)
-            self._refuse_replay(operation.permission, own)
+            await self._refuse_replay(operation.permission, own)
             call = athena.AthenaCall(
                 arguments,
                 own.account,
@@ -219,7 +194,7 @@ class CloudTrailApi:
         verified = _verified(name, arguments, own, request)
         reads = await self._stores_read(arguments, own)
         shared = await self._authorize(verified, reads)
-        self._refuse_replay(name, own)
+        await self._refuse_replay(name, own)
         operation = REGISTER.get(name)
         if operation is None:
             raise _unsupported(name)
@@ -228,14 +203,11 @@ class CloudTrailApi:
                 raise Unsupported(f"parameter {member} of {name}")
         return await operation.handler(self._call(verified, own, shared, reads))
 
-    def _refuse_replay(self, name: str, own: Any) -> None:
+    async def _refuse_replay(self, name: str, own: Any) -> None:
         """Refuses a repeated call that changes something (guarantee A4)."""
         if own.signature is None or ACCESS_RULES[name].level.is_read_only:
             return
-        if self._replays.is_replay(own.signature, own.valid_until, self._services.clock.now()):
-            raise CloudTrailError(
-                "InvalidSignatureException", "This request was received before; sign it again."
-            )
+        await self._replays.use(own.signature, own.valid_until, self._services.clock.now())
 
     def _name(self, request: Request, is_cbor: bool) -> str:
         """Returns the operation that a request names."""
