@@ -148,6 +148,17 @@ class Opentrail:
         pids = [int(pid) for task in listed for pid in of_process(task).split()]
         return [pid for pid in pids if named in of_process(Path(f"/proc/{pid}/cmdline"))]
 
+    def open_files(self) -> dict[str, bytes]:
+        """Returns the content of all files that the server's processes have open, also deleted."""
+        assert self.process is not None
+        contents = {}
+        for pid in (self.process.pid, *self.children(b"")):
+            for link in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    if link.is_file():
+                        contents[f"{link}: {link.readlink()}"] = link.read_bytes()
+        return contents
+
     def boto(
         self, service: str, key: str = ADMIN_KEY_ID, secret: str = ADMIN_SECRET, **more: Any
     ) -> Any:

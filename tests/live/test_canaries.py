@@ -721,7 +721,7 @@ def test_no_secret_is_anywhere_in_the_data_directory(server: tuple[Opentrail, st
     files = files_in(server[0].data_dir)
     assert {"journal", "keys"} <= {f.parent.name for f in files}
     plain = [canary(n).encode() for n in numbers()]
-    for file, content in files.items():
+    for file, content in [*files.items(), *server[0].open_files().items()]:
         assert not [secret for secret in plain if secret in content], file
 
 

@@ -152,3 +152,17 @@ def test_bytes_in_temporary_files_are_counted() -> None:
     assert StoredBody.spilled_bytes - before == 3_000_000
     assert len(read.content()) == 3_000_000
     assert StoredBody.spilled_bytes == before
+
+
+def test_body_in_a_temporary_file_is_encrypted() -> None:
+    secret, bodies = b"a secret of the body", (StoredBody(), StoredBody())
+    files = []
+    for body in bodies:
+        for _ in range(150_000):
+            body.add(secret)
+        assert body.file is not None
+        body.file.seek(0)
+        files.append(body.file.read())
+        assert body.content() == secret * 150_000
+    assert all(len(file) > 1_000_000 and secret not in file for file in files)
+    assert files[0][:64] != files[1][:64]  # each body has its own key

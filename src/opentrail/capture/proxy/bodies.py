@@ -12,6 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, ClassVar
 
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, modes
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+
 from opentrail.capture.proxy.head import LAST_CHUNK, BadHead, Head, Headers, chunk
 from opentrail.capture.record.exchange import Failure
 from opentrail.wire.message import MAX_BODY
@@ -114,12 +117,15 @@ class Flow:
 class StoredBody:
     """A copy of a body for the record, up to 16 MiB; beyond that, only its length and hash.
 
-    Bodies of more than 1 MiB are stored in a temporary file to save memory. Without room on the
-    disk, only length and hash remain.
+    Bodies of more than 1 MiB are stored in a temporary file to save memory, encrypted because they
+    may contain secrets (guarantee S4). Without room on the disk, only length and hash remain.
     """
 
     #: Where it is stored, None while it is in memory.
     file: IO[bytes] | None = None
+    #: Encrypts the file, with a key that exists only in memory and for this body.
+    _cipher: Cipher[modes.CTR]
+    _encryptor: CipherContext
     #: Bytes of bodies in the files of this process.
     spilled_bytes: ClassVar[int] = 0
     _in_file = 0
@@ -176,7 +182,9 @@ class StoredBody:
         if self.file is None:
             # Without a buffer, no error appears later, when the file is read.
             self.file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by `content`
-        pieces = b"".join(self._pieces)
+            self._cipher = Cipher(AES256(os.urandom(32)), modes.CTR(bytes(16)))
+            self._encryptor = self._cipher.encryptor()
+        pieces = self._encryptor.update(b"".join(self._pieces))
         written = self.file.write(pieces)
         self._in_file += written
         StoredBody.spilled_bytes += written
@@ -199,7 +207,8 @@ class StoredBody:
         """Returns the stored body, and moves it to memory."""
         if self.file is not None:
             self.file.seek(0)
-            self._pieces.insert(0, self.file.read(self.length - sum(map(len, self._pieces))))
+            content = self.file.read(self.length - sum(map(len, self._pieces)))
+            self._pieces.insert(0, self._cipher.decryptor().update(content))
             self._close()
         content = b"".join(self._pieces)
         self._pieces = [content]
