@@ -447,6 +447,11 @@ class MemoryControl:
         """Returns documents by prefix."""
         return await self._breaker.pass_through(lambda: self._scan(kind, prefix))
 
+    async def page(self, kind: str, after: str, count: int) -> list[Stored]:
+        """Returns documents beyond a key."""
+        documents = await self.scan(kind)
+        return [stored for stored in documents if stored.key > after][:count]
+
     async def revisions(self, kinds: Sequence[str]) -> dict[str, str]:
         """Returns all documents of each kind."""
         return await self._breaker.pass_through(

@@ -192,6 +192,19 @@ async def test_unchanged_documents_keep_their_revision(open_store: Open) -> None
 
 
 @asynchronous
+async def test_pages_have_each_document_once(open_store: Open) -> None:
+    names = ["1", "2", "2/a", "2Z", "2z", "3", "é"]
+    async with opened(open_store) as store:
+        await store.apply([Put(kind, key, {}) for kind in ("identity", "a") for key in names])
+        after, found = "", []
+        while page := await store.page("identity", after, 3):
+            assert len(page) <= 3
+            found += [stored.key for stored in page]
+            after = page[-1].key
+        assert found == names
+
+
+@asynchronous
 async def test_keys_below_a_key_are_removed(open_store: Open) -> None:
     names = ["1", "2", "2/a", "2Z", "2z", "3", "é"]
     async with opened(open_store) as store:

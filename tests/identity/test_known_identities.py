@@ -374,7 +374,8 @@ async def test_a_deleted_key_is_known_with_its_deletion() -> None:
     second = Identities(control)
     await second.load()
     linked = KnownIdentities()
-    linked.absorb(second.learned())
+    for part in second.parts(100):
+        linked.absorb(part)
     for identities in (first, second, linked):
         known = identities.resolve(NEW_KEY)
         assert known.deleted_by == event_id(9)
@@ -451,7 +452,7 @@ async def test_a_deleted_users_namesake_is_another_user() -> None:
         ours.learn(record)
     await ours.process(entries_of(records))
     assert await control.scan("iam-user") == []
-    assert ours.learned().users == ()
+    assert [part.users for part in ours.parts(100) if part.users] == []
     assert ours.resolve(NEW_KEY).user_identity["principalId"] == "AIDAMARY"
     assert "principalId" not in ours.resolve("AKIAX").user_identity
 
@@ -471,7 +472,7 @@ async def test_newest_users_are_in_memory_and_all_stored() -> None:
     again = Identities(control, most_users=10)
     await again.load()
     for known in (ours, theirs, again):
-        assert len(known.learned().users) <= 10
+        assert sum(len(part.users) for part in known.parts(100)) <= 10
     assert len(await control.scan("iam-user")) == 25
     made = [create_key("user0", "AKIAOLD") | {"eventID": event_id(200)}]
     for known in (ours, again):
@@ -515,7 +516,7 @@ async def test_learned_identities_reach_other_processes_whole() -> None:
         theirs.absorb(taught)
     for key in (NEW_KEY, SESSION_KEY):
         assert theirs.resolve(key) == ours.resolve(key)
-    assert theirs.learned() == ours.learned()
+    assert list(theirs.parts(100)) == list(ours.parts(100))
 
 
 @asynchronous
@@ -538,6 +539,78 @@ async def test_of_temporary_keys_the_oldest_are_forgotten_everywhere() -> None:
         assert types == ["Unknown"] * 16 + ["AssumedRole"] * 9
     assert ours.resolve(NEW_KEY).user_identity["userName"] == "Mary"
     assert len(await control.scan("identity")) == 9
+
+
+def session_records(count: int, expiration: str = "Jan 2, 2026, 1:00:00 AM") -> list[Any]:
+    """Returns calls that create temporary keys, all at the same time."""
+    records = []
+    for number in range(count):
+        record = assume_role(f"ASIA{number:016d}", f"session-{number}")
+        record["responseElements"]["credentials"]["expiration"] = expiration
+        created = {"eventTime": "2026-01-01T00:00:00Z", "eventID": event_id(100 + number)}
+        records.append(record | created)
+    return records
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_no_live_session_becomes_unknown() -> None:
+    control, records = MemoryControl(), session_records(25_000)
+    ours, theirs = Identities(control, most_sessions=25_000), KnownIdentities(most_sessions=25_000)
+    for start in range(0, len(records), 1_000):
+        for record in (batch := records[start : start + 1_000]):
+            ours.learn(record)
+        await ours.process(entries_of(batch))
+    again = Identities(control, most_sessions=25_000)
+    await again.load()
+    for part in again.parts(7_000):
+        theirs.absorb(part)
+    for known in (ours, again, theirs):
+        for number, record in enumerate(records):
+            key = record["responseElements"]["credentials"]["accessKeyId"]
+            identity = known.resolve(key)
+            assert identity.user_identity["arn"].endswith(f"/session-{number}")
+            assert identity.expires == "2026-01-02T01:00:00Z"
+        assert known.problems == []
+
+
+@asynchronous
+async def test_forgotten_live_sessions_are_a_problem() -> None:
+    control, records = MemoryControl(), session_records(11)
+    ours = Identities(control, most_sessions=10)
+    for record in records:
+        ours.learn(record)
+    assert ours.problems == [
+        "2 temporary keys were forgotten before they expired: "
+        "calls with them are recorded as Unknown"
+    ]
+    await ours.process(entries_of(records))
+    assert len(await control.scan("identity")) == 9
+    expired = Identities(control, most_sessions=10)
+    for record in [*session_records(10, "Jan 1, 2026, 12:00:00 AM"), assume_role()]:
+        expired.learn(record)
+    assert expired.problems == []
+
+
+@asynchronous
+async def test_renamed_user_keeps_sessions() -> None:
+    ours = Identities(MemoryControl())
+    for record in (create_user(), create_key()):
+        ours.learn(record)
+    session = assume_role() | {
+        "eventName": "GetSessionToken",
+        "userIdentity": ours.resolve(NEW_KEY).as_record(),
+    }
+    del session["responseElements"]["assumedRoleUser"]
+    ours.learn(session)
+    rename = create_user() | {
+        "eventName": "UpdateUser",
+        "requestParameters": {"userName": "Mary", "newUserName": "Ann"},
+        "responseElements": None,
+    }
+    ours.learn(rename)
+    for key in (NEW_KEY, SESSION_KEY):
+        assert ours.resolve(key).user_identity["userName"] == "Ann"
 
 
 def test_directorys_user_has_the_id_in_a_record() -> None:
@@ -588,7 +661,8 @@ async def test_keys_without_an_account_get_the_upstreams() -> None:
     assert [each.account for each in spread] == ["000000000000"]
     assert identities.resolve("test").account == "000000000000"
     other = KnownIdentities()
-    other.absorb(identities.learned())
+    for part in identities.parts(100):
+        other.absorb(part)
     assert other.resolve("test").account == "000000000000"
     again = Identities(control)
     await again.load()

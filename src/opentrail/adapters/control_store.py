@@ -156,6 +156,7 @@ _SELECT = "SELECT kind, key, version, body, checksum FROM documents"
 _GET = f"{_SELECT} WHERE kind = ? AND key = ?"
 _GET_EACH = _SELECT + " WHERE key = ? AND kind IN ({marks})"
 _SCAN = f"{_SELECT} WHERE kind = ? AND key LIKE ? ESCAPE '/' ORDER BY key"
+_PAGE = f"{_SELECT} WHERE kind = ? AND key > ? ORDER BY key LIMIT ?"
 #: The versions alone would not reveal a removed and recreated document.
 _REVISIONS = (
     "SELECT kind, count(*), sum(version), sum(checksum) FROM documents"
@@ -261,6 +262,12 @@ class SqlControl:
         rows = await self._run(lambda transaction: transaction.rows(_SCAN, [kind, pattern]))
         # SQLite's LIKE ignores case; keys do not.
         return [_stored(row) for row in rows if row[1].startswith(prefix)]
+
+    async def page(self, kind: str, after: str, count: int) -> list[Stored]:
+        """Returns the first `count` documents of a kind with keys beyond `after`, by key."""
+        values = [kind, after, count]
+        rows = await self._run(lambda transaction: transaction.rows(_PAGE, values))
+        return [_stored(row) for row in rows]
 
     async def revisions(self, kinds: Sequence[str]) -> dict[str, str]:
         """Returns a string for each kind; it changes with each change of a document."""

@@ -90,7 +90,7 @@ class _RecorderHandle:
     async def _prepare(self, link: Link) -> None:
         # The process now also gets identities that others learn.
         self._link = link
-        for part in _split(self._recorders.identities.learned()):
+        for part in self._recorders.identities.parts(_MAX_PER_MESSAGE):
             await link.ask(Learn(part))
         self.journal_failure = self._recorders.journal.failure
         await link.ask(JournalState(self.journal_failure))
@@ -317,17 +317,3 @@ def _merge(learned: Sequence[Learned]) -> Learned:
         tuple(key for part in learned for key in part.deleted),
         next((part.account for part in learned if part.account), ""),
     )
-
-
-def _split(learned: Learned) -> list[Learned]:
-    """Splits learned identities into parts that fit a message."""
-    longest = max(len(learned.identities), len(learned.users), len(learned.deleted), 1)
-    return [
-        Learned(
-            learned.identities[start : start + _MAX_PER_MESSAGE],
-            learned.users[start : start + _MAX_PER_MESSAGE],
-            learned.deleted[start : start + _MAX_PER_MESSAGE],
-            learned.account,
-        )
-        for start in range(0, longest, _MAX_PER_MESSAGE)
-    ]

@@ -330,6 +330,7 @@ class Server:
             state.key_problems = list(services.signer.problems)
             state.service_problems = [
                 *engines.history.follower.problems,
+                *identities.problems,
                 *(each for wing in self._wings for each in wing.problems()),
             ]
             await state.ask_control(

@@ -10,10 +10,11 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from opentrail.core.event import Json, Record, as_object, is_account, objects_in
+from opentrail.core.event import Json, Record, as_object, format_time, is_account, objects_in
 from opentrail.core.user_agents import agent_tag_of
 from opentrail.core.value_class import value_class
 
@@ -42,6 +43,8 @@ class Identity:
     agent_tag: str | None = None
     #: The session tags that roles assumed from it keep: key → value.
     transitive_tags: Mapping[str, str] = field(default_factory=dict)
+    #: When a temporary key expires; None if unknown.
+    expires: str | None = None
     #: The form in records, once requested.
     _shown: Json | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -387,7 +390,17 @@ def _learn_sts(record: Record, answer: Mapping[str, Any]) -> Learned:
     account = str(claimed if is_account(claimed) else record.get("recipientAccountId"))
     tag = _agent_tag(parameters) or agent_tag_of(record)
     event_id, kept = str(record.get("eventID")), _transitive_tags(parameters)
-    return Learned((Identity(key_id, account, identity, event_id, None, tag, kept),))
+    expires = _expiration(credentials)
+    return Learned((Identity(key_id, account, identity, event_id, None, tag, kept, expires),))
+
+
+def _expiration(credentials: Mapping[str, Any]) -> str | None:
+    """Returns when temporary credentials expire, None if their record does not say."""
+    try:
+        expiration = f"{credentials.get('expiration')} +0000"
+        return format_time(datetime.strptime(expiration, "%b %d, %Y, %I:%M:%S %p %z"))
+    except ValueError:
+        return None
 
 
 def _transitive_tags(parameters: Mapping[str, Any]) -> dict[str, str]:

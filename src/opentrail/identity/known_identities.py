@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from opentrail.core.errors import OpentrailError
@@ -28,7 +28,8 @@ from opentrail.core.identity import (
     root,
     unknown,
 )
-from opentrail.ports.control import ControlStore, Put, Remove, StoreWrite
+from opentrail.identity.temporary_keys import TemporaryKeys
+from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoreWrite
 from opentrail.ports.journal import Journal
 
 _IAM = b'"eventSource":"iam.'
@@ -43,9 +44,11 @@ _CURSOR_LAG = 10_000
 _YIELD_AFTER = 100
 #: Maximum records whose results are remembered until they are stored; others are parsed again.
 _MAX_TAUGHT = 20_000
-#: Maximum remembered temporary and deleted keys; the newest remain. Temporary keys expire after
-#: hours on AWS, but not on every emulator, so opentrail does not remove them by age.
-MAX_SESSIONS = 100_000
+#: Maximum temporary and deleted keys; beyond it, opentrail forgets a tenth. Temporary keys expire
+#: after hours on AWS, but not on every emulator, so opentrail does not remove them by age alone.
+MAX_SESSIONS = 1_200_000
+#: Maximum identities that are read, or removed from the control store, together.
+_MAX_TOGETHER = 10_000
 #: Maximum users in memory; the others are read from the control store when they get a key.
 MAX_USERS = 100_000
 
@@ -64,10 +67,9 @@ class KnownIdentities:
         self._account: str | None = None
         self._learned: dict[str, Identity] = {}
         self._users: dict[tuple[str, str], tuple[str, str]] = {}
-        self._most_sessions, self._most_users = most_sessions, most_users
-        #: Temporary and deleted keys, and keys that no record teaches, in the order in which they
-        #: were learned or deleted.
-        self._sessions: dict[str, None] = {}
+        self._most_users = most_users
+        #: Temporary and deleted keys, and keys that no record teaches.
+        self._sessions = TemporaryKeys(most_sessions)
 
     def add_directory(self, directory: Sequence[Identity], removed: Sequence[str] = ()) -> None:
         """Adds configured identities, which take precedence over learned ones; removes others."""
@@ -80,7 +82,7 @@ class KnownIdentities:
         configured = self._configured.get(access_key_id)
         if configured is not None:
             return self._with_principal(configured)
-        learned = self._learned.get(access_key_id)
+        learned = self._learned.get(access_key_id) or self._sessions.use(access_key_id)
         if learned is not None:
             return learned
         return unknown(account_of_key(access_key_id) or self.account, access_key_id)
@@ -97,7 +99,21 @@ class KnownIdentities:
 
     def is_stranger(self, access_key_id: str) -> bool:
         """Returns whether nothing is known of a key."""
-        return access_key_id not in self._learned and access_key_id not in self._configured
+        is_learned = access_key_id in self._learned or access_key_id in self._sessions
+        return not is_learned and access_key_id not in self._configured
+
+    @property
+    def problems(self) -> list[str]:
+        """What `/health` says of forgotten keys."""
+        if not self._sessions.forgotten_live:
+            return []
+        return [
+            f"{self._sessions.forgotten_live} temporary keys were forgotten before they expired: "
+            "calls with them are recorded as Unknown"
+        ]
+
+    def _find(self, access_key_id: str) -> Identity | None:
+        return self._learned.get(access_key_id) or self._sessions.read(access_key_id)
 
     def _with_principal(self, identity: Identity) -> Identity:
         """Returns an identity of the directory with the recorded id of its user, if known."""
@@ -140,7 +156,7 @@ class KnownIdentities:
                     "userName": change.new,
                 },
             )
-            for identity in self._learned.values()
+            for identity in chain(self._learned.values(), self._sessions.of_users())
             if identity.account == change.account
             and identity.user_identity.get("type") == "IAMUser"
             and identity.user_identity.get("userName") == change.old
@@ -160,24 +176,23 @@ class KnownIdentities:
         for identity in taught.identities:
             self._keep(identity)
         for key_id, event_id in taught.deleted:
-            if key_id in self._learned:
-                self._keep(replace(self._learned[key_id], deleted_by=event_id))
-        if len(self._sessions) > self._most_sessions:
-            # Ten percent more, so that this is rare.
-            self._forget(len(self._sessions) - self._most_sessions * 9 // 10)
+            if (known := self._find(key_id)) is not None:
+                self._keep(replace(known, deleted_by=event_id))
+        self._forget()
 
     def _keep(self, identity: Identity) -> None:
-        self._learned[identity.access_key_id] = identity
         is_asked = identity.learned_from is None  # and can be asked again
         if "sessionContext" in identity.user_identity or identity.deleted_by or is_asked:
-            self._sessions[identity.access_key_id] = None
+            self._learned.pop(identity.access_key_id, None)
+            self._sessions.put(identity)
+        elif identity.access_key_id in self._sessions:
+            self._sessions.put(identity)
+        else:
+            self._learned[identity.access_key_id] = identity
 
-    def _forget(self, count: int) -> list[str]:
-        """Forgets the oldest temporary keys and returns them."""
-        oldest = list(islice(self._sessions, count))
-        for key_id in oldest:
-            del self._sessions[key_id], self._learned[key_id]
-        return oldest
+    def _forget(self) -> list[str]:
+        """Forgets temporary keys if there are too many, and returns these."""
+        return self._sessions.forget()
 
     def _forget_users(self) -> None:
         if len(self._users) > self._most_users:
@@ -185,10 +200,16 @@ class KnownIdentities:
             for user in list(islice(self._users, len(self._users) - self._most_users * 9 // 10)):
                 del self._users[user]
 
-    def learned(self) -> Learned:
-        """Returns all learned identities, for another process to absorb."""
-        users = tuple((*user, *ids) for user, ids in self._users.items())
-        return Learned(tuple(self._learned.values()), users, account=self._account or "")
+    def parts(self, most: int) -> Iterator[Learned]:
+        """Yields all learned identities for another process to absorb, `most` in a part."""
+        yield Learned(account=self._account or "")
+        users = [(*user, *ids) for user, ids in self._users.items()]
+        for start in range(0, len(users), most):
+            yield Learned(users=tuple(users[start : start + most]))
+        keys = [*self._learned, *self._sessions]
+        for start in range(0, len(keys), most):
+            identities = map(self._find, keys[start : start + most])
+            yield Learned(tuple(identity for identity in identities if identity is not None))
 
 
 class _Taught:
@@ -255,10 +276,10 @@ class Identities(KnownIdentities):
         """
         self._share = share
 
-    def _forget(self, count: int) -> list[str]:
-        oldest = super()._forget(count)
-        self._forgotten += oldest
-        return oldest
+    def _forget(self) -> list[str]:
+        keys = super()._forget()
+        self._forgotten += keys
+        return keys
 
     def learn(self, record: Record) -> Learned:
         """Learns the identities of a record immediately, for the calls that follow it."""
@@ -279,20 +300,12 @@ class Identities(KnownIdentities):
             document = stored.document
             self._users[account, user] = (document["principalId"], document["arn"])
         self._forget_users()
-        identities = [
-            Identity(
-                stored.key,
-                stored.document["account"],
-                stored.document["userIdentity"],
-                stored.document["learnedFrom"],
-                stored.document.get("deletedBy"),
-                stored.document.get("agentTag"),
-                as_object(stored.document.get("transitiveTags")),
-            )
-            for stored in await self._control.scan("identity")
-        ]
-        for identity in sorted(identities, key=_begun):
-            self._keep(identity)
+        after = ""
+        while page := await self._control.page("identity", after, _MAX_TOGETHER):
+            for stored in page:
+                self._keep(_identity(stored))
+            after = page[-1].key
+        self._sessions.sort()
 
     async def know_account(self, account: str) -> None:
         """Stores the account of callers whose key names none, from the upstream's answer."""
@@ -361,11 +374,11 @@ class Identities(KnownIdentities):
 
     async def _store(self, taught: _Taught, last: int) -> None:
         changes = list(self._changes(taught))
-        forgotten = self._forgotten[:]
+        forgotten = self._forgotten[:_MAX_TOGETHER]
         changes += [
             Remove("identity", key_id)
             for key_id in dict.fromkeys(forgotten)
-            if key_id not in self._learned
+            if self._find(key_id) is None
         ]
         if changes or last - self._stored_cursor >= _CURSOR_LAG:
             cursor = Put("place", self.name, {"position": last})
@@ -376,7 +389,7 @@ class Identities(KnownIdentities):
     async def _add_user_ids(self, taught: _Taught) -> None:
         """Gives new keys of users who are only in the store the ids and ARNs of these users."""
         for key_id in taught.keys:
-            identity = self._learned.get(key_id)
+            identity = self._find(key_id)
             if identity is None or identity.user_identity.get("type") != "IAMUser":
                 continue
             user = identity.user_identity.get("userName")
@@ -400,7 +413,7 @@ class Identities(KnownIdentities):
             else:
                 yield Remove("iam-user", key)
         for key_id in taught.keys:
-            identity = self._learned.get(key_id)
+            identity = self._find(key_id)
             if identity is None:
                 continue
             document = {
@@ -410,14 +423,23 @@ class Identities(KnownIdentities):
                 "deletedBy": identity.deleted_by,
                 "agentTag": identity.agent_tag,
                 "transitiveTags": dict(identity.transitive_tags),
+                "expires": identity.expires,
             }
             yield Put("identity", key_id, document)
 
 
-def _begun(identity: Identity) -> str:
-    """Returns when a session began, '' of other identities."""
-    session = as_object(identity.user_identity.get("sessionContext"))
-    return str(as_object(session.get("attributes")).get("creationDate", ""))
+def _identity(stored: Stored) -> Identity:
+    document = stored.document
+    return Identity(
+        stored.key,
+        document["account"],
+        document["userIdentity"],
+        document["learnedFrom"],
+        document.get("deletedBy"),
+        document.get("agentTag"),
+        as_object(document.get("transitiveTags")),
+        document.get("expires"),
+    )
 
 
 def may_teach(record: bytes) -> bool:

@@ -56,6 +56,10 @@ class ControlStore(Protocol):
         """Return the documents of a kind whose keys start with `prefix`, by key."""
         ...
 
+    async def page(self, kind: str, after: str, count: int) -> list[Stored]:
+        """Return the first `count` documents of a kind with keys beyond `after`, by key."""
+        ...
+
     async def revisions(self, kinds: Sequence[str]) -> dict[str, str]:
         """Return a string for each kind, which differs after a change of its documents.
 

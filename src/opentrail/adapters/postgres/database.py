@@ -213,6 +213,10 @@ class FencedControl:
         """Returns the documents of a kind whose keys start with `prefix`, by key."""
         return await self._control.scan(kind, prefix)
 
+    async def page(self, kind: str, after: str, count: int) -> list[Stored]:
+        """Returns the first `count` documents of a kind with keys beyond `after`, by key."""
+        return await self._control.page(kind, after, count)
+
     async def revisions(self, kinds: Sequence[str]) -> dict[str, str]:
         """Returns a string for each kind; it changes with each change of a document."""
         return await self._control.revisions(kinds)
