@@ -60,16 +60,20 @@ ROWS = {
         "{opentrail validate s} s; `aws cloudtrail validate-logs` takes"
         " {aws cloudtrail validate-logs s} s"
     ),
+    "1,000,000 live temporary keys": (
+        "{s to read all at the start} s longer to start; {us to learn a session} µs for each new"
+        " key, {us to look up a random session} µs for a call with one"
+    ),
 }
 _FIGURE = re.compile(r"\{([^}]+)\}")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure, and the commit and the day that it is from."""
+    """A figure, and its run: machine, Python, commit and day."""
 
     value: float
-    source: str
+    run: str
 
 
 def main() -> None:
@@ -87,12 +91,13 @@ def figures(folder: Path, release: str) -> dict[str, Figure]:
     documents = [json.loads(file.read_text()) for file in folder.glob("*.json")]
     of_release = [document for document in documents if document.get("release") == release]
     for document in sorted(of_release, key=lambda document: str(document["measured"])):
-        source = f"{document['commit']}, {str(document['measured'])[:10]}"
+        run = "`{cpu}`, Python {python}, commit {commit}, ".format_map(document)
+        run += str(document["measured"])[:10]
         found: dict[str, float] = {}
         for group in document["results"].values():
             for name, value in group.items():
                 found[name] = max(value, found.get(name, value))
-        known |= {name: Figure(value, source) for name, value in found.items()}
+        known |= {name: Figure(value, run) for name, value in found.items()}
     return known
 
 
@@ -106,16 +111,19 @@ def with_table(page: str, known: Mapping[str, Figure]) -> str:
 
 
 def table(known: Mapping[str, Figure]) -> str:
-    """Returns the rows whose figures are all known."""
-    lines = ["| | | commit, date |\n", "|---|---|---|\n"]
+    """Returns the rows whose figures are all known, and the list of their runs."""
+    lines = ["| | | run |\n", "|---|---|---|\n"]
+    runs: list[str] = []
     for label, text in ROWS.items():
         names = _FIGURE.findall(text)
         if not all(name in known for name in names):
             continue
         shown = _FIGURE.sub(lambda found: short(known[found[1]].value), text)
-        links = "; ".join(sorted({known[name].source for name in names}))
-        lines.append(f"| {label} | {shown} | {links} |\n")
-    return "".join(lines)
+        used = sorted({known[name].run for name in names})
+        runs += [run for run in used if run not in runs]
+        numbers = ", ".join(str(runs.index(run) + 1) for run in used)
+        lines.append(f"| {label} | {shown} | {numbers} |\n")
+    return "".join([*lines, "\n", *(f"{i}. {run}\n" for i, run in enumerate(runs, 1)), "\n"])
 
 
 def short(value: float) -> str:
