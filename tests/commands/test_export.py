@@ -218,6 +218,31 @@ def test_overwriting_replaces_our_files_and_no_others(tmp_path: Path) -> None:
     assert ids_in(tmp_path / "events-00001.csv") == [event_id(1)]
 
 
+@pytest.mark.parametrize("stop", ["killed", "failed"])
+def test_earlier_export_stays_until_the_new_one_is_complete(
+    stop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_ROWS", 2)
+
+    def export(first: int, count: int) -> Parts:
+        parts = Parts(tmp_path, "ndjson", overwrite=True)
+        parts.begin()
+        parts.add(events(count, first))
+        return parts
+
+    export(1, 5).finish()
+    earlier = {file.name: file.read_text() for file in tmp_path.iterdir()}
+    assert len(earlier) == 4
+    stopped = export(10, 3)
+    if stop == "failed":
+        stopped.abandon()
+        assert names(tmp_path) == sorted(earlier)
+    assert {name: (tmp_path / name).read_text() for name in earlier} == earlier
+    export(20, 3).finish()
+    assert names(tmp_path) == ["_SUCCESS", "events-00001.ndjson", "events-00002.ndjson"]
+    assert ids_in(tmp_path / "events-00002.ndjson") == [event_id(22)]
+
+
 def test_an_impossible_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     parts = Parts(tmp_path / "file" / "folder", "csv", overwrite=False)
@@ -373,6 +398,19 @@ def test_a_cut_connection_is_an_error(
     assert main(["export", "--ndjson", str(tmp_path / "out")]) == 1
     assert list((tmp_path / "out").iterdir()) == []
     assert "0 events are in 0 whole files" in capsys.readouterr().err
+
+
+def test_a_cut_answer_keeps_an_earlier_export(
+    console: StubConsole, tmp_path: Path, capsys: Capture
+) -> None:
+    stream(console, records())
+    command = ["export", "--ndjson", str(tmp_path / "out"), "--overwrite"]
+    assert main(command) == 0
+    earlier = {file.name: file.read_text() for file in (tmp_path / "out").iterdir()}
+    stream(console, records()[:1], {"error": "the server is stopping"})
+    assert main(command) == 1
+    assert {file.name: file.read_text() for file in (tmp_path / "out").iterdir()} == earlier
+    assert "the earlier export in" in capsys.readouterr().err
 
 
 def test_an_invalid_search_keeps_an_earlier_export(console: StubConsole, tmp_path: Path) -> None:

@@ -326,6 +326,13 @@ def shell_lines(text: str) -> Iterator[str]:
                 yield command
 
 
+def test_code_blocks_name_their_language() -> None:
+    """Other tests check the blocks of a language."""
+    for document in DOCUMENTS:
+        fences = re.findall(r"^ *```(\S*)", document.read_text(), re.M)
+        assert all(fences[::2]), document.name
+
+
 def test_unrun_commands_are_accepted_or_have_a_reason() -> None:
     for document in DOCUMENTS:
         for command in shell_lines(document.read_text()):

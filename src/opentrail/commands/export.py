@@ -107,11 +107,15 @@ def _check_count(end: Mapping[str, Any], count: int) -> int:
 
 
 def _stop_error(error: OpentrailError, parts: Parts) -> OpentrailError:
-    """Returns the error with the progress of the export."""
-    stopped = OpentrailError(
-        f"{error}; {parts.whole:,} events are in {len(parts.names):,} whole files of"
-        f" {printable(str(parts.folder))}. Run the same command with --overwrite to start again"
-    )
+    """Returns the error with the state of the folder."""
+    folder = printable(str(parts.folder))
+    if parts.replaces:
+        stopped = OpentrailError(f"{error}; the earlier export in {folder} is unchanged")
+    else:
+        stopped = OpentrailError(
+            f"{error}; {parts.whole:,} events are in {len(parts.names):,} whole files of {folder}."
+            " Run the same command with --overwrite to start again"
+        )
     stopped.exit_code = error.exit_code
     return stopped
 
@@ -178,7 +182,8 @@ MAX_ROWS = 250_000
 MAX_BYTES = 128_000_000
 #: An empty file that marks a complete export for Spark and others.
 SUCCESS = "_SUCCESS"
-_OURS = re.compile(r"events-\d{5,}\.(parquet|ndjson|ocsf|csv)|\.events-\d{5,}\.\w+\.tmp|_SUCCESS")
+_OURS = re.compile(r"events-\d{5,}\.(parquet|ndjson|ocsf|csv)|_SUCCESS")
+_UNFINISHED = re.compile(r"\.events-\d{5,}\.\w+\.tmp")
 
 
 class PartFile(Protocol):
@@ -232,6 +237,8 @@ KINDS: dict[str, tuple[str, Callable[[Path], PartFile], Callable[[StreamedEvent]
 class Parts:
     """The files of one export in a folder.
 
+    The files of an earlier export stay until `finish`, which replaces them.
+
     Raises:
         UsageError: the folder is not empty, and `overwrite` is false.
         StorageFailed: a file cannot be written.
@@ -242,6 +249,8 @@ class Parts:
         self.names: list[str] = []
         #: Events in complete files.
         self.whole = 0
+        #: Whether the folder has the files of an earlier export.
+        self.replaces = False
         self._suffix, self._make, self._form = KINDS[kind]
         self._overwrite = overwrite
         self._part: PartFile | None = None
@@ -261,12 +270,12 @@ class Parts:
             )
 
     def begin(self) -> None:
-        """Creates the folder and removes only the files of an earlier export."""
+        """Creates the folder, and removes what a killed export left unfinished."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for file in self.folder.iterdir():
-                if _OURS.fullmatch(file.name) and file.is_file():
-                    file.unlink()
+            for file in self._files(_UNFINISHED):
+                file.unlink()
+            self.replaces = bool(self._files(_OURS))
             self._open_part()
         except OSError as error:
             raise self._write_error(error) from error
@@ -293,30 +302,49 @@ class Parts:
         try:
             if self._part is not None:
                 self._finish_part()
+            if self.replaces:
+                self._replace()
             (self.folder / SUCCESS).write_bytes(b"")
             sync_folder(self.folder)
         except OSError as error:
             raise self._write_error(error) from error
 
     def abandon(self) -> None:
-        """Removes the unfinished file."""
+        """Removes the unfinished file, and the finished ones that haven't replaced others."""
         if self._part is not None:
             self._part.close()
             self._part = None
-            self._temporary.unlink(missing_ok=True)
+            self._temporary(self._name).unlink(missing_ok=True)
+        for name in self.names if self.replaces else ():
+            self._temporary(name).unlink(missing_ok=True)
+
+    def _replace(self) -> None:
+        """Replaces an earlier export: a file of either is whole, also after a crash."""
+        self.replaces = False
+        (self.folder / SUCCESS).unlink(missing_ok=True)
+        for name in self.names:
+            self._temporary(name).replace(self.folder / name)
+        for file in self._files(_OURS):
+            if file.name not in self.names:
+                file.unlink()
+        sync_folder(self.folder)
+
+    def _files(self, names: re.Pattern[str]) -> list[Path]:
+        files = list(self.folder.iterdir())
+        return [file for file in files if names.fullmatch(file.name) and file.is_file()]
 
     def _open_part(self) -> PartFile:
         if self._part is None:
-            self._part = self._make(self._temporary)
+            self._part = self._make(self._temporary(self._name))
         return self._part
 
     def _finish_part(self) -> None:
-        part, temporary = self._open_part(), self._temporary
+        part, name = self._open_part(), self._name
         part.finish()
-        sync_file(temporary)
-        name = self._name
-        temporary.rename(self.folder / name)
-        sync_folder(self.folder)
+        sync_file(self._temporary(name))
+        if not self.replaces:
+            self._temporary(name).rename(self.folder / name)
+            sync_folder(self.folder)
         self.names.append(name)
         self.whole += self._rows
         self._part, self._rows, self._bytes = None, 0, 0
@@ -325,9 +353,8 @@ class Parts:
     def _name(self) -> str:
         return f"events-{len(self.names) + 1:05}.{self._suffix}"
 
-    @property
-    def _temporary(self) -> Path:
-        return self.folder / f".{self._name}.tmp"
+    def _temporary(self, name: str) -> Path:
+        return self.folder / f".{name}.tmp"
 
     def _write_error(self, error: OSError) -> StorageFailed:
         return StorageFailed(f"{self.folder} cannot be written: {error.strerror}")
