@@ -62,26 +62,32 @@ def settings_page() -> str:
     lines = [
         MADE,
         "# Settings\n",
-        "Flags override the environment, which overrides the configuration file. The file can",
-        "also contain two types of tables. `[directory.ACCESS-KEY-ID]` names a key's owner, with",
+        "Flags override the environment, which overrides the configuration file. In the file, a",
+        "setting has the name of its flag, or the place in a table that is shown instead, such as",
+        "`[webhook] form`. Flags can't set secrets, because other users of the machine could see",
+        "them.\n",
+        "The file can also contain two types of tables. `[directory.ACCESS-KEY-ID]` names a key's owner, with",
         "`user = NAME` or `root = true`, and optionally `account`, `arn` and `principal_id`.",
         "`[upstream.SERVICE]` sets `url` and optionally `access_key_id`, `secret_access_key`,",
         "`session_token` and `region` for one service; `[upstream.default]` sets them for all",
         "other services. opentrail delivers files with the credentials of `s3`. If a service has",
         "`resign = true`, opentrail re-signs its calls with the service's credentials.\n",
-        "| flag | variable | default | effect |",
+        "| flag, or place in the file | variable | default | effect |",
         "|---|---|---|---|",
     ]
     defaults = settings.Settings()
     for field in fields(settings.Settings):
         setting = settings.SETTINGS.get(field.name)
-        if setting is None:
+        if setting is None or setting.is_hidden:
             continue
         value = getattr(defaults, field.name)
         if isinstance(value, settings.Address):
             value = f"{value.host}:{value.port}"
         shown = "" if value == {} else f"`{value}`"
-        flag = f"`--{field.name.replace('_', '-')}`" if setting.group else ""
+        key = field.name.removeprefix(f"{setting.table}_")
+        places = [f"`--{field.name.replace('_', '-')}`"] if setting.group else []
+        places += [f"`[{setting.table}] {key}`"] if setting.table else []
+        flag = ", ".join(places)
         effect = effects[field.name].replace("|", "\\|")
         lines.append(f"| {flag} | `OPENTRAIL_{field.name.upper()}` | {shown} | {effect} |")
     return "\n".join(lines) + "\n"

@@ -14,7 +14,15 @@ from opentrail.core.errors import UsageError
 from opentrail.core.insight_types import PRINCIPAL_TYPES
 from opentrail.core.organization import Organization
 from opentrail.setting_sources import from_environment, load
-from opentrail.settings import SANDBOX_DEFAULTS, SETTINGS, Address, Settings, UpstreamAccess
+from opentrail.settings import (
+    FORMER_FLAGS,
+    FORMER_NAMES,
+    SANDBOX_DEFAULTS,
+    SETTINGS,
+    Address,
+    Settings,
+    UpstreamAccess,
+)
 
 Write = Callable[[str], Path]
 
@@ -48,6 +56,12 @@ def flag(name: str) -> str:
 
 def variable(name: str) -> str:
     return f"OPENTRAIL_{name.upper()}"
+
+
+def in_table(name: str) -> str:
+    """Returns the key of a setting in the file: `webhook.url`."""
+    table = SETTINGS[name].table
+    return f"{table}.{name.removeprefix(f'{table}_')}" if table else name
 
 
 #: setting → (TOML of the file, text of the environment, value of the flag, each with its result).
@@ -155,12 +169,12 @@ PAIRS = {
     "otlp_endpoint",
     "otlp_headers",
     "otlp_body",
-    "detections_webhook",
-    "detections_webhook_secret",
-    "detections_webhook_networks",
-    "detections_webhook_form",
-    "detections_webhook_routing_key",
-    "detections_webhook_insights",
+    "webhook_url",
+    "webhook_secret",
+    "webhook_networks",
+    "webhook_form",
+    "webhook_routing_key",
+    "webhook_insights",
 }
 
 
@@ -185,14 +199,14 @@ def test_certificate_and_key_belong_together() -> None:
 def test_a_collector_has_a_url_and_headers(write: Write) -> None:
     url = "http://127.0.0.1:4318"
     assert load({"otlp_endpoint": url, "otlp_body": "ocsf"}, {}).otlp_body == "ocsf"
-    with pytest.raises(UsageError, match="--otlp-endpoint must be given"):
+    with pytest.raises(UsageError, match=r"\[otlp\] needs an endpoint"):
         load({"otlp_body": "none"}, {})
     headers = {variable("otlp_headers"): "Authorization=Bearer s3cret=, X-Scope-OrgID=1"}
     found = load({"otlp_endpoint": url}, headers)
     assert found.otlp_endpoint == url
     assert found.otlp_headers == {"Authorization": "Bearer s3cret=", "X-Scope-OrgID": "1"}
     assert "s3cret" not in repr(found)
-    file = write(f'otlp_endpoint = "{url}"\n[otlp_headers]\nAuthorization = "Bearer s3cret"\n')
+    file = write(f'[otlp]\nendpoint = "{url}"\nheaders.Authorization = "Bearer s3cret"\n')
     assert load({}, {}, file).otlp_headers == {"Authorization": "Bearer s3cret"}
 
 
@@ -218,70 +232,130 @@ def test_collector_problems_are_named(
 WEBHOOK = "https://alerts.example/hook?token=s3cret"
 
 
-def test_webhook_has_a_url_a_secret_and_networks() -> None:
-    flags = {"detections_webhook": WEBHOOK, "detections_webhook_networks": "10.0.0.0/8,::1"}
-    found = load(flags, {variable("detections_webhook_secret"): "s3cret"})
-    assert found.detections_webhook == WEBHOOK
-    assert found.detections_webhook_secret == "s3cret"
-    assert found.detections_webhook_networks == ("10.0.0.0/8", "::1")
+def test_webhook_has_a_url_a_secret_and_networks(write: Write) -> None:
+    environment = {variable("webhook_secret"): "s3cret"}
+    file = write(f'[webhook]\nurl = "{WEBHOOK}"\nnetworks = ["10.0.0.0/8", "::1"]\n')
+    found = load({}, environment, file)
+    assert found.webhook_url == WEBHOOK
+    assert found.webhook_secret == "s3cret"
+    assert found.webhook_networks == ("10.0.0.0/8", "::1")
     assert "s3cret" not in repr(found)
 
 
 def test_a_webhook_has_a_form(write: Write) -> None:
-    assert Settings().detections_webhook_form == "opentrail"
-    assert Settings().detections_webhook_insights == "off"
-    file = write(f'detections_webhook = "{WEBHOOK}"\ndetections_webhook_form = "teams"\n')
-    assert load({}, {}, file).detections_webhook_form == "teams"
-    environment = {variable("detections_webhook_form"): "alertmanager"}
-    assert load({}, environment, file).detections_webhook_form == "alertmanager"
+    assert Settings().webhook_form == "opentrail"
+    assert Settings().webhook_insights == "off"
+    file = write(f'[webhook]\nurl = "{WEBHOOK}"\nform = "teams"\n')
+    assert load({}, {}, file).webhook_form == "teams"
+    environment = {variable("webhook_form"): "alertmanager"}
+    assert load({}, environment, file).webhook_form == "alertmanager"
     key = "0123456789abcdef0123456789abcdef"
-    environment[variable("detections_webhook_routing_key")] = key
-    found = load({"detections_webhook_form": "pagerduty"}, environment, file)
-    assert found.detections_webhook_form == "pagerduty"
-    assert found.detections_webhook_routing_key == key
+    environment = {variable("webhook_routing_key"): key, variable("webhook_form"): "pagerduty"}
+    found = load({"webhook_url": "https://flag.example"}, environment, file)
+    assert (found.webhook_url, found.webhook_form) == ("https://flag.example", "pagerduty")
+    assert found.webhook_routing_key == key
     assert key not in repr(found)
+
+
+#: Former flag, variable and key of the file → the setting, and a value of the file.
+FORMER = {
+    "detections_webhook": ("webhook_url", f'"{WEBHOOK}"'),
+    "detections_webhook_form": ("webhook_form", '"teams"'),
+    "detections_webhook_networks": ("webhook_networks", '"10.0.0.0/8"'),
+    "detections_webhook_insights": ("webhook_insights", '"on"'),
+    "detections_webhook_secret": ("webhook_secret", '"s3cret"'),
+    "detections_webhook_routing_key": ("webhook_routing_key", f'"{"0" * 32}"'),
+    "oidc_issuer": ("oidc_issuer", '"https://id.example"'),
+    "oidc_client_id": ("oidc_client_id", '"opentrail"'),
+    "oidc_role_claim": ("oidc_role_claim", '"groups"'),
+    "oidc_accounts_claim": ("oidc_accounts_claim", '"accounts"'),
+    "otlp_body": ("otlp_body", '"ocsf"'),
+}
+#: What makes each of them valid.
+BESIDE = f"""
+[webhook]
+url = "{WEBHOOK}"
+[otlp]
+endpoint = "http://127.0.0.1:4318"
+[oidc]
+issuer = "https://id.example"
+client_id = "opentrail"
+roles.staff = "viewer"
+"""
+
+
+@pytest.mark.parametrize("former", FORMER)
+def test_former_names_are_accepted_with_the_new_one(
+    former: str, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, value = FORMER[former]
+    pager = '\n[webhook]\nform = "pagerduty"\nurl = "https://a.example"\n'
+    beside = pager if former.endswith("routing_key") else BESIDE
+    expected = load({}, {variable(name): value.strip('"')}, write(beside))
+    assert capsys.readouterr().err == ""
+    found = [load({}, {}, write(f"{former} = {value}\n{beside}"))]
+    if name != former:
+        found.append(load({}, {variable(former): value.strip('"')}, write(beside)))
+    if former in FORMER_FLAGS:
+        found.append(load({former: value.strip('"')}, {}, write(beside)))
+    assert found == [expected] * len(found)
+    table = SETTINGS[name].table
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == len(found)
+    assert f"[{table}] {name.removeprefix(f'{table}_')}" in told[0]
+    assert all(line.startswith("opentrail: ") and " is now " in line for line in told)
+
+
+def test_every_former_name_is_tested() -> None:
+    assert {*FORMER_FLAGS, *FORMER_NAMES} == {*FORMER}
+
+
+@pytest.mark.parametrize("table", ["webhook", "oidc", "otlp"])
+def test_tables_name_unknown_keys(table: str, write: Write) -> None:
+    keys = [name.removeprefix(f"{table}_") for name in SETTINGS if name.startswith(f"{table}_")]
+    message = refused({}, {}, write(f"[{table}]\ncolour = 1\n"))
+    assert "unknown key 'colour'" in message
+    assert all(key in message for key in keys)
+    assert f"{table} in " in refused({}, {}, write(f"{table} = 1\n"))
+    assert f"[{table}]" in refused({}, {}, write(f"[{table}]\n{keys[0]} = 1\n"))
+
+
+def test_there_are_few_settings() -> None:
+    shown = {setting.table or name for name, setting in SETTINGS.items() if not setting.is_hidden}
+    assert len(shown) <= 42
 
 
 @pytest.mark.parametrize(
     ("flags", "environment", "message"),
     [
-        ({"detections_webhook": "alerts/s3cret"}, {}, "--detections-webhook must be a URL such as"),
-        ({"detections_webhook": "file:///s3cret"}, {}, "--detections-webhook must be a URL such"),
-        ({"detections_webhook": "http://a:s3cret@c"}, {}, "without user, spaces and fragment"),
-        ({"detections_webhook": "http://c/s3cret x"}, {}, "without user, spaces and fragment"),
-        ({"detections_webhook": "http://c/s3cret\r\nA: b"}, {}, "must be a URL such as"),
-        ({"detections_webhook_secret": "s3cret"}, {}, "set OPENTRAIL_DETECTIONS_WEBHOOK_SECRET"),
-        ({}, {"OPENTRAIL_DETECTIONS_WEBHOOK_SECRET": "s3cret"}, "must be given with its secret"),
+        ({"webhook_url": "alerts/s3cret"}, {}, "--webhook-url must be a URL such as"),
+        ({"webhook_url": "file:///s3cret"}, {}, "--webhook-url must be a URL such"),
+        ({"webhook_url": "http://a:s3cret@c"}, {}, "without user, spaces and fragment"),
+        ({"webhook_url": "http://c/s3cret x"}, {}, "without user, spaces and fragment"),
+        ({"webhook_url": "http://c/s3cret\r\nA: b"}, {}, "must be a URL such as"),
+        ({"webhook_secret": "s3cret"}, {}, "set OPENTRAIL_WEBHOOK_SECRET"),
+        ({}, {"OPENTRAIL_WEBHOOK_SECRET": "s3cret"}, r"\[webhook\] needs a url"),
+        ({}, {"OPENTRAIL_WEBHOOK_FORM": "slack"}, r"\[webhook\] needs a url"),
+        ({}, {"OPENTRAIL_WEBHOOK_INSIGHTS": "on"}, r"\[webhook\] needs a url"),
+        ({}, {"OPENTRAIL_WEBHOOK_FORM": "irc"}, "must be one of opentrail, slack, teams, "),
+        ({"webhook_routing_key": "s3cret"}, {}, "seen by other users"),
+        ({"webhook_url": WEBHOOK}, {"OPENTRAIL_WEBHOOK_FORM": "pagerduty"}, "belong together"),
         (
-            {"detections_webhook_form": "slack"},
-            {},
-            "must be given with its secret, networks, form or insights",
-        ),
-        (
-            {"detections_webhook_insights": "on"},
-            {},
-            "must be given with its secret, networks, form",
-        ),
-        ({"detections_webhook_form": "irc"}, {}, "must be one of opentrail, slack, teams, "),
-        ({"detections_webhook_routing_key": "s3cret"}, {}, "seen by other users"),
-        (
-            {"detections_webhook": WEBHOOK, "detections_webhook_form": "pagerduty"},
-            {},
+            {"webhook_url": WEBHOOK},
+            {"OPENTRAIL_WEBHOOK_ROUTING_KEY": "s3cret"},
             "belong together",
         ),
         (
-            {"detections_webhook": WEBHOOK},
-            {"OPENTRAIL_DETECTIONS_WEBHOOK_ROUTING_KEY": "s3cret"},
-            "belong together",
-        ),
-        (
-            {"detections_webhook": WEBHOOK, "detections_webhook_form": "pagerduty"},
-            {"OPENTRAIL_DETECTIONS_WEBHOOK_ROUTING_KEY": "s3cret"},
+            {"webhook_url": WEBHOOK},
+            {
+                "OPENTRAIL_WEBHOOK_ROUTING_KEY": "s3cret",
+                "OPENTRAIL_WEBHOOK_FORM": "pagerduty",
+            },
             "must have 32 characters, not 6",
         ),
         (
-            {"detections_webhook": WEBHOOK, "detections_webhook_networks": "0.0.0.0/0"},
-            {},
+            {"webhook_url": WEBHOOK},
+            {"OPENTRAIL_WEBHOOK_NETWORKS": "0.0.0.0/0"},
             "must be private networks",
         ),
     ],
@@ -298,7 +372,7 @@ ISSUER = {"oidc_issuer": "https://id.example", "oidc_client_id": "opentrail"}
 
 
 def test_a_provider_needs_client_and_roles(write: Write) -> None:
-    file = write('[oidc_roles]\nstaff = "viewer"\n"Domain Admins" = "admin"\n')
+    file = write('[oidc.roles]\nstaff = "viewer"\n"Domain Admins" = "admin"\n')
     secret = {variable("oidc_client_secret"): "s3cret"}
     found = load(ISSUER, secret, file)
     assert (found.oidc_issuer, found.oidc_client_id) == ("https://id.example", "opentrail")
@@ -308,18 +382,18 @@ def test_a_provider_needs_client_and_roles(write: Write) -> None:
     for name in ISSUER:
         with pytest.raises(UsageError, match="belong together"):
             load({name: ISSUER[name]}, {}, file)
-    with pytest.raises(UsageError, match="oidc_roles"):
+    with pytest.raises(UsageError, match=r"\[oidc.roles\]"):
         load(ISSUER, {})
 
 
 def test_accounts_claim_needs_a_provider(write: Write) -> None:
-    file = write('oidc_accounts_claim = "accounts"\n[oidc_roles]\nstaff = "viewer"\n')
+    file = write('[oidc]\naccounts_claim = "accounts"\nroles.staff = "viewer"\n')
     assert load(ISSUER, {}, file).oidc_accounts_claim == "accounts"
     environment = {variable("oidc_accounts_claim"): "b"}
     assert load(ISSUER, environment, file).oidc_accounts_claim == "b"
     flags = {**ISSUER, "oidc_accounts_claim": "c"}
     assert load(flags, environment, file).oidc_accounts_claim == "c"
-    assert "--oidc-accounts-claim needs --oidc-issuer" in refused({}, environment)
+    assert "[oidc]: accounts_claim needs issuer" in refused({}, environment)
 
 
 @pytest.mark.parametrize(
@@ -350,9 +424,9 @@ def test_provider_problems_are_named(flags: dict[str, str], message: str) -> Non
     assert "s3cret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("table", ["oidc_roles = 1", '[oidc_roles]\na = "root"'])
+@pytest.mark.parametrize("table", ["oidc.roles = 1", '[oidc.roles]\na = "root"'])
 def test_invalid_roles_in_the_file_are_named(table: str, write: Write) -> None:
-    with pytest.raises(UsageError, match=r"oidc_roles in .* viewer, auditor, operator, admin"):
+    with pytest.raises(UsageError, match=r"oidc.roles\] in .* viewer, auditor, operator, admin"):
         load(ISSUER, {}, write(table))
 
 
@@ -382,7 +456,7 @@ def test_without_anything_the_defaults_hold() -> None:
 @pytest.mark.parametrize("name", sorted(SOURCES))
 def test_a_flag_precedes_the_environment_and_the_file(name: str, write: Write) -> None:
     (in_file, filed), (in_environment, exported), (given_flag, flagged) = SOURCES[name]
-    file = write(f"{name} = {in_file}\n")
+    file = write(f"{in_table(name)} = {in_file}\n")
     environment = {variable(name): in_environment}
     assert getattr(load({}, {}, file), name) == filed
     assert getattr(load({}, environment, file), name) == exported
@@ -393,14 +467,14 @@ def test_a_flag_precedes_the_environment_and_the_file(name: str, write: Write) -
 @pytest.mark.parametrize("name", sorted(SOURCES))
 def test_a_missing_flag_or_empty_variable_changes_nothing(name: str, write: Write) -> None:
     (in_file, filed), _, _ = SOURCES[name]
-    file = write(f"{name} = {in_file}\n")
+    file = write(f"{in_table(name)} = {in_file}\n")
     assert getattr(load({name: None}, {variable(name): ""}, file), name) == filed
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))
 def test_file_keys_may_have_the_flags_spelling(name: str, write: Write) -> None:
     (in_file, filed), _, _ = SOURCES[name]
-    file = write(f"{name.replace('_', '-')} = {in_file}\n")
+    file = write(f"{in_table(name).replace('_', '-')} = {in_file}\n")
     assert getattr(load({}, {}, file), name) == filed
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,14 @@ from opentrail.core.errors import UsageError
 from opentrail.core.organization import read_organization
 from opentrail.core.selectors.selection import Selection, records_all_management
 from opentrail.setting_values import read_networks
-from opentrail.settings import ROLES, SETTINGS, Settings, UpstreamAccess
+from opentrail.settings import (
+    FORMER_FLAGS,
+    FORMER_NAMES,
+    ROLES,
+    SETTINGS,
+    Settings,
+    UpstreamAccess,
+)
 
 #: Maximum of `recorders`, to catch typos.
 MAX_RECORDERS = 256
@@ -38,17 +46,36 @@ def load(
     settings = defaults or Settings()
     if config is not None:
         settings = _from_file(settings, config)
-    for name in SETTINGS:
-        variable = f"OPENTRAIL_{name.upper()}"
+    for given in (*FORMER_NAMES, *SETTINGS):
+        variable, name = _variable(given), FORMER_NAMES.get(given, given)
         if environment.get(variable):
             raw: Any = environment[variable]
             parsed = raw.split(",") if SETTINGS[name].is_repeatable else raw
             settings = _with(settings, name, parsed, variable)
-    for name, value in flags.items():
+            if name != given:
+                _tell_new_name(variable, _variable(name))
+    for given, value in flags.items():
+        name, flag = FORMER_NAMES.get(given, given), f"--{given.replace('_', '-')}"
         if value is not None and name in SETTINGS:
-            settings = _with(settings, name, value, f"--{name.replace('_', '-')}")
+            settings = _with(settings, name, value, flag)
+            if given in FORMER_FLAGS:
+                _tell_new_name(flag, f"{_place(name)} of the file, or {_variable(name)}")
     _check(settings)
     return settings
+
+
+def _variable(name: str) -> str:
+    return f"OPENTRAIL_{name.upper()}"
+
+
+def _place(name: str) -> str:
+    """Returns the key in a table of the file: `[webhook] url`."""
+    table = SETTINGS[name].table
+    return f"[{table}] {name.removeprefix(f'{table}_')}"
+
+
+def _tell_new_name(given: str, new: str) -> None:
+    sys.stderr.write(f"opentrail: {given} is now {new}\n")
 
 
 def _path(text: str | None) -> Path | None:
@@ -63,22 +90,52 @@ def _from_file(settings: Settings, file: Path) -> Settings:
     except ValueError as error:
         raise UsageError(f"config file {file} is not TOML: {error}") from error
     for key, value in document.items():
-        name = key.replace("-", "_")
-        if name == "directory":
-            settings = replace(settings, directory=_directory(value, file))
-        elif name == "vpc_endpoints":
-            settings = replace(settings, vpc_endpoints=_vpc_endpoints(value, file))
-        elif name == "oidc_roles":
-            settings = replace(settings, oidc_roles=_oidc_roles(value, file))
-        elif name == "upstream" and isinstance(value, dict):
-            settings = _upstream_table(settings, value, file)
-        elif name == "organization" and isinstance(value, dict):
-            organization = read_organization(value, f"{key} in {file}")
-            settings = replace(settings, organization=organization)
-        elif name in SETTINGS:
-            settings = _with(settings, name, value, f"{key} in {file}")
+        settings = _with_key(settings, key, value, file)
+    return settings
+
+
+def _with_key(settings: Settings, key: str, value: Any, file: Path) -> Settings:
+    name = key.replace("-", "_")
+    if name in _READERS:
+        settings = replace(settings, **{name: _READERS[name](value, file)})
+        if name == "oidc_roles":
+            _tell_new_name(f"[oidc_roles] in {file}", "[oidc.roles]")
+    elif name in _TABLES:
+        settings = _of_table(settings, name, value, file)
+    elif name == "upstream" and isinstance(value, dict):
+        settings = _upstream_table(settings, value, file)
+    elif name == "organization" and isinstance(value, dict):
+        settings = replace(settings, organization=read_organization(value, f"{key} in {file}"))
+    elif (new := FORMER_NAMES.get(name, name)) in SETTINGS:
+        settings = _with(settings, new, value, f"{key} in {file}")
+        if SETTINGS[new].table:
+            _tell_new_name(f"{key} in {file}", _place(new))
+    else:
+        raise UsageError(f"config file {file} has an unknown key {key!r}")
+    return settings
+
+
+#: The tables of the file that have settings.
+_TABLES = frozenset(setting.table for setting in SETTINGS.values() if setting.table)
+
+
+def _of_table(settings: Settings, table: str, value: Any, file: Path) -> Settings:
+    """Reads a table of settings, such as `[webhook]`."""
+    start = f"{table}_"
+    keys = [name.removeprefix(start) for name in SETTINGS if name.startswith(start)]
+    keys += ["roles"] if table == "oidc" else []
+    if not isinstance(value, dict):
+        raise UsageError(f"{table} in {file} must be a table with {', '.join(keys)}")
+    for given, each in value.items():
+        key = given.replace("-", "_")
+        if key not in keys:
+            raise UsageError(
+                f"[{table}] in {file} has an unknown key {given!r}; it takes {', '.join(keys)}"
+            )
+        if key == "roles":
+            settings = replace(settings, oidc_roles=_oidc_roles(each, file))
         else:
-            raise UsageError(f"config file {file} has an unknown key {key!r}")
+            settings = _with(settings, f"{table}_{key}", each, f"{given} of [{table}] in {file}")
     return settings
 
 
@@ -119,7 +176,7 @@ def _vpc_endpoints(value: Any, file: Path) -> dict[str, Any]:
 
 def _oidc_roles(value: Any, file: Path) -> dict[str, str]:
     if not isinstance(value, dict) or not set(map(str, value.values())) <= set(ROLES):
-        raise UsageError(f"oidc_roles in {file} must map strings to {', '.join(ROLES)}")
+        raise UsageError(f"[oidc.roles] in {file} must map strings to {', '.join(ROLES)}")
     return value
 
 
@@ -143,6 +200,12 @@ def _upstream_table(settings: Settings, table: dict[str, Any], file: Path) -> Se
     return settings
 
 
+#: Tables of the file that become a value as a whole.
+_READERS: Mapping[str, Callable[[Any, Path], Any]] = {
+    "directory": _directory,
+    "vpc_endpoints": _vpc_endpoints,
+    "oidc_roles": _oidc_roles,
+}
 _UPSTREAM_KEYS = frozenset(
     {"url", "access_key_id", "secret_access_key", "session_token", "region", "resign"}
 )
@@ -189,38 +252,33 @@ def _check(settings: Settings) -> None:
     _check_oidc(settings)
     _check_webhook(settings)
     if settings.otlp_endpoint is None and (settings.otlp_headers or settings.otlp_body != "record"):
-        raise UsageError("--otlp-endpoint must be given with its headers or body")
+        raise UsageError("[otlp] needs an endpoint for its headers or body")
     if not settings.insecure_trusted_networks:
         _check_addresses(settings)
 
 
 def _check_webhook(settings: Settings) -> None:
-    form, key = settings.detections_webhook_form, settings.detections_webhook_routing_key
+    form, key = settings.webhook_form, settings.webhook_routing_key
     if (form == "pagerduty") != (key is not None):
-        raise UsageError(
-            "--detections-webhook-form pagerduty and OPENTRAIL_DETECTIONS_WEBHOOK_ROUTING_KEY "
-            "belong together"
-        )
+        raise UsageError("[webhook]: form pagerduty and routing_key belong together")
     if key is not None and len(key) != _ROUTING_KEY_SIZE:  # PagerDuty would refuse every alert
-        raise UsageError(f"detections_webhook_routing_key must have 32 characters, not {len(key)}")
-    if settings.detections_webhook is None and (
+        raise UsageError(f"[webhook]: routing_key must have 32 characters, not {len(key)}")
+    if settings.webhook_url is None and (
         form != "opentrail"
-        or settings.detections_webhook_secret
-        or settings.detections_webhook_networks
-        or settings.detections_webhook_insights == "on"
+        or settings.webhook_secret
+        or settings.webhook_networks
+        or settings.webhook_insights == "on"
     ):
-        raise UsageError(
-            "--detections-webhook must be given with its secret, networks, form or insights"
-        )
+        raise UsageError("[webhook] needs a url for its other keys")
 
 
 def _check_oidc(settings: Settings) -> None:
     if (settings.oidc_issuer is None) != (settings.oidc_client_id is None):
-        raise UsageError("--oidc-issuer and --oidc-client-id belong together")
+        raise UsageError("[oidc]: issuer and client_id belong together")
     if settings.oidc_issuer is not None and not settings.oidc_roles:
-        raise UsageError("--oidc-issuer needs a table [oidc_roles] in the file given by --config")
+        raise UsageError("[oidc]: issuer needs a table [oidc.roles] in the file given by --config")
     if settings.oidc_issuer is None and settings.oidc_accounts_claim is not None:
-        raise UsageError("--oidc-accounts-claim needs --oidc-issuer")
+        raise UsageError("[oidc]: accounts_claim needs issuer")
 
 
 def _check_files(settings: Settings) -> None:

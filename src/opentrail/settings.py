@@ -116,6 +116,10 @@ class Setting:
     choices: tuple[str, ...]
     #: Whether the flag may be given more than once; the variable then has commas.
     is_repeatable: bool
+    #: The table of the file that has it, under the rest of its name; "": it is in none.
+    table: str
+    #: Whether help and reference leave it out: tests and measurements need it.
+    is_hidden: bool
 
 
 def _setting(
@@ -127,9 +131,12 @@ def _setting(
     choices: tuple[str, ...] = (),
     repr: bool = True,  # noqa: A002 - the name in dataclasses
     is_repeatable: bool = False,
+    table: str = "",
+    is_hidden: bool = False,
 ) -> Any:
     """Declares a field of `Settings` with a default; `Setting` describes the other arguments."""
-    metadata = {_SETTING: Setting(group, metavar, help, read, choices, is_repeatable)}
+    setting = Setting(group, metavar, help, read, choices, is_repeatable, table, is_hidden)
+    metadata = {_SETTING: setting}
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata, repr=repr)
     return field(default=default, metadata=metadata, repr=repr)
@@ -222,6 +229,7 @@ class Settings:
         "MODE",
         "on (default): check upstreams at the start; or off",
         choices=("on", "off"),
+        is_hidden=True,
     )
     #: PEM file with the certificate authorities trusted for upstreams.
     upstream_ca: Path | None = _setting(
@@ -287,31 +295,18 @@ class Settings:
         choices=("forward", "refuse", "sign-in"),
     )
     #: Issuer (an https URL) of the OpenID Connect provider that users sign in with.
-    oidc_issuer: str | None = _setting(
-        None, _CALLERS, "URL", "OpenID Connect provider for the console's users", read=read_issuer
-    )
+    oidc_issuer: str | None = _setting(None, read=read_issuer, table="oidc")
     #: This server's client ID at the provider.
-    oidc_client_id: str | None = _setting(
-        None, _CALLERS, "ID", "this server's client id at the provider", read=read_text
-    )
-    #: This server's client secret at the provider; public clients have none. It can't be set with a
-    #: flag, because other users of the machine could see it.
-    oidc_client_secret: str | None = _setting(None, read=read_secret, repr=False)
-    #: ID token claim that determines a user's role, according to the table `[oidc_roles]` in the
+    oidc_client_id: str | None = _setting(None, read=read_text, table="oidc")
+    #: This server's client secret at the provider; public clients have none.
+    oidc_client_secret: str | None = _setting(None, read=read_secret, repr=False, table="oidc")
+    #: ID token claim that determines a user's role, according to the table `[oidc.roles]` in the
     #: file. Use dots for nested claims: `realm_access.roles`.
-    oidc_role_claim: str = _setting(
-        "roles",
-        _CALLERS,
-        "NAME",
-        "claim that gives a user's role ({d.oidc_role_claim})",
-        read=read_text,
-    )
+    oidc_role_claim: str = _setting("roles", read=read_text, table="oidc")
     #: ID token claim with the ids of the accounts a user may see, or `*` for all accounts. Use dots
     #: for nested claims. If a user's claim contains neither, they can't sign in. None: all users
     #: may see all accounts.
-    oidc_accounts_claim: str | None = _setting(
-        None, _CALLERS, "NAME", "claim with the accounts that a user may see", read=read_text
-    )
+    oidc_accounts_claim: str | None = _setting(None, read=read_text, table="oidc")
     #: Folder for the server's data.
     data_dir: Path = _setting(
         Path("opentrail-data"),
@@ -419,7 +414,7 @@ class Settings:
     )
     #: Number of records in each event history file.
     history_seal_records: int = _setting(
-        120_000, _DATA, "N", "records per sealed file ({d.history_seal_records})", read=_read_whole
+        120_000, _DATA, "N", "records per sealed file", read=_read_whole, is_hidden=True
     )
     #: Seconds between deliveries of log files (10 in the sandbox).
     delivery_interval: float = _setting(
@@ -477,20 +472,18 @@ class Settings:
     #: OpenTelemetry collector that receives all events as logs (OTLP/HTTP with JSON), such as
     #: `http://127.0.0.1:4318`. None by default.
     otlp_endpoint: str | None = _setting(
-        None, _TRAILS, "URL", "OpenTelemetry collector for all events, as logs", read=read_collector
+        None,
+        _TRAILS,
+        "URL",
+        "OpenTelemetry collector for all events, as logs",
+        read=read_collector,
+        table="otlp",
     )
-    #: Headers for the collector, such as `Authorization=Bearer TOKEN,X-Scope-OrgID=1`. They can't
-    #: be set with a flag, because other users of the machine could see them.
-    otlp_headers: Mapping[str, str] = _setting({}, read=read_headers, repr=False)
+    #: Headers for the collector, such as `Authorization=Bearer TOKEN,X-Scope-OrgID=1`.
+    otlp_headers: Mapping[str, str] = _setting({}, read=read_headers, repr=False, table="otlp")
     #: Body of these logs: `record`, the exact record; `ocsf`, an OCSF 1.5 event; `none`, only
     #: attributes.
-    otlp_body: str = _setting(
-        "record",
-        _TRAILS,
-        "FORM",
-        "body of these logs: record (default), ocsf or none",
-        choices=("record", "ocsf", "none"),
-    )
+    otlp_body: str = _setting("record", choices=("record", "ocsf", "none"), table="otlp")
     #: `on`: unusual activity is recorded in event history; `off`: only for trails with insight
     #: selectors.
     insights: str = _setting(
@@ -514,39 +507,33 @@ class Settings:
         (), _ACTIVITY, "NAMES", "types about principals to record, or all", read=read_insights_types
     )
     #: Webhook that receives each detection match, such as `https://alerts.example/opentrail`. None
-    #: by default. Its address must be public, or in `--detections-webhook-networks`.
-    detections_webhook: str | None = _setting(
-        None, _ACTIVITY, "URL", "webhook for matches of detections", read=read_webhook, repr=False
-    )
-    #: Key for signing requests to the webhook (HMAC-SHA-256). It can't be set with a flag, because
-    #: other users of the machine could see it.
-    detections_webhook_secret: str | None = _setting(None, read=read_secret, repr=False)
-    #: Private networks the webhook may be in, such as `10.0.0.0/8`.
-    detections_webhook_networks: tuple[str, ...] = _setting(
-        (),
+    #: by default. Its address must be public, or in `networks`.
+    webhook_url: str | None = _setting(
+        None,
         _ACTIVITY,
-        "NETWORKS",
-        "private networks that the webhook may be in",
-        read=read_private_networks,
+        "URL",
+        "webhook for matches of detections",
+        read=read_webhook,
+        repr=False,
+        table="webhook",
     )
+    #: Key for signing requests to the webhook (HMAC-SHA-256).
+    webhook_secret: str | None = _setting(None, read=read_secret, repr=False, table="webhook")
+    #: Private networks the webhook may be in, such as `10.0.0.0/8`.
+    webhook_networks: tuple[str, ...] = _setting((), read=read_private_networks, table="webhook")
     #: Format of the webhook's messages: `opentrail`, the event of each match; `slack`, `teams`,
     #: `pagerduty` or `alertmanager`, an alert in that service's format, at most one per rule per
     #: minute.
-    detections_webhook_form: str = _setting(
+    webhook_form: str = _setting(
         "opentrail",
-        _ACTIVITY,
-        "FORM",
-        "opentrail (default), slack, teams, pagerduty or alertmanager",
         choices=("opentrail", "slack", "teams", "pagerduty", "alertmanager"),
+        table="webhook",
     )
-    #: Integration key of a PagerDuty service, for the form `pagerduty`. It can't be set with a
-    #: flag, because other users of the machine could see it.
-    detections_webhook_routing_key: str | None = _setting(None, read=read_secret, repr=False)
+    #: Integration key of a PagerDuty service, for the form `pagerduty`.
+    webhook_routing_key: str | None = _setting(None, read=read_secret, repr=False, table="webhook")
     #: Whether the webhook also receives insights: the beginning and end of unusual activity, and
     #: first uses.
-    detections_webhook_insights: str = _setting(
-        "off", _ACTIVITY, "MODE", "off (default); on: it also gets insights", choices=("on", "off")
-    )
+    webhook_insights: str = _setting("off", choices=("on", "off"), table="webhook")
     #: Roles of the console: string in the claim → viewer, auditor, operator or admin.
     oidc_roles: Mapping[str, str] = field(default_factory=dict)
     #: Known keys: access key id → identity (`[directory.KEY-ID]`).
@@ -598,3 +585,18 @@ ROLES = ("viewer", "auditor", "operator", "admin")
 SETTINGS: Mapping[str, Setting] = {
     each.name: each.metadata[_SETTING] for each in fields(Settings) if each.metadata
 }
+#: Former names of settings, as flags, variables and keys of the file, for one more release.
+FORMER_NAMES: Mapping[str, str] = {
+    "detections_webhook": "webhook_url",
+    "detections_webhook_secret": "webhook_secret",
+    "detections_webhook_networks": "webhook_networks",
+    "detections_webhook_form": "webhook_form",
+    "detections_webhook_routing_key": "webhook_routing_key",
+    "detections_webhook_insights": "webhook_insights",
+}
+#: Former flags of settings that are in a table of the file now, for one more release.
+FORMER_FLAGS = (
+    *("oidc_issuer", "oidc_client_id", "oidc_role_claim", "oidc_accounts_claim", "otlp_body"),
+    *("detections_webhook", "detections_webhook_networks", "detections_webhook_form"),
+    "detections_webhook_insights",
+)

@@ -56,7 +56,7 @@ MISTAKES = (
     (f"serve {ON} --trusted-proxies 10.0.0.0/99", "--trusted-proxies", "10.0.0.0/8"),
     (f"serve {ON} --insecure-trusted-networks 0.0.0.0/0", "private networks", "172.16.0.0/12"),
     (f"serve {ON} --oidc-issuer id.example.com", "--oidc-issuer", "https URL"),
-    (f"serve {ON} --oidc-issuer https://id.example", "--oidc-client-id belong together"),
+    (f"serve {ON} --oidc-issuer https://id.example", "issuer and client_id belong together"),
     ("serve --config gone.toml", "config file gone.toml", "No such file"),
     ("serve --config text", "config file text", "not TOML"),
     ("serve --config unknown.toml", "unknown.toml", "unknown key 'colour'"),

@@ -37,8 +37,8 @@ def issuer() -> Iterator[str]:
 def server(tmp_path: Path, issuer: str) -> Iterator[Opentrail]:
     config = tmp_path / "opentrail.toml"
     config.write_text(
-        f'oidc_issuer = "{issuer}"\noidc_client_id = "opentrail"\noidc_client_secret = "s3cret"\n'
-        'oidc_role_claim = "groups"\n[oidc_roles]\nsecurity = "auditor"\n'
+        f'[oidc]\nissuer = "{issuer}"\nclient_id = "opentrail"\nclient_secret = "s3cret"\n'
+        'role_claim = "groups"\nroles.security = "auditor"\n'
     )
     flags = ("--config", str(config), "--upstream", "http://127.0.0.1:9")
     with opentrail_server(tmp_path / "data", *flags) as made:

@@ -96,9 +96,11 @@ def test_alerts_have_slacks_form_and_outlast_a_crash(tmp_path: Path) -> None:
     with stub_webhook() as stub, moto_server() as upstream:
         flags = (
             *("--upstream", upstream, "--console-url", "https://trail.example"),
-            *("--detections-webhook", f"{stub.url}/services/T0/B0/X"),
-            *("--detections-webhook-form", "slack"),
-            *("--detections-webhook-networks", "127.0.0.0/8"),
+            *("--webhook-url", f"{stub.url}/services/T0/B0/X"),
+            *("--config", str(tmp_path / "opentrail.toml")),
+        )
+        (tmp_path / "opentrail.toml").write_text(
+            '[webhook]\nform = "slack"\nnetworks = ["127.0.0.0/8"]\n'
         )
         folder = tmp_path / "server"
         stub.statuses = [503]
@@ -151,11 +153,12 @@ def test_insights_alert_survives_a_crash(tmp_path: Path) -> None:
             f"""
             upstream = "{upstream}"
             console_url = "https://trail.example"
-            detections_webhook = "{stub.url}"
-            detections_webhook_networks = ["127.0.0.0/8"]
-            detections_webhook_form = "pagerduty"
-            detections_webhook_routing_key = "{KEY}"
-            detections_webhook_insights = "on"
+            [webhook]
+            url = "{stub.url}"
+            networks = ["127.0.0.0/8"]
+            form = "pagerduty"
+            routing_key = "{KEY}"
+            insights = "on"
             """
         )
         settings.chmod(0o600)

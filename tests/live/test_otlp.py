@@ -55,10 +55,10 @@ def test_collector_gets_events_after_both_sides_restart(tmp_path: Path) -> None:
 
 def test_events_reach_a_collector_in_ocsf(tmp_path: Path) -> None:
     with moto_server() as upstream, stub_collector() as collector:
-        flags = ("--upstream", upstream, "--otlp-endpoint", collector.url, "--otlp-body", "ocsf")
+        flags = ("--upstream", upstream, "--otlp-endpoint", collector.url)
         server = Opentrail(tmp_path / "data", *flags)
         try:
-            server.start()
+            server.start(OPENTRAIL_OTLP_BODY="ocsf")
             server.boto("iam").create_user(UserName="Mary")
             has_users(collector, 1)
         finally:

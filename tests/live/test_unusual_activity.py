@@ -142,14 +142,11 @@ def watched(tmp_path_factory: pytest.TempPathFactory, webhook: Stub) -> Iterator
         import_a_month(server, folder / "month.ndjson")
         server.stop()
         server.flags = (
-            *("--detections-webhook", webhook.url, "--detections-webhook-form", "slack"),
-            *(
-                "--detections-webhook-networks",
-                "127.0.0.0/8",
-                "--detections-webhook-insights",
-                "on",
-            ),
+            *("--config", str(folder / "opentrail.toml"), "--webhook-url", webhook.url),
             *("--console-url", "https://trail.example"),
+        )
+        (folder / "opentrail.toml").write_text(
+            '[webhook]\nform = "slack"\nnetworks = ["127.0.0.0/8"]\ninsights = "on"\n'
         )
         server.start()
         server.aws("s3", "mb", "s3://evidence")

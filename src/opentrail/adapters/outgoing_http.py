@@ -232,7 +232,7 @@ class HttpWebhook:
         if not is_public and not any(address in network for network in self._networks):
             message = (
                 f"{host} is {address}, which is not an address of the internet: allow it with "
-                "--detections-webhook-networks"
+                "networks in [webhook]"
             )
             raise ServiceError(_FAILED, message)
         return text

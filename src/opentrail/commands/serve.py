@@ -26,7 +26,7 @@ from opentrail.core.errors import UsageError
 from opentrail.core.selectors.selection import Selection
 from opentrail.core.version import __version__
 from opentrail.setting_sources import from_environment
-from opentrail.settings import SANDBOX_DEFAULTS, SETTINGS, Settings, UpstreamAccess
+from opentrail.settings import FORMER_FLAGS, SANDBOX_DEFAULTS, SETTINGS, Settings, UpstreamAccess
 
 if TYPE_CHECKING:
     from opentrail.app.server import Server
@@ -64,9 +64,12 @@ def _add_flags(parser: argparse.ArgumentParser, defaults: Settings, organization
         flag = f"--{name.replace('_', '-')}"
         action = "append" if setting.is_repeatable else "store"
         text = setting.help.format(d=defaults, organization=organization)
-        group.add_argument(flag, metavar=setting.metavar, action=action, help=text)
+        shown = argparse.SUPPRESS if setting.is_hidden else text
+        group.add_argument(flag, metavar=setting.metavar, action=action, help=shown)
         if name == "data_dir":
             group.add_argument("--config", metavar="FILE", help="TOML file with settings")
+    for name in FORMER_FLAGS:
+        parser.add_argument(f"--{name.replace('_', '-')}", help=argparse.SUPPRESS)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -31,7 +31,7 @@ async def test_the_wing_has_calls_and_a_follower(tmp_path: Path) -> None:
         (group,) = wing.groups(Api().services, list)
         assert isinstance(group, Detections)
         assert len(wing.followers) == 1
-    async with a_core(tmp_path / "webhook", detections_webhook="http://alerts.example") as core:
+    async with a_core(tmp_path / "webhook", webhook_url="http://alerts.example") as core:
         assert len(detections.start(core).followers) == 2
 
 
@@ -49,11 +49,11 @@ async def test_a_burst_becomes_one_alert_and_one_digest(
     clock, key = SettableClock(), "0123456789abcdef0123456789abcdef"
     with stub_webhook() as stub:
         settings = {
-            "detections_webhook": stub.url,
-            "detections_webhook_secret": "s3cret",
-            "detections_webhook_networks": LOOPBACK,
-            "detections_webhook_form": "pagerduty",
-            "detections_webhook_routing_key": key,
+            "webhook_url": stub.url,
+            "webhook_secret": "s3cret",
+            "webhook_networks": LOOPBACK,
+            "webhook_form": "pagerduty",
+            "webhook_routing_key": key,
         }
         async with a_core(tmp_path, **settings) as core:
             wing = detections.start(replace(core, engines=replace(core.engines, clock=clock)))

@@ -206,7 +206,7 @@ class OidcSignIn:
     @property
     def _require_login(self) -> OidcLogin:
         if self._login is None:
-            raise Unsupported("signing in by OpenID Connect without --oidc-issuer")
+            raise Unsupported("signing in by OpenID Connect without [oidc] issuer")
         return self._login
 
 

@@ -109,7 +109,7 @@ def oidc_login(settings: Settings, clock: Clock, sealer: Sealer | None) -> OidcL
     try:
         from opentrail.adapters.oidc_provider import OidcProvider
     except ImportError as error:
-        raise UsageError(f"--oidc-issuer needs joserfc: {command_for('oidc')}") from error
+        raise UsageError(f"[oidc] needs joserfc: {command_for('oidc')}") from error
     provider = OidcProvider(
         settings.oidc_issuer, settings.oidc_client_id, settings.oidc_client_secret, clock
     )

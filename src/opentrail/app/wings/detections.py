@@ -47,9 +47,9 @@ def start(core: Core) -> Wing:
     async def notify() -> None:
         settings = core.settings
         webhook = HttpWebhook(
-            str(settings.detections_webhook),
-            settings.detections_webhook_secret,
-            settings.detections_webhook_networks,
+            str(settings.webhook_url),
+            settings.webhook_secret,
+            settings.webhook_networks,
         )
         follower = WebhookFollower(
             control,
@@ -57,7 +57,7 @@ def start(core: Core) -> Wing:
             engines.metrics,
             lambda: engines.journal.head,
             _alerts(core),
-            with_insights=settings.detections_webhook_insights == "on",
+            with_insights=settings.webhook_insights == "on",
         )
         watched[:] = [watch := WatchedFollower(follower)]
         try:
@@ -76,7 +76,7 @@ def start(core: Core) -> Wing:
         return (Detections(services, EnabledRules(services.control), core.account, missing),)
 
     followers = [follow_journal]
-    if core.settings.detections_webhook is not None:
+    if core.settings.webhook_url is not None:
         followers.append(notify)
     return Wing(groups=groups, followers=tuple(followers), problems=problems)
 
@@ -84,12 +84,12 @@ def start(core: Core) -> Wing:
 def _alerts(core: Core) -> Alerts | None:
     """Returns the sender of alerts; None if the webhook gets events."""
     settings, engines = core.settings, core.engines
-    form = FORMS.get(settings.detections_webhook_form)
-    if settings.detections_webhook_routing_key is not None:
-        form = partial(pagerduty, routing_key=settings.detections_webhook_routing_key)
+    form = FORMS.get(settings.webhook_form)
+    if settings.webhook_routing_key is not None:
+        form = partial(pagerduty, routing_key=settings.webhook_routing_key)
     if form is None:
         return None
-    resolves = settings.detections_webhook_form in RESOLVING
+    resolves = settings.webhook_form in RESOLVING
     return Alerts(form, engines.journal, engines.clock, settings.console_url, resolves)
 
 
