@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.cli import main, parser
+from opentrail.cli import FORMER_COMMANDS, main, parser
 from opentrail.core.version import __version__
 from tests.commands.events import an_event
 from tests.commands.exits import exits
@@ -44,6 +44,27 @@ def test_help_lists_every_command(capsys: Capture) -> None:
     assert exits("--help") == 0
     out = capsys.readouterr().out
     assert all(f"\n    {command[0]}" in out for command in COMMANDS)
+
+
+@pytest.mark.parametrize("former", FORMER_COMMANDS)
+def test_former_commands_run_the_new_ones_and_name_them(former: str, capsys: Capture) -> None:
+    new = FORMER_COMMANDS[former]
+    assert exits(*new, "--help") == 0
+    helped = capsys.readouterr().out
+    assert exits(former, "--help") == 0
+    captured = capsys.readouterr()
+    assert captured.out == helped
+    assert captured.err == f"opentrail: {former} is now {' '.join(new)}\n"
+    assert former not in {command[0] for command in COMMANDS}
+    assert main(["completion", "bash"]) == 0
+    assert former not in capsys.readouterr().out
+
+
+def test_former_query_commands_pass_their_flags(capsys: Capture) -> None:
+    assert main(["query-history", "--limit", "5", "--endpoint", "http://127.0.0.1:1"]) == 2
+    told = capsys.readouterr().err
+    assert "query-history is now query --history" in told
+    assert "needs a token" in told
 
 
 def test_the_version_is_printed(capsys: Capture) -> None:

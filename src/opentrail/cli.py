@@ -184,18 +184,13 @@ _COMMANDS = {
         function="add_keys_arguments",
     ),
     "policy": _Command(
-        "generate policies from past calls, and test policies on them",
-        "Both use recorded events, including data events.",
+        "generate, test and manage policies",
+        "generate, test and unused use recorded events, including data events. Attached policies"
+        " decide on calls to the CloudTrail API with --auth verify or enforced. FILE.json has the document of policy FILE.",
     ),
     "detections": _Command(
         "test Sigma rules on past events, and match new events with them",
         "Rules are for product aws, service cloudtrail. Exit code 1: a rule was refused.",
-    ),
-    "policies": _Command(
-        "manage what users and roles may do with the CloudTrail API",
-        "Policies apply with --auth verify or enforced. FILE.json has the document of policy FILE.",
-        module="administration",
-        function="add_policies_arguments",
     ),
     "users": _Command("manage the users of the web console"),
     "status": _Command(
@@ -226,13 +221,23 @@ _COMMANDS = {
     ),
 }
 
+#: Former command → the new one; both work for one more release.
+FORMER_COMMANDS = {
+    "policies": ("policy",),
+    "policy-for": ("policy", "generate"),
+    "test-policy": ("policy", "test"),
+    "unused-actions": ("policy", "unused"),
+    "query-history": ("query", "--history"),
+    "query-tables": ("query", "--tables"),
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
     _open_closed_streams()
     try:
         try:
-            typed = sys.argv[1:] if arguments is None else arguments
+            typed = _renamed(sys.argv[1:] if arguments is None else arguments)
             _require_command_first(typed)
             command = next((argument for argument in typed if not argument.startswith("-")), "")
             options = parser(command).parse_args(typed)
@@ -252,6 +257,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return StorageFailed.exit_code
     except KeyboardInterrupt:
         return 130
+
+
+def _renamed(typed: Sequence[str]) -> Sequence[str]:
+    """Replaces a former command, and prints the new one."""
+    new = FORMER_COMMANDS.get(typed[0]) if typed else None
+    if new is None:
+        return typed
+    print(f"opentrail: {typed[0]} is now {' '.join(new)}", file=sys.stderr)
+    return [*new, *typed[1:]]
 
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:
@@ -285,7 +299,7 @@ def _add_questions(commands: Any, only: str | None) -> None:
         return
     from opentrail.questions.question import load, names
 
-    for name in (name for name in names() if name not in _COMMANDS):
+    for name in (name for name in names() if name not in (*_COMMANDS, *FORMER_COMMANDS)):
         command = commands.add_parser(name, help=load(name).purpose)
         if only in (None, name):
             import_module("opentrail.commands.asked").add_question(command, name)

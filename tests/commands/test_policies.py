@@ -1,4 +1,4 @@
-"""`opentrail policies` without a server; with one, see tests/live/test_auth.py."""
+"""`opentrail policy` without a server; with one, see tests/live/test_auth.py."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def policies(data: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert main(["policies", *arguments, "--data-dir", str(data)]) == 0
+    assert main(["policy", *arguments, "--data-dir", str(data)]) == 0
     return capsys.readouterr().out
 
 
@@ -59,7 +59,7 @@ def test_a_policy_is_put_attached_listed_and_removed(
 def test_problems_are_named(
     data: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], text: str
 ) -> None:
-    assert main(["policies", *arguments, "--data-dir", str(data)]) == 2
+    assert main(["policy", *arguments, "--data-dir", str(data)]) == 2
     assert text in capsys.readouterr().err
 
 

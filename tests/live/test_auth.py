@@ -335,12 +335,12 @@ def test_policies_decide_the_calls_of_a_user(server: Opentrail, tmp_path: Path) 
     file = tmp_path / "DeleteTrails.json"
     allowed = {"Effect": "Allow", "Action": "cloudtrail:DeleteTrail", "Resource": "*"}
     file.write_text(json.dumps({"Version": "2012-10-17", "Statement": [allowed]}))
-    attached = server.opentrail("policies", "attach", str(file), "--user", "Rita")
+    attached = server.opentrail("policy", "attach", str(file), "--user", "Rita")
     assert attached.stdout.strip().endswith("user/Rita: AWSCloudTrail_ReadOnlyAccess, DeleteTrails")
     with pytest.raises(botocore.exceptions.ClientError) as unknown:
         trails.delete_trail(Name="any")
     assert unknown.value.response["Error"]["Code"] == "TrailNotFoundException"
-    assert server.opentrail("policies", "detach", "DeleteTrails", "--user", "Rita").returncode == 0
+    assert server.opentrail("policy", "detach", "DeleteTrails", "--user", "Rita").returncode == 0
     with pytest.raises(botocore.exceptions.ClientError) as denied:
         trails.delete_trail(Name="any")
     assert denied.value.response["Error"]["Code"] == "AccessDeniedException"

@@ -107,7 +107,7 @@ def test_store_has_the_columns_of_audit_events(server: Opentrail, channel: str) 
         ["order-1", "mary@example.com", "gold", "2", "", channel, *same],
         ["order-2", "mary@example.com", "gold", "2", "Locked", channel, *same],
     ]
-    described = json.loads(server.opentrail("query-tables", "--json").stdout)
+    described = json.loads(server.opentrail("query", "--tables", "--json").stdout)
     assert [each["category"] for each in described["tables"]] == [None, "ActivityAuditLog"]
     names = [column["name"] for column in described["activityColumns"]]
     listed = finished(cloudtrail, "SELECT * FROM audit")["QueryResultRows"]

@@ -171,7 +171,7 @@ def test_each_server_queries_the_stores_of_the_cluster(servers: Servers) -> None
     cloudtrail.enable_federation(
         EventDataStore=store, FederationRoleArn="arn:aws:iam::123456789012:role/readers"
     )
-    table = json.loads(two.opentrail("query-tables", "--json").stdout)["tables"][1]["iceberg"]
+    table = json.loads(two.opentrail("query", "--tables", "--json").stdout)["tables"][1]["iceberg"]
     assert table == f"s3://history/events/iceberg/{store.rpartition('/')[2]}"
     eventually(
         lambda: any(key.endswith("version-hint.text") for key in servers.objects()),

@@ -56,6 +56,8 @@ COMMANDS = {
     "policy-for": "policy generate",
     "test-policy": "policy test",
     "unused-actions": "policy unused",
+    "query-history": "query --history",
+    "query-tables": "query --tables",
 }
 WITHOUT_COMMAND = ("principals", "resources")
 #: Questions whose command prints each of these members on a line.

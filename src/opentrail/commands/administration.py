@@ -239,35 +239,38 @@ def _list_of_keys(keys: list[dict[str, Any]]) -> list[str]:
     return lines or ["the key directory has no access keys"]
 
 
-def add_policies_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = Actions(parser)
+def add_policy_actions(actions: Actions) -> None:
+    """Adds the actions that manage policies to those of `opentrail policy`."""
     put = actions.add("put", "create or replace a policy")
     put.add_argument("policy", metavar="FILE.json", help="the policy")
+    managing = [put]
     for action, text in (
         ("show", "print the document of a policy"),
         ("delete", "delete an unattached policy"),
     ):
-        actions.add(action, text).add_argument("policy", metavar="NAME", help="the policy")
+        managing.append(actions.add(action, text))
+        managing[-1].add_argument("policy", metavar="NAME", help="the policy")
     for action, text in (
         ("attach", "attach a policy to a user or role"),
         ("detach", "detach a policy from a user or role"),
     ):
         attaching = actions.add(action, text)
+        managing.append(attaching)
         attaching.add_argument("policy", metavar="NAME|FILE", help="the policy")
         owner = attaching.add_mutually_exclusive_group(required=True)
         owner.add_argument("--user", metavar="NAME", help="this IAM user")
         owner.add_argument("--principal", metavar="ARN", help="this user or role")
-    actions.add("list", "list policies and their attachments")
-    for action_parser in actions:
+    managing.append(actions.add("list", "list policies and their attachments"))
+    for action_parser in managing:
         action_parser.add_argument(
             "--account", type=account_id, metavar="ID", help="account (123456789012)"
         )
         add_administration(action_parser)
-    parser.set_defaults(run=_run_policies)
+        action_parser.set_defaults(run=_manage_policies)
 
 
-def _run_policies(options: argparse.Namespace) -> int:
-    """Runs `opentrail policies` and returns its exit code.
+def _manage_policies(options: argparse.Namespace) -> int:
+    """Runs an action that manages policies and returns its exit code.
 
     Raises:
         UsageError: an argument is wrong.

@@ -1,4 +1,4 @@
-"""`opentrail policy`: generates policies from recorded calls, and tests policies on them."""
+"""`opentrail policy`: generates policies from recorded calls, tests and manages policies."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from opentrail.commands.administration import add_policy_actions
 from opentrail.commands.arguments import Actions, add_client
 from opentrail.commands.asked import add_question, answer_to
 from opentrail.commands.conditions import since_of
@@ -42,13 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     comparing = actions.add("unused", "list the actions of a policy that a principal never used")
     comparing.add_argument("principal", metavar="PRINCIPAL", help="name or ARN of a user or role")
     comparing.add_argument("policy", metavar="FILE.json", help="the policy, or a list of them")
-    generating.set_defaults(run=run)
     for action_parser in (testing, comparing):
         action_parser.add_argument(
             "--since", metavar="T", default="90d", help="30m, 12h, 90d (default), or a time"
         )
         add_client(action_parser)
-    parser.set_defaults(run=run)
+    for action_parser in actions:
+        action_parser.set_defaults(run=run)
+    add_policy_actions(actions)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from opentrail.commands.arguments import add_client
+from opentrail.commands.asked import run as run_question
 from opentrail.commands.client import Console, find
 from opentrail.commands.rendering import print_json, print_table, warn_of_missing
 from opentrail.core.errors import OpentrailError, UsageError
@@ -25,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--file", metavar="FILE", help="read the statement from a file")
     parser.add_argument("--sample", metavar="NAME", help="run a sample query")
     parser.add_argument("--samples", action="store_true", help="list the sample queries")
+    parser.add_argument("--tables", action="store_true", help="list the tables and their columns")
+    parser.add_argument(
+        "--history", action="store_true", help="list your queries of the last seven days"
+    )
+    parser.add_argument("--limit", metavar="N", help="maximum number of queries in --history (100)")
     parser.add_argument("--id", metavar="ID", help="show the result of an earlier query")
     parser.add_argument("--csv", action="store_true", help="print CSV")
     parser.add_argument("--parquet", metavar="FILE", help="write a Parquet file")
@@ -33,10 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints or writes the whole result; Ctrl-C cancels the query."""
+    """Prints or writes the whole result, or a list; Ctrl-C cancels the query."""
+    query = _query(options)
     if options.samples:
         return _print_samples()
-    query = _query(options)
+    if options.tables or options.history:
+        return run_question("query-tables" if options.tables else "query-history", options)
     console = find(options)
     first = _result(console, query)
     if first["status"] != "FINISHED":
@@ -53,11 +61,17 @@ def run(options: argparse.Namespace) -> int:
 def _query(options: argparse.Namespace) -> dict[str, str]:
     """Returns the members of a request that start or name the query."""
     sources = (options.statement, options.file, options.sample, options.id)
-    if sum(source is not None for source in sources) != 1:
-        raise UsageError("query needs one of: a statement, --file, --sample, --id")
+    lists = (options.samples, options.tables, options.history)
+    if sum(source is not None for source in sources) + sum(lists) != 1:
+        raise UsageError(
+            "query needs one of: a statement, --file, --sample, --id, --samples, --tables,"
+            " --history"
+        )
+    if options.limit is not None and not options.history:
+        raise UsageError("--limit belongs to --history: in a statement, write LIMIT")
     if options.id is not None:
         return {"queryId": options.id}
-    return {"statement": _statement(options)}
+    return {} if any(lists) else {"statement": _statement(options)}
 
 
 def _statement(options: argparse.Namespace) -> str:
