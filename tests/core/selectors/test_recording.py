@@ -56,7 +56,7 @@ def test_full_management_events_need_an_unlimited_selector(
         ([selector("Network")], "selector 1: Value Network for eventCategory is invalid"),
         (
             [selector("Data"), selector("Data", {"Field": "resources.ARN", "Equals": ["a"]})],
-            "selector 2: resources.ARN needs a resources.type whose ARN the head of a request",
+            "selector 2: Field resources.ARN needs resources.type in the same event selector.",
         ),
         (
             [

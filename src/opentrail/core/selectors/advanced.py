@@ -277,6 +277,8 @@ def _check_selector(selector: AdvancedSelector, owner: SelectorOwner) -> None:
             raise refused(
                 f"Field {name} is required in an event selector whose eventCategory is {category}."
             )
+    if RESOURCE_ARN in seen and RESOURCE_TYPE not in seen:
+        raise refused(f"Field {RESOURCE_ARN} needs {RESOURCE_TYPE} in the same event selector.")
 
 
 def _field_named(name: str) -> _Field:

@@ -212,12 +212,11 @@ def _check_resources(selector: AdvancedSelector, source: str) -> None:
     fields = {field.field: field for field in selector.fields}
     if RESOURCE_ARN not in fields:
         return
-    types = fields[RESOURCE_TYPE].values("Equals") if RESOURCE_TYPE in fields else ()
-    if not set(types) & set(TYPES_IN_HEADS):
-        named = f"not {types[0]}, which the body names" if types else "which is missing"
+    (kind,) = fields[RESOURCE_TYPE].values("Equals")
+    if kind not in TYPES_IN_HEADS:
         raise UsageError(
             f"{source}: resources.ARN needs a resources.type whose ARN the head of a request "
-            f"names: {', '.join(TYPES_IN_HEADS)}, {named}"
+            f"names: {', '.join(TYPES_IN_HEADS)}, not {kind}, which the body names"
         )
 
 
