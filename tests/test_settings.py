@@ -272,7 +272,7 @@ FORMER = {
     "otlp_body": ("otlp_body", '"ocsf"'),
 }
 #: What makes each of them valid.
-BESIDE = f"""
+CONTEXT = f"""
 [webhook]
 url = "{WEBHOOK}"
 [otlp]
@@ -290,14 +290,14 @@ def test_former_names_are_accepted_with_the_new_one(
 ) -> None:
     name, value = FORMER[former]
     pager = '\n[webhook]\nform = "pagerduty"\nurl = "https://a.example"\n'
-    beside = pager if former.endswith("routing_key") else BESIDE
-    expected = load({}, {variable(name): value.strip('"')}, write(beside))
+    context = pager if former.endswith("routing_key") else CONTEXT
+    expected = load({}, {variable(name): value.strip('"')}, write(context))
     assert capsys.readouterr().err == ""
-    found = [load({}, {}, write(f"{former} = {value}\n{beside}"))]
+    found = [load({}, {}, write(f"{former} = {value}\n{context}"))]
     if name != former:
-        found.append(load({}, {variable(former): value.strip('"')}, write(beside)))
+        found.append(load({}, {variable(former): value.strip('"')}, write(context)))
     if former in FORMER_FLAGS:
-        found.append(load({former: value.strip('"')}, {}, write(beside)))
+        found.append(load({former: value.strip('"')}, {}, write(context)))
     assert found == [expected] * len(found)
     table = SETTINGS[name].table
     told = capsys.readouterr().err.splitlines()

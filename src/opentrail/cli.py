@@ -186,7 +186,8 @@ _COMMANDS = {
     "policy": _Command(
         "generate, test and manage policies",
         "generate, test and unused use recorded events, including data events. Attached policies"
-        " decide on calls to the CloudTrail API with --auth verify or enforced. FILE.json has the document of policy FILE.",
+        " decide on calls to the CloudTrail API with --auth verify or enforced. FILE.json has the"
+        " document of policy FILE.",
     ),
     "detections": _Command(
         "test Sigma rules on past events, and match new events with them",

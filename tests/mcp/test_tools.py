@@ -15,7 +15,14 @@ from opentrail.mcp.answer import MAX_ANSWER_BYTES
 from opentrail.mcp.tools import Tools
 from tests.api.caller import Api
 from tests.asking import assumed
-from tests.factories import ACCOUNT, a_record, an_iam_user, an_insight_record, event_id
+from tests.factories import (
+    ACCOUNT,
+    a_data_record,
+    a_record,
+    an_iam_user,
+    an_insight_record,
+    event_id,
+)
 from tests.fakes import asynchronous
 from tests.mcp.agent import connected
 from tests.mcp.test_answer import size
@@ -91,6 +98,48 @@ async def test_a_missing_name_gets_the_nearest_one() -> None:
         answer = await agent.ask("lookup", expression="name=CreatUser")
     assert answer["facts"]["events"] == []
     assert answer["untrusted"]["nearest"] == [{"value": "CreatUser", "nearest": "CreateUser"}]
+
+
+@asynchronous
+async def test_lookup_counts_hidden_data_events() -> None:
+    records = [a_record()] + [a_data_record(eventID=event_id(n)) for n in range(2, 17)]
+    async with connected(*records) as agent:
+        hidden = await agent.ask("lookup", limit=1)
+        whole = await agent.ask("lookup", data_events=True)
+        calls = await agent.ask("lookup", expression="name=CreateUser")
+    assert len(hidden["facts"]["events"]) == 1
+    left_out = {"events": 15, "at_least": False, "shown_with": "data_events"}
+    assert hidden["facts"]["left_out"] == left_out
+    assert "defaults" not in hidden["facts"]["query"]
+    assert "left_out" not in whole["facts"]
+    assert "left_out" not in calls["facts"]
+
+
+@asynchronous
+async def test_history_says_that_a_name_is_of_another_kind() -> None:
+    async with connected(a_record(userIdentity=session("ci"))) as agent:
+        wrong = await agent.ask("history_of", principal="ci")
+        right = await agent.ask("history_of", session="ci")
+        nobody = await agent.ask("history_of", principal="nobody")
+    assert wrong["facts"]["groups"] == []
+    assert wrong["facts"]["note"] == "The name has no such events; it has some as session."
+    assert len(right["facts"]["groups"]) == 1
+    assert "note" not in right["facts"]
+    assert "note" not in nobody["facts"]
+
+
+@asynchronous
+async def test_policies_of_a_typed_name_and_of_another_kind_of_name() -> None:
+    async with connected(a_record(userIdentity=session("ci"))) as agent:
+        typed = await agent.ask("policy_for", principal="role/Deploy")
+        path = await agent.ask("policy_for", principal="role/team/Deploy")
+        of_session = await agent.ask("policy_for", principal="ci")
+        user = await agent.ask("policy_for", principal="user/Deploy")
+    assert [typed["facts"]["events"], path["facts"]["events"]] == [1, 1]
+    assert typed["facts"]["warning"] is None
+    assert [of_session["facts"]["events"], user["facts"]["events"]] == [0, 0]
+    assert "it names a session" in of_session["facts"]["warning"]
+    assert user["facts"]["warning"].endswith("in this time")
 
 
 @asynchronous

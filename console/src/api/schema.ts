@@ -251,6 +251,7 @@ export interface EventHistogram {
 /** A page of events, newest first. */
 export interface EventPage {
   events: EventRow[];
+  hidden?: HiddenEvents | null;
   missing: string[];
   next: string | null;
   tookMs: number;

@@ -244,7 +244,7 @@ class SqlControl:
         return cls(path, is_read_only=True)
 
     async def get(self, kind: str, key: str) -> Stored | None:
-        """Returns the document, or None."""
+        """Returns the document; None if there is none."""
         rows = await self._read(lambda transaction: transaction.rows(_GET, [kind, key]))
         return _stored(rows[0]) if rows else None
 

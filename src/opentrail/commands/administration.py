@@ -240,7 +240,7 @@ def _list_of_keys(keys: list[dict[str, Any]]) -> list[str]:
 
 
 def add_policy_actions(actions: Actions) -> None:
-    """Adds the actions that manage policies to those of `opentrail policy`."""
+    """Adds the actions that manage policies, for `opentrail policy`."""
     put = actions.add("put", "create or replace a policy")
     put.add_argument("policy", metavar="FILE.json", help="the policy")
     managing = [put]

@@ -270,7 +270,7 @@ class Parts:
             )
 
     def begin(self) -> None:
-        """Creates the folder, and removes what a killed export left unfinished."""
+        """Creates the folder, and removes unfinished files of a killed export."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for file in self._files(_UNFINISHED):

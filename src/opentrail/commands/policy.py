@@ -92,11 +92,12 @@ def documents_of(path: Path) -> list[dict[str, Any]]:
     return documents_in(document)
 
 
-def _require_calls(options: argparse.Namespace, calls: int) -> None:
+def _require_calls(options: argparse.Namespace, answer: CallBasis, calls: int) -> None:
     if not calls:
+        since = since_of(options.since, datetime.now(UTC))
         raise OpentrailError(
-            f"no call of {printable(options.principal)} since "
-            f"{since_of(options.since, datetime.now(UTC))}; give an earlier --since"
+            f"no call of {printable(options.principal)} since {since}: "
+            f"{answer['warning'] or 'no event of it is a call'}; give an earlier --since"
         )
 
 
@@ -112,7 +113,7 @@ def _warn(answer: CallBasis) -> None:
 
 def _generate(options: argparse.Namespace) -> int:
     made: PolicyOfCalls = answer_to("policy-for", options)
-    _require_calls(options, made["events"])
+    _require_calls(options, made, made["events"])
     _warn(made)
     if options.json:
         print_json(made)
@@ -160,7 +161,7 @@ def _test(options: argparse.Namespace) -> int:
     options.policies = documents_of(Path(options.policy))
     tested: PolicyTest = answer_to("test-policy", options)
     was_allowed, was_denied = tested["allowedCalls"], tested["deniedCalls"]
-    _require_calls(options, _total(was_allowed) + _total(was_denied))
+    _require_calls(options, tested, _total(was_allowed) + _total(was_denied))
     _warn(tested)
     if options.json:
         print_json(tested)
@@ -207,7 +208,7 @@ def _print_test(tested: PolicyTest) -> None:
 def _list_unused(options: argparse.Namespace) -> int:
     options.policies = documents_of(Path(options.policy))
     found: UnusedActions = answer_to("unused-actions", options)
-    _require_calls(options, found["events"])
+    _require_calls(options, found, found["events"])
     warn_of_missing(found)
     if not found["complete"]:
         raise OpentrailError(f"unused actions are not known: {found['warning']}")

@@ -11,7 +11,7 @@ import orjson
 
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.core.event import Json, format_time, parse_moment
-from opentrail.core.expression.subjects import Kind, events_of, quoted
+from opentrail.core.expression.subjects import KINDS, Kind, events_of, quoted
 from opentrail.core.secrets.embedded import search_limit, without_secrets
 from opentrail.mcp.answer import (
     Answer,
@@ -81,6 +81,7 @@ class Tools:
             "account": account or None,
             "region": region or None,
             "categories": "all" if data_events else None,
+            "defaults": None if data_events else "categories",
         }
         page = self._page(query, limit, cursor)
         return self._shortened(query, page, cursor, _event_list)
@@ -134,6 +135,8 @@ class Tools:
             return Answer(facts, untrusted, len(rows))
 
         page = self._page(query, limit, cursor)
+        if not page["events"] and not cursor:
+            page["other_kinds"] = self._other_kinds(*named[0], query)
         chain: tuple[Json, Json] | None = None
         if page["events"] and not resource and not cursor:
             chain = self._caller_of(page["events"][0])
@@ -171,6 +174,17 @@ class Tools:
 
         return first_that_fits(candidates())
 
+    def _other_kinds(self, name: str, kind: Kind, query: Mapping[str, str | None]) -> list[Kind]:
+        """Returns the other kinds of things that have a name, by their events."""
+        return [
+            other
+            for other in KINDS
+            if other != kind
+            and self._ask(
+                "/api/v1/events/rows", {**query, "expression": events_of(name, other), "limit": "1"}
+            )["events"]
+        ]
+
     @search_limit()
     def _event(self, event_id: str) -> tuple[Json, Json]:
         """Returns the row and the record of an event, without the secrets of imported events.
@@ -189,7 +203,8 @@ class Tools:
         more = {"limit": str(limit), "cursor": cursor or None}
         page: Json = self._ask("/api/v1/events/rows", {**query, **more})
         if not page["events"] and query["expression"]:
-            page["nearest"] = self._ask("/api/v1/events/nearest", query)["nearest"]
+            search = {name: value for name, value in query.items() if name != "defaults"}
+            page["nearest"] = self._ask("/api/v1/events/nearest", search)["nearest"]
         return page
 
     def _shortened(
@@ -241,7 +256,18 @@ def _missing(answer: Mapping[str, Any]) -> Json:
 
 
 def _page_facts(query: Json, page: Json) -> Json:
-    return {"query": query, "cursor": page["next"], **_missing(page)}
+    shown = {name: value for name, value in query.items() if name != "defaults"}
+    return {"query": shown, "cursor": page["next"], **_missing(page), **_left_out(page)}
+
+
+def _left_out(page: Json) -> Json:
+    """Returns the number of hidden events, and the argument that shows them."""
+    if hidden := page.get("hidden"):
+        count = {"events": hidden["count"], "at_least": not hidden["complete"]}
+        return {"left_out": {**count, "shown_with": "data_events"}}
+    if kinds := page.get("other_kinds"):
+        return {"note": f"The name has no such events; it has some as {' and '.join(kinds)}."}
+    return {}
 
 
 def _event_list(query: Json, page: Json) -> Answer:

@@ -24,7 +24,7 @@ class CallBasis(TypedDict):
     events: int
     #: Whether all of the principal's events were read, not only the newest ones.
     complete: bool
-    #: The events that were read, if not all.
+    #: The events that were read, if not all; why there may be none.
     warning: OwnWords | None
     #: A description of each range missing from event history.
     missing: list[str]
@@ -55,13 +55,28 @@ async def read_calls(
         f"only the newest {count:,} events were read, back to {oldest}: earlier calls may "
         "have needed more; ask for a shorter time"
     )
+    is_whole = warning is None
+    if not count:
+        warning = await _why_none(asked, principal, times)
     return {
         "principal": principal,
         "events": count,
-        "complete": warning is None,
+        "complete": is_whole,
         "warning": warning,
         "missing": asked.missing,
     }
+
+
+async def _why_none(asked: Asked, name: str, times: Mapping[str, str]) -> str:
+    """Returns that a principal has no event, and whether its name is of another kind."""
+    from opentrail.core.expression.subjects import KINDS, events_of
+    from opentrail.history.written_searches import search_in
+
+    for kind, words in KINDS.items():
+        query = {"expression": events_of(name, kind), "categories": "all", **times}
+        if kind != "principal" and await asked.history.latest(search_in(query, asked.now), 1):
+            return f"no user or role of this name has made a call in this time; it names {words}"
+    return "no user or role of this name has made a call in this time"
 
 
 def parsed(policies: list[dict[str, Any]]) -> list[Policy]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Literal, TypedDict, cast
+from typing import Literal, NotRequired, TypedDict, cast
 
 import orjson
 from starlette.requests import Request
@@ -79,6 +79,8 @@ class EventPage(TypedDict):
     tookMs: int
     #: A description of each range missing from event history.
     missing: list[str]
+    #: The events that `defaults` hide, on the first page; None: they hide none.
+    hidden: NotRequired[HiddenEvents | None]
 
 
 class EventDetail(TypedDict):
@@ -193,21 +195,35 @@ class Events:
             answer["hidden"] = await _count_hidden(history, listed(search), defaults)
         return answer
 
-    @route("GET", "/events/rows", VIEWER, "page through events", query=(*SEARCH, "limit", "cursor"))
+    @route(
+        "GET",
+        "/events/rows",
+        VIEWER,
+        "page through events",
+        query=(*SEARCH, "limit", "cursor", "defaults"),
+    )
     async def page(self, request: Request) -> EventPage:
-        """Returns a page of events, newest first, and the cursor of the next one."""
+        """Returns a page of events, newest first, and the cursor of the next one.
+
+        `defaults` names the conditions that its caller did not choose, as in `/events`; the first
+        page then says which events they hide.
+        """
         began = time.perf_counter()
         query = request.query_params
         limit = count_in(query, "limit", MAX_SESSION_EVENTS) or PAGE
         now, token = self._place_in(query.get("cursor", ""))
         search = listed(search_in(query, now))
-        page = await self._history(request).search(search, limit, token)
-        return {
+        history = self._history(request)
+        page = await history.search(search, limit, token)
+        answer: EventPage = {
             "events": await rows_of(page.events),
             "next": page.next_token and f"{now:{_CURSOR_TIME}}~{page.next_token}",
             "tookMs": round((time.perf_counter() - began) * 1000),
             "missing": self._missing(),
         }
+        if token is None and (defaults := defaults_in(query)):
+            answer["hidden"] = await _count_hidden(history, search, defaults)
+        return answer
 
     def _place_in(self, cursor: str) -> tuple[datetime, str | None]:
         """Returns the time of the first page, which spans such as `1d` refer to, and the token.

@@ -13,6 +13,14 @@ Kind = Literal["principal", "session", "resource"]
 _ACCESS_KEY = re.compile(r"A[A-Z]{3}[A-Z0-9]{12,}")
 _SESSION = "userIdentity.type=AssumedRole OR userIdentity.type=FederatedUser"
 _ISSUER = "userIdentity.sessionContext.sessionIssuer"
+#: A name with its type and path, as at the end of an ARN.
+_TYPED = re.compile(r"(user|role)/(?:.*/)?([^/]+)")
+#: Every kind, and its words.
+KINDS: dict[Kind, str] = {
+    "principal": "a user or role",
+    "session": "a session",
+    "resource": "a resource",
+}
 
 
 def events_of(name: str, kind: Kind | None = None) -> str:
@@ -24,6 +32,8 @@ def events_of(name: str, kind: Kind | None = None) -> str:
 
     >>> events_of("etl", "session")
     'principal="arn:*:sts::*:assumed-role/*/etl"'
+    >>> events_of("role/Deploy", "principal")
+    '(userIdentity.sessionContext.sessionIssuer.userName="Deploy")'
     """
     find = {"principal": _by_principal, "session": _by_session, "resource": _about_resource}
     kinds = find if kind is None else [kind]
@@ -36,8 +46,14 @@ def _by_principal(name: str) -> str:
     if _ACCESS_KEY.fullmatch(name):
         return f"key={value}"
     if not name.startswith("arn:"):
+        typed = _TYPED.fullmatch(name)
+        value = quoted(typed[2]) if typed else value
         # A caller who assumes a role chooses the session name; it is not a user.
-        return f"(user={value} AND NOT ({_SESSION}) OR {_ISSUER}.userName={value})"
+        expressions = {
+            "user": f"user={value} AND NOT ({_SESSION})",
+            "role": f"{_ISSUER}.userName={value}",
+        }
+        return f"({expressions[typed[1]] if typed else ' OR '.join(expressions.values())})"
     return f"{_ISSUER}.arn={value}" if ":role/" in name else f"principal={value}"
 
 
