@@ -236,6 +236,35 @@ EXIT_CODES = {
     74: "storage failed, or output cannot be written",
     130: "interrupted by Ctrl-C",
 }
+#: What a command says if it found nothing to report on or to decide by: the command, its words,
+#: and its exit code. A test runs each on a new server.
+OVER_NOTHING = (
+    ("verify-store", "nothing to verify", 5),
+    ("validate EMPTY", "there are none to validate", 5),
+    ("import EMPTY", "nothing to import", 5),
+    ("policy generate Mary", "no call of Mary since", 5),
+    ("policy test POLICY --principal Mary", "no call of Mary since", 5),
+    ("policy unused Mary POLICY", "no call of Mary since", 5),
+    ("detections test RULE", "the rules were not tested", 5),
+    ("detections test EMPTY", "there are no Sigma rules in", 2),
+    ("detections enable EMPTY", "there are no Sigma rules in", 2),
+    ("insights", "because Insights is off", 5),
+    ("who Mary", "no record shows who created Mary (0 events name it)", 1),
+    ("timeline Mary", "No event is about Mary.", 1),
+    ("lookup", "no events found", 0),
+    ("query 'SELECT eventName FROM event_history'", "eventName", 0),
+    ("export --ndjson OUT", "0 events in 1 file", 0),
+    ("backup OUT.tar", "all up to position 0", 0),
+    ("exec --policy OUT.json true", "is not written, because there was no call", 0),
+    ("trail list", "there are no trails", 0),
+    ("detections list", "no rules are enabled", 0),
+    ("keys list", "the key directory has no access keys", 0),
+    ("directory list", "no keys are named", 0),
+    ("users list", "there are no users", 0),
+    ("principals", "no principals", 0),
+    ("resources", "no resources", 0),
+    ("unused-keys", "no keys", 0),
+)
 #: Areas of messages by folder or module of src/opentrail, in the page's order.
 AREAS = {
     "settings": "Settings and flags",
@@ -278,7 +307,15 @@ def errors_page() -> str:
         "or file that contains the value; `…` is any other text. The most common messages are",
         "explained in [Troubleshooting](../howto/troubleshoot.md). [Records](records.md) lists",
         "the error codes in records. The API, described in [operations](operations.md), returns",
-        "the same errors as AWS.",
+        "the same errors as AWS.\n",
+        "## Answers over nothing\n",
+        "No command reports success because it found nothing to check. If a verdict would rest on",
+        "no record, call, event or file, the exit code is 5. Lists may be empty. `EMPTY` is an",
+        "empty folder, and `OUT` a new file or folder. In the pytest plugin, `assert_only_allowed`",
+        "fails if no call was recorded, and no golden trail is written without calls.\n",
+        "| `opentrail` | says, if there is nothing | exit code |",
+        "|---|---|---|",
+        *(f"| `{command}` | {_cell(words)} | {code} |" for command, words, code in OVER_NOTHING),
     ]
     for area, of_area in listed.items():
         lines += [f"\n## {area}\n", "| message | exit code |", "|---|---|"]

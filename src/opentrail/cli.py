@@ -204,7 +204,8 @@ _COMMANDS = {
     "verify-store": _Command(
         "verify every record in a data directory",
         "Checks each record in the journal against the hash chain, and each sealed file of event"
-        " history against its hash. A server may be running. Exit codes: 0 good, 1 not good.",
+        " history against its hash. A server may be running. Exit codes: 0 good, 1 not good, 5"
+        " no record to verify.",
     ),
     "backup": _Command(
         "back up a data directory to one file, also while a server runs",

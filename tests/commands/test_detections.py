@@ -53,7 +53,7 @@ def test_a_test_counts_past_matches_of_rules(
 def test_an_unmatchable_rule_is_named(
     console: StubConsole, capsys: Capture, tmp_path: Path
 ) -> None:
-    console.body = streamed()
+    console.body = streamed(a_record())
     never = a_file(tmp_path, "never", NEVER)
     assert main(["detections", "test", a_file(tmp_path), never, "--json"]) == 1
     shown = capsys.readouterr()

@@ -59,10 +59,22 @@ def test_incidents_are_one_line_each(
 def test_an_empty_list_is_reported_on_stderr(
     server: StubConsole, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server.answers({"incidents": []})
+    status = {"state": "watching", "daysLearned": 28, "daysToLearn": 28}
+    server.answers({"incidents": [], **status})
     assert run(server) == 0
     out, err = capsys.readouterr()
     assert (out, err) == ("", "no unusual activity found\n")
+
+
+@pytest.mark.parametrize(("state", "days"), [("off", 0), ("starting", 0), ("learning", 0)])
+def test_unwatched_activity_is_no_verdict(
+    server: StubConsole, capsys: pytest.CaptureFixture[str], state: str, days: int
+) -> None:
+    server.answers({"incidents": [], "state": state, "daysLearned": days, "daysToLearn": 28})
+    assert run(server) == 5
+    assert "because Insights is " in capsys.readouterr().err
+    server.answers({"incidents": [], "state": "learning", "daysLearned": 1, "daysToLearn": 28})
+    assert run(server) == 0
 
 
 def test_json_is_one_incident_a_line(

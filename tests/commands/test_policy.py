@@ -102,9 +102,11 @@ def test_a_policy_of_partial_events_is_marked(console: StubConsole, capsys: Capt
 
 
 def test_no_call_is_an_error(console: StubConsole, capsys: Capture) -> None:
-    console.answers({**MADE, "events": 0, "policies": []})
-    assert main(["policy", "generate", "John"]) == 1
-    assert "no call of John since 20" in capsys.readouterr().err
+    console.answers({**MADE, "events": 0, "policies": [], "warning": "it names a session"})
+    assert main(["policy", "generate", "John"]) == 5
+    told = capsys.readouterr().err
+    assert "no call of John since 20" in told
+    assert ": it names a session; give an earlier --since" in told
 
 
 def test_policies_are_read_from_one_file(tmp_path: Path) -> None:

@@ -153,6 +153,12 @@ def test_a_missing_file_is_written_by_an_update(tmp_path: Path) -> None:
     assert folder(tmp_path).difference("a", records, {}) == ""
 
 
+def test_an_update_without_calls_writes_no_file(tmp_path: Path) -> None:
+    refused = folder(tmp_path, is_update=True).difference("a", [], {})
+    assert refused == "no call was recorded for the golden trail golden/a.json"
+    assert not (tmp_path / "golden").exists()
+
+
 def test_a_difference_is_a_unified_diff(tmp_path: Path) -> None:
     folder(tmp_path, is_update=True).difference("a", [a_record()], {})
     found = folder(tmp_path).difference("a", [a_record(awsRegion="eu-west-1")], {})

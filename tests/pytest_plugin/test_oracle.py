@@ -206,6 +206,11 @@ def test_the_calls_of_one_user_are_checked(opentrail: Oracle) -> None:
         "Statement": {"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"},
     }
     opentrail.assert_only_allowed(listing, user="app")
+    with opentrail.record() as none:
+        pass
+    assert failure(none.assert_only_allowed, listing) == (
+        "no call was recorded, so the policy was not tested"
+    )
     said = failure(opentrail.assert_only_allowed, listing)
     assert "does not allow 2 of 3 recorded calls" in said
     assert failure(opentrail.assert_only_allowed, listing, user="apt") == (

@@ -14,7 +14,7 @@ from opentrail.commands.arguments import Actions, add_client
 from opentrail.commands.client import ask, find
 from opentrail.commands.progress import call_progress
 from opentrail.commands.rendering import json_text, print_json, warn_of_missing
-from opentrail.core.errors import OpentrailError
+from opentrail.core.errors import NothingToDecide, OpentrailError
 from opentrail.core.text import counted, printable
 from opentrail.detections.backtest import Backtest, Replay, narrowing
 from opentrail.detections.rule_files import read, starter_rule, starter_rules, technique_of
@@ -91,6 +91,8 @@ def _test(options: argparse.Namespace) -> int:
         raise OpentrailError(f"{error}; give a later --since") from error
     outcomes = replay.outcomes()
     outcomes.sort(key=lambda outcome: (-outcome.matches, outcome.rule.name))
+    if not replay.events and not _has_events(options):
+        raise NothingToDecide(f"no event since {options.since}: the rules were not tested")
     if options.json:
         document = {"rules": [outcome.document() for outcome in outcomes], "refused": refused}
         print_json(document)
@@ -98,6 +100,11 @@ def _test(options: argparse.Namespace) -> int:
         _print_outcomes(outcomes)
         sys.stderr.write(f"read {counted(replay.events, 'event')} that the rules could match\n")
     return 1 if refused else 0
+
+
+def _has_events(options: argparse.Namespace) -> bool:
+    query = {"since": options.since, "categories": "all", "limit": "1"}
+    return bool(ask(options, "/api/v1/events", query)["events"])
 
 
 def _print_outcomes(outcomes: Sequence[Backtest]) -> None:

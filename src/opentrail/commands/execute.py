@@ -262,7 +262,9 @@ def _write_files(options: argparse.Namespace, records: Sequence[Record]) -> None
     if options.ndjson:
         lines = (json.dumps(record, separators=(",", ":")) for record in records)
         write_private(Path(options.ndjson), "".join(f"{line}\n" for line in lines).encode())
-    if options.policy:
+    if options.policy and not records:
+        sys.stderr.write(f"opentrail: {options.policy} is not written, because there was no call\n")
+    elif options.policy:
         from opentrail.permissions.generate import generate, kinds_of
 
         made = generate(kinds_of(records))

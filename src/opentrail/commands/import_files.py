@@ -21,7 +21,7 @@ from opentrail.commands.import_sources import Found, NotSent, check, find_files,
 from opentrail.commands.progress import Progress
 from opentrail.commands.rendering import print_json
 from opentrail.core.batching import batches as limited_batches
-from opentrail.core.errors import OpentrailError, TryLater, UsageError
+from opentrail.core.errors import NothingToDecide, OpentrailError, TryLater, UsageError
 from opentrail.core.text import printable
 from opentrail.imports.batch import MAX_FILES, WORKERS, BatchFile, header_of
 from opentrail.imports.json_records import DIGEST_FILE
@@ -74,6 +74,8 @@ def run(options: argparse.Namespace) -> int:
         print_json(totals.as_json())
     else:
         sys.stdout.write(totals.as_text() + "\n")
+    if not totals.lines:
+        raise NothingToDecide(f"nothing to import: no record in {', '.join(options.paths)}")
     return 0 if totals.is_complete else 1
 
 

@@ -20,7 +20,7 @@ from opentrail.commands.rendering import (
     warn_of_missing,
     warn_of_truncated,
 )
-from opentrail.core.errors import UsageError
+from opentrail.core.errors import NothingToDecide, UsageError
 from opentrail.core.event import MANAGEMENT
 from opentrail.core.insight_types import ACCESS_DENIED, BURST_TYPES, DENIED
 from opentrail.core.text import counted, printable
@@ -97,8 +97,23 @@ def list_incidents(options: argparse.Namespace) -> int:
     incidents = answer["incidents"]
     _print_incidents(options, incidents)
     if not incidents:
+        _require_watched(options)
         sys.stderr.write("no unusual activity found\n")
     return 0
+
+
+def _require_watched(options: argparse.Namespace) -> None:
+    """Checks that Insights could have found something.
+
+    Raises:
+        NothingToDecide: it watches nothing, or has learned nothing yet.
+    """
+    status = ask(options, "/api/v1/insights/status", {})
+    if status["state"] in ("off", "starting") or (
+        status["state"] == "learning" and not status["daysLearned"]
+    ):
+        state = _STATES[status["state"]].format(**status)
+        raise NothingToDecide(f"no unusual activity found, because Insights is {state}")
 
 
 def scan(options: argparse.Namespace) -> int:

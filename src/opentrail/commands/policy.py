@@ -16,7 +16,12 @@ from opentrail.commands.arguments import Actions, add_client
 from opentrail.commands.asked import add_question, answer_to
 from opentrail.commands.conditions import since_of
 from opentrail.commands.rendering import print_json, warn_of_missing
-from opentrail.core.errors import MalformedPolicy, OpentrailError, UsageError
+from opentrail.core.errors import (
+    MalformedPolicy,
+    NothingToDecide,
+    OpentrailError,
+    UsageError,
+)
 from opentrail.core.policies import documents_in, parse_policies
 from opentrail.core.text import counted, printable
 from opentrail.permissions.generate import MAX_CHARACTERS
@@ -95,7 +100,7 @@ def documents_of(path: Path) -> list[dict[str, Any]]:
 def _require_calls(options: argparse.Namespace, answer: CallBasis, calls: int) -> None:
     if not calls:
         since = since_of(options.since, datetime.now(UTC))
-        raise OpentrailError(
+        raise NothingToDecide(
             f"no call of {printable(options.principal)} since {since}: "
             f"{answer['warning'] or 'no event of it is a call'}; give an earlier --since"
         )

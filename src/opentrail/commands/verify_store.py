@@ -19,7 +19,7 @@ from opentrail.app.known_positions import known_imports, known_positions
 from opentrail.commands.client import data_dir_of
 from opentrail.commands.progress import Progress
 from opentrail.commands.rendering import print_json
-from opentrail.core.errors import OpentrailError, StorageFailed, UsageError
+from opentrail.core.errors import NothingToDecide, OpentrailError, StorageFailed, UsageError
 from opentrail.core.text import counted, printable
 from opentrail.ports.journal import JournalSource
 from opentrail.setting_sources import from_environment
@@ -90,7 +90,10 @@ def run(options: argparse.Namespace) -> int:
             else "the journal on PostgreSQL"
         )
         files = f"{part}, {counted(check.files, 'sealed file')}"
-        sys.stdout.write(f"{records} verified in {files}: {_outcome(findings)}\n")
+        outcome = f": {_outcome(findings)}" if findings or check.records else ""
+        sys.stdout.write(f"{records} verified in {files}{outcome}\n")
+    if not findings and not check.records:
+        raise NothingToDecide(f"nothing to verify: {folder} has no record")
     return 1 if findings else 0
 
 

@@ -36,6 +36,12 @@ class DataTooNew(OpentrailError):
     exit_code = 4
 
 
+class NothingToDecide(OpentrailError):
+    """A verdict would rest on nothing: no record, call, event or file."""
+
+    exit_code = 5
+
+
 class StorageFailed(OpentrailError):
     """The data directory cannot be written or read."""
 

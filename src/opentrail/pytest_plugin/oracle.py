@@ -155,6 +155,8 @@ class RecordedCalls(Sequence[RecordedCall]):
         if user is not ANY and not calls:
             callers = ", ".join(sorted({str(call.user) for call in every})) or "none"
             raise AssertionError(f"no call of user {user!r} was recorded; callers were: {callers}")
+        if not calls:
+            raise AssertionError("no call was recorded, so the policy was not tested")
         denied = denials(compiled, calls)
         if denied:
             raise AssertionError(_not_allowed(denied, len(calls)))
