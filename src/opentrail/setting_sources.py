@@ -53,13 +53,13 @@ def load(
             parsed = raw.split(",") if SETTINGS[name].is_repeatable else raw
             settings = _with(settings, name, parsed, variable)
             if name != given:
-                _tell_new_name(variable, _variable(name))
+                _report_new_name(variable, _variable(name))
     for given, value in flags.items():
         name, flag = FORMER_NAMES.get(given, given), f"--{given.replace('_', '-')}"
         if value is not None and name in SETTINGS:
             settings = _with(settings, name, value, flag)
             if given in FORMER_FLAGS:
-                _tell_new_name(flag, f"{_place(name)} of the file, or {_variable(name)}")
+                _report_new_name(flag, f"{_place(name)} of the file, or {_variable(name)}")
     _check(settings)
     return settings
 
@@ -74,7 +74,7 @@ def _place(name: str) -> str:
     return f"[{table}] {name.removeprefix(f'{table}_')}"
 
 
-def _tell_new_name(given: str, new: str) -> None:
+def _report_new_name(given: str, new: str) -> None:
     sys.stderr.write(f"opentrail: {given} is now {new}\n")
 
 
@@ -99,7 +99,7 @@ def _with_key(settings: Settings, key: str, value: Any, file: Path) -> Settings:
     if name in _READERS:
         settings = replace(settings, **{name: _READERS[name](value, file)})
         if name == "oidc_roles":
-            _tell_new_name(f"[oidc_roles] in {file}", "[oidc.roles]")
+            _report_new_name(f"[oidc_roles] in {file}", "[oidc.roles]")
     elif name in _TABLES:
         settings = _of_table(settings, name, value, file)
     elif name == "upstream" and isinstance(value, dict):
@@ -109,7 +109,7 @@ def _with_key(settings: Settings, key: str, value: Any, file: Path) -> Settings:
     elif (new := FORMER_NAMES.get(name, name)) in SETTINGS:
         settings = _with(settings, new, value, f"{key} in {file}")
         if SETTINGS[new].table:
-            _tell_new_name(f"{key} in {file}", _place(new))
+            _report_new_name(f"{key} in {file}", _place(new))
     else:
         raise UsageError(f"config file {file} has an unknown key {key!r}")
     return settings

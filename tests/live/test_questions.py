@@ -124,7 +124,8 @@ def test_http_command_and_agent_get_the_same_answer(
     answered = console.ask(f"/api/v1{path_of(name)}", *asked)
     if name not in WITHOUT_COMMAND:
         done = server.opentrail(*typed(name, arguments, server.data_dir), "--json")
-        assert done.returncode in (0, 1), done.stderr
+        # 5: there is no call to decide by.
+        assert done.returncode in (0, 1, 5), done.stderr
         if rows := LINES.get(name):
             assert [json.loads(line) for line in done.stdout.splitlines()] == answered[rows]
         elif name == "unused-actions" and done.stdout:

@@ -20,7 +20,7 @@ from opentrail.commands.rendering import (
     warn_of_missing,
     warn_of_truncated,
 )
-from opentrail.core.errors import NothingToDecide, UsageError
+from opentrail.core.errors import NothingToDecide, OpentrailError, UsageError
 from opentrail.core.event import MANAGEMENT
 from opentrail.core.insight_types import ACCESS_DENIED, BURST_TYPES, DENIED
 from opentrail.core.text import counted, printable
@@ -108,7 +108,12 @@ def _require_watched(options: argparse.Namespace) -> None:
     Raises:
         NothingToDecide: it watches nothing, or has learned nothing yet.
     """
-    status = ask(options, "/api/v1/insights/status", {})
+    try:
+        status = ask(options, "/api/v1/insights/status", {})
+    except OpentrailError as error:
+        raise NothingToDecide(
+            f"no unusual activity found; Insights cannot be asked: {error}"
+        ) from error
     if status["state"] in ("off", "starting") or (
         status["state"] == "learning" and not status["daysLearned"]
     ):
