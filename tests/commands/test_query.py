@@ -192,3 +192,19 @@ def test_samples_are_listed_and_run(console: StubConsole, capsys: Capture) -> No
 def test_wrong_use(capsys: Capture, arguments: list[str]) -> None:
     assert main(["query", *arguments]) == 2
     assert capsys.readouterr().err.startswith("opentrail")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--tables", "--csv"], "are for results"),
+        (["--history", "--parquet", "x"], "are for results"),
+        (["--tables", "SELECT 1"], "query needs one of"),
+        (["--tables", "--limit", "5"], "--limit belongs to --history"),
+    ],
+)
+def test_lists_take_no_statement_or_form(
+    console: StubConsole, capsys: Capture, arguments: list[str], said: str
+) -> None:
+    assert main(["query", *arguments]) == 2
+    assert said in capsys.readouterr().err

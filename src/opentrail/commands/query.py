@@ -67,6 +67,8 @@ def _query(options: argparse.Namespace) -> dict[str, str]:
             "query needs one of: a statement, --file, --sample, --id, --samples, --tables,"
             " --history"
         )
+    if any(lists) and (options.csv or options.parquet):
+        raise UsageError("--csv and --parquet are for results: lists are text or --json")
     if options.limit is not None and not options.history:
         raise UsageError("--limit belongs to --history: in a statement, write LIMIT")
     if options.id is not None:
