@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -419,3 +420,15 @@ def test_any_invalid_input_is_refused_by_member(name: str) -> None:
             assert member.lower() in answer.error[1].lower()
 
         check()
+
+
+@asynchronous
+async def test_server_without_event_history_answers_for_trails_and_stores() -> None:
+    api = Api()
+    recorder = replace(api.services, kept_history=None, queries=None)
+    api.app = CloudTrailApi(recorder, catalog(), SCOPE_KEY).app
+    assert (await api.call("ListTrails")).json == {"Trails": []}
+    made = await api.call("CreateEventDataStore", Name="everything")
+    assert made.status == 200
+    (refused,) = [await api.call("StartQuery", QueryStatement="SELECT 1 FROM event_history")]
+    assert (refused.status, refused.json["__type"]) == (400, "OperationNotPermittedException")

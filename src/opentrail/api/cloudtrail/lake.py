@@ -35,16 +35,16 @@ async def stores_read(
 
     Raises:
         CloudTrailError: `QueryIdNotFoundException`, for a query of another account's stores.
+        NoHistory: this server has no queries.
     """
+    if all(given.get(member) is None for member in (*_STATEMENTS, *_QUERIES)):
+        return None
     owner = given.get(_OWNER) or account
     stores, asker = services.sql.stores, _asker(account, owner)
     arns: dict[str, CloudTrailArn] = {}
-    is_about_queries = False
     for member in (each for each in _STATEMENTS if given.get(each) is not None):
-        is_about_queries = True
         arns |= {str(arn): arn for arn in await stores.read_by(given[member], owner, region)}
     for member in (each for each in _QUERIES if given.get(each) is not None):
-        is_about_queries = True
         ids = given[member] if isinstance(given[member], list) else [given[member]]
         for query_id in ids:
             try:
@@ -58,7 +58,7 @@ async def stores_read(
             else:
                 read = await stores.read_by(query.statement, owner, region)
             arns |= {str(arn): arn for arn in read}
-    return list(arns.values()) if is_about_queries else None
+    return list(arns.values())
 
 
 def _asker(account: str, owner: str) -> str:
