@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sqlite3
 import tarfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -75,35 +77,48 @@ def test_the_control_store_is_copied_before_the_records(tmp_path: Path) -> None:
     def copy_control(target: Path) -> None:
         assert not (target.parent / "journal").exists()
         assert not (target.parent / "history").exists()
-        target.write_text("copied")
+        list_files(target)
 
     with snapshot(data, copy_control) as (folder, _):
-        assert (folder / "state.db").read_text() == "copied"
+        assert (folder / "state.db").exists()
 
 
 STORE = "0a1b2c3d-0000-4000-8000-00000000000a"
 
 
-def with_store(data: DataDirectory, last: int) -> Path:
-    """Adds an event data store whose files end at a position; returns its folder."""
+def list_files(state: Path, last: int = 0) -> None:
+    """Writes a control store; if `last` is given, it lists a store's files up to there."""
+    with closing(sqlite3.connect(state)) as database:
+        database.execute("CREATE TABLE documents (kind TEXT, key TEXT, body TEXT)")
+        if last:
+            body = json.dumps({"first": 1, "last": last, "name": None})
+            key = f"installation/{STORE}/{1:020d}"
+            database.execute(
+                "INSERT INTO documents VALUES ('event-data-store-file', ?, ?)", [key, body]
+            )
+        database.commit()
+
+
+def with_store(data: DataDirectory) -> Path:
+    """Adds the files of an event data store; returns its folder."""
     folder = data.stores / STORE
     folder.mkdir(parents=True)
-    (folder / "store.json").write_text("{}")
-    (folder / f"{1:020d}-{last:020d}.expired").touch()
-    (folder / "17.4.tmp").touch()
+    for name in (
+        f"{1:020d}-{30:020d}-{'0' * 16}.parquet",
+        "17.4.tmp",
+        f"{31:020d}-{32:020d}.expired",
+    ):
+        (folder / name).write_text(name)
     return folder
 
 
 def test_a_snapshot_has_the_files_of_stores(tmp_path: Path) -> None:
     data = a_data_directory(tmp_path / "data")
-    store = with_store(data, 30)
+    store = with_store(data)
     with snapshot(data, copy_nothing) as (folder, _):
-        copied = folder / "stores" / STORE
-        assert sorted(path.name for path in copied.iterdir()) == [
-            f"{1:020d}-{30:020d}.expired",
-            "store.json",
-        ]
-        assert (copied / "store.json").samefile(store / "store.json")
+        copied = sorted((folder / "stores" / STORE).iterdir())
+        assert [path.suffix for path in copied] == [".parquet", ".expired"]
+        assert copied[0].samefile(store / copied[0].name)
         archive = tmp_path / "backup.tar"
         paths = [path for path in folder.rglob("*") if path.is_file()]
         files = [(path.relative_to(folder).as_posix(), path) for path in paths]
@@ -112,36 +127,37 @@ def test_a_snapshot_has_the_files_of_stores(tmp_path: Path) -> None:
     restored = tmp_path / "restored"
     restored.mkdir()
     read_archive(archive, restored, ignore)
-    assert (restored / "stores" / STORE / "store.json").read_text() == "{}"
+    assert sorted(path.name for path in (restored / "stores" / STORE).iterdir()) == [
+        path.name for path in copied
+    ]
 
 
-def test_imported_files_are_as_new_as_their_documents(tmp_path: Path) -> None:
+def test_files_are_as_new_as_their_list(tmp_path: Path) -> None:
     data = a_data_directory(tmp_path / "data")
-    store = with_store(data, 30)
+    store, name = with_store(data), f"import-{1:020d}-{5:020d}-{'0' * 16}.parquet"
 
     def copy_control(_: Path) -> None:
-        (store / f"import-{1:020d}-{5:020d}.expired").touch()
+        (store / name).touch()
 
     with snapshot(data, copy_control) as (folder, _):
-        assert (folder / "stores" / STORE / f"import-{1:020d}-{5:020d}.expired").exists()
+        assert (folder / "stores" / STORE / name).exists()
 
 
-def test_journal_trimmed_beyond_a_store_restarts_the_snapshot(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_journal_trimmed_beyond_a_store_restarts_the_snapshot(tmp_path: Path) -> None:
     data = a_data_directory(tmp_path / "data")
-    store, trimmed = with_store(data, 10), data.journal / f"{21:020d}.db"
+    with_store(data)
+    trimmed, ends = data.journal / f"{21:020d}.db", list[int]()
 
-    def copy_control(_: Path) -> None:
-        # The server writes more of the store, and trims the journal.
+    def copy_control(target: Path) -> None:
+        ends.append(20 if ends else 10)
+        list_files(target, ends[-1])
+        # The server then writes more of the store, and trims the journal.
         (segment,) = data.journal.glob("*.db")
         if segment != trimmed:
-            (store / f"{1:020d}-{20:020d}.expired").touch()
             segment.rename(trimmed)
 
-    with snapshot(data, copy_control) as (folder, _):
-        (mark,) = (folder / "stores" / STORE).glob("*.expired")
-        assert mark.name == f"{1:020d}-{20:020d}.expired"
+    with snapshot(data, copy_control):
+        assert ends == [10, 20]
 
 
 def test_an_empty_data_directory_has_a_snapshot(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,8 +17,9 @@ from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.postgres.source import PostgresJournalSource
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.store_check import Damage, StoreCheck
+from opentrail.ports.event_store import SharedFile
 from tests.adapters.duckdb.worlds import World
-from tests.factories import some_new_entries
+from tests.factories import MOMENT, some_new_entries
 from tests.fakes import GENESIS, run
 from tests.postgres import database_in, shared_server
 
@@ -34,8 +36,9 @@ def world(tmp_path: Path) -> World:
     return run(made())
 
 
-def findings(world: World) -> list[Damage]:
-    return list(StoreCheck(world.journal_folder, world.history, lambda *_: None).findings())
+def findings(world: World, **options: Any) -> list[Damage]:
+    check = StoreCheck(world.journal_folder, world.history, lambda *_: None, **options)
+    return list(check.findings())
 
 
 def test_a_whole_directory_has_no_findings(world: World) -> None:
@@ -58,22 +61,32 @@ def test_files_of_event_data_stores_are_verified(world: World) -> None:
     folder.mkdir(parents=True)
     content = b"rows"
     digest = hashlib.sha256(content).hexdigest()[:16]
-    whole = folder / f"{1:020d}-{9:020d}-{digest}.parquet"
-    whole.write_bytes(content)
-    (folder / f"{10:020d}-{19:020d}.expired").touch()
-    assert findings(world) == []
-    late = folder / f"{30:020d}-{39:020d}-{digest}.parquet"
-    late.write_bytes(b"other")
-    assert findings(world) == [
-        Damage(f"stores/a-store/{late.name}", "files before it are missing", 20, 29),
-        Damage(f"stores/a-store/{late.name}", "its content is not what its name says", 30, 39),
+    name = f"stores/a-store/{1:020d}-{9:020d}-{digest}-{'0' * 16}.parquet"
+    path = world.history.parent / name
+    path.write_bytes(content)
+    listed = [
+        SharedFile(1, 9, name, MOMENT),
+        SharedFile(10, 19, None, MOMENT),
     ]
-    late.unlink()
-    copied = folder / f"import-{3:020d}-{4:020d}-{digest}.parquet"
-    copied.write_bytes(content)
-    assert findings(world) == [
-        Damage(f"stores/a-store/{copied.name}", "files before it are missing", 1, 2)
+    assert findings(world, listed=listed) == []
+    lost = [*listed, SharedFile(20, 29, None, MOMENT, is_lost=True)]
+    assert findings(world, listed=lost) == [Damage("stores/", "events are lost", 20, 29)]
+    path.write_bytes(b"other")
+    assert findings(world, listed=listed) == [
+        Damage(name, "its content is not what its name says", 1, 9)
     ]
+    path.unlink()
+    assert findings(world, listed=listed) == [
+        Damage(name, "is missing: restore it from a backup", 1, 9)
+    ]
+    path.write_bytes(content)
+    foreign = path.with_name(f"{30:020d}-{39:020d}-{digest}.parquet")
+    foreign.write_bytes(content)
+    foreign_name = f"stores/a-store/{foreign.name}"
+    assert findings(world, listed=listed, is_live=False, replaced=()) == [
+        Damage(foreign_name, "is not in the list of the store's files: opentrail ignores it")
+    ]
+    assert findings(world, listed=listed, is_live=False, replaced={foreign_name}) == []
 
 
 def _segment(world: World) -> Path:

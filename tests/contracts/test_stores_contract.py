@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,20 @@ import orjson
 import pytest
 from pyiceberg.table import StaticTable
 
-from opentrail.adapters.duckdb.store_files import contents_of
+from opentrail.adapters.folder_files import FolderFiles
 from opentrail.adapters.sqlite.source import SqliteJournalSource
-from opentrail.adapters.store_folders import StoreFolders
+from opentrail.adapters.store_folders import StoreMaker
+from opentrail.app.listed_stores import ListedStoreFiles, LocalQueries
 from opentrail.app.site import LOG_FILE_READER
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event_data_store import EventDataStore, Phase
+from opentrail.lake.store_registry import KIND
+from opentrail.ports.control import Put
 from opentrail.ports.queries import LogFile, LogFileOutcome, StoreFiles
-from tests.adapters.duckdb.test_store_files import ALL, a_store
+from tests.adapters.duckdb.test_store_files import ALL, SCOPE, a_store, unexpected_repair
 from tests.adapters.duckdb.worlds import World
 from tests.factories import a_record, event_id
-from tests.fakes import asynchronous
+from tests.fakes import MemoryControl, SettableClock, asynchronous
 
 pytestmark = pytest.mark.slow
 
@@ -33,12 +35,19 @@ PAGE = Path(__file__).parents[2] / "docs/howto/query-with-other-tools.md"
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def folders(world: World, root: Path) -> StoreFiles:
-    async def repair(first: int, last: int) -> None:
-        raise AssertionError(f"{first} to {last} are not damaged")
+CONTROL = MemoryControl()
 
+
+async def folders(world: World, root: Path, store: EventDataStore) -> StoreFiles:
+    """Returns files in the data directory of a new server that has a store."""
+    CONTROL.disk.clear()
+    await CONTROL.apply([Put(KIND, store.key, store.document())])
     source = SqliteJournalSource(world.journal_folder)
-    return StoreFolders(root / "stores", source, repair, LOG_FILE_READER)
+    maker = StoreMaker(root / "new-store-files", source, unexpected_repair, LOG_FILE_READER)
+    clock = SettableClock()
+    return ListedStoreFiles(
+        FolderFiles(root), CONTROL, root / "stores", maker, source, clock, scope=SCOPE
+    )
 
 
 @asynchronous
@@ -46,7 +55,8 @@ async def test_files_cover_positions_and_are_removed(tmp_path: Path) -> None:
     world = World(tmp_path)
     await world.write(30)
     await world.journal.close()
-    files, store = folders(world, tmp_path), a_store(Phase(10, ALL, every_region=True))
+    store = a_store(Phase(10, ALL, every_region=True))
+    files = await folders(world, tmp_path, store)
     assert await files.covered(store) == 10
     await files.tend(store, 20, LONG_AGO)
     assert await files.covered(store) == 20
@@ -62,7 +72,8 @@ async def test_published_files_are_an_iceberg_table(tmp_path: Path) -> None:
     world = World(tmp_path)
     await world.write(30)
     await world.journal.close()
-    files, store = folders(world, tmp_path), a_store()
+    store = a_store()
+    files = await folders(world, tmp_path, store)
     await files.publish(store)
     for until in (20, 30):
         await files.tend(store, until, LONG_AGO)
@@ -85,11 +96,11 @@ async def test_missing_events_fail_instead_of_being_skipped(tmp_path: Path) -> N
     world = World(tmp_path)
     await world.write(5)
     await world.journal.close()
-    files, store = folders(world, tmp_path), a_store()
+    store = a_store()
+    files = await folders(world, tmp_path, store)
     with pytest.raises(StorageFailed, match="event data store a-store"):
         await files.tend(store, 6, LONG_AGO)
     assert await files.covered(store) == 0
-    shutil.rmtree(tmp_path / "stores")
     await files.tend(store, 5, LONG_AGO)
     assert await files.covered(store) == 5
 
@@ -99,7 +110,8 @@ async def test_log_files_are_added_once(tmp_path: Path) -> None:
     world = World(tmp_path)
     events = await world.write(20)
     await world.journal.close()
-    files, store = folders(world, tmp_path), a_store()
+    store = a_store()
+    files = await folders(world, tmp_path, store)
     assert files.takes_log_files
     records = [entry.record for entry in events[:5]]
     new = [orjson.dumps(a_record(eventID=event_id(number))) for number in (101, 102)]
@@ -110,7 +122,7 @@ async def test_log_files_are_added_once(tmp_path: Path) -> None:
         added = await files.add(store, 20, [log_file, log_file], whole)
         assert added == [LogFileOutcome(7), LogFileOutcome(7)]
     assert await files.covered(store) == 20
-    assert ids_in(tmp_path / "stores" / store.id, store) == sorted(
+    assert await ids_in(tmp_path, store) == sorted(
         [json.loads(entry.record)["eventID"] for entry in events] + [event_id(101), event_id(102)]
     )
     (outcome,) = await files.add(store, 20, [LogFile("s3://bucket/b.json.gz", b"text")], whole)
@@ -118,8 +130,9 @@ async def test_log_files_are_added_once(tmp_path: Path) -> None:
     assert await files.add(store, 20, [log_file], (LONG_AGO, LONG_AGO)) == [LogFileOutcome(0)]
 
 
-def ids_in(folder: Path, store: EventDataStore) -> list[str]:
+async def ids_in(root: Path, store: EventDataStore) -> list[str]:
     """Returns the ids of the events in a store's files."""
-    names = [str(path) for path in contents_of(folder, store).files]
+    current = await LocalQueries(FolderFiles(root), CONTROL, SCOPE).current([store])
+    names = [str(root / name) for name in current["store_parts"][store.id][1]]
     rows = duckdb.execute("SELECT eventid FROM read_parquet($1) ORDER BY 1", [names]).fetchall()
     return [str(row[0]) for row in rows]

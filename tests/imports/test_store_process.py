@@ -9,14 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
-from opentrail.adapters.store_folders import REQUEST
-from opentrail.core.event import micros
-from opentrail.imports.store_process import INVALID_LOG_FILE, add
-from opentrail.ports.queries import LogFileOutcome
-from tests.adapters.duckdb.test_store_files import World, a_store
+from opentrail.imports.store_process import INVALID_LOG_FILE
+from opentrail.ports.queries import LogFile, LogFileOutcome
+from tests.adapters.duckdb.test_store_files import World, a_store, add
 from tests.factories import MOMENT, a_record, an_insight_record, event_id
 
 pytestmark = pytest.mark.slow
@@ -33,19 +30,14 @@ def an_event(number: int, seconds: int = 0) -> dict[str, Any]:
 
 def added(world: World, *contents: bytes) -> list[LogFileOutcome]:
     """Adds log files to the world's store: the events of an hour."""
-    spool = world.root / "spool"
-    spool.mkdir(exist_ok=True)
-    for number, content in enumerate(contents):
-        (spool / str(number)).write_bytes(content)
-    names = [f"s3://bucket/{number}.json.gz" for number in range(len(contents))]
-    between = (MOMENT, MOMENT + timedelta(hours=1))
-    (spool / REQUEST).write_bytes(orjson.dumps([names, *map(micros, between)]))
-    return add(world.folder, spool)
+    files = [
+        LogFile(f"s3://bucket/{number}.json.gz", content) for number, content in enumerate(contents)
+    ]
+    return add(world, a_store(), files, (MOMENT, MOMENT + timedelta(hours=1)))
 
 
 def test_events_of_the_interval_are_added(tmp_path: Path) -> None:
     world, store = World(tmp_path), a_store()
-    world.tend(store, 0)
     whole = log_file(an_event(1, -1), an_event(2), an_event(3, 3_600), an_event(4, 3_601))
     assert added(world, whole, log_file(), log_file(an_event(3, 3_600))) == [
         LogFileOutcome(2),
@@ -57,7 +49,6 @@ def test_events_of_the_interval_are_added(tmp_path: Path) -> None:
 
 def test_events_of_other_accounts_are_left_out(tmp_path: Path) -> None:
     world, store = World(tmp_path), a_store()
-    world.tend(store, 0)
     foreign = {**an_event(1), "recipientAccountId": "210987654321"}
     unowned = {**an_event(2), "recipientAccountId": None, "userIdentity": {"type": "Unknown"}}
     assert added(world, log_file(foreign, unowned, an_event(3))) == [LogFileOutcome(1)]
@@ -66,7 +57,6 @@ def test_events_of_other_accounts_are_left_out(tmp_path: Path) -> None:
 
 def test_rejected_records_do_not_keep_others(tmp_path: Path) -> None:
     world, store = World(tmp_path), a_store()
-    world.tend(store, 0)
     unnamed = {**an_event(1), "eventName": None}
     digest = gzip.compress(json.dumps({"digestStartTime": "2020-01-01T09:00:00Z"}).encode())
     damaged = log_file(an_event(5))[:-9]
@@ -89,7 +79,6 @@ def test_rejected_records_do_not_keep_others(tmp_path: Path) -> None:
 
 def test_largest_events_are_added(tmp_path: Path) -> None:
     world, store = World(tmp_path), a_store()
-    world.tend(store, 0)
     large = [
         {**an_event(number), "requestParameters": {f"p{key}": key for key in range(60_000)}}
         for number in range(1, 11)
@@ -103,8 +92,6 @@ def test_largest_events_are_added(tmp_path: Path) -> None:
 
 
 def test_bomb_is_refused(tmp_path: Path) -> None:
-    world, store = World(tmp_path), a_store()
-    world.tend(store, 0)
-    (outcome,) = added(world, gzip.compress(b" " * (300 << 20)))
+    (outcome,) = added(World(tmp_path), gzip.compress(b" " * (300 << 20)))
     assert outcome.error == INVALID_LOG_FILE
     assert "200 times" in outcome.message

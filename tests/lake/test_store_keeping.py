@@ -34,6 +34,7 @@ class MemoryFiles:
         self.published: list[str] = []
         self.unpublished: list[str] = []
         self.fails = ""
+        self.problems: list[str] = []
         #: Names of added log files, in order.
         self.added: list[str] = []
         #: Name of a log file → what becomes of it; without one, it has one event.

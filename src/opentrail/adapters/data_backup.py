@@ -1,9 +1,9 @@
 """Backups of a data directory: one consistent point in one tar file, even while a server runs.
 
 A server removes from its data directory only data stored elsewhere in it: journal segments covered
-by sealed files, files merged into others. So a backup links the files of event data stores, copies
-the control store, links the sealed files, copies the journal, and starts again if the server
-removed something in between.
+by sealed files, files merged into others. So a backup copies the control store, links the files of
+event data stores, which stay for an hour, links the sealed files, copies the journal, and starts
+again if the server removed something in between.
 The backup then has everything it names, up to the last record of the journal.
 """
 
@@ -24,7 +24,6 @@ from typing import IO, Any
 
 from opentrail.adapters.files import DataDirectory, sync_folder
 from opentrail.adapters.sealed_file_names import Series, read_name, sealed_files
-from opentrail.adapters.store_folders import SETTINGS
 from opentrail.adapters.system import is_running, read_only_uri, sync
 from opentrail.core.errors import DataTooNew, StorageFailed, UsageError
 from opentrail.core.version import DATA_VERSION
@@ -37,6 +36,7 @@ _ATTEMPTS = 10
 _CHUNK = 1024 * 1024
 _MAX_MANIFEST = 64 * 1024 * 1024
 _LAST = "SELECT max(position) FROM entries"
+_STORE_FILES = "SELECT key, body FROM documents WHERE kind = 'event-data-store-file'"
 Advance = Callable[[int], None]
 
 
@@ -120,12 +120,9 @@ def _fill(data: DataDirectory, folder: Path, copy_control: Callable[[Path], None
     for _ in range(_ATTEMPTS):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
-        # The settings of stores are copied after their files, which they continue.
-        are_linked = _link_stores(data.stores, folder / "stores", Series.JOURNAL)
         copy_control(folder / "state.db")  # the later copies must have all it names
         shutil.copyfile(data.root / "version", folder / "version")
-        # The documents of imports are copied before the files, which an import repeats.
-        are_linked = are_linked and _link_stores(data.stores, folder / "stores", Series.IMPORTED)
+        are_linked = _link_stores(data.stores, folder / "stores")
         linked = are_linked and _link_history(data.history, folder / "history")
         position = _copy_journal(data.journal, folder / "journal") if linked else None
         if position is not None and _is_whole(folder):
@@ -133,12 +130,11 @@ def _fill(data: DataDirectory, folder: Path, copy_control: Callable[[Path], None
     raise StorageFailed(f"data directory {data.root} changes faster than it can be copied")
 
 
-def _link_stores(stores: Path, target: Path, series: Series) -> bool:
+def _link_stores(stores: Path, target: Path) -> bool:
     """Links the files of every event data store; False if files were removed since."""
     for store in sorted(stores.glob("*/")):
-        (target / store.name).mkdir(mode=0o700, parents=True, exist_ok=True)
-        files = [file.path for file in sealed_files(store, series)]
-        for path in [*([store / SETTINGS] if series is Series.JOURNAL else []), *files]:
+        (target / store.name).mkdir(mode=0o700, parents=True)
+        for path in (path for path in store.iterdir() if read_name(path) is not None):
             try:
                 (target / store.name / path.name).hardlink_to(path)
             except FileNotFoundError:
@@ -182,12 +178,19 @@ def _is_whole(folder: Path) -> bool:
         (file.last for file in sealed_files(folder / "history", Series.JOURNAL)), default=0
     )
     first = min((int(path.stem) for path in (folder / "journal").glob("*.db")), default=1)
-    stored = [
-        max(file.last for file in files)
-        for store in (folder / "stores").glob("*/")
-        if (files := sealed_files(store, Series.JOURNAL))
-    ]
-    return first <= min([sealed, *stored]) + 1
+    return first <= min([sealed, *_ends_of_stores(folder / "state.db")]) + 1
+
+
+def _ends_of_stores(state: Path) -> list[int]:
+    """Returns the last listed position of each event data store."""
+    if not state.exists():
+        return []
+    ends: dict[str, int] = {}
+    with closing(sqlite3.connect(state)) as reader:
+        for key, body in reader.execute(_STORE_FILES):
+            store = key.rpartition("/")[0]
+            ends[store] = max(ends.get(store, 0), json.loads(body)["last"])
+    return list(ends.values())
 
 
 # Archives

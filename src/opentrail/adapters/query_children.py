@@ -41,7 +41,7 @@ _ATTEMPTS = 5
 
 
 class QueriedFiles(Protocol):
-    """Files in S3; queries read their blocks from a cache folder."""
+    """Listed files; queries read those in S3 by blocks from a cache folder."""
 
     async def current(self, stores: Iterable[EventDataStore]) -> dict[str, Any]:
         """Return the files of event history and of stores, as members of the child's job.
@@ -70,7 +70,7 @@ class QueryChildren:
         files: where results are written.
         kept_since: returns the times since when events, and data events, are kept.
         clock: the time by which events of stores expire.
-        shared: files in S3; None: all files are on the disk.
+        shared: the listed files; None: there are none.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class QueryChildren:
             "statement": query.statement,
             "tables": list(tables.history),
             "stores": {name: store.document() for name, store in tables.stores.items()},
-            "store_files": str(self._stores),
+            "store_files": str(self._stores.parent),
             "until": tables.until,
             "now": micros(self._clock.now()),
             "history": str(self._history),

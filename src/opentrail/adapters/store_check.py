@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import duckdb
 
 from opentrail.adapters.at_rest import reading
 from opentrail.adapters.sealed_file_names import (
+    STORES,
     SealedFile,
     Series,
     attaching,
@@ -23,6 +24,7 @@ from opentrail.adapters.sqlite.salvage import has_hidden_commits
 from opentrail.adapters.sqlite.segments import Segment, ends_of, newest
 from opentrail.adapters.sqlite.verify import chain_at, lost_in, read_verified
 from opentrail.core.errors import JournalDamaged, StorageFailed
+from opentrail.ports.event_store import SharedFile
 from opentrail.ports.journal import UNKNOWN_CHAIN, JournalSource
 
 #: Maximum rows per batch.
@@ -56,6 +58,8 @@ class StoreCheck:
         imported: the number of the last imported event.
         is_live: whether a server may be writing; else no file is created or changed.
         source: the journal if it is not in files.
+        listed: the listed files of event data stores; None: their list is unknown.
+        replaced: names of their files that are no longer listed; None: of any of them.
     """
 
     def __init__(
@@ -67,7 +71,11 @@ class StoreCheck:
         imported: int = 0,
         is_live: bool = True,
         source: JournalSource | None = None,
+        listed: Sequence[SharedFile] | None = None,
+        replaced: Collection[str] | None = None,
     ) -> None:
+        self._listed = listed
+        self._replaced = replaced
         self._journal = journal
         self._source = source
         self._history = history
@@ -227,30 +235,36 @@ class StoreCheck:
     # Event data stores
 
     def _of_stores(self) -> Iterator[Damage]:
-        for folder in sorted(self._stores.glob("*/")):
-            for series in Series:
-                yield from self._store(folder, series)
+        """Verifies the listed files of event data stores, and yields files that are not listed."""
+        paths = {
+            path.relative_to(self._stores.parent).as_posix(): path
+            for path in sorted(self._stores.glob("*/*.parquet"))
+        }
+        if self._listed is None:
+            for name, path in paths.items():
+                if problem := self._problem_of(path):
+                    yield Damage(name, problem)
+            return
+        for file in self._listed:
+            if file.is_lost:
+                yield Damage(STORES, "events are lost", file.first, file.last)
+            elif file.name and (problem := self._problem_of(self._stores.parent / file.name)):
+                yield Damage(file.name, problem, file.first, file.last)
+        if self._replaced is not None and not self._is_live:
+            for name in paths.keys() - {*self._replaced, *(file.name for file in self._listed)}:
+                yield Damage(name, "is not in the list of the store's files: opentrail ignores it")
 
-    def _store(self, folder: Path, series: Series) -> Iterator[Damage]:
-        """Verifies the files of an event data store: each is whole, and none is missing between."""
-        expected = 1 if series is Series.IMPORTED else None
-        for file in sealed_files(folder, series):
-            name = f"stores/{folder.name}/{file.path.name}"
-            if expected is not None and file.first > expected:
-                yield Damage(name, "files before it are missing", expected, file.first - 1)
-            expected = file.last + 1
-            if file.is_expired:
-                continue
-            try:
-                if not is_whole(file):
-                    problem = "its content is not what its name says"
-                    yield Damage(name, problem, file.first, file.last)
-                self._advance(file.path.stat().st_size, 0)
-            except FileNotFoundError:
-                continue  # a running server has merged it into another file
-            except OSError as error:
-                yield Damage(name, f"cannot be read: {error}", file.first, file.last)
-            self.files += 1
+    def _problem_of(self, path: Path) -> str | None:
+        file = read_name(path)
+        self.files += 1
+        try:
+            is_good = file is not None and is_whole(file)
+            self._advance(path.stat().st_size, 0)
+        except FileNotFoundError:
+            return "is missing: restore it from a backup"
+        except OSError as error:
+            return f"cannot be read: {error}"
+        return None if is_good else "its content is not what its name says"
 
     def _rows(self, file: SealedFile, chains: dict[int, bytes]) -> Iterator[Damage]:
         with duckdb.connect(":memory:", config={"threads": 1}) as connection:

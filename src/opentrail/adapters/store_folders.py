@@ -1,4 +1,4 @@
-"""The folders of event data stores, whose files child processes write."""
+"""Makes the Parquet files of event data stores, in child processes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ import logging
 import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
 import msgspec
 import orjson
 
-from opentrail.adapters.duckdb.children import SEAL, run_child
-from opentrail.adapters.files import sync_folder, write_durably
-from opentrail.adapters.sealed_file_names import Series, read_name, sealed_files
-from opentrail.core.errors import JournalDamaged, StorageFailed, Unsupported
+from opentrail.adapters.duckdb.children import SEAL, files_of_child, run_child
+from opentrail.adapters.sealed_file_names import SealedFile, Series, sealed_files
+from opentrail.core.errors import JournalDamaged
 from opentrail.core.event import micros
 from opentrail.core.event_data_store import EventDataStore
 from opentrail.ports.journal import JournalSource
@@ -31,26 +29,22 @@ _ICEBERG = "opentrail.adapters.iceberg"
 #: The variable with PyIceberg's properties for S3, in JSON.
 ACCESS = "OPENTRAIL_ICEBERG_ACCESS"
 _NOTHING: Mapping[str, str] = MappingProxyType({})
-#: The file with a store's document, in its folder.
+#: The file with a store's document, in the folder where its files are made.
 SETTINGS = "store.json"
-#: The folder of log files to read, in a store's folder, and the file with what became of them.
+#: The folder of log files to read, in that folder, and the file with what became of them.
 _SPOOL, OUTCOMES = "import.spool", "outcomes.json"
-#: The file with the names of the log files, and the times of the events to add.
+#: The file with the names of the log files, the times of the events to add, the number of the first
+#: one, and the files that may have some of them already.
 REQUEST = "request.json"
-#: Seconds for which a replaced file stays: longer than any query.
-REPLACED_SECONDS = 3_900
-#: Number of adjacent files of similar size that are merged, and the maximum bytes of the result.
-#: Another local file costs a query 0.5 ms.
-MERGED_FILES, MERGED_BYTES = 64, 256 << 20
 #: Files up to this size are of size class 0; each class is `count` times the last.
 _SMALLEST_BYTES = 256 << 10
 
 
-class StoreFolders:
-    """A `StoreFiles` with a folder per store.
+class StoreMaker:
+    """Makes files in a folder, which it empties first; their user moves them to their place.
 
     Args:
-        root: the folder of the folders.
+        folder: the folder.
         journal: has the events.
         repair: returns once the journal has repaired the damage between two positions.
         reader: the module whose process reads log files for `add`; "": there is none.
@@ -58,122 +52,81 @@ class StoreFolders:
 
     def __init__(
         self,
-        root: Path,
+        folder: Path,
         journal: JournalSource,
         repair: Callable[[int, int], Awaitable[None]],
         reader: str = "",
     ) -> None:
-        self._root = root
+        self._folder = folder
         self._journal = journal
         self._repair = repair
         self._reader = reader
         self.takes_log_files = bool(reader)
-        #: Held by the process that writes: it removes the unfinished files of others.
-        self._turn = asyncio.Lock()
 
-    async def covered(self, store: EventDataStore) -> int:
-        """Returns the last position whose events are durable in a store's files."""
+    async def made(self, store: EventDataStore, first: int, until: int) -> list[SealedFile]:
+        """Returns files and marks with the selected events of a range of the journal.
+
+        Raises:
+            OSError, RuntimeError, TimeoutError: they cannot be made.
+        """
+        folder = await self.emptied(store)
+        arguments = ("store", self._journal.address, folder, first, until)
+        environment = self._journal.environment
         try:
-            return await asyncio.to_thread(covered, self._root / store.id, store)
-        except OSError as error:
-            raise StorageFailed(f"event data store {store.name}: {error}") from error
+            await run_child(*arguments, environment=environment, module=SEAL)
+        except JournalDamaged:
+            await self._repair(first, until)
+            await run_child(*arguments, environment=environment, module=SEAL)
+        return await asyncio.to_thread(sealed_files, folder, Series.JOURNAL)
 
-    async def tend(self, store: EventDataStore, until: int, since: datetime) -> None:
-        """Returns once a store's files are durable up to a position; deletes older events."""
-        async with self._turn:
-            await self._written(store, until, partial(self._run, SEAL, micros(since)))
+    async def merged(self, folder: Path, paths: Sequence[Path]) -> SealedFile:
+        """Returns a file in a folder with the events of adjacent files.
 
-    async def add(
+        Raises:
+            OSError, RuntimeError, TimeoutError: it cannot be made.
+        """
+        (made,) = await files_of_child("merge-store", folder, *paths)
+        return made
+
+    async def added(
         self,
         store: EventDataStore,
-        until: int,
+        begin: int,
+        existing: Sequence[Path],
         files: Sequence[LogFile],
         between: tuple[datetime, datetime],
-    ) -> list[LogFileOutcome]:
-        """Returns once the events of log files are durable in a store's files, each event once."""
-        if not self._reader:
-            raise Unsupported("imports into these event data stores")
-        spool = self._root / store.id / _SPOOL
+    ) -> tuple[list[LogFileOutcome], list[SealedFile]]:
+        """Returns what became of log files, and files with those of their events that are new.
 
-        async def read(folder: Path, until: int) -> None:
-            await asyncio.to_thread(_spool, spool, files, between)
-            await self._run(self._reader, spool, folder, until)
+        Args:
+            store: the store.
+            begin: the number of the first new event.
+            existing: the store's files; an event of them is not new.
+            files: the log files.
+            between: the first and last time of their events.
 
-        async with self._turn:
-            try:
-                await self._written(store, until, read)
-                content = await asyncio.to_thread((spool / OUTCOMES).read_bytes)
-            except OSError as error:
-                raise StorageFailed(f"event data store {store.name}: {error}") from error
-            finally:
-                await asyncio.to_thread(shutil.rmtree, spool, ignore_errors=True)
-        return msgspec.json.decode(content, type=list[LogFileOutcome])
+        Raises:
+            OSError, RuntimeError, TimeoutError: they cannot be made.
+        """
+        folder = await self.emptied(store)
+        spool = folder / _SPOOL
+        request = [*map(micros, between), begin, [str(path) for path in existing]]
+        await asyncio.to_thread(_spool, spool, files, request)
+        await run_child(str(folder), spool, module=self._reader)
+        content = await asyncio.to_thread((spool / OUTCOMES).read_bytes)
+        outcomes = msgspec.json.decode(content, type=list[LogFileOutcome])
+        return outcomes, await asyncio.to_thread(sealed_files, folder, Series.IMPORTED)
 
-    async def _written(
-        self, store: EventDataStore, until: int, run: Callable[[Path, int], Awaitable[None]]
-    ) -> None:
-        """Runs a process that writes files; if the journal is damaged, again after its repair."""
-        folder = self._root / store.id
-        try:
-            await asyncio.to_thread(self._prepare, folder, store)
-            first = await self.covered(store) + 1
-            try:
-                await run(folder, until)
-            except JournalDamaged:
-                await self._repair(first, until)
-                await run(folder, until)
-        except (OSError, RuntimeError, TimeoutError) as error:
-            raise StorageFailed(f"event data store {store.name}: {error}") from error
+    async def emptied(self, store: EventDataStore) -> Path:
+        """Returns the empty folder in which files of a store are made."""
+        folder = self._folder / store.id
+        await self.clear()
+        await asyncio.to_thread(_prepare, folder, store)
+        return folder
 
-    async def _run(self, module: str, work: object, folder: Path, until: int) -> None:
-        arguments = ("store", self._journal.address, folder, until, work)
-        environment = self._journal.environment
-        for mark in await run_child(*arguments, environment=environment, module=module):
-            log.error(
-                "the journal no longer has positions that an event data store needs",
-                extra={"store": folder.name, "mark": mark.name},
-            )
-
-    def _prepare(self, folder: Path, store: EventDataStore) -> None:
-        """Makes a store's folder with its current settings."""
-        if not folder.is_dir():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for parent in (self._root, self._root.parent):
-                sync_folder(parent)
-        settings, content = folder / SETTINGS, orjson.dumps(store.document())
-        if not settings.exists() or settings.read_bytes() != content:
-            write_durably(settings, content)
-
-    def table(self, store: EventDataStore) -> str:
-        """Returns the address of a store's Iceberg table."""
-        return f"file://{self._table(store)}"
-
-    def _table(self, store: EventDataStore) -> Path:
-        return self._root.absolute() / store.id / "iceberg"
-
-    async def publish(self, store: EventDataStore) -> None:
-        """Returns once a store's Iceberg table has its files."""
-        try:
-            files = await asyncio.to_thread(_files_in, self._root.absolute() / store.id)
-            await publish_table(self.table(store), store.family, files)
-        except (OSError, RuntimeError, TimeoutError) as error:
-            raise StorageFailed(f"event data store {store.name}: {error}") from error
-
-    async def unpublish(self, store: EventDataStore) -> None:
-        """Returns once a store has no Iceberg table."""
-        await asyncio.to_thread(shutil.rmtree, self._table(store), ignore_errors=True)
-
-    async def remove(self, store: EventDataStore) -> None:
-        """Returns once a store's files are deleted."""
-        try:
-            await asyncio.to_thread(self._remove, self._root / store.id)
-        except OSError as error:
-            raise StorageFailed(f"event data store {store.name}: {error}") from error
-
-    def _remove(self, folder: Path) -> None:
-        if folder.is_dir():
-            shutil.rmtree(folder)
-            sync_folder(self._root)
+    async def clear(self) -> None:
+        """Removes the folder."""
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
 
 async def publish_table(
@@ -194,29 +147,17 @@ async def publish_table(
     await run_child(location, family, *files, environment=environment, module=_ICEBERG)
 
 
-def _files_in(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    files = [file for series in Series for file in sealed_files(folder, series)]
-    return [f"file://{file.path}" for file in files if not file.is_expired]
+def _prepare(folder: Path, store: EventDataStore) -> None:
+    folder.mkdir(mode=0o700, parents=True)
+    (folder / SETTINGS).write_bytes(orjson.dumps(store.document()))
 
 
-def _spool(folder: Path, files: Sequence[LogFile], between: tuple[datetime, datetime]) -> None:
+def _spool(folder: Path, files: Sequence[LogFile], request: Sequence[object]) -> None:
     """Writes log files for the process that reads them."""
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     for number, file in enumerate(files):
         (folder / str(number)).write_bytes(file.content)
-    names = [file.name for file in files]
-    (folder / REQUEST).write_bytes(orjson.dumps([names, *map(micros, between)]))
-
-
-def covered(folder: Path, store: EventDataStore) -> int:
-    """Returns the last position whose events are in a store's folder."""
-    names = map(read_name, folder.iterdir()) if folder.is_dir() else ()
-    begin = store.phases[0].after if store.phases else 0
-    files = (file for file in names if file is not None and file.series is Series.JOURNAL)
-    return max((file.last for file in files), default=begin)
+    (folder / REQUEST).write_bytes(orjson.dumps([[file.name for file in files], *request]))
 
 
 def next_merge(sizes: Sequence[int], count: int, max_bytes: int) -> slice:

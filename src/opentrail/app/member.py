@@ -22,8 +22,8 @@ from opentrail.app.cluster import Cluster
 from opentrail.app.inventory import DataInventory, mark_for_cluster
 from opentrail.app.journals import JournalHandlers, OnPostgresql, claim_journal
 from opentrail.app.known_positions import known_positions
+from opentrail.app.listed_stores import require_no_stores
 from opentrail.app.member_files import member_files
-from opentrail.app.shared_stores import require_no_stores
 from opentrail.app.site import Work
 from opentrail.core.errors import (
     NoHistory,

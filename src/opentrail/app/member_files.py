@@ -18,17 +18,18 @@ from typing import Protocol
 
 from opentrail.adapters.ipc.remote_events import NO_CACHE, HistoryCache, IpcEventStore
 from opentrail.adapters.sealed_file_names import MAX_FILE_BYTES
+from opentrail.adapters.store_folders import StoreMaker
 from opentrail.app.background import run_beside
 from opentrail.app.cluster import Cluster
 from opentrail.app.known_positions import known_imports
-from opentrail.app.shared_files import IMPORTED_FILE, SHARED_FILE, SharedFiles, listed
-from opentrail.app.shared_imports import SharedImports
-from opentrail.app.shared_stores import (
+from opentrail.app.listed_stores import (
     STORE_FILE,
     FilesOfQueries,
-    SharedStoreFiles,
+    ListedStoreFiles,
     readable_files,
 )
+from opentrail.app.shared_files import IMPORTED_FILE, SHARED_FILE, SharedFiles, listed
+from opentrail.app.shared_imports import SharedImports
 from opentrail.app.upstreams import store_access
 from opentrail.core.errors import (
     ObjectStoreError,
@@ -109,7 +110,7 @@ class MemberFiles(Protocol):
 
     def of_stores(
         self, journal: TrimmedJournal, source: JournalSource, folder: Path
-    ) -> SharedStoreFiles | None:
+    ) -> ListedStoreFiles | None:
         """Return the files of event data stores, which the worker makes in a folder."""
         ...
 
@@ -242,11 +243,12 @@ class FilesInS3:
 
     def of_stores(
         self, journal: TrimmedJournal, source: JournalSource, folder: Path
-    ) -> SharedStoreFiles | None:
+    ) -> ListedStoreFiles | None:
         """Returns the files of event data stores, which the worker makes in a folder."""
         control = self._cluster.worker_control
-        return SharedStoreFiles(
-            self._files, control, folder, source, journal.repair, self._clock, self._access
+        maker = StoreMaker(folder.with_name("new-store-files"), source, journal.repair)
+        return ListedStoreFiles(
+            self._files, control, folder, maker, source, self._clock, self._access
         )
 
     def of_queries(self, store: IpcEventStore) -> FilesOfQueries | None:

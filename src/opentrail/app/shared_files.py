@@ -15,7 +15,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -63,6 +63,9 @@ _CONTENT_TYPE = "application/vnd.duckdb"
 class SharedFiles:
     """The files in one place of S3.
 
+    A merged file of a store has at most 64 MB, because an upload is in memory; each file costs a
+    query a request.
+
     Args:
         address: `s3://BUCKET` or `s3://BUCKET/PREFIX`.
         store_id: returns the id of the cluster's control store.
@@ -73,6 +76,10 @@ class SharedFiles:
         clock: the time.
         kept: time that a file stays listed, equal to the retention of its events.
     """
+
+    is_shared = True
+    merged_files = 8
+    merged_bytes = 64 << 20
 
     def __init__(
         self,
@@ -252,6 +259,16 @@ class SharedFiles:
             ObjectStoreError: the store refused.
         """
         await self._objects.delete(self._bucket, self._prefix + name)
+
+    async def local_copy(self, name: str, folder: Path) -> Path:
+        """Returns a copy of a file in a folder; errors as `content`."""
+        path = folder / Path(name).name
+        await asyncio.to_thread(path.write_bytes, await self.content(name))
+        return path
+
+    async def damaged(self, _names: Iterable[str]) -> set[str]:
+        """Returns nothing: readers verify each block."""
+        return set()
 
     def address_of(self, name: str) -> str:
         """Returns the address of a file in S3."""
@@ -546,6 +563,7 @@ def to_list(kind: str, file: SharedFile, prefix: str = "") -> Put:
         "listed": format_time(file.listed),
         "index": file.index,
         **({"bytes": file.bytes} if file.bytes else {}),
+        **({"lost": True} if file.is_lost else {}),
     }
     return Put(kind, prefix + key_of(file), document, expected=None if prefix else 0)
 
@@ -558,4 +576,5 @@ async def listed(control: ControlStore, kind: str, prefix: str = "") -> list[Sha
 def _file_of(document: Document) -> SharedFile:
     time = parse_time(document["listed"])
     range_and_name = document["first"], document["last"], document["name"]
-    return SharedFile(*range_and_name, time, document.get("index"), document.get("bytes", 0))
+    details = document.get("index"), document.get("bytes", 0), document.get("lost", False)
+    return SharedFile(*range_and_name, time, *details)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import cached_property
 from typing import Any, Protocol
 
 from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.folder_files import FolderFiles
 from opentrail.adapters.ipc.remote_events import NO_CACHE, HistoryCache, IpcEventStore
 from opentrail.adapters.query_children import QueriedFiles
 from opentrail.adapters.query_files import QueryFiles
-from opentrail.adapters.store_folders import StoreFolders
+from opentrail.adapters.store_folders import StoreMaker
+from opentrail.adapters.system import SystemClock
 from opentrail.app.access_keys import control_place
 from opentrail.app.inventory import DataInventory
 from opentrail.app.journals import JournalHandlers, journal_place
 from opentrail.app.known_positions import known_positions
+from opentrail.app.listed_stores import ListedStoreFiles, LocalQueries
 from opentrail.app.shared_imports import SharedImports
 from opentrail.core.event import NewEntry
 from opentrail.ports.clock import Clock
@@ -117,7 +121,7 @@ class Site(Protocol):
         ...
 
     def files_of_queries(self, store: IpcEventStore) -> QueriedFiles | None:
-        """Return the files in S3 that queries read; None: they are all on the disk."""
+        """Return the listed files that queries read; None: there are none."""
         ...
 
     # The work.
@@ -263,10 +267,25 @@ class OneServer:
     def store_files(self, journal: TrimmedJournal) -> StoreFiles:
         """Returns files in the data directory."""
         source = journal_place(self._settings, self._data).source()
-        return StoreFolders(self._data.stores, source, journal.repair, LOG_FILE_READER)
+        folder = self._data.root / "new-store-files"
+        maker = StoreMaker(folder, source, journal.repair, LOG_FILE_READER)
+        return ListedStoreFiles(
+            *(self._files, self.worker_control, self._data.stores, maker, source, SystemClock()),
+            scope=self._scope,
+        )
 
-    def files_of_queries(self, _store: IpcEventStore) -> None:
-        """Returns None: all files are on the disk."""
+    @cached_property
+    def _files(self) -> FolderFiles:
+        return FolderFiles(self._data.root)
+
+    @property
+    def _scope(self) -> str:
+        """Begins the keys of lists of files: other servers may use the same control store."""
+        return f"{self._inventory.installation}/"
+
+    def files_of_queries(self, _store: IpcEventStore) -> LocalQueries:
+        """Returns files in the data directory."""
+        return LocalQueries(self._files, self.worker_control, self._scope)
 
     async def append(self, journal: TrimmedJournal, entries: Sequence[NewEntry]) -> int:
         """Appends entries: this server is the worker."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import base64
 import getpass
 import hashlib
@@ -29,7 +30,7 @@ from opentrail.app.journals import journal_place
 from opentrail.commands.client import data_dir_of
 from opentrail.commands.progress import Progress
 from opentrail.commands.rendering import print_json
-from opentrail.commands.verify_store import describe_damage
+from opentrail.commands.verify_store import describe_damage, files_of_stores
 from opentrail.core.errors import StorageFailed, UsageError
 from opentrail.core.event import format_time
 from opentrail.core.text import counted
@@ -151,7 +152,13 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 def _verify(folder: Path, progress: Progress) -> list[Damage]:
-    check = StoreCheck(folder / "journal", folder / "history", progress.advance, is_live=False)
+    # A copy may have newer files than its list, which is older.
+    listed = asyncio.run(files_of_stores(folder / "state.db"))
+    check = StoreCheck(
+        *(folder / "journal", folder / "history", progress.advance),
+        is_live=False,
+        listed=listed,
+    )
     progress.total = (progress.total or 0) + check.size
     return list(check.findings())
 

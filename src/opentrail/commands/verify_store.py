@@ -16,11 +16,13 @@ from opentrail.adapters.store_check import Damage, StoreCheck
 from opentrail.app.inventory import standing_of
 from opentrail.app.journals import journal_place
 from opentrail.app.known_positions import known_imports, known_positions
+from opentrail.app.listed_stores import files_of_all
 from opentrail.commands.client import data_dir_of
 from opentrail.commands.progress import Progress
 from opentrail.commands.rendering import print_json
 from opentrail.core.errors import NothingToDecide, OpentrailError, StorageFailed, UsageError
 from opentrail.core.text import counted, printable
+from opentrail.ports.event_store import SharedFile
 from opentrail.ports.journal import JournalSource
 from opentrail.setting_sources import from_environment
 
@@ -63,6 +65,8 @@ def run(options: argparse.Namespace) -> int:
         state.imported,
         is_live=is_live,
         source=journal_source,
+        listed=state.listed,
+        replaced=state.replaced,
     )
     progress.total = check.size
     findings = state.findings
@@ -104,6 +108,9 @@ class _State:
     findings: list[Damage] = field(default_factory=list)
     written: int = 0
     imported: int = 0
+    #: The listed files of event data stores, None if unknown, and those that were replaced.
+    listed: list[SharedFile] | None = None
+    replaced: set[str] = field(default_factory=set)
 
 
 async def _read_state(data: DataDirectory, is_live: bool, journal: JournalSource | None) -> _State:
@@ -117,7 +124,14 @@ async def _read_state(data: DataDirectory, is_live: bool, journal: JournalSource
             return _State(findings, standing.written, standing.imported)
         positions = await known_positions(control, data.history, standing.written)
         imported = max(await known_imports(control), standing.imported)
-    return _State(findings, positions.written if positions else 0, imported)
+        files = await files_of_all(control)
+    return _State(findings, positions.written if positions else 0, imported, *files)
+
+
+async def files_of_stores(state: Path) -> list[SharedFile] | None:
+    """Returns the listed files of stores, None without a control store; no server uses it."""
+    async with control_at_rest(state, is_live=False) as control:
+        return None if control is None else (await files_of_all(control))[0]
 
 
 async def key_problems(folder: Path) -> list[str]:

@@ -1,9 +1,10 @@
-"""Reads log files and adds their events to an event data store, in a process of low priority.
+"""Reads log files and writes files with their new events, in a process of low priority.
 
-    python -m opentrail.imports.store_process store JOURNAL FOLDER UNTIL SPOOL
+    python -m opentrail.imports.store_process FOLDER SPOOL
 
-SPOOL has the log files (`StoreFolders.add`), and then what became of them. The process ends with
-its parent: its standard input is a pipe from the parent.
+SPOOL has the log files (`StoreMaker.added`), and then what became of them; FOLDER gets the files of
+the event data store. The process ends with its parent: its standard input is a pipe from the
+parent.
 """
 
 from __future__ import annotations
@@ -16,14 +17,11 @@ from pathlib import Path
 import msgspec
 import orjson
 
-from opentrail.adapters.duckdb.children import JOURNAL_DAMAGED
-from opentrail.adapters.duckdb.store_files import Additions, adding, tend
+from opentrail.adapters.duckdb.store_files import Additions, adding
 from opentrail.adapters.ipc.child import arm_in_child
-from opentrail.adapters.journal_source import open_source
 from opentrail.adapters.parent import end_with_parent
 from opentrail.adapters.store_folders import OUTCOMES, REQUEST, SETTINGS
 from opentrail.core.attributes import account_of
-from opentrail.core.errors import JournalDamaged
 from opentrail.core.event import (
     DATA,
     MANAGEMENT,
@@ -48,8 +46,8 @@ _MAX_RECORD_BYTES = 1 << 20
 
 
 def add(folder: Path, spool: Path) -> list[LogFileOutcome]:
-    """Adds the events of log files to the store of a folder; returns what became of each file."""
-    names, first, last = orjson.loads((spool / REQUEST).read_bytes())
+    """Writes the new events of log files to files of a store; returns what became of each."""
+    names, first, last, begin, existing = orjson.loads((spool / REQUEST).read_bytes())
     between = (from_micros(first), from_micros(last))
     store = EventDataStore.from_document(orjson.loads((folder / SETTINGS).read_bytes()))
 
@@ -57,7 +55,7 @@ def add(folder: Path, spool: Path) -> list[LogFileOutcome]:
         is_own = account_of(record) == store.account
         return is_own and between[0] <= parse_time(record["eventTime"]) <= between[1]
 
-    with adding(folder) as additions:
+    with adding(folder, begin, [Path(path) for path in existing]) as additions:
         return [
             _add_file(additions, name, (spool / str(number)).read_bytes(), is_copied)
             for number, name in enumerate(names)
@@ -97,19 +95,12 @@ def _rejection(result: Result, is_copied: Callable[[Record], bool]) -> str | Non
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Writes the files of a store, first from the journal; prints marks of missing positions."""
-    _, journal, folder, until, spool = arguments
+    """Writes files of a store."""
+    folder, spool = map(Path, arguments)
     end_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent ignores it
-    arm_in_child(("store.written", "store.merged"))
-    try:
-        missing = tend(open_source(journal), Path(folder), int(until), _SINCE_1970)
-    except JournalDamaged as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(JOURNAL_DAMAGED)
-    outcomes = add(Path(folder), Path(spool))
-    (Path(spool) / OUTCOMES).write_bytes(msgspec.json.encode(outcomes))
-    sys.stdout.write("".join(f"{path}\n" for path in missing))
+    arm_in_child(("store.written",))
+    (spool / OUTCOMES).write_bytes(msgspec.json.encode(add(folder, spool)))
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ class StoreKeeper:
                 problems.append(f"event data store {store.name} is not up to date: {error}")
                 log.error("event data store not up to date", extra={"error": str(error)})
                 positions.append(self._journal.head)  # the next check retries
-        self.problems = problems
+        self.problems = [*problems, *self._files.problems]
         return min(positions, default=None)
 
     async def _remove(self, store: EventDataStore) -> None:

@@ -237,11 +237,11 @@ class EventOverview:
 
 @dataclass(frozen=True, slots=True)
 class SharedFile:
-    """A range of positions, and the file in S3 with its records, except lost ones."""
+    """A range of positions, and the listed file with its records, except lost ones."""
 
     first: int
     last: int
-    #: None: the journal has lost the whole range.
+    #: None: the journal has lost the whole range, or a store selects none of it.
     name: str | None
     #: When it was listed, after all of its records were made.
     listed: datetime
@@ -249,6 +249,8 @@ class SharedFile:
     index: str | None = None
     #: Bytes of the file, of event data stores alone.
     bytes: int = 0
+    #: Whether events of the range are lost, and nobody has accepted that; of event data stores.
+    is_lost: bool = False
 
 
 #: Why events expired: they were recorded long ago, event history is too large, the disk fills up.

@@ -231,6 +231,11 @@ class StoreFiles(Protocol):
 
     takes_log_files: bool
 
+    @property
+    def problems(self) -> Sequence[str]:
+        """Missing and damaged files, with remedies."""
+        ...
+
     async def covered(self, store: EventDataStore) -> int:
         """Return the last position whose events are durable in a store's files.
 

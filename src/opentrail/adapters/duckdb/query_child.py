@@ -18,7 +18,6 @@ import gc
 if __name__ == "__main__":
     gc.disable()  # until the work begins, since loading makes long-lived objects
 
-import itertools
 import os
 import queue
 import resource
@@ -26,7 +25,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +38,7 @@ from opentrail.adapters.duckdb.journal_rows import (
     insert_rows,
     readable,
 )
-from opentrail.adapters.duckdb.store_files import Contents, contents_of, create_view
+from opentrail.adapters.duckdb.store_files import Contents, create_view
 from opentrail.adapters.files import sync_folder
 from opentrail.adapters.journal_source import open_source
 from opentrail.adapters.parent import end_with_parent
@@ -118,7 +116,7 @@ class Job(msgspec.Struct, frozen=True):
         tables: names and ids of the store `event_history`.
         history, journal: the folder of sealed files, and the address of the journal.
         stores: documents of created stores, by the names that the statement may have for them.
-        store_files: the folder of their folders.
+        store_files: the folder in which their names begin, if they are not in S3.
         until: the last position whose events they have.
         now: the time by which their events expire, in microseconds.
         accounts: the accounts whose events are visible; None: all.
@@ -127,7 +125,7 @@ class Job(msgspec.Struct, frozen=True):
         memory, result_bytes: limits.
         cache: the folder with blocks of files in S3, if there are such files.
         shared_history: files of event history in S3; None: all are in `history`.
-        shared_stores: files of stores in S3, by id; None: all are in `store_files`.
+        store_parts: the last position in the files of each store, and their names, by id.
     """
 
     statement: str
@@ -146,7 +144,7 @@ class Job(msgspec.Struct, frozen=True):
     now: int = 0
     cache: str = ""
     shared_history: list[SharedPart] | None = None
-    shared_stores: dict[str, list[SharedPart]] | None = None
+    store_parts: dict[str, tuple[int, list[str]]] = {}
 
 
 class _Catalog:
@@ -243,10 +241,10 @@ def _blocks(job: Job, catalog: _Catalog, answers: _Answers) -> FetchedBlocks | N
     from opentrail.adapters.duckdb.block_cache import FetchedBlocks
 
     blocks = FetchedBlocks(Path(job.cache), answers.fetch)
-    listed = job.shared_stores or {}
     history = job.shared_history if catalog.reads_history else None
-    parts = itertools.chain(history or (), *(listed[each.id] for each in catalog.stores.values()))
-    for name in (name for _, _, name in parts if name is not None):
+    names = [name for _, _, name in history or () if name is not None]
+    names += [name for each in catalog.stores.values() for name in job.store_parts[each.id][1]]
+    for name in names:
         try:
             blocks.add(name)
         except FileNotFoundError:
@@ -326,14 +324,22 @@ def _report(connection: duckdb.DuckDBPyConnection) -> None:
 def _contents(
     job: Job, store: EventDataStore, blocks: FetchedBlocks | None
 ) -> Callable[[], Contents]:
-    """Returns the function that finds the files of a store."""
-    if job.shared_stores is None or blocks is None:
-        return partial(contents_of, Path(job.store_files, store.id), store)
-    parts = job.shared_stores[store.id]
-    names = [name for _, _, name in parts if name is not None]
-    size = sum(blocks.index_of(name).size for name in names)
-    end = max((last for _, last, _ in parts), default=store.phases[0].after)
-    listed = [Contents([f"{SCHEME}://{name}" for name in names], size, end)]
+    """Returns the function that finds the files of a store.
+
+    Raises:
+        StorageFailed: one is missing.
+    """
+    end, names = job.store_parts[store.id]
+    if blocks is not None:
+        places: list[Path | str] = [f"{SCHEME}://{name}" for name in names]
+        size = sum(blocks.index_of(name).size for name in names)
+    else:
+        places = [Path(job.store_files, name) for name in names]
+        try:
+            size = sum(Path(place).stat().st_size for place in places)
+        except OSError as error:
+            raise StorageFailed(f"event data store {store.name}: {error}") from error
+    listed = [Contents(places, size, end)]
 
     def once() -> Contents:
         if not listed:

@@ -5,11 +5,11 @@
     python -m opentrail.adapters.duckdb.seal thin FILE
     python -m opentrail.adapters.duckdb.seal check FILE...
     python -m opentrail.adapters.duckdb.seal index FILE...
-    python -m opentrail.adapters.duckdb.seal store JOURNAL FOLDER UNTIL SINCE
-    python -m opentrail.adapters.duckdb.seal merge-store FILE FILE...
+    python -m opentrail.adapters.duckdb.seal store JOURNAL FOLDER FIRST LAST
+    python -m opentrail.adapters.duckdb.seal merge-store FOLDER FILE FILE...
 
-`store` brings an event data store up to a position and expires its older events; SINCE is in
-microseconds. It ends with its parent: its standard input is a pipe from the parent.
+`store` writes the events that an event data store selects to files in a folder. It ends with its
+parent: its standard input is a pipe from the parent.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from opentrail.adapters.sealed_file_names import (
 from opentrail.adapters.system import restore_garbage_collection, tune_garbage_collection
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import JournalDamaged
-from opentrail.core.event import Entry, from_micros
+from opentrail.core.event import Entry
 from opentrail.ports.event_store import DATA_CATEGORIES
 from opentrail.ports.journal import JournalSource
 
@@ -211,15 +211,16 @@ def _work(work: str, arguments: Sequence[str]) -> list[Path]:
         return [path for run in runs for path in seal(source, Path(history), *run)]
     if work == "store":
         # Imported here: other work needs no SQL dialect.
-        from opentrail.adapters.duckdb.store_files import tend
+        from opentrail.adapters.duckdb.store_files import fill
 
-        journal, folder, until, since = arguments
-        return tend(open_source(journal), Path(folder), int(until), from_micros(int(since)))
+        journal, folder, first, last = arguments
+        fill(open_source(journal), Path(folder), int(first), int(last))
+        return []
     files = [Path(argument) for argument in arguments]
     if work == "merge-store":
         from opentrail.adapters.duckdb.store_files import merged
 
-        return [merged(files)]
+        return [merged(files[0], files[1:])]
     if work == "index":
         return [write_index(file) for file in files]
     works = {"merge": lambda: [merge(files)], "thin": lambda: [thin(files[0])]}

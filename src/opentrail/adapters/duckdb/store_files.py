@@ -1,17 +1,15 @@
-"""The Parquet files of an event data store: written, expired, merged and read.
+"""The Parquet files of an event data store: written, merged and read.
 
-A store's folder has the selected events of the journal's positions, each range in one file
-(`adapters/sealed_file_names.py`); a mark covers a range without events. The range after the
-last name is in the journal only. So the names are the store's cursor, and an interrupted step is
-repeated. Events that `StartImport` copies are in files of their own, which count these events.
-Replaced files stay for an hour, because queries may read them.
+Each file has the selected events of a range of the journal (`adapters/sealed_file_names.py`); a
+mark covers a range without events. The control store lists a store's files; positions after the
+last listed one are in the journal only. Events that `StartImport` copies are in files of their own,
+which count these events.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -31,22 +29,12 @@ from opentrail.adapters.duckdb.journal_rows import (
 from opentrail.adapters.duckdb.sealed_file import LIMITS, put_in_place
 from opentrail.adapters.files import sync_file
 from opentrail.adapters.sealed_file_names import (
-    SealedFile,
     Series,
-    expired_name,
-    left_over,
     read_name,
-    remove,
-    sealed_files,
     stem_of,
 )
 from opentrail.adapters.store_folders import (
-    MERGED_BYTES,
-    MERGED_FILES,
-    REPLACED_SECONDS,
     SETTINGS,
-    covered,
-    next_merge,
 )
 from opentrail.core.entry_matching import EntryBatch
 from opentrail.core.event import MANAGEMENT, Entry
@@ -69,35 +57,22 @@ _ROWS = "store_rows"
 _ATTEMPTS = 10
 
 
-def tend(journal: JournalSource, folder: Path, until: int, since: datetime) -> list[Path]:
-    """Brings a store's files up to a position; expires and merges files.
-
-    The journal keeps what stores need. If it begins later, as after a restore of a part of the
-    data directory, the missing positions get a mark.
+def fill(journal: JournalSource, folder: Path, first: int, until: int) -> None:
+    """Writes files with the selected events of a range of the journal.
 
     Args:
         journal: has the events.
-        folder: the store's folder, with its settings.
+        folder: where the files are made, with the store's settings.
+        first: the first position.
         until: the last position.
-        since: older events have expired.
-
-    Returns:
-        The mark of missing positions, if there are any.
 
     Raises:
         RuntimeError: a position of the range is missing in the journal.
     """
     store = EventDataStore.from_document(orjson.loads((folder / SETTINGS).read_bytes()))
-    _remove_replaced(folder)
     with _writing(folder, store.family) as connection:
-        missing = _mark_missing(journal, folder, covered(folder, store) + 1, until)
-        for phase, first, last in store.phases_of(covered(folder, store) + 1, until):
-            _fill(connection, journal, folder, store, phase, first, last)
-        # A damaged file fails these, but must not keep the journal.
-        _expire(connection, folder, since)
-        for series in Series:
-            _merge_similar(connection, folder, series)
-    return missing
+        for phase, begin, last in store.phases_of(first, until):
+            _fill(connection, journal, folder, store, phase, begin, last)
 
 
 @contextmanager
@@ -110,49 +85,8 @@ def _writing(folder: Path, family: str) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def _expire(connection: duckdb.DuckDBPyConnection, folder: Path, since: datetime) -> None:
-    """Replaces files by marks if all their events are from before a time.
-
-    Since 1970, none are: the files need not be read.
-    """
-    if since.timestamp() <= 0:
-        return
-    for file in _with_events(folder):
-        newest = connection.execute(f"SELECT max(eventtime) FROM {_scan([file.path])}")
-        (moment,) = newest.fetchone() or (None,)
-        if moment is not None and moment < since.replace(tzinfo=None):
-            mark_expired(folder, file.series, file.first, file.last)
-            _retire([file])
-
-
-def _mark_missing(journal: JournalSource, folder: Path, first: int, until: int) -> list[Path]:
-    """Marks the positions of a range that the journal has trimmed."""
-    last = min(journal.first_position() - 1, until)
-    if last < first:
-        return []
-    mark_expired(folder, Series.JOURNAL, first, last)
-    return [folder / expired_name(Series.JOURNAL, first, last)]
-
-
 def _config(folder: Path) -> dict[str, str | int | float | list[str]]:
     return {**LIMITS, "temp_directory": str(folder / f"{os.getpid()}.tmp.swap")}
-
-
-def _with_events(folder: Path, *only: Series) -> list[SealedFile]:
-    """Returns the files of a store, in order, without marks."""
-    files = [file for series in only or Series for file in sealed_files(folder, series)]
-    return [file for file in files if not file.is_expired]
-
-
-def _merge_similar(connection: duckdb.DuckDBPyConnection, folder: Path, series: Series) -> None:
-    """Merges adjacent files of similar size until there are too few."""
-    while True:
-        files = _with_events(folder, series)
-        sizes = [file.path.stat().st_size for file in files]
-        parts = files[next_merge(sizes, MERGED_FILES, MERGED_BYTES)]
-        if not parts:
-            return
-        _merge(connection, parts)
 
 
 def _scan(paths: Sequence[Path | str]) -> str:
@@ -262,55 +196,46 @@ def _write(
     return put_in_place(temporary, stem_of(series, first, last), ".parquet")
 
 
-def merged(paths: Sequence[Path]) -> Path:
-    """Writes the events of adjacent files, in order, to a new one next to them."""
-    files = [file for path in paths if (file := read_name(path)) is not None]
-    with duckdb.connect(":memory:", config=_config(paths[0].parent)) as connection:
-        connection.execute("SET enable_progress_bar = false")
-        return _merged(connection, files)
-
-
-def _merged(connection: duckdb.DuckDBPyConnection, files: Sequence[SealedFile]) -> Path:
-    first, last = files[0], files[-1]
-    query = f"SELECT * FROM {_scan([file.path for file in files])}"
-    # Otherwise DuckDB does not limit the bytes of a row group. One thread keeps the order.
-    connection.execute("SET preserve_insertion_order = false")
-    place = (first.path.parent, first.series, first.first, last.last)
-    return _write(connection, query, *place, _MERGED_FORMAT)
-
-
-def _merge(connection: duckdb.DuckDBPyConnection, files: Sequence[SealedFile]) -> None:
-    _merged(connection, files)
-    crash_point("store.merged")
-    _retire(files)
-
-
-def _retire(files: Sequence[SealedFile]) -> None:
-    """Notes the time at which files were replaced."""
-    for file in files:
-        os.utime(file.path)
-
-
-def _remove_replaced(folder: Path) -> None:
-    """Removes unfinished files, and files that were replaced long ago."""
-    before = time.time() - REPLACED_SECONDS
-    remove(
-        path for path in left_over(folder) if ".tmp" in path.name or path.stat().st_mtime < before
+def merged(folder: Path, paths: Sequence[Path]) -> Path:
+    """Writes a file with the events of adjacent files, in order."""
+    first, *_, last = sorted(
+        (file for path in paths if (file := read_name(path)) is not None),
+        key=lambda file: file.first,
     )
+    with duckdb.connect(":memory:", config=_config(folder)) as connection:
+        connection.execute("SET enable_progress_bar = false")
+        # Otherwise DuckDB does not limit the bytes of a row group. One thread keeps the order.
+        connection.execute("SET preserve_insertion_order = false")
+        place = (folder, first.series, first.first, last.last)
+        return _write(connection, f"SELECT * FROM {_scan(paths)}", *place, _MERGED_FORMAT)
 
 
 # Copied events
 
 
 class Additions:
-    """Adds events of log files to a store; each has a number, which its file's name counts.
+    """Writes files with events of log files; each has a number, which its file's name counts.
 
     An event whose id the store has is not added again, so an interrupted step can be repeated.
+
+    Args:
+        connection: DuckDB.
+        folder: where the files are made.
+        begin: the number of the first event.
+        existing: the store's files.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        folder: Path,
+        begin: int,
+        existing: Sequence[Path],
+    ) -> None:
         self._connection = connection
         self._folder = folder
+        self._next = begin
+        self._files = list(existing)
         #: Id → time and record of each event to write.
         self._events: dict[str, tuple[datetime, str]] = {}
         self._size = _FileSize()
@@ -338,34 +263,29 @@ class Additions:
                 [[event_id for event_id, _ in batch], [record for _, (_, record) in batch]],
             )
         times = [time for time, _ in self._events.values()]
-        if files := [file.path for file in _with_events(self._folder)]:
+        if self._files:
             # The column has whole seconds.
             bounds = (min(times) - timedelta(seconds=1), max(times))
             connection.execute(
-                f"DELETE FROM {_ROWS} WHERE id IN (SELECT eventid FROM {_scan(files)}"
+                f"DELETE FROM {_ROWS} WHERE id IN (SELECT eventid FROM {_scan(self._files)}"
                 f" SEMI JOIN {_ROWS} ON eventid = id WHERE eventtime BETWEEN $1 AND $2)",
                 [time.astimezone(UTC).replace(tzinfo=None) for time in bounds],
             )
         (count,) = connection.execute(f"SELECT count(*) FROM {_ROWS}").fetchone() or (0,)
         if count:
-            begin = _last_added(self._folder) + 1
-            place = (self._folder, Series.IMPORTED, begin, begin + count - 1)
-            _write(connection, typed(_ROWS, MANAGEMENT), *place)
+            place = (self._folder, Series.IMPORTED, self._next, self._next + count - 1)
+            self._files.append(_write(connection, typed(_ROWS, MANAGEMENT), *place))
+            self._next += count
         self._events, self._size = {}, _FileSize()
 
 
-def _last_added(folder: Path) -> int:
-    return max((file.last for file in sealed_files(folder, Series.IMPORTED)), default=0)
-
-
 @contextmanager
-def adding(folder: Path) -> Iterator[Additions]:
-    """Yields what adds events to the store of a folder; they are durable at the end."""
+def adding(folder: Path, begin: int, existing: Sequence[Path]) -> Iterator[Additions]:
+    """Yields what writes files with events of log files; they are durable at the end."""
     with _writing(folder, MANAGEMENT) as connection:
-        additions = Additions(connection, folder)
+        additions = Additions(connection, folder, begin, existing)
         yield additions
         additions.write()
-        _merge_similar(connection, folder, Series.IMPORTED)
 
 
 # Reading
@@ -397,13 +317,6 @@ class Contents(NamedTuple):
     files: Sequence[Path | str]
     bytes: int
     covered: int
-
-
-def contents_of(folder: Path, store: EventDataStore) -> Contents:
-    """Returns the files in a store's folder."""
-    paths = [file.path for file in _with_events(folder)] if folder.is_dir() else []
-    end = covered(folder, store)
-    return Contents(paths, sum(path.stat().st_size for path in paths), end)
 
 
 def create_view(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import shutil
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,23 +15,21 @@ from typing import Any
 import duckdb
 import pytest
 
-from opentrail.adapters import store_folders
 from opentrail.adapters.duckdb import seal, store_files
 from opentrail.adapters.duckdb.block_cache import BlockCache
 from opentrail.adapters.query_children import QueryChildren
 from opentrail.adapters.query_files import QueryFiles
-from opentrail.adapters.sealed_file_names import SealedFile, read_name
 from opentrail.adapters.sqlite.source import SqliteJournalSource
-from opentrail.app import shared_files, shared_stores
-from opentrail.app.shared_files import SharedFiles
-from opentrail.app.shared_stores import (
+from opentrail.adapters.store_folders import StoreMaker
+from opentrail.app.listed_stores import (
     STORE_FILE,
     FilesOfQueries,
-    SharedStoreFiles,
+    ListedStoreFiles,
     files_of,
     readable_files,
     require_no_stores,
 )
+from opentrail.app.shared_files import SharedFiles
 from opentrail.core.errors import (
     Conflict,
     ObjectStoreError,
@@ -50,6 +49,7 @@ from tests.adapters.duckdb.test_store_files import (
     ALL,
     ID,
     a_store,
+    children_here,
     ids_of,
     numbered,
     selecting,
@@ -73,16 +73,6 @@ LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 
 
-async def work_here(work: str, *arguments: object, **_: Any) -> list[Path]:
-    """Does the work of a child process in a thread, which takes far less time."""
-    return await asyncio.to_thread(seal._work, work, [str(each) for each in arguments])
-
-
-async def files_made_here(work: str, *arguments: object) -> list[SealedFile]:
-    files = [read_name(path) for path in await work_here(work, *arguments)]
-    return [file for file in files if file is not None]
-
-
 class World:
     """A journal, a bucket and a control store; servers come and go."""
 
@@ -97,7 +87,7 @@ class World:
         place = (f"s3://{BUCKET}/events", a_store_id, objects or self.objects)
         return SharedFiles(*place, control, folder, 50, self.clock, timedelta(days=90))
 
-    def worker(self, breaker: Breaker | None = None) -> SharedStoreFiles:
+    def worker(self, breaker: Breaker | None = None) -> ListedStoreFiles:
         """Returns the files as a new worker sees them."""
         broken = breaker or Breaker()
         control = MemoryControl(self.control.disk, broken)
@@ -107,9 +97,8 @@ class World:
             *(self.root / "history", 50, self.clock, timedelta(days=90)),
         )
         source = SqliteJournalSource(self.journal.journal_folder)
-        return SharedStoreFiles(
-            shared, control, self.root / "stores", source, unexpected_repair, self.clock
-        )
+        maker = StoreMaker(self.root / "new-store-files", source, unexpected_repair)
+        return ListedStoreFiles(shared, control, self.root / "stores", maker, source, self.clock)
 
     async def add(self, store: EventDataStore) -> None:
         await self.control.apply([Put(KIND, store.key, store.document())])
@@ -142,11 +131,9 @@ async def unexpected_repair(first: int, last: int) -> None:
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(store_folders, "run_child", work_here)
-    monkeypatch.setattr(shared_files, "run_child", work_here)
-    monkeypatch.setattr(shared_stores, "files_of_child", files_made_here)
-    return World(tmp_path)
+def world(tmp_path: Path) -> Iterator[World]:
+    with children_here():
+        yield World(tmp_path)
 
 
 def test_lists_have_each_event_once_after_any_interruption(world: World) -> None:
@@ -288,6 +275,7 @@ def test_restored_list_finds_newer_files(world: World, monkeypatch: pytest.Monke
         if f"-{80:020d}-" in name:
             run(world.objects.delete(BUCKET, f"events/{name}"))
     kept = world.stored()
+    monkeypatch.setattr(SqliteJournalSource, "first_position", lambda _: 61)
     for _ in range(2):
         with suppress(StorageFailed):
             run(world.worker().tend(store, 60, LONG_AGO))
