@@ -12,8 +12,9 @@ __version__ = "0.3.0"
 #: Version of the formats in the data directory; a server refuses newer data (exit code 4). Each
 #: change of a format raises it, and adds a directory of the old format to the tests. In 2, the file
 #: `written` has the revision of `state.db`, which `user_version` counts; names of files of merged
-#: imported events have another hash; a sealed file may miss its expired data events.
-DATA_VERSION = 2
+#: imported events have another hash; a sealed file may miss its expired data events. In 3, the
+#: control store lists the files of event data stores, whose folders have no marks.
+DATA_VERSION = 3
 
 
 def command_for(extra: str) -> str:
