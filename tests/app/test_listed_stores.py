@@ -465,7 +465,7 @@ class Asking:
         stores = {} if store is None else {"a-store": store, store.id: store}
         tables = QueryTables(["event_history"], stores, self.world.journal.count)
         await self._engine.run(query, tables, lambda _: None)
-        return [row[0] for row in await self.results.rows("q", 0, 1_000)]
+        return [row[0] for row in await self.results.rows(query, 0, 1_000)]
 
 
 @asynchronous

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from opentrail.adapters import shared_queries
 from opentrail.adapters.query_children import QueryChildren
@@ -84,9 +87,9 @@ def test_store_returns_rows_from_any_place(kind: type[Servers], tmp_path: Path, 
         again = servers.restarted()
         await again.open()
         for store in (servers.store, again):
-            rows = await store.rows("q1", first, 3)
+            rows = await store.rows(_QUERY, first, 3)
             assert rows == [[str(n), None] for n in range(first, min(first + 3, 2_500))]
-            assert await store.rows("q1", 0, 1) == [["0", None]]
+            assert await store.rows(_QUERY, 0, 1) == [["0", None]]
         size = await again.size()
         assert 0 < size <= len(text)
         assert await again.delete("q1") == size
@@ -110,6 +113,58 @@ async def test_opened_store_removes_results_without_a_query(
     await servers.store.open()
     names = {path.name for path in servers.files.folder.iterdir()}
     assert names - {"q1.json"} == {"q1.rows"}
+
+
+@KINDS
+@asynchronous
+async def test_damaged_result_is_an_error_or_fetched_again(
+    kind: type[Servers], tmp_path: Path
+) -> None:
+    servers = kind(tmp_path)
+    await servers.store.open()
+    content = b'["1"]\n["2"]\n'
+    statistics = QueryStatistics(2, 1, 1, hashlib.sha256(content).hexdigest())
+    query = replace(_QUERY, status="FINISHED", statistics=statistics)
+    await servers.store.put(query)
+    path = servers.files.result("q1")
+    path.write_bytes(content)
+    await servers.store.publish("q1")
+    assert await servers.store.rows(query, 0, 5) == [["1"], ["2"]]
+    for damaged in (b'["1"]\n["3"]\n', b'["1"]\n', b""):
+        path.write_bytes(damaged)
+        if kind is OneServer:
+            with pytest.raises(QueryFailed, match="is damaged: run the query again"):
+                await servers.store.rows(query, 0, 5)
+        else:
+            assert await servers.store.rows(query, 0, 5) == [["1"], ["2"]]
+    path.unlink()
+    if kind is OneServer:
+        with pytest.raises(QueryFailed, match="cannot be read"):
+            await servers.store.rows(query, 0, 5)
+    else:
+        assert await servers.store.rows(query, 0, 5) == [["1"], ["2"]]
+
+
+@asynchronous
+async def test_each_flipped_bit_of_a_stored_query_is_found(tmp_path: Path) -> None:
+    files = QueryFiles(tmp_path)
+    await files.put(_QUERY)
+    path = tmp_path / "q1.json"
+    content = path.read_bytes()
+    for bit in range(len(content) * 8):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            assert await files.get("q1") == _QUERY  # as in the case of a digit of the hash
+        except QueryFailed:
+            assert await files.all() == []
+
+
+@asynchronous
+async def test_queries_of_an_earlier_release_are_read(tmp_path: Path) -> None:
+    (tmp_path / "q1.json").write_bytes(msgspec.json.encode(_QUERY))
+    assert await QueryFiles(tmp_path).get("q1") == _QUERY
 
 
 @asynchronous
@@ -164,7 +219,8 @@ class Lake:
         columns: list[tuple[str, str]] = []
         found = await self.engine().run(query, QueryTables(["event_history"]), columns.extend)
         assert columns
-        return found, await self.files.rows("q1", 0, 1_000)
+        ended = replace(query, statistics=found)
+        return found, await self.files.rows(ended, 0, 1_000)
 
 
 @pytest.mark.slow

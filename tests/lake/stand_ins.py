@@ -96,7 +96,7 @@ class MemoryQueries:
         self._fail()
         self.stored[query.id] = query
 
-    async def rows(self, query_id: str, first: int, limit: int) -> list[Row]:
+    async def rows(self, query: StoredQuery, first: int, limit: int) -> list[Row]:
         rows: list[Row] = [["1"], ["2"], ["3"]]
         return rows[first : first + limit]
 

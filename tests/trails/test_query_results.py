@@ -48,7 +48,7 @@ class Results(MemoryQueries):
         super().__init__()
         self.all_rows = list(rows)
 
-    async def rows(self, query_id: str, first: int, limit: int) -> list[Row]:
+    async def rows(self, query: StoredQuery, first: int, limit: int) -> list[Row]:
         return self.all_rows[first : first + limit]
 
 

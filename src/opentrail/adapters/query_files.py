@@ -1,12 +1,14 @@
 """Queries and their results in a folder of the data directory.
 
-`ID.json` has a query, `ID.rows` its rows as lines of JSON.
+`ID.json` has a query and its SHA-256, `ID.rows` its rows as lines of JSON. Both are compared with
+their hash before they are used.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import itertools
 import logging
 from pathlib import Path
@@ -14,7 +16,8 @@ from pathlib import Path
 import msgspec
 import orjson
 
-from opentrail.adapters.files import sync_folder, write_durably
+from opentrail.adapters.files import sha256_of, sync_folder, write_durably
+from opentrail.core.errors import QueryFailed
 from opentrail.ports.queries import Row, StoredQuery
 
 log = logging.getLogger(__name__)
@@ -33,6 +36,8 @@ class QueryFiles:
         self.folder = folder
         #: Query id → the offsets of every thousandth row.
         self._places: dict[str, list[int]] = {}
+        #: Query id → the state of its file when it was whole.
+        self._whole: dict[str, tuple[int, int, int, int]] = {}
 
     def result(self, query_id: str) -> Path:
         """Returns the file of a query's rows."""
@@ -60,10 +65,10 @@ class QueryFiles:
         queries = []
         for path in self.folder.glob("*.json"):
             try:
-                queries.append(msgspec.json.decode(path.read_bytes(), type=StoredQuery))
+                queries.append(_query_in(path.read_bytes()))
             except FileNotFoundError:
                 continue  # it has just been deleted
-            except (OSError, msgspec.MsgspecError) as error:
+            except (OSError, ValueError) as error:
                 log.warning(
                     "a stored query cannot be read", extra={"file": path.name, "error": str(error)}
                 )
@@ -75,21 +80,47 @@ class QueryFiles:
             content = await asyncio.to_thread(path.read_bytes)
         except FileNotFoundError:
             return None
-        return msgspec.json.decode(content, type=StoredQuery)
+        try:
+            return _query_in(content)
+        except ValueError as error:
+            raise QueryFailed(f"query {query_id} is damaged ({error}): run it again") from error
 
     async def publish(self, query_id: str) -> None:
         pass
 
     async def put(self, query: StoredQuery) -> None:
         path = self.folder / f"{query.id}.json"
-        await asyncio.to_thread(write_durably, path, msgspec.json.encode(query))
+        content = msgspec.json.encode(query)
+        stored = {"sha256": hashlib.sha256(content).hexdigest(), "query": msgspec.Raw(content)}
+        await asyncio.to_thread(write_durably, path, msgspec.json.encode(stored))
 
-    async def rows(self, query_id: str, first: int, limit: int) -> list[Row]:
-        return await asyncio.to_thread(self._rows, query_id, first, limit)
+    async def rows(self, query: StoredQuery, first: int, limit: int) -> list[Row]:
+        try:
+            return await asyncio.to_thread(self._rows, query, first, limit)
+        except OSError as error:
+            message = f"the result of query {query.id} cannot be read: {error.strerror}"
+            raise QueryFailed(message) from error
 
-    def _rows(self, query_id: str, first: int, limit: int) -> list[Row]:
-        with self.result(query_id).open("rb") as file:
-            places = self._places.setdefault(query_id, [0])
+    def _verify(self, query: StoredQuery) -> None:
+        """Checks that the rows are those that the query wrote, unless they have not changed since.
+
+        Raises:
+            QueryFailed: they are not.
+        """
+        path = self.result(query.id)
+        found = path.stat()
+        state = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        expected = query.statistics.sha256 if query.statistics else ""
+        if not expected or self._whole.get(query.id) == state:
+            return
+        if sha256_of(path) != expected:
+            raise QueryFailed(f"the result of query {query.id} is damaged: run the query again")
+        self._whole[query.id] = state
+
+    def _rows(self, query: StoredQuery, first: int, limit: int) -> list[Row]:
+        self._verify(query)
+        with self.result(query.id).open("rb") as file:
+            places = self._places.setdefault(query.id, [0])
             while len(places) <= first // _EVERY:
                 file.seek(places[-1])
                 skipped = sum(len(line) for line in itertools.islice(file, _EVERY))
@@ -105,6 +136,7 @@ class QueryFiles:
 
     async def delete(self, query_id: str) -> int:
         self._places.pop(query_id, None)
+        self._whole.pop(query_id, None)
         return await asyncio.to_thread(self._delete, query_id)
 
     def _delete(self, query_id: str) -> int:
@@ -115,3 +147,25 @@ class QueryFiles:
             path.unlink(missing_ok=True)
         sync_folder(self.folder)
         return size
+
+
+class _Stored(msgspec.Struct):
+    """A query in a file, with the SHA-256 of its JSON."""
+
+    sha256: str
+    query: msgspec.Raw
+
+
+def _query_in(content: bytes) -> StoredQuery:
+    """Returns the query in a file.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        stored = msgspec.json.decode(content, type=_Stored)
+    except msgspec.ValidationError:
+        return msgspec.json.decode(content, type=StoredQuery)  # of releases before 0.4
+    if hashlib.sha256(stored.query).hexdigest() != stored.sha256:
+        raise ValueError("its SHA-256 is another one")
+    return msgspec.json.decode(stored.query, type=StoredQuery)

@@ -380,10 +380,19 @@ class Queries:
         return await self.find(query.id, query.owner)
 
     async def rows(self, query: StoredQuery, first: int, limit: int) -> list[Row]:
-        """Returns rows of a query; an empty list unless it has finished."""
+        """Returns rows of a query; an empty list unless it has finished.
+
+        Raises:
+            CloudTrailError: `InternalFailure`: they are damaged; the query then counts as failed.
+        """
         if query.status != "FINISHED":
             return []
-        return await self._store.rows(query.id, first, limit)
+        try:
+            return await self._store.rows(query, first, limit)
+        except QueryFailed as error:
+            log.error("the result of a query is damaged", extra={"query": query.id})
+            await self._end(query, "FAILED", str(error))
+            raise CloudTrailError("InternalFailure", str(error), 500) from error
 
     async def cancel(self, query: StoredQuery) -> StoredQuery:
         """Ends a running query.

@@ -21,11 +21,13 @@ class QueryStatistics(msgspec.Struct, frozen=True):
         rows: rows of the result.
         events: visible events of the tables that it read.
         bytes: bytes of the files and records that it read.
+        sha256: of the file with its rows; "" if releases before 0.4 have written it.
     """
 
     rows: int
     events: int
     bytes: int
+    sha256: str = ""
 
 
 class ResultPlace(msgspec.Struct, frozen=True):
@@ -161,8 +163,12 @@ class QueryStore(Protocol):
         """
         ...
 
-    async def rows(self, query_id: str, first: int, limit: int) -> list[Row]:
-        """Return rows of a result, from a row number on."""
+    async def rows(self, query: StoredQuery, first: int, limit: int) -> list[Row]:
+        """Return rows of a result, from a row number on.
+
+        Raises:
+            QueryFailed: the result is missing or damaged.
+        """
         ...
 
     async def size(self) -> int:

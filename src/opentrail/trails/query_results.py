@@ -124,7 +124,7 @@ async def _parts(query: StoredQuery, store: QueryStore, limit: int) -> AsyncIter
     """Yields the result as CSV in parts of at most `limit` bytes, each with the header."""
     header = csv_line([name for name, _ in query.columns])
     part, first = bytearray(header.encode()), 0
-    while rows := await store.rows(query.id, first, _ROWS):
+    while rows := await store.rows(query, first, _ROWS):
         first += len(rows)
         lines = (await asyncio.to_thread(_lines, rows)).encode()
         if len(part) + len(lines) > limit and len(part) > len(header):

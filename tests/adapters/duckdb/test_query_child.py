@@ -212,7 +212,7 @@ def tried(job, connection, translated):
         except duckdb.Error:
             continue
         print("passed:", statement)
-    return 0
+    return 0, ""
 query_child._write = tried
 query_child._run(job, query_child._Catalog(job), Translated("SELECT 1", []), None)
 print("done", flush=True)

@@ -18,6 +18,7 @@ import gc
 if __name__ == "__main__":
     gc.disable()  # until the work begins, since loading makes long-lived objects
 
+import hashlib
 import os
 import queue
 import resource
@@ -285,7 +286,7 @@ def _run(
     catalog: _Catalog,
     translated: Translated,
     blocks: FetchedBlocks | None = None,
-) -> dict[str, int]:
+) -> dict[str, int | str]:
     connection, scanned = (
         _opened(job, blocks) if catalog.reads_history else (_connect(job, blocks), 0)
     )
@@ -306,8 +307,8 @@ def _run(
     counts = " + ".join(f"(SELECT count(*) FROM {view})" for view in views) or "0"
     (events,) = connection.execute(f"SELECT {counts}").fetchone() or (0,)
     threading.Thread(target=_report, args=(connection,), name="progress", daemon=True).start()
-    rows = _write(job, connection, translated)
-    return {"rows": rows, "events": events, "bytes": scanned}
+    rows, digest = _write(job, connection, translated)
+    return {"rows": rows, "events": events, "bytes": scanned, "sha256": digest}
 
 
 def _report(connection: duckdb.DuckDBPyConnection) -> None:
@@ -489,9 +490,15 @@ def _read_journal(connection: duckdb.DuckDBPyConnection, job: Job, first: int, l
     return read
 
 
-def _write(job: Job, connection: duckdb.DuckDBPyConnection, translated: Translated) -> int:
-    """Writes each row as a JSON list of strings, syncs the file, and returns the number of rows."""
-    final, rows, size = Path(job.result), 0, 0
+def _write(
+    job: Job, connection: duckdb.DuckDBPyConnection, translated: Translated
+) -> tuple[int, str]:
+    """Writes each row as a JSON list of strings, and syncs the file.
+
+    Returns:
+        The number of rows, and the SHA-256 of the file.
+    """
+    final, rows, size, digest = Path(job.result), 0, 0, hashlib.sha256()
     temporary = final.with_suffix(".tmp")
     with temporary.open("wb") as file:
         for lines, count in _lines(connection, translated):
@@ -500,12 +507,13 @@ def _write(job: Job, connection: duckdb.DuckDBPyConnection, translated: Translat
                 limit = job.result_bytes >> 20
                 raise StorageFailed(f"the result is larger than {limit} MB: add a LIMIT")
             file.write(lines)
+            digest.update(lines)
             rows += count
         file.flush()
         sync(file.fileno())
     temporary.replace(final)
     sync_folder(final.parent)
-    return rows
+    return rows, digest.hexdigest()
 
 
 def _lines(
