@@ -197,8 +197,8 @@ def test_wrong_use(capsys: Capture, arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--tables", "--csv"], "are for results"),
-        (["--history", "--parquet", "x"], "are for results"),
+        (["--tables", "--csv"], "need a result"),
+        (["--history", "--parquet", "x"], "need a result"),
         (["--tables", "SELECT 1"], "query needs one of"),
         (["--tables", "--limit", "5"], "--limit belongs to --history"),
     ],

@@ -71,7 +71,7 @@ class FolderFiles:
         return {f"{folder}{path.name}" for path in found if path.is_file()}
 
     async def damaged(self, names: Iterable[str]) -> set[str]:
-        """Returns the names of files that are missing, or differ from the hash in their name."""
+        """Returns the names of missing files, and of files with another hash than in their name."""
         states = await asyncio.to_thread(lambda: {name: self._state(name) for name in names})
         present = {name: state for name, state in states.items() if state is not None}
         changed = {

@@ -102,10 +102,10 @@ class QueryFiles:
             raise QueryFailed(message) from error
 
     def _verify(self, query: StoredQuery) -> None:
-        """Checks that the rows are those that the query wrote, unless they have not changed since.
+        """Compares the rows with their hash, if the file has changed since the last time.
 
         Raises:
-            QueryFailed: they are not.
+            QueryFailed: they are damaged.
         """
         path = self.result(query.id)
         found = path.stat()

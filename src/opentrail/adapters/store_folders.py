@@ -96,7 +96,7 @@ class StoreMaker:
         files: Sequence[LogFile],
         between: tuple[datetime, datetime],
     ) -> tuple[list[LogFileOutcome], list[SealedFile]]:
-        """Returns what became of log files, and files with those of their events that are new.
+        """Returns the outcomes of log files, and files with their new events.
 
         Args:
             store: the store.

@@ -84,7 +84,7 @@ class StorePlace(Protocol):
         ...
 
     async def upload_index(self, path: Path, name: str) -> str | None:
-        """Bring the index of a file there; return its SHA-256, or None without indexes."""
+        """Bring the index of a file there; return its SHA-256, None if there are no indexes."""
         ...
 
     async def local_copy(self, name: str, folder: Path) -> Path:
@@ -344,9 +344,9 @@ class ListedStoreFiles:
     async def _compare(self, store: EventDataStore) -> None:
         """Compares a store's files with their list, hourly, and at the start.
 
-        Unlisted files are from an interrupted attempt, and are deleted an hour later. But after a
-        restore of the control store from an older backup, the list lacks newer files: merged ones,
-        whose parts were deleted, and those of positions that the journal does not have any more.
+        Unlisted files are from an interrupted attempt, and are deleted an hour later. But if the
+        control store was restored from an older backup, the list lacks newer files: merged ones,
+        whose parts were deleted, and files of positions that the journal has trimmed.
         """
         now, folder = self._clock.now(), f"{STORES}{store.id}/"
         if (last := self._compared.get(store.id)) and now - last < _COMPARE_INTERVAL:
@@ -360,7 +360,7 @@ class ListedStoreFiles:
             problems += [_problem(store, series, file) for file in missing]
             listed_now = await self._listed(store, series)
             unlisted -= {name for file in listed_now for name in _objects_of(file)}
-        if unlisted and not problems:  # one of them may be what is missing
+        if unlisted and not problems:  # one of them may replace a missing file
             log.warning(
                 "unlisted files of an event data store are deleted in an hour",
                 extra={"store": store.name, "files": sorted(unlisted)},
@@ -372,7 +372,7 @@ class ListedStoreFiles:
     async def _adopt(
         self, store: EventDataStore, series: Series, present: set[str], unlisted: set[str]
     ) -> None:
-        """Lists the unlisted files that the list lacks."""
+        """Lists files that an older list lacks."""
         files = await self._listed(store, series)
         named = {name for file in files for name in _objects_of(file)}
         found = [file for name in unlisted - named if (file := read_name(Path(name))) is not None]
@@ -463,7 +463,7 @@ class ListedStoreFiles:
     ) -> list[LogFileOutcome]:
         """Returns once the events of log files are durable in a store's files, each event once.
 
-        In S3, it refuses: an event that is there already would be added again.
+        In S3, it refuses, because it could add events twice.
         """
         if not self.takes_log_files:
             raise Unsupported("imports into event data stores of a cluster")
@@ -536,7 +536,7 @@ class ListedStoreFiles:
 
 
 def _problem(store: EventDataStore, series: Series, file: SharedFile) -> str:
-    """Returns what is missing, and the remedy."""
+    """Returns a sentence that names a missing file or range, and the remedy."""
     what = f"file {file.name} is missing or damaged"
     if file.is_lost:
         what = f"positions {file.first} to {file.last} are lost"
@@ -558,7 +558,7 @@ async def files_of(
 
 
 async def files_of_all(control: ControlStore) -> tuple[list[SharedFile], set[str]]:
-    """Returns the files of all stores, and the names of those that are no longer listed."""
+    """Returns the listed files of all stores, and the names of replaced ones."""
     files = [file for kind in _KINDS.values() for file in await listed(control, kind)]
     return files, {one.key[one.key.index(STORES) :] for one in await control.scan(REPLACED)}
 

@@ -68,7 +68,7 @@ def _query(options: argparse.Namespace) -> dict[str, str]:
             " --history"
         )
     if any(lists) and (options.csv or options.parquet):
-        raise UsageError("--csv and --parquet are for results: lists are text or --json")
+        raise UsageError("--csv and --parquet need a result, not a list")
     if options.limit is not None and not options.history:
         raise UsageError("--limit belongs to --history: in a statement, write LIMIT")
     if options.id is not None:

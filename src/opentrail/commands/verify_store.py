@@ -108,7 +108,7 @@ class _State:
     findings: list[Damage] = field(default_factory=list)
     written: int = 0
     imported: int = 0
-    #: The listed files of event data stores, None if unknown, and those that were replaced.
+    #: The listed files of event data stores, None if unknown, and the names of replaced ones.
     listed: list[SharedFile] | None = None
     replaced: set[str] = field(default_factory=set)
 

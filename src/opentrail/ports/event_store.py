@@ -241,7 +241,7 @@ class SharedFile:
 
     first: int
     last: int
-    #: None: the journal has lost the whole range, or a store selects none of it.
+    #: None: the journal has lost the whole range, or a store selects no event there.
     name: str | None
     #: When it was listed, after all of its records were made.
     listed: datetime

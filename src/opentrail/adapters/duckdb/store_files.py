@@ -2,8 +2,8 @@
 
 Each file has the selected events of a range of the journal (`adapters/sealed_file_names.py`); a
 mark covers a range without events. The control store lists a store's files; positions after the
-last listed one are in the journal only. Events that `StartImport` copies are in files of their own,
-which count these events.
+last listed one are in the journal only. Separate files have the
+events that `StartImport` copies, and count them.
 """
 
 from __future__ import annotations
@@ -250,7 +250,7 @@ class Additions:
             self.write()
 
     def write(self) -> None:
-        """Writes the events of which the store has none with the same id."""
+        """Writes the events whose id no event of the store has."""
         if not self._events:
             return
         connection = self._connection
