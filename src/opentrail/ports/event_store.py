@@ -249,7 +249,7 @@ class SharedFile:
     index: str | None = None
     #: Bytes of the file, of event data stores alone.
     bytes: int = 0
-    #: Whether events of the range are lost, and nobody has accepted that; of event data stores.
+    #: Whether events of the range are lost, and no operator has accepted that; of stores.
     is_lost: bool = False
 
 

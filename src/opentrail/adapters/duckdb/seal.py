@@ -192,7 +192,7 @@ def main() -> None:
     work, *arguments = sys.argv[1:]
     end_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent ignores it
-    arm_in_child(("history.sealed", "store.written", "store.merged"))
+    arm_in_child(("history.sealed", "store.written"))
     try:
         paths = _work(work, arguments)
     except JournalDamaged as error:
