@@ -10,7 +10,7 @@ from opentrail.core.channel import Channel, IngestionStatus
 from opentrail.core.errors import CloudTrailError, Conflict
 from opentrail.lake.store_registry import Stores
 from opentrail.ports.collection import Codec, Collection, retry_on_conflict
-from opentrail.ports.control import ControlStore, StoreWrite
+from opentrail.ports.control import ControlStore, Put, StoreWrite
 
 CHANNEL_KIND = "channel"
 #: Kind of the documents of what channels last received; a key is that of the channel.
@@ -89,6 +89,7 @@ class Channels:
         """
 
         async def attempt() -> None:
+            fence = await self._fence(channel)
             others = await self.of(channel.account, channel.region)
             if len(others) >= MAX_CHANNELS:
                 raise CloudTrailError(
@@ -99,7 +100,7 @@ class Channels:
             _check_unique(channel, others)
             routes = await self._stores.routed(channel.arn, channel.stores)
             addition = self._collection.addition(channel.key, channel)
-            await self._collection.apply([addition, *routes])
+            await self._collection.apply([addition, *routes, fence])
 
         await self._in_turn(attempt)
 
@@ -117,11 +118,12 @@ class Channels:
             if item is None:
                 raise _not_found(channel.id)
             changed = change(item.value)
+            fence = await self._fence(channel)
             others = await self.of(channel.account, channel.region)
             _check_unique(changed, [other for other in others if other.id != channel.id])
             routes = await self._stores.routed(changed.arn, changed.stores)
             replacement = self._collection.replacement(item, changed)
-            await self._collection.apply([replacement, *routes])
+            await self._collection.apply([replacement, *routes, fence])
 
         await self._in_turn(attempt)
         return changed
@@ -144,6 +146,10 @@ class Channels:
 
         await self._in_turn(attempt)
         self._unsaved.pop(channel.key, None)
+
+    async def _fence(self, channel: Channel) -> Put:
+        """Returns the fence of the names and sources in an account and Region."""
+        return await self._collection.fence(f"{channel.account}/{channel.region}")
 
     async def _in_turn(self, attempt: Callable[[], Awaitable[None]]) -> None:
         try:

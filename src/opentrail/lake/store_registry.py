@@ -16,7 +16,7 @@ from opentrail.lake.dialect.parsing import tables_in
 from opentrail.lake.event_history import NAME, store_id
 from opentrail.ports.clock import Clock
 from opentrail.ports.collection import Codec, Collection, retry_on_conflict
-from opentrail.ports.control import ControlStore, StoreWrite
+from opentrail.ports.control import ControlStore, Put, StoreWrite
 from opentrail.ports.queries import QueryTables
 
 KIND = "event-data-store"
@@ -97,17 +97,33 @@ class Stores:
         """Adds a store, and returns it with its first phase.
 
         Raises:
-            CloudTrailError: `EventDataStoreAlreadyExistsException` or
-                `EventDataStoreMaxLimitExceededException`.
+            CloudTrailError: `EventDataStoreAlreadyExistsException`,
+                `EventDataStoreMaxLimitExceededException`, or `ConflictException`.
         """
-        async with self.turn:
+
+        async def attempt() -> EventDataStore:
+            fence = await self._fence(store)
             others = await self.of(store.account, store.region)
             _check_name(store, others)
             _check_quota(len(others), store)
             added = store.with_phase(await self._newest())
-            await self._collection.put(added.key, added, expected=0)
+            await self._collection.apply([self._collection.addition(added.key, added), fence])
+            return added
+
+        return await self._in_turn(attempt)
+
+    async def _fence(self, store: EventDataStore) -> Put:
+        """Returns the fence of the names in an account and Region."""
+        return await self._collection.fence(f"{store.account}/{store.region}")
+
+    async def _in_turn(self, attempt: Callable[[], Awaitable[EventDataStore]]) -> EventDataStore:
+        try:
+            async with self.turn:
+                changed = await retry_on_conflict(attempt, _CHANGED)
+        except Conflict as error:
+            raise CloudTrailError("ConflictException", _CHANGED) from error
         self.changed.set()
-        return added
+        return changed
 
     async def change(
         self, store: EventDataStore, change: Callable[[EventDataStore], EventDataStore]
@@ -125,18 +141,13 @@ class Stores:
                 raise not_found(store.id)
             # The worker of a cluster replaces the document with each file that it lists.
             changed = change(item.value).with_phase(await self._newest())
+            fences = [] if changed.name == item.value.name else [await self._fence(store)]
             others = await self.of(store.account, store.region)
             _check_name(changed, [other for other in others if other.id != store.id])
-            await self._collection.apply([self._collection.replacement(item, changed)])
+            await self._collection.apply([self._collection.replacement(item, changed), *fences])
             return changed
 
-        try:
-            async with self.turn:
-                changed = await retry_on_conflict(attempt, _CHANGED)
-        except Conflict as error:
-            raise CloudTrailError("ConflictException", _CHANGED) from error
-        self.changed.set()
-        return changed
+        return await self._in_turn(attempt)
 
     async def routed(self, channel: CloudTrailArn, destinations: Sequence[str]) -> list[StoreWrite]:
         """Returns the changes after which only these stores have the events of a channel.

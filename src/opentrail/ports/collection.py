@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -16,6 +17,8 @@ T = TypeVar("T")
 V = TypeVar("V")
 
 _MAX_ATTEMPTS = 10
+#: Kind of the documents of fences.
+_FENCE = "fence"
 
 
 async def retry_on_conflict(attempt: Callable[[], Awaitable[T]], failure: str) -> T:
@@ -116,10 +119,28 @@ class Collection(Generic[T]):
             await self.apply([put])
             return
         async with self._adding:
-            keys = {stored.key for stored in await self.control.scan(self.kind)}
-            if key not in keys and len(keys) >= self.limit:
-                raise UsageError(self.full)
-            await self.apply([put])
+            for _ in range(_MAX_ATTEMPTS):
+                fence = await self.fence()
+                versions = {each.key: each.version for each in await self.control.scan(self.kind)}
+                if expected not in (None, versions.get(key, 0)):
+                    break
+                if key not in versions and len(versions) >= self.limit:
+                    raise UsageError(self.full)
+                with suppress(Conflict):
+                    await self.apply([put, fence])
+                    return
+        raise Conflict(f"{key} is being changed by others; try again")
+
+    async def fence(self, place: str = "") -> Put:
+        """Returns a change that fails if another fence of a place was applied since now.
+
+        It makes a decision hold that needs all values of the place, such as on a unique name or a
+        quota: get the fence, read the values, decide, and apply it together with the new value.
+        """
+        key = f"{self.kind}/{place}"
+        stored = await self.control.get(_FENCE, key)
+        version = stored.version if stored else 0
+        return Put(_FENCE, key, {"uses": version + 1}, expected=version)
 
     async def change(self, key: str, change: Callable[[T], T], more: Document | None = None) -> T:
         """Replaces a value, and `more` members of its document; returns the new value.
