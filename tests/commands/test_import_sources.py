@@ -18,7 +18,6 @@ from opentrail.adapters.aws.object_store import S3Key
 from opentrail.commands import import_sources
 from opentrail.commands.import_sources import (
     CANNOT_BE_READ,
-    EMPTY,
     TOO_LARGE,
     Found,
     NotSent,
@@ -29,7 +28,7 @@ from opentrail.commands.import_sources import (
     read_all,
 )
 from opentrail.core.errors import ObjectMissing, UsageError
-from opentrail.imports.batch import BatchFile
+from opentrail.imports.batch import EMPTY, BatchFile
 
 
 def names(*paths: object) -> list[str]:

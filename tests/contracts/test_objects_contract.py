@@ -51,6 +51,8 @@ async def test_a_part_of_an_object_is_read(store: ObjectStore, bucket: str) -> N
         assert (
             await store.get_range(bucket, "key", first, length) == content[first : first + length]
         )
+    await store.put(NewObject(bucket, "empty", b""))
+    assert await store.get_range(bucket, "empty", 0, 5_000) == b""
     with pytest.raises(ObjectMissing):
         await store.get_range(bucket, "other", 0, 1)
 

@@ -47,11 +47,15 @@ def test_events_of_the_interval_are_added(tmp_path: Path) -> None:
     assert world.ids(store, 0) == sorted(map(event_id, (2, 3)))
 
 
-def test_events_of_other_accounts_are_left_out(tmp_path: Path) -> None:
+def test_events_of_other_accounts_are_named_and_left_out(tmp_path: Path) -> None:
     world, store = World(tmp_path), a_store()
     foreign = {**an_event(1), "recipientAccountId": "210987654321"}
     unowned = {**an_event(2), "recipientAccountId": None, "userIdentity": {"type": "Unknown"}}
-    assert added(world, log_file(foreign, unowned, an_event(3))) == [LogFileOutcome(1)]
+    late = {**foreign, "eventTime": f"{MOMENT + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"}
+    message = "2 not copied: of account 210987654321 (record 1); of no account (record 2)"
+    assert added(world, log_file(foreign, unowned, an_event(3), late)) == [
+        LogFileOutcome(1, INVALID_LOG_FILE, message)
+    ]
     assert world.ids(store, 0) == [event_id(3)]
 
 
@@ -89,6 +93,11 @@ def test_largest_events_are_added(tmp_path: Path) -> None:
         10, INVALID_LOG_FILE, "1 not copied: larger than 1 MiB (record 11)"
     )
     assert world.ids(store, 0) == sorted(map(event_id, range(1, 11)))
+
+
+def test_empty_file_is_named(tmp_path: Path) -> None:
+    expected = LogFileOutcome(0, INVALID_LOG_FILE, "empty file")
+    assert added(World(tmp_path), b"") == [expected]
 
 
 def test_bomb_is_refused(tmp_path: Path) -> None:

@@ -98,7 +98,6 @@ INSIGHTS = f"AWSLogs/{ACCOUNT}/CloudTrail-Insight/{REGION}/2020/01/01/insight.js
         (f"CloudTrail/AWSLogs/{ACCOUNT}", day("a", folder=f"CloudTrail/{LOGS}"), 1),
         ("CloudTrailOld", day("a", folder=f"CloudTrailOld/{LOGS}"), 1),
         ("copies", ["copies/a.json.gz", "copies/deep/er/b.json.gz"], 1),
-        ("", [], 0),
     ],
 )
 @asynchronous
@@ -225,15 +224,29 @@ async def test_unreachable_bucket_fails_the_import() -> None:
     assert (await world.current(started)).status == "COMPLETED"
 
 
+@pytest.mark.parametrize("prefix", ["", "AWSLogs", "AWSLogs/210987654321"])
 @asynchronous
-async def test_log_files_of_other_accounts_are_not_read() -> None:
+async def test_import_of_other_accounts_only_names_them(prefix: str) -> None:
     world = World()
     await world.put(OTHER_ACCOUNT)
-    for prefix in ("", "AWSLogs", "AWSLogs/210987654321"):
-        started = await world.start(prefix)
-        await world.importer.round()
-        assert (await world.current(started)).status == "COMPLETED"
+    started = await world.start(prefix)
+    await world.importer.round()
+    failed = await world.current(started)
+    assert failed.status == "FAILED"
+    (failure,) = await world.imports.failures(failed)
+    assert failure.error == "OtherAccount"
+    assert f"log files of 210987654321, but not of {ACCOUNT}" in failure.message
     assert world.added() == []
+
+
+@asynchronous
+async def test_bucket_without_log_files_completes() -> None:
+    world = World()
+    await world.put("unrelated.json.gz")
+    started = await world.start()
+    await world.importer.round()
+    done = await world.current(started)
+    assert (done.status, done.prefixes, world.added()) == ("COMPLETED", 0, [])
 
 
 @asynchronous
@@ -280,7 +293,7 @@ async def test_missing_log_file_is_a_failure(monkeypatch: pytest.MonkeyPatch) ->
 @asynchronous
 async def test_failing_store_delays_no_other_import() -> None:
     world = World()
-    await world.put(*day("a"))
+    await world.put(*day("a"), OTHER_ACCOUNT)
     first = await world.start()
     other = await world.stores.add(
         a_store(id="1" * 36, name="other", account="210987654321", phases=())

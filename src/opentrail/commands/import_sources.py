@@ -20,13 +20,12 @@ import orjson
 
 from opentrail.adapters.aws.object_store import S3Reader
 from opentrail.core.errors import ObjectStoreError, UsageError
-from opentrail.imports.batch import MAX_FILE_BYTES, MAX_NAME_LENGTH, BatchFile
+from opentrail.imports.batch import EMPTY, MAX_FILE_BYTES, MAX_NAME_LENGTH, BatchFile
 
 CANNOT_BE_READ = "cannot be read"
 LINK = "symbolic link in a folder"
 FOLDER_KEY = "empty folder key"
 NO_FILE = "neither file nor folder"
-EMPTY = "empty file"
 STANDARD_INPUT = "-"
 _S3 = "s3://"
 #: Maximum seconds to wait for the writer of a named pipe.

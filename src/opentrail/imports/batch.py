@@ -19,6 +19,7 @@ MAX_FILES = 10_000
 MAX_FILE_BYTES = 512 << 20
 #: Maximum characters of a file's name.
 MAX_NAME_LENGTH = 4096
+EMPTY = "empty file"
 #: Bodies that a server imports concurrently, each in its own worker, and that a command sends: one
 #: for each CPU. Writing a body's records takes half as long as reading them, and only one body is
 #: written at a time, so more than four workers would wait for each other.

@@ -31,12 +31,14 @@ from opentrail.core.event import (
     parse_time,
 )
 from opentrail.core.event_data_store import EventDataStore
+from opentrail.imports.batch import EMPTY
 from opentrail.imports.documents import read_file
 from opentrail.imports.json_records import AcceptedRecord, Result
 from opentrail.ports.queries import LogFileOutcome
 
 #: Categories of the events that a store of calls can have.
 _CALLS = (MANAGEMENT, DATA, NETWORK_ACTIVITY)
+NO_ACCOUNT = "of no account"
 NOT_A_CALL = "not the event of a call"
 RECORD_TOO_LARGE = "larger than 1 MiB"
 INVALID_LOG_FILE = "InvalidLogFile"
@@ -51,29 +53,34 @@ def add(folder: Path, spool: Path) -> list[LogFileOutcome]:
     between = (from_micros(first), from_micros(last))
     store = EventDataStore.from_document(orjson.loads((folder / SETTINGS).read_bytes()))
 
-    def is_copied(record: Record) -> bool:
-        is_own = account_of(record) == store.account
-        return is_own and between[0] <= parse_time(record["eventTime"]) <= between[1]
+    def is_asked(record: Record) -> bool:
+        return between[0] <= parse_time(record["eventTime"]) <= between[1]
 
     with adding(folder, begin, [Path(path) for path in existing]) as additions:
         return [
-            _add_file(additions, name, (spool / str(number)).read_bytes(), is_copied)
+            _add_file(additions, name, (spool / str(number)).read_bytes(), store.account, is_asked)
             for number, name in enumerate(names)
         ]
 
 
 def _add_file(
-    additions: Additions, name: str, content: bytes, is_copied: Callable[[Record], bool]
+    additions: Additions,
+    name: str,
+    content: bytes,
+    account: str,
+    is_asked: Callable[[Record], bool],
 ) -> LogFileOutcome:
+    if not content:
+        return LogFileOutcome(0, INVALID_LOG_FILE, EMPTY)
     events = rejected = 0
     #: Reason → the number of the first record.
     reasons: dict[str, int] = {}
     for result in read_file(name, content):
-        reason = _rejection(result, is_copied)
+        reason = _rejection(result, account, is_asked)
         if reason is not None:
             rejected += 1
             reasons.setdefault(reason, result.line)
-        elif isinstance(result, AcceptedRecord) and is_copied(result.record):
+        elif isinstance(result, AcceptedRecord) and is_asked(result.record):
             events += 1
             time = parse_time(result.record["eventTime"])
             additions.add(result.record["eventID"], time, result.raw)
@@ -83,12 +90,15 @@ def _add_file(
     return LogFileOutcome(events, INVALID_LOG_FILE, f"{rejected} not copied: {shown}")
 
 
-def _rejection(result: Result, is_copied: Callable[[Record], bool]) -> str | None:
-    """Returns why a record cannot be copied; without its content, which others may own."""
+def _rejection(result: Result, account: str, is_asked: Callable[[Record], bool]) -> str | None:
+    """Returns why a record cannot be copied; of its content, it names the owner at most."""
     if not isinstance(result, AcceptedRecord):
         return result.reason
-    if not is_copied(result.record):
+    if not is_asked(result.record):
         return None
+    owner = account_of(result.record)
+    if owner != account:
+        return f"of account {owner}" if owner else NO_ACCOUNT
     if (result.record.get("eventCategory") or MANAGEMENT) not in _CALLS:
         return NOT_A_CALL
     return RECORD_TOO_LARGE if len(result.raw) > _MAX_RECORD_BYTES else None

@@ -42,7 +42,7 @@ _FAILURE_SECONDS = 60.0
 #: Seconds between attempts to reach S3.
 _RETRIES = (1.0, 10.0, 60.0)
 #: Codes of S3 that another attempt does not change.
-_REFUSALS = frozenset({"AccessDenied", "403", "Forbidden", "InvalidObjectState", "InvalidRange"})
+_REFUSALS = frozenset({"AccessDenied", "403", "Forbidden", "InvalidObjectState"})
 #: Folders between the one named CloudTrail and log files: Region, year, month, day.
 _LEVELS = 4
 #: Folders between the import's URI and folders named CloudTrail.
@@ -62,6 +62,8 @@ _NAMED_DAY = re.compile(r"_(\d{4})(\d\d)(\d\d)T\d{4}Z_[^/]*\Z")
 _FOLDER_DAY = re.compile(r"/(\d{4})/(\d\d)/(\d\d)/[^/]*\Z")
 #: Time after its event in which a log file is delivered.
 _DELIVERY = timedelta(days=1)
+#: The code of a failure because log files belong to another account.
+OTHER_ACCOUNT = "OtherAccount"
 _FAILED = "an import into an event data store failed"
 _END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -269,10 +271,14 @@ class StoreImporter:
         """Returns an account's folders named CloudTrail below a location.
 
         If no account has such a folder there, it returns the location.
+
+        Raises:
+            ObjectStoreError: only other accounts have one. The server's credentials may read log
+                files that the caller must not.
         """
         if _levels_below(location) is not None:
             return [location]
-        roots, level, count, are_found = list[str](), [location], 0, False
+        roots, level, count, owners = list[str](), [location], 0, set[str]()
         for _ in range(_MAX_DEPTH):
             following: list[str] = []
             count += len(level)
@@ -282,15 +288,19 @@ class StoreImporter:
                 names = await self._patiently(partial(self._objects.folders, bucket, folder))
                 owner = _ACCOUNT.search(folder)
                 if _CLOUDTRAIL in names:
-                    are_found = True
+                    owners.add(owner["account"] if owner else account)
                     if owner is None or owner["account"] == account:
                         roots.append(f"{folder}{_CLOUDTRAIL}/")
                 elif owner is None:
                     following += [f"{folder}{name}/" for name in names]
             level = following
-        if count > _MAX_FOLDERS and (are_found or not location):
+        if count > _MAX_FOLDERS and (owners or not location):
             raise ObjectStoreError("TooManyFolders", f"s3://{bucket}/{location}: {_NAME_FOLDER}")
-        return roots if are_found or not location else [location]
+        if owners and not roots:
+            named = ", ".join(sorted(owners))
+            message = f"s3://{bucket}/{location}: has log files of {named}, but not of {account}"
+            raise ObjectStoreError(OTHER_ACCOUNT, message)
+        return roots if roots or not location else [location]
 
     async def _days(
         self, bucket: str, folder: str, levels: int, interval: Interval

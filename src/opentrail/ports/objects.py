@@ -66,7 +66,10 @@ class ObjectStore(Protocol):
         ...
 
     async def get_range(self, bucket: str, key: str, first: int, length: int) -> bytes:
-        """Return `length` of the object's bytes as stored, from byte `first` (0 or more) on."""
+        """Return `length` of the object's bytes as stored, from byte `first` (0 or more) on.
+
+        If the object is empty, and `first` is 0, it returns b"".
+        """
         ...
 
     async def read(self, bucket: str, key: str) -> StoredContent:

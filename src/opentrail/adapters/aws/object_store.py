@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MISSING = frozenset({"NoSuchBucket", "NoSuchKey", "404", "NotFound"})
+#: S3 has no range of an empty object.
+_NO_RANGE = frozenset({"InvalidRange", "416"})
 _EXISTS = frozenset({"PreconditionFailed", "412"})
 #: A bucket whose policy may not be read counts as a bucket without a policy.
 _NO_POLICY = frozenset(
@@ -129,14 +131,22 @@ class S3Objects:
         return (await self.read(bucket, key)).content
 
     async def get_range(self, bucket: str, key: str, first: int, length: int) -> bytes:
-        """Returns `length` of the object's bytes as stored, from byte `first` (0 or more) on."""
+        """Returns `length` of the object's bytes as stored, from byte `first` (0 or more) on.
+
+        If the object is empty, and `first` is 0, it returns b"".
+        """
 
         def get(s3: Any) -> bytes:
             span = f"bytes={first}-{first + length - 1}"
             content: bytes = s3.get_object(Bucket=bucket, Key=key, Range=span)["Body"].read()
             return content
 
-        return await self._call(get, f"s3://{bucket}/{key}")
+        try:
+            return await self._call(get, f"s3://{bucket}/{key}")
+        except ObjectStoreError as error:
+            if first == 0 and error.code in _NO_RANGE:
+                return b""
+            raise
 
     async def read(self, bucket: str, key: str) -> StoredContent:
         """Returns the object's bytes as stored, and its metadata."""
