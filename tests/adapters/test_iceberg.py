@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
+import shutil
+import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,12 +22,14 @@ from pyiceberg.table import StaticTable
 
 from opentrail.adapters import iceberg
 from opentrail.adapters.iceberg import KEPT, publish
+from opentrail.adapters.table_hashes import HINT, damaged_in
 from opentrail.core import faults
 from opentrail.core.event import ACTIVITY, MANAGEMENT
 from opentrail.lake.dialect import engine
 from opentrail.lake.event_history import schema, typed
 from tests.factories import a_record, an_audit_record
 from tests.fakes import PowerCutError
+from tests.forgetful_disk import Disk, calls, strace
 
 NOW = datetime.now(UTC)
 
@@ -185,10 +191,82 @@ def test_outage_does_not_begin_another_table(tmp_path: Path) -> None:
     assert metadata(table) == before
 
 
-@pytest.mark.parametrize("name", ["version-hint.text", "v2.metadata.json"])
-def test_damaged_metadata_is_made_anew(tmp_path: Path, name: str) -> None:
-    table, files = tmp_path / "iceberg", [a_file(tmp_path, number) for number in range(2)]
-    publish(PyArrowFileIO(), f"file://{table}", MANAGEMENT, files[:1], NOW)
-    (table / "metadata" / name).write_bytes(b"?")
-    publish(PyArrowFileIO(), f"file://{table}", MANAGEMENT, files, NOW)
-    assert events(table) == [0, 1]
+def a_table(folder: Path) -> tuple[Path, list[str]]:
+    """Returns a table after three publications, and its files."""
+    table, files = folder / "iceberg", [a_file(folder, number) for number in range(3)]
+    for count in (1, 2, 3):
+        publish(PyArrowFileIO(), f"file://{table}", MANAGEMENT, files[:count], NOW)
+    return table, files
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def swap(path: Path) -> None:
+    other = max(each for each in path.parent.iterdir() if each != path)
+    path.write_bytes(other.read_bytes())
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    chance = random.Random(path.name.encode())
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    path.write_bytes(content)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [Path.unlink, truncate, swap, flip])
+def test_damage_to_any_metadata_is_named_and_mended(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    table, files = a_table(tmp_path)
+    names = sorted(metadata(table))
+    assert len(names) >= 10
+    for number, name in enumerate(names):
+        whole = tmp_path / str(number)
+        shutil.copytree(table, whole)
+        damage(table / "metadata" / name)
+        assert [*damaged_in(table / "metadata")] != [], name
+        publish(PyArrowFileIO(), f"file://{table}", MANAGEMENT, files, NOW)
+        assert [*damaged_in(table / "metadata")] == []
+        assert events(table) == [0, 1, 2]
+        shutil.rmtree(table)
+        whole.rename(table)
+
+
+def test_copied_table_is_made_anew(tmp_path: Path) -> None:
+    table, files = a_table(tmp_path)
+    original = {path: path.read_bytes() for path in table.rglob("*") if path.is_file()}
+    copy = tmp_path / "copy"
+    shutil.copytree(table, copy)
+    publish(PyArrowFileIO(), f"file://{copy}", MANAGEMENT, files[:1], NOW + timedelta(hours=3))
+    assert events(copy) == [0]
+    assert str(table) not in "".join(path.read_text() for path in copy.rglob("*.json"))
+    assert {path: path.read_bytes() for path in table.rglob("*") if path.is_file()} == original
+
+
+@pytest.mark.slow
+def test_power_cut_leaves_a_whole_table(tmp_path: Path) -> None:
+    found = shutil.which("strace")
+    if found is None:
+        pytest.skip("strace is not installed: apt-get install strace")
+    store = tmp_path / "store"
+    store.mkdir()
+    table, files = store / "iceberg", [a_file(tmp_path, number) for number in range(2)]
+    disk, choose = Disk(store), random.Random(1)
+    for number in (1, 2):
+        trace = tmp_path / f"trace-{number}"
+        command = [sys.executable, "-m", "opentrail.adapters.iceberg", f"file://{table}"]
+        command = [*strace(found, trace), *command, MANAGEMENT, *files[:number]]
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+            assert process.wait(60) == 0
+        for place, call in enumerate(calls(trace)):
+            disk.apply(call)
+            if not disk.paths(call):
+                continue
+            after = tmp_path / f"cut-{number}-{place}"
+            disk.after_cut(after, choose)
+            hint = after / "iceberg" / "metadata" / HINT
+            if hint.exists():
+                assert [*damaged_in(hint.parent)] == []

@@ -9,17 +9,21 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from opentrail.adapters.duckdb.seal import seal
 from opentrail.adapters.postgres.batches import chain_after
 from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.postgres.source import PostgresJournalSource
+from opentrail.adapters.query_files import QueryFiles
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.store_check import Damage, StoreCheck
+from opentrail.adapters.table_hashes import HASHES, HINT, TableHashes
 from opentrail.ports.event_store import SharedFile
+from opentrail.ports.queries import QueryStatistics, StoredQuery
 from tests.adapters.duckdb.worlds import World
-from tests.factories import MOMENT, some_new_entries
+from tests.factories import ACCOUNT, MOMENT, some_new_entries
 from tests.fakes import GENESIS, run
 from tests.postgres import database_in, shared_server
 
@@ -87,6 +91,43 @@ def test_files_of_event_data_stores_are_verified(world: World) -> None:
         Damage(foreign_name, "is not in the list of the store's files: opentrail ignores it")
     ]
     assert findings(world, listed=listed, is_live=False, replaced={foreign_name}) == []
+
+
+def test_results_of_queries_are_verified(world: World) -> None:
+    files = QueryFiles(world.history.parent / "queries")
+    run(files.open())
+    rows = files.result("a-query")
+    rows.write_bytes(b"[1]\n")
+    statistics = QueryStatistics(1, 1, 1, hashlib.sha256(b"[1]\n").hexdigest())
+    query = StoredQuery(
+        "a-query", "SELECT 1", ACCOUNT, None, "FINISHED", 1.0, statistics=statistics
+    )
+    run(files.put(query))
+    assert findings(world) == []
+    rows.write_bytes(b"[2]\n")
+    problem = "its content differs from its hash: run the query again"
+    assert findings(world) == [Damage("queries/a-query.rows", problem)]
+    rows.unlink()
+    (damage,) = findings(world)
+    assert (damage.file, damage.problem[:14]) == ("queries/a-query.rows", "cannot be read")
+    stored = rows.with_suffix(".json")
+    stored.write_bytes(stored.read_bytes().replace(b"SELECT 1", b"SELECT 2"))
+    (damage,) = findings(world)
+    assert damage.file == "queries/a-query.json"
+
+
+def test_metadata_of_iceberg_tables_is_verified(world: World) -> None:
+    folder = world.history.parent / "stores" / "a-store" / "iceberg" / "metadata"
+    folder.mkdir(parents=True)
+    files = {"v1.metadata.json": hashlib.sha256(b"{}").hexdigest()}
+    (folder / "v1.metadata.json").write_bytes(b"{}")
+    (folder / HINT).write_bytes(b"1")
+    (folder / HASHES).write_bytes(msgspec.json.encode(TableHashes(1, files)))
+    assert findings(world) == []
+    (folder / HINT).write_bytes(b"3")
+    (damage,) = findings(world)
+    assert damage.file == f"stores/a-store/iceberg/metadata/{HINT}"
+    assert damage.problem.endswith("a server makes the Iceberg table anew")
 
 
 def _segment(world: World) -> Path:

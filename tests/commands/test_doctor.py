@@ -8,9 +8,15 @@ from typing import Any
 
 import pytest
 
+from opentrail.adapters.control_store import SqlControl
+from opentrail.app.listed_stores import STORE_FILE
+from opentrail.app.shared_files import to_list
 from opentrail.cli import main
 from opentrail.core.version import __version__
+from opentrail.ports.event_store import SharedFile
 from tests.commands.test_status import TRAIL, a_status
+from tests.factories import MOMENT
+from tests.fakes import run
 from tests.stub_console import StubConsole
 from tests.stub_upstream import StubUpstream
 
@@ -74,6 +80,21 @@ def test_open_permissions_are_mended(folder: Path, capsys: Capture) -> None:
     assert all(text.startswith("fixed: ") for _, what, text in fixed if what == "permissions")
     assert key.stat().st_mode & 0o777 == 0o600
     assert findings(capsys, code=0)
+
+
+def test_missing_files_of_stores_are_named(folder: Path, capsys: Capture) -> None:
+    async def list_file(name: str) -> None:
+        control = SqlControl.in_file(folder / "state.db")
+        await control.apply([to_list(STORE_FILE, SharedFile(1, 9, name, MOMENT), "a/")])
+        await control.close()
+
+    run(list_file("stores/a/1.parquet"))
+    found = findings(capsys, code=1)
+    text = "stores/a/1.parquet is missing: restore it from a backup"
+    assert ("problem", "event data stores", text) in found
+    (folder / "stores" / "a").mkdir(parents=True)
+    (folder / "stores" / "a" / "1.parquet").touch()
+    assert "event data stores" not in {subject for _, subject, _ in findings(capsys, code=1)}
 
 
 def test_leftovers_of_killed_processes_are_removed(folder: Path, capsys: Capture) -> None:

@@ -5,7 +5,8 @@
 The table has exactly these Parquet files. LOCATION and FILE are addresses: `file:///…` or
 `s3://BUCKET/…`, and FAMILY is `EventDataStore.family`. The metadata is named as in a Hadoop table,
 so no catalog is needed: `metadata/v3.metadata.json`, with the number in
-`metadata/version-hint.text`. Unreadable metadata is replaced.
+`metadata/version-hint.text`. The file `metadata/sha256.json` has the hashes. Damaged metadata, and
+that of a table elsewhere, of which this is a copy, is replaced.
 
 In the files, the members of rows have numbers instead of names: `schema.name-mapping.default` has
 both.
@@ -16,6 +17,7 @@ It runs in a child of low priority, because PyIceberg and PyArrow need 150 MB. T
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -26,9 +28,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 from pyiceberg.catalog.noop import NoopCatalog
-from pyiceberg.exceptions import ValidationError
 from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import PyArrowFileIO, parquet_files_to_data_files
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC
@@ -50,10 +52,11 @@ from pyiceberg.types import (
     TimestampType,
 )
 
-from opentrail.adapters.files import write_durably
+from opentrail.adapters.files import sync_file, sync_folder, write_durably
 from opentrail.adapters.ipc.child import arm_in_child
 from opentrail.adapters.parent import end_with_parent
 from opentrail.adapters.store_folders import ACCESS
+from opentrail.adapters.table_hashes import HASHES, HINT, TableHashes, read_hashes
 from opentrail.core.faults import crash_point
 from opentrail.lake.dialect.record_members import lowered
 from opentrail.lake.dialect.types import Type
@@ -71,12 +74,11 @@ _PRIMITIVES: Mapping[str, IcebergType] = {
     "timestamp": TimestampType(),
     "varchar": StringType(),
 }
-_HINT = "version-hint.text"
 _NAME_MAPPING = "schema.name-mapping.default"
 
 
 class _Folder(NoopCatalog):
-    """Commits to one table by writing the next metadata file, and then its number."""
+    """Commits to one table by writing the next metadata file, its hash, and then its number."""
 
     def __init__(self, io: FileIO, location: str) -> None:
         super().__init__("opentrail")
@@ -84,6 +86,7 @@ class _Folder(NoopCatalog):
         self._location = location
         #: Of the newest metadata; 0 before the first.
         self.version = 0
+        self._hashes = TableHashes()
 
     def commit_table(
         self,
@@ -103,14 +106,72 @@ class _Folder(NoopCatalog):
     def write(self, metadata: TableMetadata) -> str:
         """Writes the next metadata file, and returns its location."""
         self.version += 1
-        location = _metadata(self._location, f"v{self.version}.metadata.json")
+        location = self._path(f"v{self.version}.metadata.json")
         ToOutputFile.table_metadata(metadata, self._io.new_output(location), overwrite=True)
+        for path in {location, *_metadata_files(self._io, metadata.snapshots)}:
+            name = _name(path)
+            if path == location or name not in self._hashes.files:
+                self._hashes.files[name] = self._hash(path)
+                if local := _local(path):
+                    sync_file(local)
+        if folder := _local(self._path()):
+            for created in (folder, folder.parent, folder.parent.parent):
+                sync_folder(created)
+        self._write(HASHES, msgspec.json.encode(self._hashes))
         crash_point("iceberg.written")
-        self._write_number()
+        self._write(HINT, str(self.version).encode())
+        self._hashes.version = self.version
+        self._write(HASHES, msgspec.json.encode(self._hashes))
         return location
 
-    def _write_number(self) -> None:
-        content, path = str(self.version).encode(), _metadata(self._location, _HINT)
+    def opened(self) -> Table:
+        """Returns the table, once its newest metadata is known to be whole.
+
+        Raises:
+            Exception: it is not, or cannot be read.
+        """
+        hint = self._read(self._path(HINT))
+        self.version = int(hint)
+        self._hashes = read_hashes(self._read(self._path(HASHES)))
+        path = self._path(self._hashes.newest(hint))
+        for name in self._hashes.files if _local(path) else [_name(path)]:
+            self._require_whole(self._path(name))
+        metadata = FromInputFile.table_metadata(self._io.new_input(path))
+        if metadata.location != self._location:
+            raise ValueError(f"the table is in {metadata.location}")
+        if snapshot := metadata.current_snapshot():
+            self._require_whole(snapshot.manifest_list)
+            for manifest in snapshot.manifests(self._io):
+                self._require_whole(manifest.manifest_path)
+        return Table(("opentrail",), metadata, path, self._io, self)
+
+    def delete(self, locations: Iterable[str]) -> None:
+        """Deletes files of metadata, and before that their hashes."""
+        paths = [*locations]
+        for path in paths:
+            self._hashes.files.pop(_name(path), None)
+        if paths:
+            self._write(HASHES, msgspec.json.encode(self._hashes))
+        for path in paths:
+            with suppress(OSError):
+                self._io.delete(path)
+
+    def _require_whole(self, path: str) -> None:
+        if self._hashes.files[_name(path)] != self._hash(path):
+            raise ValueError(f"{path} is damaged")
+
+    def _hash(self, path: str) -> str:
+        return hashlib.sha256(self._read(path)).hexdigest()
+
+    def _path(self, name: str = "") -> str:
+        return f"{self._location}/metadata/{name}"
+
+    def _read(self, path: str) -> bytes:
+        with self._io.new_input(path).open() as stream:
+            return stream.read()
+
+    def _write(self, name: str, content: bytes) -> None:
+        path = self._path(name)
         if local := _local(path):
             write_durably(local, content)
         else:
@@ -155,26 +216,25 @@ def publish(io: FileIO, location: str, family: str, files: Sequence[str], now: d
                 metadata = transaction.table_metadata.model_copy(update={"schemas": [stored]})
                 for each in parquet_files_to_data_files(io, metadata, iter(added)):
                     overwrite.append_data_file(each)
-        _forget(io, former - _former_metadata(table) - {table.metadata_location})
-        _expire(io, table, now - KEPT)
+        folder.delete(former - _former_metadata(table) - {table.metadata_location})
+        _expire(io, folder, table, now - KEPT)
     return folder.version
 
 
 def _opened(io: FileIO, location: str) -> tuple[Table | None, _Folder]:
-    """Returns the table, None if its metadata cannot be read, and its folder."""
+    """Returns the table, None if it must be made anew, and its folder."""
     folder = _Folder(io, location)
     try:
-        with io.new_input(_metadata(location, _HINT)).open() as stream:
-            folder.version = int(stream.read())
-        path = _metadata(location, f"v{folder.version}.metadata.json")
-        metadata = FromInputFile.table_metadata(io.new_input(path))
-        table = Table(("opentrail",), metadata, path, io, folder)
-        _data_files(table)
-    except (FileNotFoundError, ValueError, ValidationError):
+        return folder.opened(), folder
+    except Exception as error:
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise  # it is not damaged, but away
+        new = _Folder(io, location)
         if local := _local(location):  # readers may look for higher numbers
             shutil.rmtree(local, ignore_errors=True)
-        return None, folder
-    return table, folder
+        else:
+            new.version = folder.version
+        return None, new
 
 
 def _new_metadata(location: str, family: str) -> TableMetadata:
@@ -247,7 +307,7 @@ def _former_metadata(table: Table) -> set[str]:
     return {entry.metadata_file for entry in table.metadata.metadata_log}
 
 
-def _expire(io: FileIO, table: Table, before: datetime) -> None:
+def _expire(io: FileIO, folder: _Folder, table: Table, before: datetime) -> None:
     """Forgets old snapshots, and deletes the files of their metadata."""
     current = table.metadata.current_snapshot_id
     old = [
@@ -262,7 +322,7 @@ def _expire(io: FileIO, table: Table, before: datetime) -> None:
         for each in old:
             expiry.by_id(each.snapshot_id)
     crash_point("iceberg.expired")
-    _forget(io, expired - _metadata_files(io, table.snapshots()))
+    folder.delete(expired - _metadata_files(io, table.snapshots()))
 
 
 def _metadata_files(io: FileIO, snapshots: Iterable[Snapshot]) -> set[str]:
@@ -275,19 +335,13 @@ def _metadata_files(io: FileIO, snapshots: Iterable[Snapshot]) -> set[str]:
     return found
 
 
-def _forget(io: FileIO, locations: Iterable[str]) -> None:
-    for location in locations:
-        with suppress(OSError):
-            io.delete(location)
-
-
 def _local(address: str) -> Path | None:
     """Returns the path of a local address."""
     return Path(address.removeprefix("file://")) if address.startswith("file://") else None
 
 
-def _metadata(location: str, name: str) -> str:
-    return f"{location}/metadata/{name}"
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def main() -> None:
@@ -297,13 +351,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent ignores it
     arm_in_child(("iceberg.written", "iceberg.expired"))
     location, family, *files = sys.argv[1:]
-    publish(
-        PyArrowFileIO(orjson.loads(os.environ.get(ACCESS, "{}"))),
-        location,
-        family,
-        files,
-        datetime.now(UTC),
-    )
+    io = PyArrowFileIO(orjson.loads(os.environ.get(ACCESS, "{}")))
+    publish(io, location, family, files, datetime.now(UTC))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import itertools
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -147,6 +148,26 @@ class QueryFiles:
             path.unlink(missing_ok=True)
         sync_folder(self.folder)
         return size
+
+
+def damaged_results(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yields the damaged files in a folder of queries and results, and the problems."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            query = _query_in(path.read_bytes())
+        except (OSError, ValueError) as error:
+            if path.exists():  # else a running server has deleted it
+                yield path, f"the query cannot be read: {error}"
+            continue
+        rows, expected = path.with_suffix(".rows"), query.statistics and query.statistics.sha256
+        try:
+            is_whole = not expected or sha256_of(rows) == expected
+        except OSError as error:
+            if path.exists():
+                yield rows, f"cannot be read: {error}"
+        else:
+            if not is_whole:
+                yield rows, "its content differs from its hash"
 
 
 class _Stored(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""Verifies all stored events of a data directory: journal segments and sealed files."""
+"""Verifies all files of a data directory from which opentrail answers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from opentrail.adapters.at_rest import reading
+from opentrail.adapters.query_files import damaged_results
 from opentrail.adapters.sealed_file_names import (
     STORES,
     SealedFile,
@@ -23,6 +24,7 @@ from opentrail.adapters.sealed_file_names import (
 from opentrail.adapters.sqlite.salvage import has_hidden_commits
 from opentrail.adapters.sqlite.segments import Segment, ends_of, newest
 from opentrail.adapters.sqlite.verify import chain_at, lost_in, read_verified
+from opentrail.adapters.table_hashes import damaged_in
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.ports.event_store import SharedFile
 from opentrail.ports.journal import UNKNOWN_CHAIN, JournalSource
@@ -121,6 +123,7 @@ class StoreCheck:
         elif segments:
             name, first = segments[0].path.name, segments[0].first
         yield from self._of_stores()
+        yield from self._of_results()
         # Files in S3 are verified when read.
         recorded = sorted([*recorded, *self._indexed()], key=lambda file: file.first)
         yield from _between(recorded, first)
@@ -235,7 +238,9 @@ class StoreCheck:
     # Event data stores
 
     def _of_stores(self) -> Iterator[Damage]:
-        """Verifies the listed files of event data stores, and yields files that are not listed."""
+        """Verifies event data stores and their Iceberg tables, and yields unlisted files."""
+        for table in sorted(self._stores.glob("*/iceberg/metadata")):
+            yield from self._of_table(table)
         paths = {
             path.relative_to(self._stores.parent).as_posix(): path
             for path in sorted(self._stores.glob("*/*.parquet"))
@@ -253,6 +258,21 @@ class StoreCheck:
         if self._replaced is not None and not self._is_live:
             for name in paths.keys() - {*self._replaced, *(file.name for file in self._listed)}:
                 yield Damage(name, "is not in the list of the store's files: opentrail ignores it")
+
+    def _of_table(self, folder: Path) -> Iterator[Damage]:
+        """Verifies the metadata of an Iceberg table, which a running server may be replacing."""
+        problems = [*damaged_in(folder)]
+        for _ in range(_CHECKS if self._is_live and problems else 0):
+            problems = [*damaged_in(folder)]
+        for name, problem in problems:
+            path = (folder / name).relative_to(self._stores.parent)
+            yield Damage(path.as_posix(), f"{problem}: a server makes the Iceberg table anew")
+
+    def _of_results(self) -> Iterator[Damage]:
+        """Verifies stored queries and their results."""
+        folder = self._stores.with_name("queries")
+        for path, problem in damaged_results(folder):
+            yield Damage(f"{folder.name}/{path.name}", f"{problem}: run the query again")
 
     def _problem_of(self, path: Path) -> str | None:
         file = read_name(path)

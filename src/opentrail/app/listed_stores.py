@@ -500,15 +500,15 @@ class ListedStoreFiles:
             addresses = [self._files.address_of(name) for name in names]
             await publish_table(self.table(store), store.family, addresses, self._access())
         except (OSError, RuntimeError, TimeoutError) as error:
-            raise StorageFailed(f"event data store {store.name}: {error}") from error
+            message = f"its Iceberg table {self.table(store)} cannot be written: {error}"
+            raise StorageFailed(message) from error
 
     async def unpublish(self, store: EventDataStore) -> None:
         """Returns once a store has no Iceberg table."""
         if self._files.is_shared:
             await self._delete(store, f"{_TABLES}{store.id}/")
         else:
-            table = self._own / store.id / "iceberg"
-            await asyncio.to_thread(shutil.rmtree, table, ignore_errors=True)
+            await asyncio.to_thread(_remove_folder, self._own / store.id / "iceberg")
 
     async def _delete(self, store: EventDataStore, folder: str) -> None:
         try:
@@ -523,7 +523,7 @@ class ListedStoreFiles:
             await self.unpublish(store)
             await self._delete(store, f"{STORES}{store.id}/")
             if not self._files.is_shared:
-                await asyncio.to_thread(shutil.rmtree, self._own / store.id, ignore_errors=True)
+                await asyncio.to_thread(_remove_folder, self._own / store.id)
             replaced = await self._control.scan(REPLACED, f"{self._scope}{STORES}{store.id}/")
             changes = [Remove(REPLACED, one.key) for one in replaced]
             for series, kind in _KINDS.items():
@@ -533,6 +533,20 @@ class ListedStoreFiles:
                 ]
             await self._control.apply(changes)
             self._problems.pop(store.id, None)
+
+
+def _remove_folder(folder: Path) -> None:
+    """Removes a folder, if it exists.
+
+    Raises:
+        StorageFailed: it cannot be removed.
+    """
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StorageFailed(f"{folder} cannot be removed: {error}") from error
 
 
 def _problem(store: EventDataStore, series: Series, file: SharedFile) -> str:

@@ -153,7 +153,7 @@ def _files_in(folder: Path) -> list[Path]:
 
 def _verify(folder: Path, progress: Progress) -> list[Damage]:
     # A copy may have newer files than its list, which is older.
-    listed = asyncio.run(files_of_stores(folder / "state.db"))
+    listed = asyncio.run(files_of_stores(folder / "state.db", is_live=False))
     check = StoreCheck(
         *(folder / "journal", folder / "history", progress.advance),
         is_live=False,

@@ -28,7 +28,7 @@ from opentrail.app.upstreams import UpstreamCheck
 from opentrail.commands.arguments import add_client
 from opentrail.commands.client import Console, data_dir_of, find
 from opentrail.commands.rendering import print_findings, print_json
-from opentrail.commands.verify_store import key_problems
+from opentrail.commands.verify_store import files_of_stores, key_problems
 from opentrail.core.errors import OpentrailError
 from opentrail.core.version import __version__
 from opentrail.setting_sources import from_environment
@@ -90,6 +90,7 @@ def _findings(options: argparse.Namespace, folder: Path) -> Iterator[Diagnosis]:
         yield from _permissions(folder)
         yield from _keys(folder)
         yield from _inventory(folder, options.accept_losses)
+        yield from _stores(folder)
         yield from _leftovers(folder)
         yield from _disk(folder)
     elif not options.endpoint:
@@ -149,6 +150,19 @@ def _inventory(folder: Path, accepts: bool) -> Iterator[Diagnosis]:
     else:
         text = "restore the lost files, or accept the loss: opentrail doctor --accept-losses"
         yield Diagnosis("warning", "data directory", text)
+
+
+def _stores(folder: Path) -> Iterator[Diagnosis]:
+    """Compares event data stores with the list of their files; `verify-store` reads them."""
+    data = DataDirectory(folder)
+    try:
+        listed = asyncio.run(files_of_stores(data.state, data.is_in_use))
+    except (OpentrailError, OSError):
+        return  # `_inventory` says so
+    for file in listed or ():
+        if file.name and not (folder / file.name).exists():
+            text = f"{file.name} is missing: restore it from a backup"
+            yield Diagnosis("problem", "event data stores", text)
 
 
 async def _standing(data: DataDirectory) -> Standing:

@@ -128,9 +128,9 @@ async def _read_state(data: DataDirectory, is_live: bool, journal: JournalSource
     return _State(findings, positions.written if positions else 0, imported, *files)
 
 
-async def files_of_stores(state: Path) -> list[SharedFile] | None:
-    """Returns the listed files of stores, None without a control store; no server uses it."""
-    async with control_at_rest(state, is_live=False) as control:
+async def files_of_stores(state: Path, is_live: bool) -> list[SharedFile] | None:
+    """Returns the listed files of stores in a data directory; None without a control store."""
+    async with control_at_rest(state, is_live) as control:
         return None if control is None else (await files_of_all(control))[0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,8 @@ from types import MappingProxyType
 from opentrail.adapters.ipc.child import read_output
 from opentrail.adapters.sealed_file_names import SealedFile, read_name
 from opentrail.core.errors import JournalDamaged
+
+log = logging.getLogger(__name__)
 
 #: Exit status of a child that found the journal damaged.
 JOURNAL_DAMAGED = 65
@@ -67,5 +70,8 @@ async def run_child(
     if process.returncode == JOURNAL_DAMAGED:
         raise JournalDamaged(errors.decode(errors="replace").strip(), 0)
     if process.returncode:
-        raise RuntimeError(f"child ended with {process.returncode}: {errors[-300:]!r}")
+        text = errors.decode(errors="replace").strip()
+        log.error("a child process failed", extra={"program": module, "errors": text[-2_000:]})
+        last = text.rpartition("\n")[2][:300]
+        raise RuntimeError(f"child ended with {process.returncode}: {last}")
     return [Path(line) for line in output.decode().splitlines()]
