@@ -235,7 +235,7 @@ def test_damage_to_any_metadata_is_named_and_mended(
         whole.rename(table)
 
 
-def test_copied_table_is_made_anew(tmp_path: Path) -> None:
+def test_copied_table_is_rewritten(tmp_path: Path) -> None:
     table, files = a_table(tmp_path)
     original = {path: path.read_bytes() for path in table.rglob("*") if path.is_file()}
     copy = tmp_path / "copy"

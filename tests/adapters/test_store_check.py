@@ -127,7 +127,7 @@ def test_metadata_of_iceberg_tables_is_verified(world: World) -> None:
     (folder / HINT).write_bytes(b"3")
     (damage,) = findings(world)
     assert damage.file == f"stores/a-store/iceberg/metadata/{HINT}"
-    assert damage.problem.endswith("a server makes the Iceberg table anew")
+    assert damage.problem.endswith("a server rewrites the Iceberg table")
 
 
 def _segment(world: World) -> Path:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +19,7 @@ import boto3
 import pytest
 
 from opentrail.adapters.sealed_file_names import Series, sealed_files
+from opentrail.adapters.table_hashes import HASHES, HINT
 from opentrail.adapters.unrecorded_counts import GapFile
 from opentrail.cli import main
 from opentrail.core.gaps import Gap
@@ -36,6 +39,9 @@ SECONDS = 60.0
 QUIET_SECONDS = 10.0
 #: Records of a file of event history.
 SEALED = 20
+#: Single bits of files of stores and results that are flipped before a check, or before a query.
+FLIPS, ANSWERED_FLIPS = 500, 40
+STATEMENT = "SELECT eventId, requestParameters FROM kept WHERE eventName = 'CreateUser'"
 MOMENT = datetime(2020, 1, 1, tzinfo=UTC)
 ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/evidence"
 
@@ -88,10 +94,38 @@ def fill(folder: Path, upstream: str, imported: Path, flags: tuple[str, ...]) ->
             ("trail", "flush", "evidence"),
         ):
             assert server.opentrail(*arguments).returncode == 0
+        fill_store(server, folder)
         eventually(lambda: list((folder / "history").glob("0*.duckdb")), "a sealed file")
         leave_a_tail(server, folder)
         assert server.stop() == 0
     GapFile(folder / "lost").keep(Gap(3, MOMENT, MOMENT, "the disk was full"))
+
+
+def fill_store(server: Opentrail, folder: Path) -> str:
+    """Makes a store with recorded and copied events, its table and a result; returns its id."""
+    cloudtrail = server.boto("cloudtrail")
+    store = cloudtrail.create_event_data_store(Name="kept", TerminationProtectionEnabled=False)
+    for number in range(20):
+        server.boto("iam").create_user(UserName=f"{folder.name}-kept-{number}")
+    source = {
+        "S3LocationUri": f"s3://bucket-{folder.name}",
+        "S3BucketRegion": "us-east-1",
+        "S3BucketAccessRoleArn": "arn:aws:iam::123456789012:role/any",
+    }
+    begun = cloudtrail.start_import(
+        Destinations=[store["EventDataStoreArn"]], ImportSource={"S3": source}
+    )
+    eventually(
+        lambda: cloudtrail.get_import(ImportId=begun["ImportId"])["ImportStatus"] == "COMPLETED",
+        "an import",
+    )
+    cloudtrail.enable_federation(
+        EventDataStore=store["EventDataStoreArn"],
+        FederationRoleArn="arn:aws:iam::123456789012:role/any",
+    )
+    eventually(lambda: list(folder.glob(f"stores/*/iceberg/metadata/{HINT}")), "an Iceberg table")
+    assert server.opentrail("query", STATEMENT).returncode == 0
+    return str(store["EventDataStoreArn"]).rpartition("/")[2]
 
 
 def leave_a_tail(server: Opentrail, folder: Path) -> None:
@@ -173,6 +207,15 @@ FILES = (
     r"keys/signing-.*\.pem",
     r"insights/baselines\.snapshot",
     r"lost/.*\.json",
+    r"stores/.*/0\d+-.*\.parquet",
+    r"stores/.*/import-.*\.parquet",
+    r"stores/.*/iceberg/metadata/version-hint\.text",
+    r"stores/.*/iceberg/metadata/sha256\.json",
+    r"stores/.*/iceberg/metadata/v\d+\.metadata\.json",
+    r"stores/.*/iceberg/metadata/snap-.*\.avro",
+    r"stores/.*/iceberg/metadata/.*-m\d+\.avro",
+    r"queries/.*\.json",
+    r"queries/.*\.rows",
 )
 ALL = ("start", "health", "verify", "doctor")
 HEALED = "the other copy and the data are there; the next start makes the file again"
@@ -196,6 +239,11 @@ HARMLESS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
     (r"history/spare\.note", ".*", ALL, "it is written whole before an expiry"),
     (r"history/0.*", "remove", ALL, "the journal still has its positions; else it is a gap"),
     (r"history/0.*", ".*", ("health", "doctor"), "it is sealed from the journal again"),
+    (r"stores/.*/0.*", ".*", ("health", "doctor"), "it is written from the journal again"),
+    (r"stores/.*/version-hint\.text", "swap", ALL, "the number in it is the same"),
+    (r"stores/.*/iceberg/.*", ".*", ("health", "doctor"), "the server rewrites the table"),
+    (r"queries/.*\.json", "remove", ALL, "the query is gone, as after a week"),
+    (r"queries/.*", ".*", ("health", "doctor"), "only reading this result fails"),
 )
 
 
@@ -394,3 +442,67 @@ def test_every_check_names_damage_to_any_file(
         assert row.health or row.start
     if "doctor" not in silent:
         assert row.doctor
+
+
+# Single bits
+
+
+def queried_files(folder: Path) -> list[Path]:
+    """Returns the files of stores, their tables and results."""
+    found = [*(folder / "stores").rglob("*"), *(folder / "queries").rglob("*")]
+    return sorted(path for path in found if path.is_file())
+
+
+@contextmanager
+def flipped(path: Path, chance: random.Random) -> Iterator[None]:
+    """Flips a bit of a file for a while."""
+    whole = path.read_bytes()
+    content = bytearray(whole)
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    path.write_bytes(content)
+    yield
+    path.write_bytes(whole)
+
+
+def test_any_flipped_bit_of_a_queried_file_is_named(
+    tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chance, folder = random.Random(1), tmp_path / "data"
+    shutil.copytree(world.folder, folder)
+    files = queried_files(folder)
+    for _ in range(FLIPS):
+        path = chance.choice(files)
+        with flipped(path, chance):
+            # If it has the hashes, another file seems to be damaged.
+            named = path.parent if path.name == HASHES else path
+            assert named.relative_to(folder).as_posix() in verified(folder, capsys)
+    for gap in (folder / "lost").iterdir():
+        gap.unlink()
+    assert verified(folder, capsys) == ""
+
+
+def test_query_over_a_flipped_bit_answers_right_or_fails(tmp_path: Path, world: World) -> None:
+    chance, folder = random.Random(2), tmp_path / "data"
+    shutil.copytree(world.folder, folder)
+    server = Opentrail(folder, *world.flags)
+    try:
+        server.start()
+        (query,) = (path.stem for path in folder.glob("queries/*.json"))
+        asked = (("query", STATEMENT), ("query", "--id", query))
+
+        def answers() -> list[tuple[int, list[str]]]:
+            done = [server.opentrail(*each, "--json") for each in asked]
+            return [(one.returncode, sorted(one.stdout.splitlines())) for one in done]
+
+        right = answers()
+        assert [code for code, _ in right] == [0, 0]
+        failed = 0
+        for _ in range(ANSWERED_FLIPS):
+            with flipped(chance.choice(queried_files(folder)), chance):
+                for answer, expected in zip(answers(), right, strict=True):
+                    assert answer[0] != 0 or answer == expected
+                    failed += answer[0] != 0
+        assert failed > 0
+        assert answers()[0] == right[0]  # the damaged result stays failed
+    finally:
+        server.close()

@@ -222,7 +222,7 @@ def publish(io: FileIO, location: str, family: str, files: Sequence[str], now: d
 
 
 def _opened(io: FileIO, location: str) -> tuple[Table | None, _Folder]:
-    """Returns the table, None if it must be made anew, and its folder."""
+    """Returns the table, None if it must be rewritten, and its folder."""
     folder = _Folder(io, location)
     try:
         return folder.opened(), folder

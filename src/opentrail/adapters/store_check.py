@@ -266,7 +266,7 @@ class StoreCheck:
             problems = [*damaged_in(folder)]
         for name, problem in problems:
             path = (folder / name).relative_to(self._stores.parent)
-            yield Damage(path.as_posix(), f"{problem}: a server makes the Iceberg table anew")
+            yield Damage(path.as_posix(), f"{problem}: a server rewrites the Iceberg table")
 
     def _of_results(self) -> Iterator[Damage]:
         """Verifies stored queries and their results."""

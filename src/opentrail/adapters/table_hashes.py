@@ -40,7 +40,7 @@ def read_hashes(content: bytes) -> TableHashes:
     """Returns the hashes in a file.
 
     Raises:
-        msgspec.MsgspecError: it has none.
+        ValueError: it has none.
     """
     return msgspec.json.decode(content, type=TableHashes)
 
@@ -49,7 +49,7 @@ def damaged_in(folder: Path) -> Iterator[tuple[str, str]]:
     """Yields the names of missing and damaged files in a folder of metadata, and the problems."""
     try:
         hashes = read_hashes((folder / HASHES).read_bytes())
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, ValueError) as error:
         yield HASHES, f"cannot be read: {error}"
         return
     try:
