@@ -18,6 +18,7 @@ from typing import Any
 import boto3
 import botocore.exceptions
 import pytest
+from botocore.config import Config
 
 from tests.live.processes import (
     Opentrail,
@@ -29,6 +30,7 @@ from tests.live.processes import (
     run_opentrail,
     until_well,
 )
+from tests.live.test_sql import finished
 from tests.stub_upstream import StubUpstream
 
 pytestmark = [pytest.mark.anomaly, pytest.mark.live]
@@ -158,6 +160,35 @@ def test_full_disk_refuses_calls_until_there_is_room(small_disk: Path) -> None:
         names = [given.get("userName") for given in parameters]
         assert names.count("before") == names.count("after") == 1
         assert "refused" not in names
+
+
+def test_each_door_says_that_the_disk_is_full(small_disk: Path) -> None:
+    with opentrail_server(small_disk / "data", "--upstream", NOBODY) as server:
+        cloudtrail = server.boto("cloudtrail")
+        athena = boto3.client(
+            "athena",
+            "us-east-1",
+            endpoint_url=f"{server.url}/athena",
+            aws_access_key_id="x",
+            aws_secret_access_key="x",
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+        statement = "SELECT count(*) FROM event_history"
+        assert finished(cloudtrail, statement)["QueryStatus"] == "FINISHED"
+        fill(small_disk)
+        doors = {
+            "StartQuery": lambda: cloudtrail.start_query(QueryStatement=statement),
+            "CreateEventDataStore": lambda: cloudtrail.create_event_data_store(Name="a-store"),
+            "StartQueryExecution": lambda: athena.start_query_execution(QueryString=statement),
+        }
+        for name, call in doors.items():
+            with pytest.raises(botocore.exceptions.ClientError, match="disk is full") as error:
+                eventually(lambda: call() and None, name)  # noqa: B023
+            assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+        asked = server.opentrail("query", statement)
+        assert asked.returncode != 0
+        assert "the server's disk is full" in asked.stderr
+        assert "Traceback" not in server.output
 
 
 @pytest.mark.campaign

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
 
 from opentrail.adapters.journal_source import open_source
+from opentrail.adapters.postgres.database import SharedDatabase
 from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.postgres.source import PostgresJournalSource
 from opentrail.adapters.sqlite import SqliteJournal
@@ -127,3 +129,30 @@ async def test_a_source_may_be_opened_by_its_address(opener: Opener) -> None:
         again = open_source(source.address)
         assert again.address == source.address
         assert list(again.read_range(1, 3)) == list(source.read_range(1, 3)) != []
+
+
+def busy_segments(folder: Path) -> list[Path]:
+    """Returns the segments whose log cannot be emptied."""
+    busy = []
+    for path in folder.glob("*.db"):
+        with closing(sqlite3.connect(path)) as segment:
+            if segment.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                busy.append(path)
+    return busy
+
+
+@asynchronous
+async def test_paused_reader_holds_no_transaction_open(opener: Opener, tmp_path: Path) -> None:
+    """A query may take an hour: until then, no segment could be trimmed and no table vacuumed."""
+    async with opened(opener) as (journal, source):
+        await append_one_by_one(journal, 30)
+        reading = source.read_range(1, 30, batch=5)
+        count = len(next(reading))
+        if isinstance(source, PostgresJournalSource):
+            database = SharedDatabase(source.address)
+            open_now = "SELECT count(*) FROM pg_stat_activity WHERE backend_xmin IS NOT NULL"
+            others = f"{open_now} AND datname = current_database() AND pid <> pg_backend_pid()"
+            assert await database.run(lambda transaction: transaction.rows(others)) == [(0,)]
+            await database.close()
+        assert not await asyncio.to_thread(busy_segments, tmp_path)
+        assert 0 < count < count + sum(map(len, reading)) == 30

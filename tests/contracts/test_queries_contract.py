@@ -29,6 +29,10 @@ def _files(folder: Path) -> QueryFiles:
     return QueryFiles(folder / "queries")
 
 
+async def is_one(server: str) -> bool:
+    return server == "one"
+
+
 class OneServer:
     """Queries in files."""
 
@@ -46,11 +50,11 @@ class TwoServers:
     def __init__(self, folder: Path) -> None:
         control = MemoryControl()
         self.files = _files(folder)
-        self.store: QueryStore = SharedQueries(control, self.files, "one")
+        self.store: QueryStore = SharedQueries(control, self.files, "one", is_one)
         self._control, self._folder = control, folder
 
     def restarted(self) -> QueryStore:
-        return SharedQueries(self._control, QueryFiles(self._folder / "other"), "two")
+        return SharedQueries(self._control, QueryFiles(self._folder / "other"), "two", is_one)
 
 
 Servers = OneServer | TwoServers

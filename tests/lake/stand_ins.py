@@ -71,6 +71,7 @@ class MemoryQueries:
         self.server = server
         self.stored: dict[str, StoredQuery] = {} if stored is None else stored
         self.result_bytes = 6
+        self.running = {"", "one", "two"}
         #: Reads and writes that still fail.
         self.failures = 0
 
@@ -81,6 +82,9 @@ class MemoryQueries:
 
     async def open(self) -> list[StoredQuery]:
         return await self.all()
+
+    async def is_running(self, server: str) -> bool:
+        return server in self.running
 
     async def all(self) -> list[StoredQuery]:
         return sorted(self.stored.values(), key=lambda query: query.created)

@@ -305,6 +305,19 @@ async def test_restart_of_a_server_leaves_queries_of_others() -> None:
 
 
 @asynchronous
+async def test_query_of_a_stopped_server_fails() -> None:
+    cluster = Cluster()
+    query = await cluster.one.started("slow")
+    waiting = asyncio.create_task(cluster.two.queries.wait(query, 60))
+    cluster.two.store.running.remove("one")
+    found = await waiting
+    assert (found.status, found.error) == ("FAILED", "the server stopped while the query ran")
+    assert [each.status for each in await cluster.two.queries.of(ACCOUNT)] == ["FAILED"]
+    assert (await cluster.one.queries.find(query.id, ACCOUNT)).status == "RUNNING"
+    await cluster.one.queries.close()
+
+
+@asynchronous
 async def test_query_of_a_lost_server_times_out() -> None:
     cluster = Cluster()
     query = await cluster.one.started("slow")

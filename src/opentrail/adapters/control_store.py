@@ -32,6 +32,7 @@ from opentrail.adapters.databases import (
 from opentrail.core.errors import (
     Conflict,
     DataTooNew,
+    DiskFull,
     OpentrailError,
     StorageFailed,
     StoreUnreachable,
@@ -438,7 +439,8 @@ class SqlControl:
             ) from error.__cause__
         except DatabaseError as error:
             self._unreachable_at = None
-            raise StorageFailed(f"state store failed: {error}") from error.__cause__
+            failure = DiskFull if "disk is full" in str(error) else StorageFailed
+            raise failure(f"state store failed: {error}") from error.__cause__
 
 
 def _change(transaction: Transaction, change: StoreWrite) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import itertools
 import logging
@@ -18,7 +19,7 @@ import msgspec
 import orjson
 
 from opentrail.adapters.files import sha256_of, sync_folder, write_durably
-from opentrail.core.errors import QueryFailed
+from opentrail.core.errors import DiskFull, QueryFailed, StorageFailed
 from opentrail.ports.queries import Row, StoredQuery
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,9 @@ class QueryFiles:
         except ValueError as error:
             raise QueryFailed(f"query {query_id} is damaged ({error}): run it again") from error
 
+    async def is_running(self, _server: str) -> bool:
+        return True  # it is this one
+
     async def publish(self, query_id: str) -> None:
         pass
 
@@ -93,7 +97,11 @@ class QueryFiles:
         path = self.folder / f"{query.id}.json"
         content = msgspec.json.encode(query)
         stored = {"sha256": hashlib.sha256(content).hexdigest(), "query": msgspec.Raw(content)}
-        await asyncio.to_thread(write_durably, path, msgspec.json.encode(stored))
+        try:
+            await asyncio.to_thread(write_durably, path, msgspec.json.encode(stored))
+        except OSError as error:
+            failure = DiskFull if error.errno == errno.ENOSPC else StorageFailed
+            raise failure(f"query {query.id} cannot be stored: {error}") from error
 
     async def rows(self, query: StoredQuery, first: int, limit: int) -> list[Row]:
         try:

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import contextlib
 import zlib
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from opentrail.adapters.files import write_durably
@@ -31,14 +32,22 @@ class SharedQueries:
         control: keeps queries and results.
         files: this server's copies of results.
         server: this server's installation.
+        is_running: returns whether the server with an installation runs.
     """
 
     max_bytes = 512 << 20
 
-    def __init__(self, control: ControlStore, files: QueryFiles, server: str) -> None:
+    def __init__(
+        self,
+        control: ControlStore,
+        files: QueryFiles,
+        server: str,
+        is_running: Callable[[str], Awaitable[bool]],
+    ) -> None:
         self._control = control
         self._files = files
         self.server = server
+        self._is_running = is_running
         self._queries = Collection(control, QUERY, Codec.of(StoredQuery))
 
     async def open(self) -> list[StoredQuery]:
@@ -55,6 +64,9 @@ class SharedQueries:
 
     async def put(self, query: StoredQuery) -> None:
         await self._queries.put(query.id, query)
+
+    async def is_running(self, server: str) -> bool:
+        return await self._is_running(server)
 
     async def publish(self, query_id: str) -> None:
         content = await asyncio.to_thread(self._packed, self._files.result(query_id))

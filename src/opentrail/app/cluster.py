@@ -315,6 +315,12 @@ class Cluster:
         stored = await self._control.get(*_NEEDED)
         return None if stored is None else int(stored.document["after"])
 
+    async def is_running(self, node: str) -> bool:
+        """Returns whether a server has a recent heartbeat."""
+        servers = await self.servers()
+        now = self._now()
+        return any(server.node == node and not server.is_lost(now) for server in servers)
+
     async def has_running_others(self) -> bool:
         """Returns whether another server runs."""
         servers = await self.servers()

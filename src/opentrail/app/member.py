@@ -177,7 +177,8 @@ class Member:
 
     def query_store(self, files: QueryFiles) -> QueryStore:
         """Returns the queries of all servers, in the control store."""
-        return SharedQueries(self._control, files, self._inventory.installation)
+        own = self._inventory.installation
+        return SharedQueries(self._control, files, own, self.cluster.is_running)
 
     def store_files(self, journal: TrimmedJournal) -> StoreFiles | None:
         """Returns files in S3, if the servers share files there."""

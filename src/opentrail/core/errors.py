@@ -62,6 +62,16 @@ class StoreUnreachable(StorageFailed):
     public_text = _UNREACHABLE.format("the control store")
 
 
+#: A reason that clients may read.
+DISK_FULL = "the server's disk is full"
+
+
+class DiskFull(StoreUnreachable):
+    """Nothing more can be stored; a later attempt may succeed."""
+
+    public_text = f"The request has failed: {DISK_FULL}. Try again later."
+
+
 class FilesUnreachable(StoreUnreachable):
     """Files of event history in S3 cannot be read; a later attempt may succeed."""
 

@@ -60,6 +60,7 @@ _ACTIVE: tuple[QueryStatus, ...] = ("QUEUED", "RUNNING")
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: Seconds between attempts to deliver a result, or to store the end of a query.
 _RETRIES = (1, 10, 60, 600, 3_600)
+_STOPPED = "the server stopped while the query ran"
 _FindTables = Callable[[], Awaitable[QueryTables]]
 
 
@@ -103,7 +104,7 @@ class Queries:
             if query.server != self._store.server:
                 continue
             if query.status in _ACTIVE:
-                await self._end(query, "FAILED", "the server stopped while the query ran")
+                await self._end(query, "FAILED", _STOPPED)
             elif query.place and query.status == "FINISHED" and query.place.status == "PENDING":
                 self._follow(query.id, self._deliver(query, query.place))
         await self._expire()
@@ -217,13 +218,15 @@ class Queries:
         try:
             await self._store.put(query)
             status, error = await self._ended(query, tables, translated, progressed)
-        except StatementRefused as refused:
-            await self._store.delete(query.id)
-            if not valid.done():
-                valid.set_exception(refused)
-            return
         except asyncio.CancelledError:
             status, error = "CANCELLED", None
+        except OpentrailError as failed:
+            if not valid.done():  # the caller of `start` gets the error
+                with contextlib.suppress(OpentrailError):
+                    await self._store.delete(query.id)
+                valid.set_exception(failed)
+                return
+            status, error = "FAILED", str(failed)
         except Exception as failed:  # a bug must not leave a query running
             log.exception("a query failed unexpectedly")
             status, error = "FAILED", f"the query failed: {failed!r}"
@@ -351,18 +354,24 @@ class Queries:
             query = await self._store.get(query_id)
         if query is None or query.owner != owner:
             raise CloudTrailError("QueryIdNotFoundException", f"Query {query_id} does not exist.")
-        return self._in_time(query)
+        return await self._in_time(query)
 
     async def of(self, owner: str) -> list[StoredQuery]:
         """Returns the queries of an owner, newest first."""
-        own = [self._in_time(query) for query in await self._store.all() if query.owner == owner]
+        every = await self._store.all()
+        own = [await self._in_time(query) for query in every if query.owner == owner]
         return sorted(own, key=lambda query: -query.created)
 
-    def _in_time(self, query: StoredQuery) -> StoredQuery:
-        """Returns a query, as timed out if its server did not end it in time."""
+    async def _in_time(self, query: StoredQuery) -> StoredQuery:
+        """Returns a query, as failed if its server stopped, or did not end it in time."""
+        if query.status not in _ACTIVE or query.id in self._active:
+            return query
         until = query.created + 2 * _DEADLINE.total_seconds()
-        if query.status in _ACTIVE and self._clock.now().timestamp() > until:
-            return replace(query, status="TIMED_OUT", error="the server stopped", ended=until)
+        now = self._clock.now().timestamp()
+        if now > until:
+            return replace(query, status="TIMED_OUT", error=_STOPPED, ended=until)
+        if not await self._store.is_running(query.server):
+            return replace(query, status="FAILED", error=_STOPPED, ended=now)
         return query
 
     async def wait(self, query: StoredQuery, seconds: float) -> StoredQuery:

@@ -151,6 +151,10 @@ class QueryStore(Protocol):
         """Return a stored query."""
         ...
 
+    async def is_running(self, server: str) -> bool:
+        """Return whether a server that ran a query still runs."""
+        ...
+
     async def put(self, query: StoredQuery) -> None:
         """Store a query durably."""
         ...

@@ -53,6 +53,7 @@ from opentrail.adapters.sealed_file_names import (
 )
 from opentrail.adapters.system import sync, tune_garbage_collection
 from opentrail.core.errors import (
+    DISK_FULL,
     FilesChanged,
     FilesUnreachable,
     OpentrailError,
@@ -263,6 +264,8 @@ def _print(answer: dict[str, Any]) -> None:
 def _failure(error: Exception, job: Job) -> str:
     if isinstance(error, MemoryError):
         return "Query exceeded its memory"
+    if "No space left on device" in str(error):
+        return DISK_FULL
     return _reason(error, job.store_files) if isinstance(error, duckdb.Error) else str(error)
 
 

@@ -161,7 +161,8 @@ class CloudTrailApi:
             return _error(error.status, error.code, error.message, False)
         except OpentrailError as error:
             log.error("operation failed", extra={"error": str(error)})
-            return _error(500, "InternalServerException", INTERNAL_FAILURE, False)
+            message = getattr(error, "public_text", INTERNAL_FAILURE)
+            return _error(500, "InternalServerException", message, False)
         return _respond(200, found)
 
     async def _stores_read(self, arguments: Json, own: Any) -> list[CloudTrailArn] | None:
