@@ -176,14 +176,14 @@ def test_each_door_says_that_the_disk_is_full(small_disk: Path) -> None:
         statement = "SELECT count(*) FROM event_history"
         assert finished(cloudtrail, statement)["QueryStatus"] == "FINISHED"
         fill(small_disk)
-        doors = {
+        doors: dict[str, Callable[[], Any]] = {
             "StartQuery": lambda: cloudtrail.start_query(QueryStatement=statement),
             "CreateEventDataStore": lambda: cloudtrail.create_event_data_store(Name="a-store"),
             "StartQueryExecution": lambda: athena.start_query_execution(QueryString=statement),
         }
         for name, call in doors.items():
             with pytest.raises(botocore.exceptions.ClientError, match="disk is full") as error:
-                eventually(lambda: call() and None, name)  # noqa: B023
+                eventually(lambda: call() is None, name)  # noqa: B023
             assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
         asked = server.opentrail("query", statement)
         assert asked.returncode != 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import re
@@ -15,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.adapters.table_hashes import HINT
 from tests.forgetful_disk import Call, Disk, calls, strace
-from tests.live.processes import Opentrail
+from tests.live.processes import Opentrail, eventually
+from tests.live.test_stores import create
 from tests.stub_upstream import RawRequest, StubUpstream
 
 pytestmark = [pytest.mark.anomaly, pytest.mark.live, pytest.mark.slow]
@@ -27,6 +30,11 @@ CALLS_PER_SECOND, SECONDS, CONNECTIONS = 500, 6, 16
 FLAGS = ("--history-seal-records", "500", "--insights", "off")
 #: The end of the journal may be torn: the torn records look damaged, but nobody acknowledged them.
 TORN = "lost: the newest segment of the journal is damaged"
+IN_STORE = """
+    SELECT element_at(requestParameters, 'userName') AS name, count(*) AS n FROM everything
+    WHERE eventName = 'CreateUser' GROUP BY 1
+"""
+ROLE = "arn:aws:iam::123456789012:role/any"
 _USER = re.compile(rb"UserName=(\d+)")
 _ACKNOWLEDGED = re.compile(rb"<User>(\d+)</User>")
 
@@ -85,7 +93,9 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Traced:
                 if "PTRACE" not in server.output:
                     raise
                 pytest.skip(f"strace may not trace here: {server.output}")
+            store = create(server.boto("cloudtrail"), "everything")
             asyncio.run(send_calls(int(server.url.rpartition(":")[2])))
+            fill_store(server, store)
             assert server.opentrail("query", "SELECT count(*) FROM event_history").returncode == 0
             assert (
                 server.opentrail("directory", "add", "AKIAEXAMPLE", "--user", "Ann").returncode == 0
@@ -104,11 +114,22 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Traced:
     return Traced(top / "data", trace, acknowledged)
 
 
+def fill_store(server: Opentrail, store: str) -> None:
+    """Returns once the calls are in a store's file, and in its Iceberg table."""
+    server.boto("cloudtrail").enable_federation(EventDataStore=store, FederationRoleArn=ROLE)
+    table = server.data_dir / "stores" / store[-36:] / "iceberg" / "metadata"
+    eventually((table / HINT).exists, "the store is published")
+
+
 def cuts(traced: Traced, count: int) -> Iterator[tuple[Path, set[str]]]:
     """Yields folders as cuts leave them, each with the users of the acknowledged calls."""
     choose = random.Random(SEED)
-    first, last = min(traced.acknowledged), max(traced.acknowledged)
-    moments = sorted(choose.sample(range(first, last), count))
+    first, last, end = min(traced.acknowledged), max(traced.acknowledged), len(traced.trace)
+    # A third is later, while the store is written.
+    late = count // 3
+    moments = sorted(
+        [*choose.sample(range(first, last), count - late), *choose.sample(range(last, end), late)]
+    )
     disk = Disk(traced.folder)
     users: set[str] = set()
     for number, call in enumerate(traced.trace):
@@ -122,8 +143,14 @@ def cuts(traced: Traced, count: int) -> Iterator[tuple[Path, set[str]]]:
             users.add(traced.acknowledged[number])
 
 
+def in_store(server: Opentrail) -> Counter[str]:
+    done = server.opentrail("query", "--json", IN_STORE)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    return Counter({row["name"]: int(row["n"]) for row in rows})
+
+
 @pytest.mark.parametrize(
-    "count", [2, pytest.param(30, marks=pytest.mark.campaign, id="thirty cuts")]
+    "count", [3, pytest.param(30, marks=pytest.mark.campaign, id="thirty cuts")]
 )
 def test_power_cut_keeps_each_acknowledged_call(traced: Traced, count: int) -> None:
     for folder, users in cuts(traced, count):
@@ -136,6 +163,7 @@ def test_power_cut_keeps_each_acknowledged_call(traced: Traced, count: int) -> N
             )
             assert users - found.keys() == set()
             assert {user for user, times in found.items() if times > 1} == set()
+            assert in_store(server) == found
             *problems, _ = server.opentrail("verify-store").stdout.splitlines()
             assert [text for text in problems if not text.endswith(TORN)] == []
         finally:
@@ -153,5 +181,14 @@ def test_each_replaced_file_is_durable(traced: Traced) -> None:
             replaced.add(new)
         disk.apply(call)
     names = {Path(path).relative_to(traced.folder).parts[0] for path in replaced}
-    assert names >= {"history", "inventory.json", "keys", "lost", "queries", "version", "written"}
+    assert names >= {
+        "history",
+        "inventory.json",
+        "keys",
+        "lost",
+        "queries",
+        "stores",
+        "version",
+        "written",
+    }
     assert replaced & disk.unsynced_names() == set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
@@ -13,6 +14,7 @@ from pyiceberg.table import StaticTable
 
 from opentrail.adapters.sealed_file_names import SealedFile, read_name
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_seaweedfs
+from opentrail.lake.store_registry import QUOTA
 from tests.live import test_channels as channels
 from tests.live.processes import Opentrail, eventually, moto_server
 from tests.live.test_cluster import MASTER_KEY
@@ -246,3 +248,28 @@ def test_another_worker_continues_the_files_of_a_store(servers: Servers, point: 
         seconds=ROUNDS_SECONDS,
     )
     assert counted(two, "everything") == ["5000", "5000"]
+
+
+def test_one_of_three_servers_gets_a_name(servers: Servers) -> None:
+    """In each Region, three servers create stores of the same names concurrently."""
+    servers.s3.create_bucket(Bucket="history")
+    three = [servers.start(name) for name in ("one", "two", "three")]
+    regions = ("us-east-1", "us-west-2", "eu-west-1", "eu-central-1", "ap-south-1")
+
+    def attempt(server: Opentrail, region: str, name: str) -> str:
+        try:
+            create(server.boto("cloudtrail", region=region), name)
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
+        return "created"
+
+    with ThreadPoolExecutor(len(three)) as threads:
+        for region in regions:
+            for number in range(QUOTA + 1):
+                calls = [threads.submit(attempt, each, region, f"store-{number}") for each in three]
+                outcomes = sorted(call.result() for call in calls)
+                assert outcomes.count("created") == (number < QUOTA), outcomes
+            found = three[0].boto("cloudtrail", region=region).list_event_data_stores()
+            names = [each["Name"] for each in found["EventDataStores"]]
+            expected = ["event_history", *(f"store-{number}" for number in range(QUOTA))]
+            assert sorted(names) == sorted(expected)

@@ -5,8 +5,8 @@
 The table has exactly these Parquet files. LOCATION and FILE are addresses: `file:///…` or
 `s3://BUCKET/…`, and FAMILY is `EventDataStore.family`. The metadata is named as in a Hadoop table,
 so no catalog is needed: `metadata/v3.metadata.json`, with the number in
-`metadata/version-hint.text`. The file `metadata/sha256.json` has the hashes. Damaged metadata, and
-that of a table elsewhere, of which this is a copy, is replaced.
+`metadata/version-hint.text`. The file `metadata/sha256.json` has the hashes. Damaged
+metadata is replaced, and so is a copy of another table's.
 
 In the files, the members of rows have numbers instead of names: `schema.name-mapping.default` has
 both.

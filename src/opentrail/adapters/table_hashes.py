@@ -1,4 +1,4 @@
-"""SHA-256 hashes of the metadata files of an Iceberg table, in a file beside them.
+"""SHA-256 hashes of the metadata files of an Iceberg table, in another file.
 
 A publication adds the hashes of new files, writes the number of the newest metadata to
 `version-hint.text`, and then to `TableHashes.version`.
@@ -27,7 +27,7 @@ class TableHashes(msgspec.Struct, forbid_unknown_fields=True):
         """Returns the name of the newest metadata, by the content of `version-hint.text`.
 
         Raises:
-            ValueError: the number is not one that a publication leaves.
+            ValueError: no publication leaves this number.
         """
         number = int(hint)
         name = f"v{number}.metadata.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import re
@@ -61,6 +62,7 @@ pytestmark = pytest.mark.slow
 ID = "0a1b2c3d-0000-4000-8000-00000000000a"
 OTHER = "210987654321"
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+FAR_AHEAD = datetime(9999, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 #: Begins the keys of the lists.
 SCOPE = "installation/"
@@ -508,6 +510,10 @@ def test_damaged_file_is_named_until_restored_or_accepted(
     accept(world, problem(world, store))
     world.tend(store, 30)
     assert world.ids(store, 30) == ids_of(*range(11, 31))
+    # A trail's log file has them.
+    log_file = gzip.compress(json.dumps({"Records": numbered(1, 15)}).encode())
+    add(world, store, [LogFile("s3://bucket/a.json.gz", log_file)], (LONG_AGO, FAR_AHEAD))
+    assert world.ids(store, 30) == ids_of(*range(1, 31))
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
