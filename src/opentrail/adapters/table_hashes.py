@@ -47,13 +47,17 @@ def read_hashes(content: bytes) -> TableHashes:
 
 def damaged_in(folder: Path) -> Iterator[tuple[str, str]]:
     """Yields the names of missing and damaged files in a folder of metadata, and the problems."""
+    hint = folder / HINT
+    if not hint.exists() and not (folder / HASHES).exists():
+        return  # it is not published yet
     try:
         hashes = read_hashes((folder / HASHES).read_bytes())
     except (OSError, ValueError) as error:
         yield HASHES, f"cannot be read: {error}"
         return
     try:
-        hashes.newest((folder / HINT).read_bytes())
+        if hashes.version or hint.exists():
+            hashes.newest(hint.read_bytes())
     except (OSError, ValueError) as error:
         yield HINT, str(error)
     for name, digest in hashes.files.items():
