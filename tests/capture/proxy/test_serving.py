@@ -10,10 +10,14 @@ import sqlite3
 import sys
 import termios
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from opentrail.capture.proxy.endpoint import ApiAnswer
+from opentrail.core.errors import RecordRefused
+from opentrail.core.event import NewEntry
 from tests.capture.proxy.wires import (
     GET,
     TIMEOUT_SECONDS,
@@ -242,6 +246,68 @@ def test_a_late_body_names_a_refused_call(tmp_path: Path) -> None:
         recorded = journalled(server.data_dir)
         assert [r["eventName"] for r in recorded] == ["CreateUser", *["UnknownOperation"] * 2]
         assert recorded[0]["requestParameters"] == {"userName": "xy"}
+
+
+class RefusingJournal(MemoryJournal):
+    """Refuses the record of a call that has taken effect."""
+
+    async def append(self, entries: Sequence[NewEntry]) -> int:
+        raise RecordRefused("no disk")
+
+
+async def no_answer(*_request: object) -> ApiAnswer:
+    raise KeyError("a bug")
+
+
+async def an_answer(*_request: object) -> ApiAnswer:
+    return ApiAnswer(200, [], b"{}")
+
+
+def an_api_call() -> str:
+    target = "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.StopLogging"
+    head = f"POST / HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('cloudtrail')}\r\n"
+    return f"{head}X-Amz-Target: {target}\r\nContent-Length: 2\r\n\r\n{{}}"
+
+
+@pytest.mark.parametrize(
+    ("request_text", "failure", "refuses"),
+    [
+        (GET, "the disk is full", False),
+        (an_api_call(), "the disk is full", False),
+        (GET, None, True),
+        (an_api_call(), None, True),
+        (an_api_call(), None, False),
+        ("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: x\r\n\r\n", None, False),
+        ("GET / HTTP/1.1\r\nHost: h\r\nHost: i\r\n\r\n", None, False),
+    ],
+)
+def test_answer_announces_the_end_of_its_connection(
+    request_text: str, failure: str | None, refuses: bool
+) -> None:
+    """Otherwise a client's next call would fail."""
+
+    def answering(wire: Wire) -> None:
+        wire.request()
+        wire.send(ok())
+
+    async def story(port: int) -> None:
+        journal = RefusingJournal() if refuses else MemoryJournal()
+        journal.failure = failure
+        answer = an_answer if refuses else no_answer
+        async with endpoint(journal, port, answer) as (own_port, _):
+            reader, writer = await asyncio.open_connection("127.0.0.1", own_port)
+            writer.write(request_text.encode())
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
+            await reader.readexactly(length)
+            assert int(head.split()[1]) >= 400
+            writer.write(GET.encode())
+            goes_on = bool(await reader.read(1))
+            assert goes_on != ("connection: close" in head)
+            writer.close()
+
+    with scripted(answering) as upstream:
+        run(story(int(upstream.url.rpartition(":")[2])))
 
 
 def test_sigterm_lets_a_call_finish_and_exits_0(tmp_path: Path) -> None:

@@ -443,17 +443,19 @@ class Call:
 
     # Errors that opentrail answers itself
 
-    def turn_away(self, refusal: Refusal, kind: str) -> bool:
+    def turn_away(self, refusal: Refusal, kind: str, *, is_last: bool = False) -> bool:
         """Answers with an error and without a record, and counts the call as `kind`.
 
         Returns whether the connection may be used again.
         """
         self.endpoint.metrics.refused.labels(kind).inc()
-        self.write_refusal(refusal)
+        self.write_refusal(refusal, is_last=is_last)
         self.incoming.body.take()  # waiting bytes may have paused the connection
         return self.incoming.keep_alive and self.incoming.body.complete
 
-    async def refuse(self, refusal: Refusal, kind: str = "upstream") -> bool:
+    async def refuse(
+        self, refusal: Refusal, kind: str = "upstream", *, is_last: bool = False
+    ) -> bool:
         """Records a call that its upstream did not answer, then answers it with an error.
 
         Returns whether the connection may be used again.
@@ -467,7 +469,7 @@ class Call:
 
         await self._take_rest_of_body()
         await self.record(refused)
-        return self.turn_away(refusal, kind)
+        return self.turn_away(refusal, kind, is_last=is_last)
 
     async def refuse_signature(self, refused: SignatureRefused) -> bool:
         """Records and answers a call whose caller is not the claimed one."""
@@ -493,8 +495,10 @@ class Call:
         except (TimeoutError, ConnectionError):
             return
 
-    def write_refusal(self, refusal: Refusal) -> None:
-        """Answers with an error."""
+    def write_refusal(self, refusal: Refusal, *, is_last: bool = False) -> None:
+        """Answers with an error; the last answer announces the end of the connection."""
+        if is_last:
+            self.incoming.keep_alive = False
         status, reason, headers, body = answer_of(refusal, self.route, self.is_form)
         self.write_answer(status, reason, headers, body)
 

@@ -69,8 +69,8 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole road in one place
     client, endpoint, incoming = call.client, call.endpoint, call.incoming
     recorder = endpoint.recorder
     if (bad := incoming.bad) is not None:  # guarantees N1 and N2: ambiguous, too long or too late
-        call.turn_away(Refusal(bad.status, "BadRequest", bad.reason), "bad-request")
-        return False
+        refusal = Refusal(bad.status, "BadRequest", bad.reason)
+        return call.turn_away(refusal, "bad-request", is_last=True)
     try:
         call.identify()
         # 1. May it pass? The upstream has no part of it yet.
@@ -79,8 +79,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole road in one place
             pass  # it needs no record
         elif recorder.failure:  # guarantee D7
             reason = f"the call cannot be recorded: {recorder.failure}"
-            call.turn_away(unavailable(reason), "journal")
-            return False
+            return call.turn_away(unavailable(reason), "journal")
         elif recorder.overloaded:  # guarantee D16
             return call.turn_away(throttled(call.route, call.is_form), "overload")
         gate = endpoint.gate
@@ -139,7 +138,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole road in one place
                 if call.is_answering:
                     client.abort_transport()
                 else:
-                    call.write_refusal(unrecorded(lost))
+                    call.write_refusal(unrecorded(lost), is_last=True)
                 return False
             if framing.unframed and not call.is_answering:
                 framing.set_length(len(unsent))
@@ -166,7 +165,8 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the whole road in one place
         if call.is_answering or call.is_recorded:
             client.abort_transport()
         else:
-            await call.refuse(Refusal(500, "InternalFailure", "the call could not be passed on"))
+            refusal = Refusal(500, "InternalFailure", "the call could not be passed on")
+            await call.refuse(refusal, is_last=True)
         return False
     finally:
         client.end_answer()
@@ -407,7 +407,7 @@ async def _record_broken_off(call: Call, failure: Failure) -> bool:
     if answer is not None:
         client.abort_transport()
     elif not client.lost:
-        call.write_refusal(Refusal(400, failure.code, failure.message))
+        call.write_refusal(Refusal(400, failure.code, failure.message), is_last=True)
     return False
 
 
@@ -449,7 +449,7 @@ async def answer_by_api(call: Call) -> bool:
         await action(position)
     if lost is not None and recorder.refuse:
         call.write_refusal(unrecorded(lost))
-        return False
+        return call.incoming.keep_alive
     phrase = b"OK" if answer.status == 200 else b""
     call.write_answer(answer.status, phrase, answer.headers, answer.body)
     return call.incoming.keep_alive
