@@ -16,12 +16,12 @@ import orjson
 from benchmarks.processes import cpu_seconds
 from benchmarks.records import BEGIN, Multiplier
 from benchmarks.wire import percentile
+from opentrail.adapters.data_directory.system import SystemClock
 from opentrail.adapters.duckdb.seal import merge
 from opentrail.adapters.duckdb.staging import Duplicates, Staging
 from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
-from opentrail.adapters.system import SystemClock
 from opentrail.core.attributes import attributes_of
 from opentrail.core.event import MANAGEMENT, NewEntry
 from opentrail.core.expression import parse

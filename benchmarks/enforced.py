@@ -19,8 +19,8 @@ from benchmarks.neighbours import neighbours
 from benchmarks.nginx import stub
 from benchmarks.processes import two_cpus
 from benchmarks.servers import Server, opentrail
-from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.system import SystemClock
+from opentrail.adapters.data_directory.files import DataDirectory
+from opentrail.adapters.data_directory.system import SystemClock
 from opentrail.app.access_keys import control_place, open_keys
 from opentrail.core.trail import Trail, stored_time
 from opentrail.settings import Settings

@@ -20,14 +20,14 @@ from benchmarks.history import DAYS, drawn_values
 from benchmarks.records import BEGIN, Multiplier
 from benchmarks.wire import percentile
 from opentrail.adapters.aws.object_store import S3Access, S3Objects
-from opentrail.adapters.control_store import SqlControl
+from opentrail.adapters.data_directory.system import SystemClock
 from opentrail.adapters.duckdb.recorded import SEAL_RECORDS
 from opentrail.adapters.duckdb.seal import seal
 from opentrail.adapters.ipc.remote_events import HistoryCache, IpcEventStore
+from opentrail.adapters.sql.control_store import SqlControl
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
-from opentrail.adapters.system import SystemClock
-from opentrail.app.shared_files import SharedFiles
+from opentrail.app.cluster.shared_files import SharedFiles
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_seaweedfs
 from opentrail.core.attributes import LOOKUP_KEYS, attributes_of
 from opentrail.core.event import Entry

@@ -12,10 +12,10 @@ from pathlib import Path
 import duckdb
 
 from benchmarks.wire import percentile
+from opentrail.adapters.data_directory.sealed_file_names import read_name
 from opentrail.adapters.duckdb.index import Index
 from opentrail.adapters.duckdb.record_columns import PARTS
 from opentrail.adapters.duckdb.schema import Table, select_page, select_rows
-from opentrail.adapters.sealed_file_names import read_name
 from opentrail.ports.event_store import EventQuery
 
 Figures = dict[str, float]

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from benchmarks.processes import resident_mb
-from opentrail.adapters.control_store import SqlControl
+from opentrail.adapters.sql.control_store import SqlControl
 from opentrail.core.event import Entry
 from opentrail.core.identity import Identity, key_for_account, learn
 from opentrail.identity.known_identities import Identities

@@ -23,8 +23,8 @@ from benchmarks.nginx import stub
 from benchmarks.processes import MemoryWatch, find_program, resident_mb_of_all
 from benchmarks.records import ACCOUNT, REGION, Multiplier
 from benchmarks.servers import Server, opentrail
-from opentrail.adapters.rsa import RsaSigner
-from opentrail.adapters.system import SystemClock
+from opentrail.adapters.data_directory.system import SystemClock
+from opentrail.adapters.keys.rsa import RsaSigner
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_seaweedfs
 from opentrail.core.event import format_time
 from opentrail.core.logfile import (

@@ -10,7 +10,7 @@ import pytest
 from opentrail.access.administration import KeyAdministration, PolicyAdministration
 from opentrail.access.keys import KeyDirectory
 from opentrail.access.policies import PolicyDirectory
-from opentrail.adapters.sealing import AesGcmSealer
+from opentrail.adapters.keys.sealing import AesGcmSealer
 from opentrail.core.errors import UsageError
 from tests.fakes import MemoryControl, SettableClock, asynchronous
 

@@ -12,8 +12,8 @@ import pytest
 from botocore.credentials import Credentials
 
 from opentrail.access.keys import KeyDirectory, NewKey
-from opentrail.adapters.control_store import SqlControl
-from opentrail.adapters.sealing import AesGcmSealer
+from opentrail.adapters.keys.sealing import AesGcmSealer
+from opentrail.adapters.sql.control_store import SqlControl
 from opentrail.core.errors import StorageFailed, UsageError
 from opentrail.core.identity import account_of_key
 from opentrail.ports.control import ControlStore

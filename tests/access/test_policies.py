@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from opentrail.access.policies import AWS_MANAGED, CustomerPolicy, PolicyDirectory
 from opentrail.access.resource_policies import ResourcePolicies
-from opentrail.adapters.control_store import SqlControl
+from opentrail.adapters.sql.control_store import SqlControl
 from opentrail.core.arns import CloudTrailArn
 from opentrail.core.errors import (
     Conflict,

@@ -7,7 +7,7 @@ from contextlib import closing
 import psycopg
 import pytest
 
-from opentrail.adapters.databases import PostgresDatabase, SilentError, Transaction
+from opentrail.adapters.sql.databases import PostgresDatabase, SilentError, Transaction
 from tests.fakes import TIMEOUT_SECONDS
 from tests.postgres import database_in, shared_server
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.unrecorded_counts import (
+from opentrail.adapters.data_directory.unrecorded_counts import (
     LeftOutCounts,
     count_files,
     counts_in,
@@ -36,7 +36,7 @@ class Now:
 def test_counts_are_written_immediately_and_survive_kills(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from opentrail.adapters.unrecorded_counts import LeftOutCounts\n"
+        "from opentrail.adapters.data_directory.unrecorded_counts import LeftOutCounts\n"
         "from opentrail.core.selectors.selection import LeftOut\n"
         f"counts = LeftOutCounts(Path(sys.argv[1]), lambda: {NINE.timestamp()})\n"
         "for _ in range(5): counts.count(LeftOut('s3', 'GetObject', 'AWS::S3::Object'))\n"

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey, RSAKey
 
+from opentrail.adapters.data_directory.system import SystemClock
 from opentrail.adapters.oidc_provider import OidcProvider, is_safe
-from opentrail.adapters.system import SystemClock
 from opentrail.core.errors import SignInRefused
 from tests.adapters.test_deadline import STARTS, never_ending
 from tests.fakes import SettableClock, asynchronous, eventually

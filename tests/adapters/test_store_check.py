@@ -16,7 +16,7 @@ from opentrail.adapters.duckdb.seal import seal
 from opentrail.adapters.postgres.batches import chain_after
 from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.postgres.source import PostgresJournalSource
-from opentrail.adapters.query_files import QueryFiles
+from opentrail.adapters.queries.query_files import QueryFiles
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.store_check import Damage, StoreCheck
 from opentrail.adapters.table_hashes import HASHES, HINT, TableHashes

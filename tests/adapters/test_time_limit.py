@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from opentrail.adapters.databases import TimeLimit
+from opentrail.adapters.sql.databases import TimeLimit
 from tests.postgres import shared_server
 
 

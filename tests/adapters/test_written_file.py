@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from opentrail.adapters.data_inventory import WRITTEN_NAME, Written, WrittenFile, read_written
+from opentrail.adapters.data_directory.inventory import (
+    WRITTEN_NAME,
+    Written,
+    WrittenFile,
+    read_written,
+)
 
 OWN = "0123456789abcdef" * 2
 

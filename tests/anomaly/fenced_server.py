@@ -20,11 +20,11 @@ from typing import Any, Literal
 
 import psycopg
 
-from opentrail.adapters.control_store import SqlControl
+from opentrail.adapters.data_directory.system import SystemClock
 from opentrail.adapters.postgres.database import PostgresLeases
 from opentrail.adapters.postgres.journal import PostgresJournal
-from opentrail.adapters.system import SystemClock
-from opentrail.app.cluster import Cluster
+from opentrail.adapters.sql.control_store import SqlControl
+from opentrail.app.cluster.postgresql import Cluster
 from opentrail.ports.control import Put, Remove
 from opentrail.settings import Settings
 from tests.factories import some_new_entries

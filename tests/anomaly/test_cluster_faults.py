@@ -21,7 +21,7 @@ from typing import Any
 import boto3
 import pytest
 
-from opentrail.adapters.sealing import MASTER_KEY_VARIABLE
+from opentrail.adapters.keys.sealing import MASTER_KEY_VARIABLE
 from tests.anomaly.test_kill import Evidence
 from tests.live.load import Load
 from tests.live.processes import (

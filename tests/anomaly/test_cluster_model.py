@@ -29,14 +29,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from opentrail.adapters.control_store import SqlControl
-from opentrail.adapters.databases import Transaction
+from opentrail.adapters.data_directory.system import SystemClock
 from opentrail.adapters.postgres import journal as module
 from opentrail.adapters.postgres.database import MAX_TRANSACTION_SECONDS
 from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.postgres.source import PostgresJournalSource
-from opentrail.adapters.system import SystemClock
-from opentrail.app.cluster import Cluster
+from opentrail.adapters.sql.control_store import SqlControl
+from opentrail.adapters.sql.databases import Transaction
+from opentrail.app.cluster.postgresql import Cluster
 from opentrail.core.errors import LeaseLost, StoreUnreachable
 from opentrail.core.event import NewEntry
 from opentrail.ports.control import Put

@@ -18,9 +18,9 @@ from typing import Any
 import boto3
 import pytest
 
-from opentrail.adapters.sealed_file_names import Series, sealed_files
+from opentrail.adapters.data_directory.sealed_file_names import Series, sealed_files
+from opentrail.adapters.data_directory.unrecorded_counts import GapFile
 from opentrail.adapters.table_hashes import HASHES, HINT
-from opentrail.adapters.unrecorded_counts import GapFile
 from opentrail.cli import main
 from opentrail.core.gaps import Gap
 from tests.factories import a_record, event_id

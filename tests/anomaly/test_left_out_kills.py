@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.files import is_locked
-from opentrail.adapters.unrecorded_counts import count_files, counts_in
+from opentrail.adapters.data_directory.files import is_locked
+from opentrail.adapters.data_directory.unrecorded_counts import count_files, counts_in
 from tests.capture.proxy.wires import scope
 from tests.live.processes import (
     TIMEOUT_SECONDS,

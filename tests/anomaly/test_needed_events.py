@@ -45,7 +45,7 @@ SELECTORS = [
 CLOCK = """
 import os
 from datetime import timedelta
-from opentrail.adapters.system import SystemClock
+from opentrail.adapters.data_directory.system import SystemClock
 now = SystemClock.now
 SystemClock.now = lambda clock: now(clock) + timedelta(days=int(os.environ["DAYS_AHEAD"]))
 """

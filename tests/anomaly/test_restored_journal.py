@@ -14,16 +14,16 @@ import pytest
 from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.app.background import run_beside
+from opentrail.app.cluster.shared_files import SharedFiles
+from opentrail.app.cluster.shared_imports import SharedImports
 from opentrail.app.known_positions import kept_events, known_imports, mark_imports
-from opentrail.app.shared_files import SharedFiles
-from opentrail.app.shared_imports import SharedImports
 from opentrail.app.wings.imports import KeptHistory
 from opentrail.history.history_follower import HistoryFollower
 from opentrail.imports.service import Imports
 from opentrail.ports.event_store import EventQuery
 from opentrail.ports.follow import follow
 from opentrail.ports.metrics import Metrics
-from tests.app.test_shared_imports import BUCKET, DAYS
+from tests.app.cluster.test_shared_imports import BUCKET, DAYS
 from tests.factories import MOMENT, event_id, some_new_entries
 from tests.fakes import (
     TIMEOUT_SECONDS,

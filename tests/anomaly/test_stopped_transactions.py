@@ -22,9 +22,9 @@ from typing import Any
 import pytest
 
 import opentrail
-from opentrail.adapters.control_store import SqlControl
+from opentrail.adapters.data_directory.system import SystemClock
 from opentrail.adapters.postgres.journal import PostgresJournal
-from opentrail.adapters.system import SystemClock
+from opentrail.adapters.sql.control_store import SqlControl
 from tests.anomaly.fenced_server import Mode, Point, fenced_server
 from tests.factories import some_new_entries
 from tests.fakes import TIMEOUT_SECONDS, SettableClock, run

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
-from opentrail.adapters.control_store import SqlControl
-from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.data_directory.files import DataDirectory
+from opentrail.adapters.sql.control_store import SqlControl
+from opentrail.app.cluster.site import OneServer
 from opentrail.app.inventory import DataInventory
-from opentrail.app.site import OneServer
 from opentrail.settings import Settings
 
 Kind = TypeVar("Kind", bound=OneServer)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.control_store import SqlControl
-from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.data_directory.files import DataDirectory
+from opentrail.adapters.sql.control_store import SqlControl
 from opentrail.app.access_keys import ControlPlace, control_place, open_keys
 from opentrail.app.inventory import mark_for_cluster
 from opentrail.core.errors import StorageFailed, UsageError

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pytest
 
-from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.data_directory.files import DataDirectory
 from opentrail.app.disk import DiskWatch, file_limits, size_of
 from opentrail.ports.event_store import Excess
 from opentrail.ports.journal import TrimmedJournal

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.sealing import MASTER_KEY_VARIABLE
+from opentrail.adapters.data_directory.files import DataDirectory
+from opentrail.adapters.keys.sealing import MASTER_KEY_VARIABLE
 from opentrail.app.core import start_history
 from opentrail.app.engines import Engines, open_engines
 from opentrail.core.errors import CloudTrailError, UsageError

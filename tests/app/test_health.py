@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from opentrail.adapters.ipc.messages import HistoryState
+from opentrail.app.cluster.site import OneServer
 from opentrail.app.health import Health
-from opentrail.app.site import OneServer
 from opentrail.ports.journal import JournalEngine, LostPositions
 from opentrail.settings import Settings
 from tests.fakes import asynchronous, turns

@@ -16,19 +16,19 @@ from typing import Any, cast
 import pytest
 
 from opentrail.adapters.archived_journal import ArchivedJournal
-from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.data_directory.files import DataDirectory
 from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
-from opentrail.app.cluster import Cluster
+from opentrail.app.cluster.member_files import CachedFilesInS3, SharedFileCheck
+from opentrail.app.cluster.postgresql import Cluster
+from opentrail.app.cluster.shared_files import SHARED_FILE, SharedFiles, to_list
+from opentrail.app.cluster.shared_imports import SharedImports
+from opentrail.app.cluster.site import OneServer
 from opentrail.app.core import Housekeeping, Limits
 from opentrail.app.disk import DiskWatch, size_of
 from opentrail.app.losses import record_expired
-from opentrail.app.member_files import CachedFilesInS3, SharedFileCheck
 from opentrail.app.retention import Retention
-from opentrail.app.shared_files import SHARED_FILE, SharedFiles, to_list
-from opentrail.app.shared_imports import SharedImports
-from opentrail.app.site import OneServer
 from opentrail.core.event import Entry
 from opentrail.history.event_history import History, Search
 from opentrail.history.history_follower import HistoryFollower

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.at_rest import control_at_rest
-from opentrail.adapters.control_store import SqlControl
-from opentrail.adapters.data_inventory import ACCEPTED, read_inventory
-from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.rsa import RsaSigner
-from opentrail.adapters.sealing import load_master_key
-from opentrail.adapters.system import SystemClock
+from opentrail.adapters.data_directory.files import DataDirectory
+from opentrail.adapters.data_directory.inventory import ACCEPTED, read_inventory
+from opentrail.adapters.data_directory.system import SystemClock
+from opentrail.adapters.keys.rsa import RsaSigner
+from opentrail.adapters.keys.sealing import load_master_key
+from opentrail.adapters.sql.at_rest import control_at_rest
+from opentrail.adapters.sql.control_store import SqlControl
 from opentrail.app.engines import Engines
 from opentrail.app.inventory import standing_of
 from opentrail.app.known_positions import mark_imports, mark_journal

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.sealed_file_names import Series, stem_of
+from opentrail.adapters.data_directory.sealed_file_names import Series, stem_of
 from opentrail.app.known_positions import (
     known_imports,
     known_positions,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.adapters.unrecorded_counts import LeftOutCounts, count_files
+from opentrail.adapters.data_directory.unrecorded_counts import LeftOutCounts, count_files
 from opentrail.app.losses import LeftOutCalls
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import NewEntry

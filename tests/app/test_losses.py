@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from opentrail.adapters.data_directory.unrecorded_counts import GapFile, kept_gaps
 from opentrail.adapters.duckdb.expiry import ExpiryNote, notes, write_note
-from opentrail.adapters.unrecorded_counts import GapFile, kept_gaps
 from opentrail.app.losses import record_expired, record_gaps, record_losses
 from opentrail.core.errors import RecordRefused, StorageFailed
 from opentrail.core.event import NewEntry

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.control_store import SqlControl
-from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.data_directory.files import DataDirectory
+from opentrail.adapters.sql.control_store import SqlControl
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.app.rebuilding import rebuild_trails

@@ -88,7 +88,7 @@ def test_it_loads_neither_database_nor_console() -> None:
     )
     heavy = {
         "duckdb",
-        "opentrail.adapters.control_store",
+        "opentrail.adapters.sql.control_store",
         "boto3",
         "starlette",
         "uvicorn",

@@ -12,8 +12,8 @@ from opentrail.adapters.ipc.messages import HistoryState
 from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
+from opentrail.app.cluster.site import OneServer
 from opentrail.app.retention import HeldEntries, Retention
-from opentrail.app.site import OneServer
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event_data_store import EventDataStore
 from opentrail.identity.known_identities import Identities

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.data_directory.files import DataDirectory
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.app.core import start_history
 from opentrail.core.event import format_time
@@ -141,7 +141,7 @@ def test_a_server_loads_only_its_own_libraries() -> None:
         timeout=TIMEOUT_SECONDS,
     )
     loaded = shown.stdout.split()
-    assert "opentrail.adapters.control_store" in loaded
+    assert "opentrail.adapters.sql.control_store" in loaded
     assert [name for name in others if name in loaded] == []
 
 

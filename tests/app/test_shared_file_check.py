@@ -9,8 +9,8 @@ import pytest
 
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
-from opentrail.app.member_files import SharedFileCheck
-from tests.app.test_shared_files import ALL, BUCKET, Servers, a_journal
+from opentrail.app.cluster.member_files import SharedFileCheck
+from tests.app.cluster.test_shared_files import ALL, BUCKET, Servers, a_journal
 from tests.factories import some_new_entries
 from tests.fakes import asynchronous
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from opentrail.app.cluster import follow_changes
+from opentrail.app.cluster.postgresql import follow_changes
 from opentrail.core.errors import StateLost, StorageFailed, StoreUnreachable
 from opentrail.ports.control import Put, Remove
 from tests.fakes import MemoryControl, run_skipping_time

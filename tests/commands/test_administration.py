@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.data_directory.files import DataDirectory
 from opentrail.commands.administration import KEYS, administer, policy_of
 from opentrail.core.errors import DataDirectoryInUse, UsageError
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.control_store import SqlControl
-from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.data_directory.files import DataDirectory
+from opentrail.adapters.sql.control_store import SqlControl
 from opentrail.cli import main
 from opentrail.commands.backup import PASSPHRASE_VARIABLE
 from opentrail.core.errors import StorageFailed
 from opentrail.ports.control import Put
 from tests import postgres
-from tests.adapters.test_data_backup import a_data_directory
+from tests.adapters.data_directory.test_backup import a_data_directory
 from tests.fakes import PowerCutError, run
 
 Capture = pytest.CaptureFixture[str]

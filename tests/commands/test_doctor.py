@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from opentrail.adapters.control_store import SqlControl
-from opentrail.app.listed_stores import STORE_FILE
-from opentrail.app.shared_files import to_list
+from opentrail.adapters.sql.control_store import SqlControl
+from opentrail.app.cluster.listed_stores import STORE_FILE
+from opentrail.app.cluster.shared_files import to_list
 from opentrail.cli import main
 from opentrail.core.version import __version__
 from opentrail.ports.event_store import SharedFile

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.control_store import SqlControl
-from opentrail.adapters.rsa import RsaSigner
+from opentrail.adapters.data_directory.system import SystemClock
+from opentrail.adapters.keys.rsa import RsaSigner
+from opentrail.adapters.sql.control_store import SqlControl
 from opentrail.adapters.sqlite import SqliteJournal
-from opentrail.adapters.system import SystemClock
 from opentrail.cli import main
 from opentrail.ports.control import Put
 from tests.adapters.duckdb.worlds import World

@@ -21,7 +21,7 @@ from opentrail.access.administration import NamedKeys
 from opentrail.access.keys import KeyDirectory
 from opentrail.access.user_tokens import UserTokens
 from opentrail.access.users import ConsoleRole, ConsoleUsers
-from opentrail.adapters.sealing import AesGcmSealer
+from opentrail.adapters.keys.sealing import AesGcmSealer
 from opentrail.api.console.sessions import StoredSessions
 from opentrail.core.errors import Conflict, UsageError
 from opentrail.detections.enabled_rules import EnabledRules

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.adapters.control_store import SqlControl
+from opentrail.adapters.sql.control_store import SqlControl
 from opentrail.core.errors import Conflict
 from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoreWrite
 from tests.fakes import Documents, MemoryControl, asynchronous, run

@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
+from opentrail.adapters.data_directory.system import SystemClock
 from opentrail.adapters.oidc_provider import OidcProvider
-from opentrail.adapters.system import SystemClock
 from opentrail.core.errors import SignInRefused
 from opentrail.ports.services import IdentityProvider
 from tests.fakes import asynchronous

@@ -18,11 +18,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from opentrail.adapters.archived_journal import ArchivedJournal
+from opentrail.adapters.data_directory.system import SystemClock
 from opentrail.adapters.ipc.journal import Appended, AppendEntries, IpcJournalWriter, append_to
 from opentrail.adapters.ipc.link import Link
 from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.sqlite import SqliteJournal
-from opentrail.adapters.system import SystemClock
 from opentrail.app.disk import size_of
 from opentrail.core.errors import RecordRefused, StorageFailed
 from opentrail.core.event import Entry, NewEntry

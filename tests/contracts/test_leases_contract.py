@@ -9,9 +9,9 @@ from typing import Protocol
 
 import pytest
 
-from opentrail.adapters.databases import Transaction
 from opentrail.adapters.postgres.database import PostgresLeases, SharedDatabase
 from opentrail.adapters.postgres.schema import create_tables
+from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import LeaseLost
 from opentrail.ports.control import Lease, Leases
 from tests.fakes import TIMEOUT_SECONDS, MemoryLeases, asynchronous

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from opentrail.adapters.databases import Transaction
+from opentrail.adapters.data_directory.system import SystemClock
 from opentrail.adapters.postgres.batches import (
     chain_after,
     create_partitions,
@@ -38,7 +38,7 @@ from opentrail.adapters.postgres.database import PostgresLeases, SharedDatabase
 from opentrail.adapters.postgres.schema import create_tables
 from opentrail.adapters.postgres.sequencer import LEASE, Sequencer
 from opentrail.adapters.postgres.source import PostgresJournalSource
-from opentrail.adapters.system import SystemClock
+from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import LeaseLost
 from opentrail.core.event import NewEntry
 from opentrail.ports.control import Lease

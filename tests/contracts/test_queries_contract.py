@@ -11,10 +11,10 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from opentrail.adapters import shared_queries
-from opentrail.adapters.query_children import QueryChildren
-from opentrail.adapters.query_files import QueryFiles
-from opentrail.adapters.shared_queries import SharedQueries
+from opentrail.adapters.queries import shared_queries
+from opentrail.adapters.queries.query_children import QueryChildren
+from opentrail.adapters.queries.query_files import QueryFiles
+from opentrail.adapters.queries.shared_queries import SharedQueries
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.errors import QueryFailed, StatementRefused
 from opentrail.ports.queries import QueryStatistics, QueryStore, QueryTables, StoredQuery

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.adapters.sealing import AesGcmSealer
+from opentrail.adapters.keys.sealing import AesGcmSealer
 from opentrail.core.errors import StorageFailed
 from opentrail.ports.signer import Sealer
 

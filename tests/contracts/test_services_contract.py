@@ -20,7 +20,7 @@ from opentrail.adapters.aws.services import (
     ServiceClients,
     SnsTopics,
 )
-from opentrail.adapters.system import SystemClock
+from opentrail.adapters.data_directory.system import SystemClock
 from opentrail.core.errors import ServiceError, ServiceMissing
 from opentrail.ports.services import BusEvent, EncryptionKeys, EventBus, LogEvent, LogGroups, Topics
 from tests.factories import ACCOUNT, REGION

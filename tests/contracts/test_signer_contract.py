@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import rsa
 
-from opentrail.adapters.rsa import RsaSigner
-from opentrail.adapters.sealing import AesGcmSealer
+from opentrail.adapters.keys.rsa import RsaSigner
+from opentrail.adapters.keys.sealing import AesGcmSealer
 from opentrail.ports.signer import Signer
 from tests.factories import MOMENT
 from tests.fakes import Documents, MemoryControl, MemorySigner, SettableClock, asynchronous

@@ -14,11 +14,11 @@ import orjson
 import pytest
 from pyiceberg.table import StaticTable
 
-from opentrail.adapters.folder_files import FolderFiles
+from opentrail.adapters.data_directory.folder_files import FolderFiles
+from opentrail.adapters.duckdb.store_folders import StoreMaker
 from opentrail.adapters.sqlite.source import SqliteJournalSource
-from opentrail.adapters.store_folders import StoreMaker
-from opentrail.app.listed_stores import ListedStoreFiles, LocalQueries
-from opentrail.app.site import LOG_FILE_READER
+from opentrail.app.cluster.listed_stores import ListedStoreFiles, LocalQueries
+from opentrail.app.cluster.site import LOG_FILE_READER
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event_data_store import EventDataStore, Phase
 from opentrail.lake.store_registry import KIND

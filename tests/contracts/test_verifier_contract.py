@@ -10,7 +10,7 @@ import pytest
 import rsa
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
-from opentrail.adapters.rsa_verifier import RsaVerifier
+from opentrail.adapters.keys.rsa_verifier import RsaVerifier
 from opentrail.ports.verifier import Verifier
 from tests.collection import WHOLE, needs_the_whole
 

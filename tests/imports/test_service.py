@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.adapters.data_directory.sealed_file_names import left_over, remove
 from opentrail.adapters.ipc.remote_events import IpcEventStore
-from opentrail.adapters.sealed_file_names import left_over, remove
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.errors import CloudTrailError, RecordRefused
 from opentrail.imports import service as module

@@ -20,7 +20,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from opentrail.adapters.sealing import MASTER_KEY_VARIABLE
+from opentrail.adapters.keys.sealing import MASTER_KEY_VARIABLE
 from tests.factories import some_records
 from tests.live.processes import (
     Opentrail,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from opentrail.adapters.sealing import MASTER_KEY_VARIABLE
+from opentrail.adapters.keys.sealing import MASTER_KEY_VARIABLE
 from opentrail.core.version import __version__
 from tests.certificates import issue, write
 from tests.live.processes import TIMEOUT_SECONDS, Opentrail, clean_environment

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 from pyiceberg.table import StaticTable
 
-from opentrail.adapters.sealed_file_names import SealedFile, read_name
+from opentrail.adapters.data_directory.sealed_file_names import SealedFile, read_name
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_seaweedfs
 from opentrail.lake.store_registry import QUOTA
 from tests.live import test_channels as channels

@@ -11,7 +11,7 @@ from typing import Any
 import boto3
 import pytest
 
-from opentrail.adapters.unrecorded_counts import count_files
+from opentrail.adapters.data_directory.unrecorded_counts import count_files
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
 from tests.capture.proxy.wires import Wire, get, ok, put, scope, scripted
 from tests.certificates import issue, write

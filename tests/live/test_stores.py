@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from opentrail.adapters.sealed_file_names import Series, sealed_files
+from opentrail.adapters.data_directory.sealed_file_names import Series, sealed_files
 from opentrail.commands.client import find
 from tests.factories import record_bytes, some_records
 from tests.live.processes import Opentrail, eventually, opentrail_server, run_opentrail

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from msgspec import structs
 
-from opentrail.adapters.rsa_verifier import RsaVerifier
+from opentrail.adapters.keys.rsa_verifier import RsaVerifier
 from opentrail.core.errors import ObjectMissing
 from opentrail.core.logfile import LogFileLocation
 from opentrail.core.trail import Trail

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.control_store import SqlControl
+from opentrail.adapters.sql.control_store import SqlControl
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.trail import Trail, stored_time
 from opentrail.ports.control import ControlStore, Put

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from opentrail.adapters.rsa_verifier import RsaVerifier
+from opentrail.adapters.keys.rsa_verifier import RsaVerifier
 from opentrail.core.errors import ObjectMissing
 from opentrail.ports.signer import SigningKey
 from opentrail.validation.bucket_objects import Inventory, Source, Wanted

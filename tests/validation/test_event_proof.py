@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from opentrail.adapters.rsa_verifier import RsaVerifier
+from opentrail.adapters.keys.rsa_verifier import RsaVerifier
 from opentrail.core.errors import ObjectStoreError
 from opentrail.core.event import parse_time
 from opentrail.validation import event_proof

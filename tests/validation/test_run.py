@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.adapters.rsa_verifier import RsaVerifier
+from opentrail.adapters.keys.rsa_verifier import RsaVerifier
 from opentrail.core.errors import ObjectStoreError
 from opentrail.trails.destinations import CONDITION_CHECK
 from opentrail.validation.bucket_objects import Inventory, Wanted

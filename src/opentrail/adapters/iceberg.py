@@ -52,10 +52,10 @@ from pyiceberg.types import (
     TimestampType,
 )
 
-from opentrail.adapters.files import sync_file, sync_folder, write_durably
+from opentrail.adapters.data_directory.files import sync_file, sync_folder, write_durably
+from opentrail.adapters.duckdb.store_folders import ACCESS
 from opentrail.adapters.ipc.child import arm_in_child
-from opentrail.adapters.parent import end_with_parent
-from opentrail.adapters.store_folders import ACCESS
+from opentrail.adapters.ipc.parent import end_with_parent
 from opentrail.adapters.table_hashes import HASHES, HINT, TableHashes, read_hashes
 from opentrail.core.faults import crash_point
 from opentrail.lake.dialect.record_members import lowered

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from opentrail.adapters.at_rest import reading
-from opentrail.adapters.query_files import damaged_results
-from opentrail.adapters.sealed_file_names import (
+from opentrail.adapters.data_directory.sealed_file_names import (
     STORES,
     SealedFile,
     Series,
@@ -21,6 +19,8 @@ from opentrail.adapters.sealed_file_names import (
     read_name,
     sealed_files,
 )
+from opentrail.adapters.queries.query_files import damaged_results
+from opentrail.adapters.sql.at_rest import reading
 from opentrail.adapters.sqlite.salvage import has_hidden_commits
 from opentrail.adapters.sqlite.segments import Segment, ends_of, newest
 from opentrail.adapters.sqlite.verify import chain_at, lost_in, read_verified

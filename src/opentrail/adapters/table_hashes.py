@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from opentrail.adapters.files import sha256_of
+from opentrail.adapters.data_directory.files import sha256_of
 
 HASHES = "sha256.json"
 HINT = "version-hint.text"

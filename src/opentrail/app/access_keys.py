@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from opentrail.access.keys import KEY_KIND, KeyDirectory
-from opentrail.adapters.control_store import SqlControl
-from opentrail.adapters.data_backup import copy_database
-from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.sealing import MASTER_KEY_VARIABLE, AesGcmSealer, load_master_key
-from opentrail.adapters.system import SystemClock
+from opentrail.adapters.data_directory.backup import copy_database
+from opentrail.adapters.data_directory.files import DataDirectory
+from opentrail.adapters.data_directory.system import SystemClock
+from opentrail.adapters.keys.sealing import MASTER_KEY_VARIABLE, AesGcmSealer, load_master_key
+from opentrail.adapters.sql.control_store import SqlControl
 from opentrail.app.inventory import require_no_cluster
 from opentrail.core.errors import UsageError
 from opentrail.ports.collection import retry_on_conflict

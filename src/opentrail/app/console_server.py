@@ -16,10 +16,10 @@ from typing import Any
 
 import orjson
 
-from opentrail.adapters import parent
 from opentrail.adapters.aws.object_store import S3Access
+from opentrail.adapters.data_directory.system import raise_descriptor_limit
+from opentrail.adapters.ipc import parent
 from opentrail.adapters.ipc.child import read_output
-from opentrail.adapters.system import raise_descriptor_limit
 from opentrail.app.endpoint_server import console_connection_limit
 from opentrail.app.http_server import HttpServer
 from opentrail.capture.proxy.connections import Connections

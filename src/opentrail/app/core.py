@@ -20,19 +20,19 @@ from opentrail.adapters.aws.services import (
     ServiceClients,
     SnsTopics,
 )
-from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.data_directory.files import DataDirectory
 from opentrail.adapters.ipc.remote_events import IpcEventStore
-from opentrail.adapters.query_children import QueryChildren
-from opentrail.adapters.query_files import QueryFiles
-from opentrail.adapters.rsa import RsaSigner
-from opentrail.adapters.rsa_verifier import RsaVerifier
+from opentrail.adapters.keys.rsa import RsaSigner
+from opentrail.adapters.keys.rsa_verifier import RsaVerifier
+from opentrail.adapters.queries.query_children import QueryChildren
+from opentrail.adapters.queries.query_files import QueryFiles
 from opentrail.api.services import NoOrganizations, Services
 from opentrail.app.background import run_beside
+from opentrail.app.cluster.site import Site
 from opentrail.app.disk import REASONS, DiskWatch
 from opentrail.app.engines import Engines
 from opentrail.app.losses import LeftOutCalls, record_expired, record_gaps, record_losses
 from opentrail.app.retention import HeldEntries, Retention
-from opentrail.app.site import Site
 from opentrail.app.upstreams import has_own_rights, service_access
 from opentrail.app.wing import Core, Wing
 from opentrail.core.logs import attempt

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.sealed_file_names import MAX_FILE_BYTES
+from opentrail.adapters.data_directory.files import DataDirectory
+from opentrail.adapters.data_directory.sealed_file_names import MAX_FILE_BYTES
 from opentrail.ports.event_store import DATA_CATEGORIES, Excess, ExpiryReason
 from opentrail.ports.journal import TrimmedJournal
 from opentrail.ports.metrics import Metrics

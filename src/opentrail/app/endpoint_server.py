@@ -15,9 +15,9 @@ from typing import Any
 
 from opentrail.access.keys import KnownKey, KnownKeys
 from opentrail.adapters.certificates import names_in_certificate
-from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.system import SystemClock, raise_descriptor_limit
-from opentrail.adapters.unrecorded_counts import GapFile, LeftOutCounts
+from opentrail.adapters.data_directory.files import DataDirectory
+from opentrail.adapters.data_directory.system import SystemClock, raise_descriptor_limit
+from opentrail.adapters.data_directory.unrecorded_counts import GapFile, LeftOutCounts
 from opentrail.app.upstreams import UpstreamKinds, emulator_of
 from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
 from opentrail.capture.proxy.bodies import StoredBody

@@ -15,12 +15,13 @@ from pathlib import Path
 from opentrail.access.administration import NamedKeys
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.aws.object_store import S3Objects
-from opentrail.adapters.control_store import SqlControl
-from opentrail.adapters.files import DataDirectory, write_durably
+from opentrail.adapters.data_directory.files import DataDirectory, write_durably
+from opentrail.adapters.data_directory.system import SystemClock
 from opentrail.adapters.ipc.remote_events import IpcEventStore
-from opentrail.adapters.system import SystemClock
+from opentrail.adapters.sql.control_store import SqlControl
 from opentrail.app.access_keys import control_place, shared_secret
 from opentrail.app.background import run_beside
+from opentrail.app.cluster.site import OneServer, Site
 from opentrail.app.disk import DiskWatch, file_limits
 from opentrail.app.inventory import DataInventory
 from opentrail.app.journals import JournalHandlers, journal_place
@@ -29,7 +30,6 @@ from opentrail.app.known_positions import (
     known_imports,
     mark_journal,
 )
-from opentrail.app.site import OneServer, Site
 from opentrail.app.upstreams import store_access
 from opentrail.core.errors import UsageError
 from opentrail.history.event_history import History
@@ -194,8 +194,8 @@ def _site_of(
     """
     if settings.journal != "sqlite":
         # Imported here, so that servers without it do not load the code for PostgreSQL.
-        from opentrail.app.cluster import is_cluster
-        from opentrail.app.member import Member
+        from opentrail.app.cluster.member import Member
+        from opentrail.app.cluster.postgresql import is_cluster
 
         if is_cluster(settings):
             return Member(settings, control, data, inventory, clock, objects, metrics, fail)

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from opentrail.adapters.aws.downloads import S3Gets
-from opentrail.adapters.parent import end_with_parent
-from opentrail.adapters.rsa_verifier import RsaVerifier
+from opentrail.adapters.ipc.parent import end_with_parent
+from opentrail.adapters.keys.rsa_verifier import RsaVerifier
 from opentrail.validation.buckets import BucketReader
 from opentrail.validation.event_proof import EventProver, EventQuestion
 from opentrail.validation.public_keys import PublicKeys

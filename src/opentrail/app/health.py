@@ -12,7 +12,7 @@ from datetime import datetime
 from opentrail.adapters.ipc.remote_events import IpcEventStore
 from opentrail.api.services import Services
 from opentrail.api.v1.trails import TrailState, all_trails, trail_state
-from opentrail.app.site import Site
+from opentrail.app.cluster.site import Site
 from opentrail.core.errors import OpentrailError
 from opentrail.core.event import Json, format_time
 from opentrail.core.logs import LastProblem

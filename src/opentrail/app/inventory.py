@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from opentrail.adapters.control_store import SqlControl
-from opentrail.adapters.data_inventory import (
+from opentrail.adapters.data_directory.files import DataDirectory
+from opentrail.adapters.data_directory.inventory import (
     ACCEPTED,
     DirectoryInventory,
     DirectoryProblem,
@@ -28,13 +28,13 @@ from opentrail.adapters.data_inventory import (
     read_written,
     write_inventory,
 )
-from opentrail.adapters.databases import revisions_behind
-from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.rsa import acknowledged_keys, known_keys
-from opentrail.adapters.sealed_file_names import Series, sealed_files
-from opentrail.adapters.sealing import master_key_in
+from opentrail.adapters.data_directory.sealed_file_names import Series, sealed_files
+from opentrail.adapters.data_directory.unrecorded_counts import DamagedGap, kept_gaps
+from opentrail.adapters.keys.rsa import acknowledged_keys, known_keys
+from opentrail.adapters.keys.sealing import master_key_in
+from opentrail.adapters.sql.control_store import SqlControl
+from opentrail.adapters.sql.databases import revisions_behind
 from opentrail.adapters.sqlite.segments import chain_of, holds_entries
-from opentrail.adapters.unrecorded_counts import DamagedGap, kept_gaps
 from opentrail.app.known_positions import known_imports, marked_position
 from opentrail.core.errors import Conflict, StateLost, StorageFailed, UsageError
 from opentrail.core.logs import attempt

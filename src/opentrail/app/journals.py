@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from opentrail.adapters.files import DataDirectory, write_durably
+from opentrail.adapters.data_directory.files import DataDirectory, write_durably
 from opentrail.adapters.journal_source import open_source
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.journal import SEGMENT_BYTES
@@ -24,9 +24,9 @@ from opentrail.ports.journal import JournalSource, KnownPositions, LostPositions
 from opentrail.settings import Settings
 
 if TYPE_CHECKING:
-    from opentrail.adapters.databases import Transaction
     from opentrail.adapters.postgres.database import SharedDatabase
     from opentrail.adapters.postgres.journal import PostgresJournal
+    from opentrail.adapters.sql.databases import Transaction
 
 #: A file in the journal's folder if the journal is on PostgreSQL.
 _MARKER = "postgresql"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from opentrail.adapters.sealed_file_names import Series, sealed_files
+from opentrail.adapters.data_directory.sealed_file_names import Series, sealed_files
 from opentrail.core.errors import Conflict, OpentrailError
 from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.journal import Journal, KnownPositions

@@ -8,8 +8,13 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from opentrail.adapters.data_directory.unrecorded_counts import (
+    count_files,
+    counts_in,
+    finished_hours,
+    kept_gaps,
+)
 from opentrail.adapters.duckdb.expiry import notes
-from opentrail.adapters.unrecorded_counts import count_files, counts_in, finished_hours, kept_gaps
 from opentrail.capture.record.lost_records import (
     expired_entry,
     gap_entry,

@@ -12,10 +12,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from opentrail.adapters.control_store import SqlControl
+from opentrail.adapters.data_directory.files import DataDirectory
+from opentrail.adapters.data_directory.system import SystemClock
 from opentrail.adapters.duckdb.calls_at_rest import calls_of
-from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.system import SystemClock
+from opentrail.adapters.sql.control_store import SqlControl
 from opentrail.app.inventory import standing_of
 from opentrail.core.arns import TRAIL, CloudTrailArn, read_cloudtrail_arn
 from opentrail.core.errors import CloudTrailError

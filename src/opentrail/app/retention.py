@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from opentrail.adapters.ipc.remote_events import IpcEventStore
-from opentrail.app.site import Site
+from opentrail.app.cluster.site import Site
 from opentrail.identity.known_identities import Identities
 from opentrail.lake.store_keeping import StoreKeeper
 from opentrail.ports.follow import FollowedPositions

@@ -33,13 +33,13 @@ from opentrail.access.policies import POLICIES_KIND, PolicyDirectory
 from opentrail.access.resource_policies import RESOURCE_POLICY_KIND, ResourcePolicies
 from opentrail.adapters.aws.object_store import S3Access
 from opentrail.adapters.aws.own_endpoint import BotocoreEndpoint
-from opentrail.adapters.files import DataDirectory, write_durably
-from opentrail.adapters.rsa import SHARED_KINDS
-from opentrail.adapters.system import (
+from opentrail.adapters.data_directory.files import DataDirectory, write_durably
+from opentrail.adapters.data_directory.system import (
     raise_descriptor_limit,
     restore_garbage_collection,
     tune_garbage_collection,
 )
+from opentrail.adapters.keys.rsa import SHARED_KINDS
 from opentrail.api.cloudtrail.authorizer import Authorizer
 from opentrail.api.cloudtrail.server import CloudTrailApi
 from opentrail.api.pages import PublicState, port_app
@@ -273,7 +273,7 @@ class Server:
         endpoint: EndpointServer | Recorders,
     ) -> None:
         """Applies other servers' changes of the control store."""
-        from opentrail.app.cluster import follow_changes
+        from opentrail.app.cluster.postgresql import follow_changes
 
         named = core.engines.named_keys
 

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from opentrail.adapters.aws.object_store import S3Objects
 from opentrail.adapters.aws.services import ServiceClients
-from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.data_directory.files import DataDirectory
 from opentrail.api.services import Services, TrailManagement
 from opentrail.api.v1.callers import PersonalTokens, SessionAuthenticator
 from opentrail.app.engines import Engines

@@ -62,7 +62,7 @@ async def _offline(
         PolicyAdministration,
     )
     from opentrail.access.policies import PolicyDirectory
-    from opentrail.adapters.files import DataDirectory
+    from opentrail.adapters.data_directory.files import DataDirectory
     from opentrail.app.access_keys import control_place, open_keys
     from opentrail.setting_sources import from_environment
 

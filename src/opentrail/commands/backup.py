@@ -15,15 +15,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from opentrail.adapters.data_backup import (
+from opentrail.adapters.data_directory.backup import (
     KEYS,
     Manifest,
     read_archive,
     snapshot,
     write_archive,
 )
-from opentrail.adapters.files import DataDirectory, sha256_of, sync_folder, write_durably
-from opentrail.adapters.sealing import AesGcmSealer
+from opentrail.adapters.data_directory.files import (
+    DataDirectory,
+    sha256_of,
+    sync_folder,
+    write_durably,
+)
+from opentrail.adapters.keys.sealing import AesGcmSealer
 from opentrail.adapters.store_check import Damage, StoreCheck
 from opentrail.app.access_keys import control_place
 from opentrail.app.journals import journal_place

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from opentrail.adapters.at_rest import control_at_rest
-from opentrail.adapters.data_backup import abandoned_snapshots
-from opentrail.adapters.data_inventory import ACCEPTED
-from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.system import is_running
+from opentrail.adapters.data_directory.backup import abandoned_snapshots
+from opentrail.adapters.data_directory.files import DataDirectory
+from opentrail.adapters.data_directory.inventory import ACCEPTED
+from opentrail.adapters.data_directory.system import is_running
+from opentrail.adapters.sql.at_rest import control_at_rest
 from opentrail.app.inventory import STORE_KINDS, Standing, standing_of
 from opentrail.app.journals import journal_place
 from opentrail.app.rebuilding import rebuild_trails

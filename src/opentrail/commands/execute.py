@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from opentrail.adapters.system import write_private
+from opentrail.adapters.data_directory.system import write_private
 from opentrail.commands.client import Console
 from opentrail.commands.rendering import json_text
 from opentrail.commands.sandbox import BuiltInUpstream, ReservedPort, begin_moto, wait_for_moto

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from opentrail.adapters.files import sync_file, sync_folder
+from opentrail.adapters.data_directory.files import sync_file, sync_folder
 from opentrail.adapters.parquet import COLUMNS, OcsfParquetFile, ParquetFile
 from opentrail.commands.arguments import add_client, add_conditions
 from opentrail.commands.client import find

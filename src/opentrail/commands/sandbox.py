@@ -4,7 +4,7 @@ python -m opentrail.commands.sandbox                      serves moto on a free 
 python -m opentrail.commands.sandbox --port NUMBER        serves moto on this port
 python -m opentrail.commands.sandbox PROGRAM ARGUMENT…    runs a program
 
-Both end when their standard input closes, see `adapters/parent.py`.
+Both end when their standard input closes, see `adapters/ipc/parent.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from opentrail.adapters.parent import wait_for_end_of_parent
+from opentrail.adapters.ipc.parent import wait_for_end_of_parent
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.core.identity import DEFAULT_ACCOUNT, key_for_account
 from opentrail.core.version import command_for

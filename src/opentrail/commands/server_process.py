@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from opentrail.adapters import parent
-from opentrail.adapters.system import write_private
+from opentrail.adapters.data_directory.system import write_private
+from opentrail.adapters.ipc import parent
 from opentrail.commands.client import Console, find
 from opentrail.commands.sandbox import ADMIN, ADMIN_KEY_ID, ADMIN_SECRET, ReservedPort
 from opentrail.core.errors import OpentrailError
@@ -105,7 +105,7 @@ class ServerProcess:
 
     def is_changed(self) -> bool:
         """Returns whether trails, keys, policies, users or other state was changed."""
-        from opentrail.adapters.at_rest import stored_keys
+        from opentrail.adapters.sql.at_rest import stored_keys
 
         keys = stored_keys(self.data_dir / "state.db")
         return any(kind not in _OWN_KINDS and (kind, key) not in _OWN_MARKS for kind, key in keys)

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from opentrail.adapters.files import write_durably
+from opentrail.adapters.data_directory.files import write_durably
 from opentrail.commands.arguments import add_client, add_conditions
 from opentrail.commands.client import Console, find
 from opentrail.commands.conditions import conditions_of, require_one_form

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from opentrail.adapters.aws.downloads import S3Gets, TrailReader
-from opentrail.adapters.rsa_verifier import RsaVerifier
-from opentrail.adapters.system import sync
+from opentrail.adapters.data_directory.system import sync
+from opentrail.adapters.keys.rsa_verifier import RsaVerifier
 from opentrail.commands.arguments import SINCE_HELP, account_id, add_client
 from opentrail.commands.client import Console, find
 from opentrail.commands.progress import Progress

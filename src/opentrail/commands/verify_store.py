@@ -9,14 +9,14 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from opentrail.adapters.at_rest import control_at_rest
-from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.rsa import folder_problems
+from opentrail.adapters.data_directory.files import DataDirectory
+from opentrail.adapters.keys.rsa import folder_problems
+from opentrail.adapters.sql.at_rest import control_at_rest
 from opentrail.adapters.store_check import Damage, StoreCheck
+from opentrail.app.cluster.listed_stores import files_of_all
 from opentrail.app.inventory import standing_of
 from opentrail.app.journals import journal_place
 from opentrail.app.known_positions import known_imports, known_positions
-from opentrail.app.listed_stores import files_of_all
 from opentrail.commands.client import data_dir_of
 from opentrail.commands.progress import Progress
 from opentrail.commands.rendering import print_json

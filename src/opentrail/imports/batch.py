@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from opentrail.adapters.system import cpu_count
+from opentrail.adapters.data_directory.system import cpu_count
 from opentrail.core.errors import CloudTrailError
 
 #: Maximum files of a body.

@@ -18,9 +18,9 @@ import msgspec
 import orjson
 
 from opentrail.adapters.duckdb.store_files import Additions, adding
+from opentrail.adapters.duckdb.store_folders import OUTCOMES, REQUEST, SETTINGS
 from opentrail.adapters.ipc.child import arm_in_child
-from opentrail.adapters.parent import end_with_parent
-from opentrail.adapters.store_folders import OUTCOMES, REQUEST, SETTINGS
+from opentrail.adapters.ipc.parent import end_with_parent
 from opentrail.core.attributes import account_of
 from opentrail.core.event import (
     DATA,

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from opentrail.adapters.data_directory.sealed_file_names import read_name
 from opentrail.adapters.duckdb.block_cache import BlockCache
 from opentrail.adapters.duckdb.file_index import write_index
-from opentrail.adapters.sealed_file_names import read_name
 from opentrail.core.errors import FilesUnreachable
 from opentrail.ports.event_store import SharedFile
 from tests.factories import MOMENT

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.adapters.data_directory.sealed_file_names import SCHEME
 from opentrail.adapters.duckdb.block_cache import BlockCache, SharedFileSystem
 from opentrail.adapters.duckdb.file_index import BLOCK_BYTES
 from opentrail.adapters.duckdb.seal import seal
-from opentrail.adapters.sealed_file_names import SCHEME
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.errors import FilesUnreachable, StorageFailed

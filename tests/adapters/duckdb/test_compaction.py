@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opentrail.adapters.data_directory.sealed_file_names import SealedFile, Series
 from opentrail.adapters.duckdb.event_files import MERGED_FILES, MERGED_RECORDS, next_merge
 from opentrail.adapters.duckdb.schema import Table
 from opentrail.adapters.duckdb.table_set import EventTable
-from opentrail.adapters.sealed_file_names import SealedFile, Series
 
 
 def a_source(first: int, last: int) -> EventTable:

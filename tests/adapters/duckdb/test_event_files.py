@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.adapters.data_directory.sealed_file_names import SealedFile, Series, is_whole
 from opentrail.adapters.duckdb import children, event_files
 from opentrail.adapters.duckdb.seal import merge
-from opentrail.adapters.sealed_file_names import SealedFile, Series, is_whole
 from tests.adapters.duckdb.worlds import NAME, world
 from tests.fakes import asynchronous, eventually, run
 

@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opentrail.adapters.data_directory.sealed_file_names import MAX_FILE_BYTES
 from opentrail.adapters.duckdb import expiry, seal
 from opentrail.adapters.duckdb.expiry import ExpiryNote, notes
 from opentrail.adapters.duckdb.store import DuckdbEvents
-from opentrail.adapters.sealed_file_names import MAX_FILE_BYTES
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.adapters.store_check import StoreCheck
 from opentrail.core import faults

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.sealed_file_names import SealedFile, Series, read_name
+from opentrail.adapters.data_directory.sealed_file_names import SealedFile, Series, read_name
 from tests.adapters.duckdb.worlds import ALL, world
 from tests.factories import MOMENT
 from tests.fakes import asynchronous, eventually

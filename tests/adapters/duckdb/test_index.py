@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opentrail.adapters.data_directory.sealed_file_names import Series, read_name
 from opentrail.adapters.duckdb import index as module
 from opentrail.adapters.duckdb.index import MAX_PLACES, Index, hash_of, probe
 from opentrail.adapters.duckdb.record_columns import PARTS, ColumnPartitioning
@@ -21,7 +22,6 @@ from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.adapters.duckdb.staging import Duplicates, Staging
 from opentrail.adapters.duckdb.store import DuckdbEvents
-from opentrail.adapters.sealed_file_names import Series, read_name
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.attributes import attributes_of

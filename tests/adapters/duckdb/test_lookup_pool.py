@@ -10,10 +10,15 @@ from typing import Any, NoReturn
 import duckdb
 import pytest
 
+from opentrail.adapters.data_directory.sealed_file_names import (
+    SealedFile,
+    Series,
+    is_intact,
+    read_name,
+)
 from opentrail.adapters.duckdb import lookup_pool as module
 from opentrail.adapters.duckdb.lookup_pool import Damaged, LookupPool
 from opentrail.adapters.duckdb.table_set import PARALLEL_LOOKUPS, Database, EventTable
-from opentrail.adapters.sealed_file_names import SealedFile, Series, is_intact, read_name
 from opentrail.core.errors import StorageFailed
 from tests.adapters.duckdb.test_index import a_file
 from tests.fakes import TIMEOUT_SECONDS, asynchronous

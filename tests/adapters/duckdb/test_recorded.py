@@ -14,10 +14,10 @@ from typing import Any
 import duckdb
 import pytest
 
+from opentrail.adapters.data_directory.sealed_file_names import SealedFile
 from opentrail.adapters.duckdb import recorded as recorded_module
 from opentrail.adapters.duckdb.schema import row_of as row_of_entry
 from opentrail.adapters.duckdb.store import DuckdbEvents
-from opentrail.adapters.sealed_file_names import SealedFile
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core.attributes import Attributes

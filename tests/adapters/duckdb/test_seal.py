@@ -12,9 +12,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from opentrail.adapters.data_directory.sealed_file_names import Series, is_whole, read_name
 from opentrail.adapters.duckdb import seal as seal_module
 from opentrail.adapters.duckdb.seal import seal
-from opentrail.adapters.sealed_file_names import Series, is_whole, read_name
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
 from opentrail.core import faults

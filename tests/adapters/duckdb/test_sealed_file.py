@@ -9,11 +9,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from opentrail.adapters.data_directory.sealed_file_names import Series, read_name
 from opentrail.adapters.duckdb import sealed_file
 from opentrail.adapters.duckdb.record_columns import ColumnPartitioning
 from opentrail.adapters.duckdb.schema import FORMAT, insert_sealed, row_of
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
-from opentrail.adapters.sealed_file_names import Series, read_name
 from opentrail.core.attributes import attributes_of
 from opentrail.core.event import micros
 from tests.factories import MOMENT, a_record, an_entry, some_records

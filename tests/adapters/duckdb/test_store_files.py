@@ -22,16 +22,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.adapters import folder_files, store_folders
-from opentrail.adapters.duckdb import seal, store_files
+from opentrail.adapters.data_directory import folder_files
+from opentrail.adapters.data_directory.folder_files import FolderFiles
+from opentrail.adapters.data_directory.sealed_file_names import SealedFile, Series, read_name
+from opentrail.adapters.duckdb import seal, store_files, store_folders
 from opentrail.adapters.duckdb.store_files import Contents, create_view
-from opentrail.adapters.folder_files import FolderFiles
-from opentrail.adapters.sealed_file_names import SealedFile, Series, read_name
+from opentrail.adapters.duckdb.store_folders import SETTINGS, StoreMaker
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.source import SqliteJournalSource
-from opentrail.adapters.store_folders import SETTINGS, StoreMaker
-from opentrail.app import shared_files
-from opentrail.app.listed_stores import ListedStoreFiles, LocalQueries, files_of
+from opentrail.app.cluster import shared_files
+from opentrail.app.cluster.listed_stores import ListedStoreFiles, LocalQueries, files_of
 from opentrail.core import faults
 from opentrail.core.errors import QueryFailed, StorageFailed
 from opentrail.core.event_data_store import EventDataStore, Phase

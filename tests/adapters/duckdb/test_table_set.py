@@ -11,9 +11,14 @@ from typing import Any
 import duckdb
 import pytest
 
+from opentrail.adapters.data_directory.sealed_file_names import (
+    Series,
+    digest_of,
+    read_name,
+    stem_of,
+)
 from opentrail.adapters.duckdb.schema import FORMAT
 from opentrail.adapters.duckdb.table_set import PARALLEL_SEARCHES, Database, TableSet
-from opentrail.adapters.sealed_file_names import Series, digest_of, read_name, stem_of
 from opentrail.core.errors import StorageFailed
 from tests.fakes import asynchronous, turns
 

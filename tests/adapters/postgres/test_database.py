@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from opentrail.adapters.databases import Transaction
 from opentrail.adapters.postgres.database import SharedDatabase, has_quorum_commit, split_password
+from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import StorageFailed, StoreUnreachable, UsageError
 from tests.fakes import TIMEOUT_SECONDS, asynchronous
 from tests.postgres import database_in, own_server, shared_server

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from opentrail.adapters.control_store import SqlControl
 from opentrail.adapters.postgres.database import FencedControl, PostgresLeases, SharedDatabase
 from opentrail.adapters.postgres.schema import create_tables
+from opentrail.adapters.sql.control_store import SqlControl
 from opentrail.core.errors import Conflict, LeaseLost
 from opentrail.ports.control import Put, Remove
 from tests.fakes import asynchronous

@@ -12,9 +12,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from opentrail.adapters.databases import Transaction
 from opentrail.adapters.postgres import journal as module
 from opentrail.adapters.postgres.journal import PostgresJournal
+from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import (
     JournalDamaged,
     LeaseLost,

@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from opentrail.adapters.databases import Transaction
 from opentrail.adapters.postgres.database import PostgresLeases, SharedDatabase
 from opentrail.adapters.postgres.schema import create_tables
+from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import StorageFailed
 from opentrail.ports.control import Lease
 from tests.fakes import TIMEOUT_SECONDS, asynchronous

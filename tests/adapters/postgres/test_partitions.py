@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from opentrail.adapters.data_directory.system import SystemClock
 from opentrail.adapters.postgres.batches import (
     create_partitions,
     drop_oldest_partition,
@@ -15,7 +16,6 @@ from opentrail.adapters.postgres.batches import (
 from opentrail.adapters.postgres.database import SharedDatabase
 from opentrail.adapters.postgres.journal import PostgresJournal
 from opentrail.adapters.postgres.schema import create_tables
-from opentrail.adapters.system import SystemClock
 from tests.factories import event_id, some_new_entries
 from tests.fakes import SettableClock, asynchronous
 from tests.postgres import database_in, shared_server

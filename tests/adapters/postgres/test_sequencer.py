@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from opentrail.adapters.data_directory.system import SystemClock
 from opentrail.adapters.postgres import sequencer as module
 from opentrail.adapters.postgres.batches import (
     create_partitions,
@@ -21,7 +22,6 @@ from opentrail.adapters.postgres.database import PostgresLeases, SharedDatabase
 from opentrail.adapters.postgres.schema import create_tables
 from opentrail.adapters.postgres.sequencer import Sequencer
 from opentrail.adapters.postgres.source import PostgresJournalSource
-from opentrail.adapters.system import SystemClock
 from opentrail.core.event import NewEntry
 from opentrail.ports.journal import RESTORED, LostPositions
 from tests.factories import event_id, some_new_entries

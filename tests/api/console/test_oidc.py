@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from opentrail.access.users import ConsoleRole
-from opentrail.adapters.sealing import AesGcmSealer
+from opentrail.adapters.keys.sealing import AesGcmSealer
 from opentrail.api.console.oidc import CALLBACK, OidcLogin
 from opentrail.core.errors import SignInRefused
 from opentrail.ports.services import BegunSignIn

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
 from opentrail.access.users import ConsoleRole, identity_of_user
+from opentrail.adapters.data_directory.system import SystemClock
+from opentrail.adapters.keys.sealing import AesGcmSealer
 from opentrail.adapters.oidc_provider import OidcProvider
-from opentrail.adapters.sealing import AesGcmSealer
-from opentrail.adapters.system import SystemClock
 from opentrail.api.console.oidc import CALLBACK, OidcLogin
 from tests.api.browser import HOST, Browser
 from tests.api.caller import Answer, send

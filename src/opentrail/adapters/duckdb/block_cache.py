@@ -20,8 +20,13 @@ from typing import Any
 import duckdb
 from fsspec import AbstractFileSystem
 
+from opentrail.adapters.data_directory.sealed_file_names import (
+    SCHEME,
+    cached_path,
+    index_path,
+    remove,
+)
 from opentrail.adapters.duckdb.file_index import FileIndex
-from opentrail.adapters.sealed_file_names import SCHEME, cached_path, index_path, remove
 from opentrail.core.errors import FilesUnreachable, StorageFailed
 
 log = logging.getLogger(__name__)

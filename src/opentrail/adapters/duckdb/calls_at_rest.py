@@ -9,7 +9,12 @@ from pathlib import Path
 import duckdb
 import orjson
 
-from opentrail.adapters.sealed_file_names import SealedFile, Series, attaching, sealed_files
+from opentrail.adapters.data_directory.sealed_file_names import (
+    SealedFile,
+    Series,
+    attaching,
+    sealed_files,
+)
 from opentrail.core.errors import JournalDamaged
 from opentrail.core.event import Record
 from opentrail.ports.journal import JournalSource

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from opentrail.adapters.data_directory.sealed_file_names import SealedFile, read_name
 from opentrail.adapters.ipc.child import read_output
-from opentrail.adapters.sealed_file_names import SealedFile, read_name
 from opentrail.core.errors import JournalDamaged
 
 log = logging.getLogger(__name__)

@@ -10,6 +10,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from opentrail.adapters.data_directory.files import sync_folder
+from opentrail.adapters.data_directory.sealed_file_names import (
+    MAX_FILE_BYTES,
+    SealedFile,
+    Series,
+    is_intact,
+    read_name,
+    remove,
+)
 from opentrail.adapters.duckdb.children import files_of_child, run_child
 from opentrail.adapters.duckdb.expiry import (
     THINNED,
@@ -20,15 +29,6 @@ from opentrail.adapters.duckdb.expiry import (
     write_note,
 )
 from opentrail.adapters.duckdb.table_set import Database, EventTable, TableSet
-from opentrail.adapters.files import sync_folder
-from opentrail.adapters.sealed_file_names import (
-    MAX_FILE_BYTES,
-    SealedFile,
-    Series,
-    is_intact,
-    read_name,
-    remove,
-)
 from opentrail.core.errors import StorageFailed
 from opentrail.core.faults import crash_point
 from opentrail.ports.event_store import DATA_CATEGORIES, ExpiredEvents, ExpiryReason

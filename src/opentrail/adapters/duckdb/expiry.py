@@ -15,9 +15,15 @@ from typing import Any
 
 import msgspec
 
-from opentrail.adapters.files import sync_file, sync_folder
-from opentrail.adapters.sealed_file_names import SealedFile, Series, expired_name, read_name, remove
-from opentrail.adapters.system import sync
+from opentrail.adapters.data_directory.files import sync_file, sync_folder
+from opentrail.adapters.data_directory.sealed_file_names import (
+    SealedFile,
+    Series,
+    expired_name,
+    read_name,
+    remove,
+)
+from opentrail.adapters.data_directory.system import sync
 from opentrail.core.faults import crash_point
 from opentrail.ports.event_store import ExpiredEvents, ExpiryReason
 

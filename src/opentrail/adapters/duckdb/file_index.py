@@ -20,9 +20,9 @@ from typing import Any
 import duckdb
 import msgspec
 
+from opentrail.adapters.data_directory.files import write_durably
 from opentrail.adapters.duckdb.index import HASH, hash_of
 from opentrail.adapters.duckdb.schema import FORMAT
-from opentrail.adapters.files import write_durably
 from opentrail.core.errors import StorageFailed
 
 #: Attribute key of LookupEvents → its values in a table of events.

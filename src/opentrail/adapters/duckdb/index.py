@@ -17,8 +17,8 @@ from typing import Any
 
 import duckdb
 
+from opentrail.adapters.data_directory.sealed_file_names import Series
 from opentrail.adapters.duckdb.record_columns import PARTS
-from opentrail.adapters.sealed_file_names import Series
 
 #: Forty bits of MD5. Two ids may have the same hash, so the id itself is compared as well.
 HASH = "CAST(md5_number_lower({}) >> 24 AS BIGINT)"

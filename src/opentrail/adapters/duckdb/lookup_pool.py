@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import duckdb
 
+from opentrail.adapters.data_directory.sealed_file_names import SealedFile, is_intact
 from opentrail.adapters.duckdb.table_set import Database, EventTable
-from opentrail.adapters.sealed_file_names import SealedFile, is_intact
 from opentrail.core.errors import StorageFailed
 
 T = TypeVar("T")

@@ -18,6 +18,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
+from opentrail.adapters.data_directory.sealed_file_names import STORES
 from opentrail.adapters.duckdb.expiry import reserve_note
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.duckdb.table_set import NO_REMOTE_FILES, RemoteFiles
@@ -44,7 +45,6 @@ from opentrail.adapters.ipc.messages import (
     UseSharedFiles,
 )
 from opentrail.adapters.journal_source import open_source
-from opentrail.adapters.sealed_file_names import STORES
 from opentrail.core.errors import FilesUnreachable
 from opentrail.core.event import Entry
 from opentrail.ports.journal import JournalSource

@@ -33,17 +33,8 @@ import duckdb
 import msgspec
 import orjson
 
-from opentrail.adapters.duckdb.journal_rows import (
-    COLUMNS,
-    create_rows,
-    insert_rows,
-    readable,
-)
-from opentrail.adapters.duckdb.store_files import Contents, create_view
-from opentrail.adapters.files import sync_folder
-from opentrail.adapters.journal_source import open_source
-from opentrail.adapters.parent import end_with_parent
-from opentrail.adapters.sealed_file_names import (
+from opentrail.adapters.data_directory.files import sync_folder
+from opentrail.adapters.data_directory.sealed_file_names import (
     SCHEME,
     SealedFile,
     Series,
@@ -51,7 +42,16 @@ from opentrail.adapters.sealed_file_names import (
     read_name,
     sealed_files,
 )
-from opentrail.adapters.system import sync, tune_garbage_collection
+from opentrail.adapters.data_directory.system import sync, tune_garbage_collection
+from opentrail.adapters.duckdb.journal_rows import (
+    COLUMNS,
+    create_rows,
+    insert_rows,
+    readable,
+)
+from opentrail.adapters.duckdb.store_files import Contents, create_view
+from opentrail.adapters.ipc.parent import end_with_parent
+from opentrail.adapters.journal_source import open_source
 from opentrail.core.errors import (
     DISK_FULL,
     FilesChanged,

@@ -12,12 +12,7 @@ from typing import Final
 
 import orjson
 
-from opentrail.adapters.duckdb.children import files_of_child
-from opentrail.adapters.duckdb.event_files import CHILD_ERRORS, EventFiles
-from opentrail.adapters.duckdb.schema import ENTRIES, entry_of, row_of
-from opentrail.adapters.duckdb.sealed_file import MAX_TEXT
-from opentrail.adapters.duckdb.table_set import Database, EventTable
-from opentrail.adapters.sealed_file_names import (
+from opentrail.adapters.data_directory.sealed_file_names import (
     MAX_FILE_BYTES,
     SealedFile,
     Series,
@@ -25,6 +20,11 @@ from opentrail.adapters.sealed_file_names import (
     remove,
     sealed_files,
 )
+from opentrail.adapters.duckdb.children import files_of_child
+from opentrail.adapters.duckdb.event_files import CHILD_ERRORS, EventFiles
+from opentrail.adapters.duckdb.schema import ENTRIES, entry_of, row_of
+from opentrail.adapters.duckdb.sealed_file import MAX_TEXT
+from opentrail.adapters.duckdb.table_set import Database, EventTable
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.event import Entry, micros

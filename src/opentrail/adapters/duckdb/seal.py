@@ -29,6 +29,18 @@ from pathlib import Path
 import duckdb
 import orjson
 
+from opentrail.adapters.data_directory.sealed_file_names import (
+    SealedFile,
+    Series,
+    attaching,
+    is_whole,
+    parts_of,
+    read_name,
+)
+from opentrail.adapters.data_directory.system import (
+    restore_garbage_collection,
+    tune_garbage_collection,
+)
 from opentrail.adapters.duckdb.children import JOURNAL_DAMAGED
 from opentrail.adapters.duckdb.expiry import THINNED
 from opentrail.adapters.duckdb.file_index import write_index
@@ -38,17 +50,8 @@ from opentrail.adapters.duckdb.record_columns import ColumnPartitioning
 from opentrail.adapters.duckdb.schema import SEALED_COLUMNS, insert_sealed, row_of
 from opentrail.adapters.duckdb.sealed_file import MAX_TEXT, Sealing, write_sealed
 from opentrail.adapters.ipc.child import arm_in_child
+from opentrail.adapters.ipc.parent import end_with_parent
 from opentrail.adapters.journal_source import open_source
-from opentrail.adapters.parent import end_with_parent
-from opentrail.adapters.sealed_file_names import (
-    SealedFile,
-    Series,
-    attaching,
-    is_whole,
-    parts_of,
-    read_name,
-)
-from opentrail.adapters.system import restore_garbage_collection, tune_garbage_collection
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import JournalDamaged
 from opentrail.core.event import Entry

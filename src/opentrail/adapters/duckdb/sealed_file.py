@@ -10,11 +10,16 @@ from pathlib import Path
 
 import duckdb
 
+from opentrail.adapters.data_directory.files import sync_file, sync_folder
+from opentrail.adapters.data_directory.sealed_file_names import (
+    Series,
+    attaching,
+    digest_of,
+    stem_of,
+)
 from opentrail.adapters.duckdb.file_index import VALUES, fill_values
 from opentrail.adapters.duckdb.index import begin_index, fill_index
 from opentrail.adapters.duckdb.schema import ABOUT, FORMAT, IMPORTED, create_sealed
-from opentrail.adapters.files import sync_file, sync_folder
-from opentrail.adapters.sealed_file_names import Series, attaching, digest_of, stem_of
 from opentrail.core.faults import crash_point
 
 #: Limits of a process that writes files.

@@ -12,6 +12,12 @@ from typing import Any
 import duckdb
 import orjson
 
+from opentrail.adapters.data_directory.sealed_file_names import (
+    SealedFile,
+    Series,
+    attaching,
+    sealed_files,
+)
 from opentrail.adapters.duckdb.index import Index, hash_ids
 from opentrail.adapters.duckdb.record_columns import DIVIDED, ColumnPartitioning
 from opentrail.adapters.duckdb.schema import (
@@ -23,7 +29,6 @@ from opentrail.adapters.duckdb.schema import (
 )
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.adapters.duckdb.table_set import insert_rows
-from opentrail.adapters.sealed_file_names import SealedFile, Series, attaching, sealed_files
 from opentrail.core.attributes import Attributes
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import micros

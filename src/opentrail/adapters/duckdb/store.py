@@ -14,14 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from opentrail.adapters.duckdb.counting import Counts, events_between
-from opentrail.adapters.duckdb.event_files import CHILD_ERRORS, EventFiles
-from opentrail.adapters.duckdb.expiry import finish, mark_expired, reserve_note
-from opentrail.adapters.duckdb.lookup_pool import Damaged, LookupPool
-from opentrail.adapters.duckdb.paging import Pages
-from opentrail.adapters.duckdb.recorded import SEAL_RECORDS, RecordedEvents, RepairJournal
-from opentrail.adapters.duckdb.table_set import NO_REMOTE_FILES, Database, EventTable, RemoteFiles
-from opentrail.adapters.sealed_file_names import (
+from opentrail.adapters.data_directory.sealed_file_names import (
     MAX_FILE_BYTES,
     SealedFile,
     Series,
@@ -31,6 +24,13 @@ from opentrail.adapters.sealed_file_names import (
     remove,
     sealed_files,
 )
+from opentrail.adapters.duckdb.counting import Counts, events_between
+from opentrail.adapters.duckdb.event_files import CHILD_ERRORS, EventFiles
+from opentrail.adapters.duckdb.expiry import finish, mark_expired, reserve_note
+from opentrail.adapters.duckdb.lookup_pool import Damaged, LookupPool
+from opentrail.adapters.duckdb.paging import Pages
+from opentrail.adapters.duckdb.recorded import SEAL_RECORDS, RecordedEvents, RepairJournal
+from opentrail.adapters.duckdb.table_set import NO_REMOTE_FILES, Database, EventTable, RemoteFiles
 from opentrail.core.event import Entry, micros
 from opentrail.ports.event_store import (
     PRESENT,

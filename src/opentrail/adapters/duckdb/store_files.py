@@ -1,9 +1,9 @@
 """The Parquet files of an event data store: written, merged and read.
 
-Each file has the selected events of a range of the journal (`adapters/sealed_file_names.py`); a
-mark covers a range without events. The control store lists a store's files; positions after the
-last listed one are in the journal only. Separate files have the
-events that `StartImport` copies, and count them.
+Each file has the selected events of a range of the journal
+(`adapters/data_directory/sealed_file_names.py`); a mark covers a range without events. The control
+store lists a store's files; positions after the last listed one are in the journal only. Separate
+files have the events that `StartImport` copies, and count them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,12 @@ from typing import NamedTuple
 import duckdb
 import orjson
 
+from opentrail.adapters.data_directory.files import sync_file
+from opentrail.adapters.data_directory.sealed_file_names import (
+    Series,
+    read_name,
+    stem_of,
+)
 from opentrail.adapters.duckdb.expiry import mark_expired
 from opentrail.adapters.duckdb.journal_rows import (
     create_records,
@@ -27,13 +33,7 @@ from opentrail.adapters.duckdb.journal_rows import (
     readable,
 )
 from opentrail.adapters.duckdb.sealed_file import LIMITS, put_in_place
-from opentrail.adapters.files import sync_file
-from opentrail.adapters.sealed_file_names import (
-    Series,
-    read_name,
-    stem_of,
-)
-from opentrail.adapters.store_folders import (
+from opentrail.adapters.duckdb.store_folders import (
     SETTINGS,
 )
 from opentrail.core.entry_matching import EntryBatch

@@ -14,11 +14,16 @@ from typing import Any, Protocol, TypeVar
 import duckdb
 import numpy as np
 
+from opentrail.adapters.data_directory.sealed_file_names import (
+    SCHEME,
+    SealedFile,
+    Series,
+    attaching,
+)
+from opentrail.adapters.data_directory.system import low_priority_thread
 from opentrail.adapters.duckdb.file_index import FileIndex, ValueFilter
 from opentrail.adapters.duckdb.index import Index
 from opentrail.adapters.duckdb.schema import FORMAT, HOT_COLUMNS, Table, create_hot
-from opentrail.adapters.sealed_file_names import SCHEME, SealedFile, Series, attaching
-from opentrail.adapters.system import low_priority_thread
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import micros
 from opentrail.ports.event_store import DATA_CATEGORIES, EventQuery

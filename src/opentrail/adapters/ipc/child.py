@@ -17,9 +17,12 @@ from typing import Any, TypeVar
 
 import uvloop
 
+from opentrail.adapters.data_directory.system import (
+    restore_garbage_collection,
+    tune_garbage_collection,
+)
 from opentrail.adapters.ipc.link import Handlers, IpcRequest, Link, LinkError
-from opentrail.adapters.parent import end_with_parent
-from opentrail.adapters.system import restore_garbage_collection, tune_garbage_collection
+from opentrail.adapters.ipc.parent import end_with_parent
 from opentrail.core.errors import StorageFailed
 from opentrail.core.faults import arm
 from opentrail.core.logs import set_up_logging

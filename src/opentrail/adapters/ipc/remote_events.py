@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+from opentrail.adapters.data_directory.sealed_file_names import MAX_FILE_BYTES
 from opentrail.adapters.ipc.child import SILENCE_SECONDS, ChildProcess
 from opentrail.adapters.ipc.link import IpcRequest, Link, LinkError, parts, remote
 from opentrail.adapters.ipc.messages import (
@@ -28,7 +29,6 @@ from opentrail.adapters.ipc.messages import (
     ShowImports,
     UseSharedFiles,
 )
-from opentrail.adapters.sealed_file_names import MAX_FILE_BYTES
 from opentrail.core.errors import FilesUnreachable, StorageFailed, StoreRestarted
 from opentrail.core.event import Entry
 from opentrail.ports.event_store import EventStore, Excess, SharedFile, Snapshot

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import msgspec
 
-from opentrail.adapters.databases import Transaction
 from opentrail.adapters.entry_check import agrees
+from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import DataTooNew, JournalDamaged
 from opentrail.core.event import Entry, NewEntry, from_micros, micros
 

@@ -10,8 +10,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from opentrail.adapters.control_store import SqlControl
-from opentrail.adapters.databases import (
+from opentrail.adapters.sql.control_store import SqlControl
+from opentrail.adapters.sql.databases import (
     CommitUnknownError,
     DatabaseError,
     PostgresDatabase,

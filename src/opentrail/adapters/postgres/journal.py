@@ -17,7 +17,7 @@ from typing import Final
 from uuid import UUID
 
 from opentrail.adapters.batches import Append, Batches, Followers, append_of, refuse
-from opentrail.adapters.databases import Transaction
+from opentrail.adapters.data_directory.system import SystemClock
 from opentrail.adapters.postgres.batches import (
     create_partitions,
     day_of,
@@ -35,7 +35,7 @@ from opentrail.adapters.postgres.database import (
 from opentrail.adapters.postgres.schema import LOSE, PROBE, create_tables
 from opentrail.adapters.postgres.sequencer import CHANNEL, Sequencer, continue_after
 from opentrail.adapters.postgres.source import JournalExtent, PostgresJournalSource, read_extent
-from opentrail.adapters.system import SystemClock
+from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import (
     JournalDamaged,
     LeaseLost,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from opentrail.adapters.databases import Transaction
+from opentrail.adapters.data_directory.system import SystemClock
 from opentrail.adapters.postgres.batches import create_partitions, encode, new_batch_id
 from opentrail.adapters.postgres.database import SharedDatabase
-from opentrail.adapters.system import SystemClock
+from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import DataTooNew, StorageFailed, UsageError
 from opentrail.ports.journal import UNKNOWN_CHAIN, JournalSource
 

@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass
 from uuid import UUID
 
-from opentrail.adapters.databases import Transaction
 from opentrail.adapters.postgres.batches import chain_after, records_of
 from opentrail.adapters.postgres.database import PostgresLeases, SharedDatabase
 from opentrail.adapters.postgres.schema import LOSE
+from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import LeaseLost
 from opentrail.ports.control import Lease
 from opentrail.ports.journal import RESTORED, UNKNOWN_CHAIN

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from opentrail.adapters.databases import Transaction
 from opentrail.adapters.postgres.batches import Batch, damaged, entries_of
 from opentrail.adapters.postgres.database import SharedDatabase, split_password
+from opentrail.adapters.sql.databases import Transaction
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.event import Entry
 from opentrail.ports.journal import (

@@ -16,8 +16,9 @@ from typing import Any
 
 import orjson
 
+from opentrail.adapters.data_directory.files import sync_file, sync_folder
+from opentrail.adapters.data_directory.system import read_only_uri, sync_at_commit
 from opentrail.adapters.entry_check import differing
-from opentrail.adapters.files import sync_file, sync_folder
 from opentrail.adapters.sqlite.salvage import rows_in
 from opentrail.adapters.sqlite.verify import (
     CHAIN_BEFORE,
@@ -28,7 +29,6 @@ from opentrail.adapters.sqlite.verify import (
     intact_entries,
     lost_of,
 )
-from opentrail.adapters.system import read_only_uri, sync_at_commit
 from opentrail.core.event import Entry, micros, parse_time
 from opentrail.core.faults import crash_point
 from opentrail.ports.journal import UNKNOWN_CHAIN, LostPositions, first_not_lost

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from opentrail.adapters.files import sync_folder
+from opentrail.adapters.data_directory.files import sync_folder
+from opentrail.adapters.data_directory.system import sync_at_commit
 from opentrail.adapters.sqlite.repair import finish_repairs
 from opentrail.adapters.sqlite.segments import Readers, Segment
 from opentrail.adapters.sqlite.verify import SCHEMA, inserts, is_corrupt, lost_of
-from opentrail.adapters.system import sync_at_commit
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry
 from opentrail.core.faults import crash_point

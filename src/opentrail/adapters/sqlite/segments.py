@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from opentrail.adapters.at_rest import reading
+from opentrail.adapters.data_directory.system import read_only_uri
+from opentrail.adapters.sql.at_rest import reading
 from opentrail.adapters.sqlite.verify import CHAIN, is_damage, lost_in, read_verified
-from opentrail.adapters.system import read_only_uri
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.event import Entry
 from opentrail.ports.journal import UNKNOWN_CHAIN, LostPositions

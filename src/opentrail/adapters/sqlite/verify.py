@@ -12,8 +12,8 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from opentrail.adapters.data_directory.system import read_only_uri
 from opentrail.adapters.entry_check import agrees, is_record
-from opentrail.adapters.system import read_only_uri
 from opentrail.core.errors import JournalDamaged
 from opentrail.core.event import Entry, from_micros, micros
 from opentrail.ports.journal import UNKNOWN_CHAIN, LostPositions, first_not_lost

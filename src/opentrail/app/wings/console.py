@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from opentrail.access.user_tokens import UserTokens
 from opentrail.access.users import ConsoleRole, ConsoleUsers
-from opentrail.adapters.sealing import AesGcmSealer
+from opentrail.adapters.keys.sealing import AesGcmSealer
 from opentrail.api.console.oidc import OidcLogin
 from opentrail.api.console.sessions import Sessions
 from opentrail.api.console.web import HOME, ConsoleSettings, WebConsole

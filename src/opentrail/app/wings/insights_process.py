@@ -21,7 +21,7 @@ from pathlib import Path
 # One thread computes, and yields to the server's other processes.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from opentrail.adapters.files import write_durably
+from opentrail.adapters.data_directory.files import write_durably
 from opentrail.adapters.ipc.child import run_child, until_gone
 from opentrail.adapters.ipc.link import Link, handlers_of
 from opentrail.adapters.ipc.messages import StopWatch

@@ -1,0 +1,1 @@
+"""Keys: RSA signatures, and sealed secrets."""

@@ -1,0 +1,1 @@
+"""Queries: their processes, and where queries and results are kept."""

@@ -1,0 +1,1 @@
+"""A server alone, and as a member of a cluster."""

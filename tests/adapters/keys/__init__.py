@@ -1,0 +1,1 @@
+"""Tests of src/opentrail/adapters/duckdb."""
